@@ -1,0 +1,61 @@
+// swift-tools-version: 6.3
+import PackageDescription
+
+/// Every target of ours is built with these; `Tests/ArchitectureTests` holds the table of who may import whom.
+let settings: [SwiftSetting] = [
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+]
+
+/// A Debian library behind a module map.
+func system(_ name: String, _ package: String) -> Target {
+    .systemLibrary(name: name, providers: [.apt([package])])
+}
+
+func library(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
+    .target(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: settings)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: dependencies + ["LakeTestSupport"], swiftSettings: settings)
+}
+
+let package = Package(
+    name: "lakefuse",
+    products: [.executable(name: "lakefuse", targets: ["lakefuse"])],
+    targets: [
+        system("CSQLite", "libsqlite3-dev"),
+        system("CFUSE", "libfuse3-dev"),
+        system("CCurl", "libcurl4-openssl-dev"),
+        system("CCrypto", "libssl-dev"),
+        system("CSodium", "libsodium-dev"),
+        system("CChecksum", "libisal-dev"),
+        system("CZstd", "libzstd-dev"),
+        system("CHTTP", "libmicrohttpd-dev"),
+        system("CExpat", "libexpat1-dev"),
+        system("CYAML", "libyaml-dev"),
+        system("CLinux", "linux-libc-dev"),
+        library("Versioning", ["CCrypto", "CSodium", "CChecksum", "CZstd"], exclude: ["SSTable/README.md"]),
+        library("Transport", ["CCurl", "CCrypto"]),
+        library("CacheStore", ["Versioning", "Transport", "CSQLite"]),
+        library("S3Backend", ["Versioning", "Transport", "CCrypto", "CLinux"]),
+        library("LakeAPI", ["Versioning", "Transport"]),
+        library("LakeLocalServer", ["Versioning", "Transport", "LakeAPI", "CHTTP", "CExpat", "CYAML", "CCrypto", "CChecksum"]),
+        library("LakeFUSE", ["Versioning", "CacheStore", "LakeAPI", "CFUSE", "CLinux"]),
+        .executableTarget(
+            name: "lakefuse",
+            dependencies: ["Versioning", "Transport", "CacheStore", "S3Backend", "LakeAPI", "LakeLocalServer", "LakeFUSE", "CYAML"],
+            swiftSettings: settings),
+        .target(name: "LakeTestSupport", dependencies: ["Versioning"], path: "Tests/LakeTestSupport", swiftSettings: settings),
+        tests("ArchitectureTests", []),
+        tests("VersioningTests", ["Versioning", "CacheStore", "S3Backend"]),
+        tests("CacheStoreTests", ["CacheStore", "Versioning"]),
+        tests("S3BackendTests", ["S3Backend", "Versioning"]),
+        tests("LakeLocalServerTests", ["LakeLocalServer", "Versioning", "CacheStore", "S3Backend", "LakeAPI", "Transport"]),
+        tests("LakeFUSETests", ["LakeFUSE", "Versioning", "CacheStore", "S3Backend"]),
+    ],
+    swiftLanguageModes: [.v6])

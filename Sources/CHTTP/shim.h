@@ -1,0 +1,17 @@
+#pragma once
+#include <sys/types.h>
+#include <sys/socket.h>
+#include <microhttpd.h>
+
+// MHD_start_daemon is variadic; MHD_OPTION_ARRAY carries all options in one argument.
+static inline struct MHD_Daemon *lake_http_start(unsigned int flags, MHD_AccessHandlerCallback handler, void *context, struct MHD_OptionItem *options) {
+    return MHD_start_daemon(flags, 0, NULL, NULL, handler, context, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
+}
+// Options that take callbacks: a function pointer in an integer field of MHD_OptionItem.
+static inline intptr_t lake_http_function(void *function) { return (intptr_t)function; }
+typedef void *(*lake_http_uri_callback)(void *context, const char *uri, struct MHD_Connection *connection);
+typedef size_t (*lake_http_unescape_callback)(void *context, struct MHD_Connection *connection, char *text);
+typedef void (*lake_http_completed_callback)(void *context, struct MHD_Connection *connection, void **request, enum MHD_RequestTerminationCode code);
+static inline intptr_t lake_http_uri(lake_http_uri_callback function) { return (intptr_t)function; }
+static inline intptr_t lake_http_unescape(lake_http_unescape_callback function) { return (intptr_t)function; }
+static inline intptr_t lake_http_completed(lake_http_completed_callback function) { return (intptr_t)function; }

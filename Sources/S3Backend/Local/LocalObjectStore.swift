@@ -1,0 +1,324 @@
+import CLinux
+import Glibc
+import Synchronization
+package import Versioning
+
+/// Objects as files under one folder: `local://name/path` is `<root>/name/path`, as lakeFS lays it out
+/// (`lakefs-formats.md` section 1).
+///
+/// An object is written to a temporary file in the root, synced, renamed to its place, and the folder synced:
+/// whole and durable before it is acknowledged. Syncs of folders are shared by all who wait for the same one.
+package final class LocalObjectStore: ObjectStore {
+    package let root: String
+    private let incoming: String
+    private let temporaryCount = Atomic<UInt64>(0)
+    /// Folders known to exist and to be durable in their parents.
+    private let folders = Mutex<Set<String>>([])
+    private static let foldersKept = 10_000
+    private let folderSync: GroupCommit<String, StoreError?>
+    /// Whether objects were finished as `.eventual` since the last `synchronize`.
+    private let hasUnsynced = Atomic<Bool>(false)
+
+    /// Uses `root`, making it if it is not there. Temporary files that a crash left are removed.
+    package init(root: String) throws(StoreError) {
+        self.root = root
+        incoming = root + "/.incoming"
+        folderSync = GroupCommit(name: "folder-sync", limit: 1024) { paths in
+            var results: [String: StoreError?] = [:]
+            for path in Set(paths) {
+                do throws(StoreError) {
+                    try LocalObjectStore.synchronize(folder: path)
+                    results[path] = .some(nil)
+                } catch {
+                    results[path] = error
+                }
+            }
+            return paths.map { results[$0] ?? nil }
+        }
+        try Self.makeFolders(incoming)
+        for name in try Self.entries(of: incoming) { unsafe unlink(incoming + "/" + name) }
+    }
+
+    package func close() { folderSync.stop() }
+
+    // MARK: the file system
+
+    fileprivate static func failure(_ what: String, _ path: String, _ code: Int32 = errno) -> StoreError {
+        let kind: StoreError.Code = switch code {
+        case ENOSPC, EDQUOT: .noSpace
+        case ENOENT, ENOTDIR: .notFound
+        case ENAMETOOLONG, EINVAL, EISDIR: .invalid
+        default: .unavailable
+        }
+        return StoreError(kind, unsafe "\(what) \(path): \(String(cString: strerror(code)))")
+    }
+
+    private static func synchronize(folder: String) throws(StoreError) {
+        let descriptor = unsafe open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw failure("cannot open", folder) }
+        defer { Glibc.close(descriptor) }
+        guard fsync(descriptor) == 0 else { throw failure("cannot sync", folder) }
+    }
+
+    private static func makeFolders(_ path: String) throws(StoreError) {
+        if unsafe mkdir(path, 0o755) == 0 {
+            if let slash = path.lastIndex(of: "/"), slash > path.startIndex { try synchronize(folder: String(path[..<slash])) }
+            return
+        }
+        switch errno {
+        case EEXIST: return
+        case ENOENT:
+            guard let slash = path.lastIndex(of: "/"), slash > path.startIndex else { throw failure("cannot make", path) }
+            try makeFolders(String(path[..<slash]))
+            guard unsafe mkdir(path, 0o755) == 0 || errno == EEXIST else { throw failure("cannot make", path) }
+            try synchronize(folder: String(path[..<slash]))
+        default: throw failure("cannot make", path)
+        }
+    }
+
+    /// Names in a folder, without `.` and `..`; none if it is not there.
+    private static func entries(of folder: String) throws(StoreError) -> [String] {
+        guard let directory = unsafe opendir(folder) else {
+            if errno == ENOENT || errno == ENOTDIR { return [] }
+            throw failure("cannot list", folder)
+        }
+        defer { unsafe closedir(directory) }
+        var names: [String] = []
+        while let entry = unsafe readdir(directory) {
+            let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) { pointer in
+                unsafe pointer.withMemoryRebound(to: CChar.self, capacity: 256) { unsafe String(cString: $0) }
+            }
+            if name != "." && name != ".." { names.append(name) }
+        }
+        return names
+    }
+
+    /// The file of a location, which must stay under the root.
+    private func path(_ location: ObjectLocation) throws(StoreError) -> String {
+        guard location.scheme == "local" else { throw StoreError(.invalid, "\(location) is not in local storage") }
+        for part in location.path.split(separator: "/", omittingEmptySubsequences: false) where part == ".." || part == "." || part.isEmpty || part.utf8.contains(0) {
+            throw StoreError(.invalid, "\(location) is not a valid address")
+        }
+        return root + "/" + location.path
+    }
+
+    private static func folder(of path: String) -> String { String(path[..<path.lastIndex(of: "/")!]) }
+
+    fileprivate func temporaryPath() -> String { "\(incoming)/\(getpid())-\(temporaryCount.add(1, ordering: .relaxed).newValue)" }
+
+    /// Moves a finished file to its place.
+    fileprivate func place(_ temporary: String, at path: String, _ durability: Durability) throws(StoreError) {
+        let folder = Self.folder(of: path)
+        if !folders.withLock({ $0.contains(folder) }) {
+            try Self.makeFolders(folder)
+            folders.withLock { folders in
+                if folders.count >= Self.foldersKept { folders.removeAll() }
+                _ = folders.insert(folder)
+            }
+        }
+        if unsafe rename(temporary, path) != 0 {
+            // Someone removed the folder behind our back: make it again, once.
+            guard errno == ENOENT else { throw Self.failure("cannot write", path) }
+            try Self.makeFolders(folder)
+            guard unsafe rename(temporary, path) == 0 else { throw Self.failure("cannot write", path) }
+        }
+        switch durability {
+        case .durable:
+            if let outcome = folderSync.submit(folder), let error = outcome { throw error }
+        case .eventual:
+            hasUnsynced.store(true, ordering: .releasing)
+        }
+    }
+
+    // MARK: the port
+
+    package func makeWriter(_ location: ObjectLocation) throws(StoreError) -> any ObjectWriter {
+        try LocalObjectWriter(store: self, path: path(location), temporary: temporaryPath())
+    }
+
+    package func read(_ location: ObjectLocation, _ range: Range<Int64>) throws(StoreError) -> [UInt8] {
+        guard let piece = try file(location) else { return [] }
+        defer { Glibc.close(piece.descriptor) }
+        let start = range.lowerBound, end = min(range.upperBound, piece.byteCount)
+        guard end > start else { return [] }
+        var failed: Int32 = 0
+        let bytes = unsafe [UInt8](unsafeUninitializedCapacity: Int(end - start)) { buffer, count in
+            while count < buffer.count {
+                let got = unsafe pread(piece.descriptor, buffer.baseAddress! + count, buffer.count - count, off_t(start) + off_t(count))
+                if got < 0 && errno == EINTR { continue }
+                if got <= 0 {
+                    failed = got < 0 ? errno : 0
+                    return
+                }
+                count += got
+            }
+        }
+        if failed != 0 { throw Self.failure("cannot read", location.description, failed) }
+        return bytes
+    }
+
+    package func file(_ location: ObjectLocation) throws(StoreError) -> FilePiece? {
+        let path = try path(location)
+        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw Self.failure("cannot open", location.description) }
+        var info = stat()
+        guard unsafe fstat(descriptor, &info) == 0, info.st_mode & S_IFMT == S_IFREG else {
+            Glibc.close(descriptor)
+            throw StoreError(.notFound, "\(location) is no object")
+        }
+        return FilePiece(descriptor: descriptor, offset: 0, byteCount: Int64(info.st_size))
+    }
+
+    package func size(of location: ObjectLocation) throws(StoreError) -> Int64? {
+        var info = stat()
+        let path = try path(location)
+        guard unsafe lstat(path, &info) == 0 else {
+            if errno == ENOENT || errno == ENOTDIR { return nil }
+            throw Self.failure("cannot look at", location.description)
+        }
+        return info.st_mode & S_IFMT == S_IFREG ? Int64(info.st_size) : nil
+    }
+
+    package func remove(_ location: ObjectLocation) throws(StoreError) {
+        let path = try path(location)
+        guard unsafe unlink(path) == 0 || errno == ENOENT || errno == ENOTDIR else { throw Self.failure("cannot remove", location.description) }
+    }
+
+    package func copy(_ source: ObjectLocation, to destination: ObjectLocation) throws(StoreError) -> Int64 { try join([source], to: destination) }
+
+    package func join(_ parts: [ObjectLocation], to destination: ObjectLocation) throws(StoreError) -> Int64 {
+        let target = try LocalObjectWriter(store: self, path: path(destination), temporary: temporaryPath())
+        do throws(StoreError) {
+            for part in parts {
+                guard let piece = try file(part) else { continue }
+                defer { Glibc.close(piece.descriptor) }
+                try target.append(piece)
+            }
+            return try target.finish(.durable)
+        } catch {
+            target.abort()
+            throw error
+        }
+    }
+
+    package func adopt(file source: String, as location: ObjectLocation, _ durability: Durability) throws(StoreError) -> Int64 {
+        let path = try path(location), descriptor = unsafe open(source, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw Self.failure("cannot open", source) }
+        defer { Glibc.close(descriptor) }
+        if durability == .durable, fdatasync(descriptor) != 0 { throw Self.failure("cannot sync", source) }
+        var info = stat()
+        guard unsafe fstat(descriptor, &info) == 0 else { throw Self.failure("cannot look at", source) }
+        try place(source, at: path, durability)
+        return Int64(info.st_size)
+    }
+
+    package func list(_ prefix: ObjectLocation, after: String?, limit: Int) throws(StoreError) -> [StoredObject] {
+        var found: [StoredObject] = []
+        try walk(prefix.path, prefix.path, after, limit, &found)
+        return found
+    }
+
+    /// Adds objects under `folder` in byte order of their paths.
+    private func walk(_ folder: String, _ start: String, _ after: String?, _ limit: Int, _ found: inout [StoredObject]) throws(StoreError) {
+        var names: [(sort: [UInt8], path: String, isFolder: Bool, info: stat)] = []
+        for name in try Self.entries(of: root + "/" + folder) where name != ".incoming" {
+            let path = folder + "/" + name
+            var info = stat()
+            guard unsafe lstat(root + "/" + path, &info) == 0 else { continue }  // Gone since it was listed.
+            let isFolder = info.st_mode & S_IFMT == S_IFDIR
+            // A folder sorts as what is in it does: with its slash.
+            names.append((Array((isFolder ? path + "/" : path).utf8), path, isFolder, info))
+        }
+        names.sort { $0.sort.precedes($1.sort) }
+        for name in names where found.count < limit {
+            if name.isFolder {
+                try walk(name.path, start, after, limit, &found)
+            } else if after.map({ Array($0.utf8).precedes(name.sort) }) ?? true {
+                found.append(StoredObject(location: ObjectLocation(scheme: "local", path: name.path), byteCount: Int64(name.info.st_size), modified: Int64(name.info.st_mtim.tv_sec)))
+            }
+        }
+    }
+
+    package func capacity() -> (total: Int64, free: Int64)? {
+        var info = statvfs()
+        guard unsafe statvfs(root, &info) == 0 else { return nil }
+        return (Int64(info.f_blocks) * Int64(info.f_frsize), Int64(info.f_bavail) * Int64(info.f_frsize))
+    }
+
+    package func synchronize() throws(StoreError) {
+        guard hasUnsynced.exchange(false, ordering: .acquiringAndReleasing) else { return }
+        let descriptor = unsafe open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw Self.failure("cannot open", root) }
+        defer { Glibc.close(descriptor) }
+        guard lake_syncfs(descriptor) == 0 else {
+            hasUnsynced.store(true, ordering: .releasing)
+            throw Self.failure("cannot sync", root)
+        }
+    }
+}
+
+/// One object on its way into a local store.
+private final class LocalObjectWriter: ObjectWriter {
+    private let store: LocalObjectStore
+    private let path: String
+    private let temporary: String
+    private var descriptor: Int32
+    private var byteCount: Int64 = 0
+
+    init(store: LocalObjectStore, path: String, temporary: String) throws(StoreError) {
+        self.store = store
+        self.path = path
+        self.temporary = temporary
+        descriptor = unsafe open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
+        guard descriptor >= 0 else { throw LocalObjectStore.failure("cannot make", temporary) }
+    }
+
+    deinit { abort() }
+
+    func write(_ bytes: UnsafeRawBufferPointer) throws(StoreError) {
+        var done = 0
+        while done < bytes.count {
+            let count = unsafe Glibc.write(descriptor, bytes.baseAddress! + done, bytes.count - done)
+            if count < 0 && errno == EINTR { continue }
+            guard count > 0 else { throw LocalObjectStore.failure("cannot write", path) }
+            done += count
+        }
+        byteCount += Int64(bytes.count)
+    }
+
+    /// Adds a file's bytes: shared where the disk can, else moved by the kernel (copy_file_range(2)).
+    func append(_ piece: FilePiece) throws(StoreError) {
+        var offset = CLongLong(piece.offset), rest = piece.byteCount
+        while rest > 0 {
+            let count = unsafe lake_copy_file_range(piece.descriptor, &offset, descriptor, nil, Int(min(rest, 1 << 30)))
+            if count < 0 && errno == EINTR { continue }
+            guard count > 0 else { throw LocalObjectStore.failure("cannot copy to", path, count == 0 ? EIO : errno) }
+            rest -= Int64(count)
+        }
+        byteCount += piece.byteCount
+    }
+
+    func finish(_ durability: Durability) throws(StoreError) -> Int64 {
+        if durability == .durable, fdatasync(descriptor) != 0 { throw LocalObjectStore.failure("cannot sync", path) }
+        guard close(descriptor) == 0 else {
+            descriptor = -1
+            unsafe unlink(temporary)
+            throw LocalObjectStore.failure("cannot write", path)
+        }
+        descriptor = -1
+        do throws(StoreError) {
+            try store.place(temporary, at: path, durability)
+        } catch {
+            unsafe unlink(temporary)
+            throw error
+        }
+        return byteCount
+    }
+
+    func abort() {
+        guard descriptor >= 0 else { return }
+        close(descriptor)
+        descriptor = -1
+        unsafe unlink(temporary)
+    }
+}

@@ -1,0 +1,79 @@
+import Synchronization
+package import Versioning
+
+/// Objects in memory: for tests and for servers that forget. Serves every scheme it is given.
+package final class MemoryObjectStore: ObjectStore {
+    private let objects = Mutex<[ObjectLocation: (bytes: [UInt8], modified: Int64)]>([:])
+
+    package init() {}
+
+    private final class Writer: ObjectWriter {
+        private let store: MemoryObjectStore
+        private let location: ObjectLocation
+        private var bytes: [UInt8]? = []
+
+        init(_ store: MemoryObjectStore, _ location: ObjectLocation) {
+            self.store = store
+            self.location = location
+        }
+
+        func write(_ piece: UnsafeRawBufferPointer) throws(StoreError) { unsafe bytes?.append(contentsOf: piece) }
+
+        func finish(_ durability: Durability) throws(StoreError) -> Int64 {
+            guard let whole = bytes else { throw StoreError(.invalid, "\(location) was finished or dropped before") }
+            bytes = nil
+            store.set(whole, at: location)
+            return Int64(whole.count)
+        }
+
+        func abort() { bytes = nil }
+    }
+
+    private func set(_ bytes: [UInt8], at location: ObjectLocation) { objects.withLock { $0[location] = (bytes, Timestamp.now().seconds) } }
+
+    private func bytes(_ location: ObjectLocation) throws(StoreError) -> [UInt8] {
+        guard let object = objects.withLock({ $0[location] }) else { throw StoreError(.notFound, "\(location) is not there") }
+        return object.bytes
+    }
+
+    package func makeWriter(_ location: ObjectLocation) throws(StoreError) -> any ObjectWriter { Writer(self, location) }
+
+    package func read(_ location: ObjectLocation, _ range: Range<Int64>) throws(StoreError) -> [UInt8] {
+        let bytes = try bytes(location), end = Int(min(range.upperBound, Int64(bytes.count)))
+        return range.lowerBound >= end ? [] : Array(bytes[Int(range.lowerBound)..<end])
+    }
+
+    package func size(of location: ObjectLocation) throws(StoreError) -> Int64? { objects.withLock { $0[location].map { Int64($0.bytes.count) } } }
+    package func remove(_ location: ObjectLocation) throws(StoreError) { _ = objects.withLock { $0.removeValue(forKey: location) } }
+    package func copy(_ source: ObjectLocation, to destination: ObjectLocation) throws(StoreError) -> Int64 { try join([source], to: destination) }
+
+    package func join(_ parts: [ObjectLocation], to destination: ObjectLocation) throws(StoreError) -> Int64 {
+        var whole: [UInt8] = []
+        for part in parts { whole += try bytes(part) }
+        set(whole, at: destination)
+        return Int64(whole.count)
+    }
+
+    package func adopt(file path: String, as location: ObjectLocation, _ durability: Durability) throws(StoreError) -> Int64 {
+        throw StoreError(.invalid, "a store in memory takes no files: \(path)")
+    }
+
+    package func file(_ location: ObjectLocation) throws(StoreError) -> FilePiece? {
+        _ = try bytes(location)
+        return nil
+    }
+
+    package func list(_ prefix: ObjectLocation, after: String?, limit: Int) throws(StoreError) -> [StoredObject] {
+        let below = Array((prefix.path + "/").utf8)
+        let found = objects.withLock { objects in
+            objects.filter { location, _ in
+                location.scheme == prefix.scheme && Array(location.path.utf8).starts(with: below) && after.map { Array($0.utf8).precedes(Array(location.path.utf8)) } ?? true
+            }
+        }
+        return found.sorted { Array($0.key.path.utf8).precedes(Array($1.key.path.utf8)) }.prefix(limit)
+            .map { StoredObject(location: $0.key, byteCount: Int64($0.value.bytes.count), modified: $0.value.modified) }
+    }
+
+    package func capacity() -> (total: Int64, free: Int64)? { nil }
+    package func synchronize() throws(StoreError) {}
+}

@@ -1,0 +1,252 @@
+import Synchronization
+
+/// A user of the lake.
+package struct User: Sendable, Equatable {
+    package var name: String
+    package var creationDate: Timestamp
+    package var friendlyName = ""
+    package var email = ""
+    package var source = "internal"
+
+    init(name: String, creationDate: Timestamp) {
+        self.name = name
+        self.creationDate = creationDate
+    }
+
+    init(decoding bytes: [UInt8]) throws {
+        self.init(name: "", creationDate: Timestamp(seconds: 0))
+        try readProtobuf(bytes) { field in
+            switch field.number {
+            case 1: creationDate = try field.time()
+            case 2: name = field.string
+            case 3: friendlyName = field.string
+            case 4: email = field.string
+            case 6: source = field.string
+            default: break
+            }
+        }
+    }
+
+    var encoded: [UInt8] {
+        var writer = ProtobufWriter()
+        writer.time(1, creationDate)
+        writer.string(2, name)
+        writer.string(3, friendlyName)
+        writer.string(4, email)
+        writer.string(6, source)
+        return writer.bytes
+    }
+}
+
+/// A key pair. Its description leaves the secret out.
+package struct Credentials: Sendable, CustomStringConvertible {
+    package let accessKeyID: String
+    package let secretAccessKey: String
+    package let userName: String
+    package let issued: Timestamp
+    package var description: String { accessKeyID }
+
+    /// A fresh pair. Source: `lakefs-formats.md` 5.5.
+    package static func make(for user: String) -> Credentials {
+        let letters = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".utf8)
+        let middle = String(decoding: randomBytes(14).map { letters[Int($0 & 31)] }, as: UTF8.self)
+        return Credentials(accessKeyID: "AKIAJ\(middle)Q", secretAccessKey: Base64.encode(randomBytes(30)), userName: user, issued: .now())
+    }
+
+    package init(accessKeyID: String, secretAccessKey: String, userName: String, issued: Timestamp) {
+        self.accessKeyID = accessKeyID
+        self.secretAccessKey = secretAccessKey
+        self.userName = userName
+        self.issued = issued
+    }
+}
+
+/// Users, key pairs, policies, and the one place that says what a user may do. Safe from any thread.
+/// Records: `lakefs-formats.md` 5.5; policy language: `lakefs-behaviour.md` section 4.
+package final class Access: Sendable {
+    private let store: any KeyValueStore
+    private let box: SecretBox
+    /// Opened key pairs and users' statements as of a short while ago: opening a secret takes a millisecond.
+    private let credentialsCache = LRUCache<String, (credentials: Credentials, read: Timestamp)>(budget: 1024)
+    private let statementsCache = LRUCache<String, (statements: [Statement], read: Timestamp)>(budget: 1024)
+    private static let lifetimeSeconds: Int64 = 20
+
+    private static let auth = Partition("auth")
+    private static let setupKey = Key("installation_metadata/setup_timestamp")
+
+    /// What lakeFS grants its group Admins, by the names that its documentation uses.
+    private static let stockPolicies = [
+        Policy(name: "FSFullAccess", statements: [Statement(effect: "allow", actions: ["fs:*"], resource: "*")]),
+        Policy(name: "AuthFullAccess", statements: [Statement(effect: "allow", actions: ["auth:*"], resource: "*")]),
+        Policy(name: "RepoManagementFullAccess", statements: [Statement(effect: "allow", actions: ["ci:*", "retention:*", "branches:*"], resource: "*")]),
+        Policy(name: "PRReadWriteAll", statements: [Statement(effect: "allow", actions: ["pr:*"], resource: "*")]),
+        Policy(name: "CatalogReadWriteAll", statements: [Statement(effect: "allow", actions: ["catalog:*"], resource: "*")]),
+    ]
+    private static let administrators = "Admins"
+
+    /// - Parameter secretKey: the configuration's `auth.encrypt.secret_key`.
+    package init(store: any KeyValueStore, secretKey: String) {
+        self.store = store
+        box = SecretBox(password: secretKey)
+    }
+
+    // MARK: set-up
+
+    /// Whether the lake has had its first user.
+    package func isSetUp() throws -> Bool { try store.value(for: Self.setupKey, in: Self.auth) != nil }
+
+    /// The id of this installation, made when it is first asked for.
+    package func installationID() throws -> String {
+        let key = Key("installation_id")
+        if let known = try store.value(for: key, in: Self.auth) { return String(decoding: known, as: UTF8.self) }
+        _ = try store.trySet(Array(randomUUID().utf8), for: key, in: Self.auth, if: .absent)
+        return String(decoding: try store.value(for: key, in: Self.auth) ?? [], as: UTF8.self)
+    }
+
+    /// Creates the first user, who may do everything.
+    /// - Throws: `.alreadyExists(.user)` if the lake has one.
+    package func setUp(userName: String, credentials given: Credentials? = nil) throws -> Credentials {
+        guard try !isSetUp() else { throw LakeError(.alreadyExists(.user), "lakeFS already initialized") }
+        let credentials = given ?? .make(for: userName)
+        var batch: [Mutation] = []
+        func set(_ key: String, _ value: [UInt8]) { batch.append(.set(Self.auth, Key(key), value)) }
+        func link(_ key: String, _ target: String) {
+            var writer = ProtobufWriter()
+            writer.string(1, target)
+            set(key, writer.bytes)
+        }
+        var group = ProtobufWriter()
+        group.time(1, .now())
+        group.string(2, Self.administrators)
+        set("groups/\(Self.administrators)", group.bytes)
+        for policy in Self.stockPolicies {
+            set("policies/\(policy.name)", policy.encoded)
+            link("gPolicies/\(Self.administrators)/policies/\(policy.name)", "policies/\(policy.name)")
+        }
+        set("users/\(userName)", User(name: userName, creationDate: .now()).encoded)
+        link("gUsers/\(Self.administrators)/users/\(userName)", "users/\(userName)")
+        set(Self.key(of: credentials), encode(credentials))
+        set(Self.setupKey.description, Array(Timestamp.now().rfc3339.utf8))
+        try store.write(batch, .durable)
+        return credentials
+    }
+
+    private static func key(of credentials: Credentials) -> String { "uCredentials/\(credentials.userName)/credentials/\(credentials.accessKeyID)" }
+
+    private func encode(_ credentials: Credentials) -> [UInt8] {
+        var writer = ProtobufWriter()
+        writer.string(1, credentials.accessKeyID)
+        writer.bytes(2, box.seal(credentials.secretAccessKey))
+        writer.time(3, credentials.issued)
+        writer.string(4, credentials.userName)
+        return writer.bytes
+    }
+
+    // MARK: users
+
+    package func user(_ name: String) throws -> User {
+        guard let bytes = try store.value(for: Key("users/\(name)"), in: Self.auth) else { throw LakeError.notFound(.user, name) }
+        return try User(decoding: bytes)
+    }
+
+    package func listUsers(prefix: String, after: String, limit: Int) throws -> Page<User> {
+        let found = try store.page(of: Self.auth, prefix: Key("users/\(prefix)"), from: after.isEmpty ? nil : Key("users/\(after)").successor, limit: limit + 1)
+        return Page(try found.map { try User(decoding: $0.value) }, limit: limit)
+    }
+
+    /// A user's key pairs, secrets left empty.
+    package func listCredentials(of user: String, after: String, limit: Int) throws -> Page<Credentials> {
+        _ = try self.user(user)
+        let folder = "uCredentials/\(user)/credentials/"
+        let found = try store.page(of: Self.auth, prefix: Key(folder), from: after.isEmpty ? nil : Key(folder + after).successor, limit: limit + 1)
+        return Page(try found.map { record in
+            var id = "", issued = Timestamp(seconds: 0)
+            try readProtobuf(record.value) { field in
+                if field.number == 1 { id = field.string } else if field.number == 3 { issued = try field.time() }
+            }
+            return Credentials(accessKeyID: id, secretAccessKey: "", userName: user, issued: issued)
+        }, limit: limit)
+    }
+
+    package func createCredentials(for user: String) throws -> Credentials {
+        _ = try self.user(user)
+        let credentials = Credentials.make(for: user)
+        try store.set(encode(credentials), for: Key(Self.key(of: credentials)), in: Self.auth)
+        return credentials
+    }
+
+    package func deleteCredentials(_ accessKeyID: String, of user: String) throws {
+        let key = Key("uCredentials/\(user)/credentials/\(accessKeyID)")
+        guard try store.value(for: key, in: Self.auth) != nil else { throw LakeError.notFound(.credentials, accessKeyID) }
+        try store.remove(key, in: Self.auth)
+        credentialsCache.remove(accessKeyID)
+    }
+
+    /// The key pair of an id, with its secret; nil if there is none.
+    package func credentials(_ accessKeyID: String) throws -> Credentials? {
+        let now = Timestamp.now()
+        if let known = credentialsCache[accessKeyID], now.seconds - known.read.seconds < Self.lifetimeSeconds { return known.credentials }
+        var after: Key?
+        while true {
+            let page = try store.page(of: Self.auth, prefix: Key("uCredentials/"), from: after, limit: 1000)
+            for record in page where record.key.description.hasSuffix("/credentials/" + accessKeyID) {
+                var sealed: [UInt8] = [], user = "", issued = Timestamp(seconds: 0)
+                try readProtobuf(record.value) { field in
+                    switch field.number {
+                    case 2: sealed = field.array
+                    case 3: issued = try field.time()
+                    case 4: user = field.string
+                    default: break
+                    }
+                }
+                guard let secret = box.open(sealed) else {
+                    throw LakeError(.unavailable, "the secret of key \(accessKeyID) cannot be read: auth.encrypt.secret_key is not the one it was stored with")
+                }
+                let found = Credentials(accessKeyID: accessKeyID, secretAccessKey: secret, userName: user, issued: issued)
+                credentialsCache.insert((found, now), for: accessKeyID)
+                return found
+            }
+            guard page.count == 1000 else { return nil }
+            after = page.last!.key.successor
+        }
+    }
+
+    // MARK: authorising
+
+    private func linked(_ prefix: String) throws -> [String] {
+        try store.page(of: Self.auth, prefix: Key(prefix), limit: 10_000).map { String($0.key.description.dropFirst(prefix.count)) }
+    }
+
+    private func statements(of user: String) throws -> [Statement] {
+        let now = Timestamp.now()
+        if let known = statementsCache[user], now.seconds - known.read.seconds < Self.lifetimeSeconds { return known.statements }
+        var names = try linked("uPolicies/\(user)/policies/")
+        for group in try linked("groups/") where try store.value(for: Key("gUsers/\(group)/users/\(user)"), in: Self.auth) != nil {
+            names += try linked("gPolicies/\(group)/policies/")
+        }
+        var statements: [Statement] = []
+        for name in Set(names) {
+            if let bytes = try store.value(for: Key("policies/\(name)"), in: Self.auth) { statements += try Policy(decoding: bytes).statements }
+        }
+        statementsCache.insert((statements, now), for: user)
+        return statements
+    }
+
+    /// Whether `user` may do this: something allows it and nothing denies it. An effect that is neither denies.
+    package func isAllowed(_ permission: Permission, for user: String) throws -> Bool {
+        var isAllowed = false
+        for statement in try statements(of: user) where statement.covers(permission, user: user) {
+            guard statement.effect == "allow" else { return false }
+            isAllowed = true
+        }
+        return isAllowed
+    }
+
+    /// Lets pass who may do all of these.
+    /// - Throws: `.permissionDenied`, naming the first action that is missing.
+    package func require(_ permissions: [Permission], for user: String) throws {
+        for permission in permissions where try !isAllowed(permission, for: user) {
+            throw LakeError(.permissionDenied, "insufficient permissions: not allowed to \(permission.action)")
+        }
+    }
+}

@@ -1,0 +1,173 @@
+extension Catalog {
+    package func listBranches(_ repositoryID: String, prefix: String, after: String, limit: Int, showHidden: Bool) throws -> Page<Branch> {
+        let repository = try repository(repositoryID)
+        var found: [Branch] = [], position = after
+        while found.count <= limit {
+            let page = try refs.branches(in: repository, prefix: prefix, after: position, limit: limit + 1)
+            found += page.filter { showHidden || !$0.isHidden }
+            guard page.count == limit + 1 else { break }
+            position = page.last!.id
+        }
+        return Page(found, limit: limit)
+    }
+
+    package func branch(_ id: String, in repositoryID: String) throws -> Branch { try branch(id, in: repository(repositoryID)).branch }
+
+    /// A branch and the bytes it was read as.
+    func branch(_ id: String, in repository: Repository) throws -> (branch: Branch, bytes: [UInt8]) {
+        guard let found = try refs.branch(id, in: repository) else { throw LakeError.notFound(.branch, id) }
+        return found
+    }
+
+    /// - Parameter force: takes the place of a branch of that name, dropping its uncommitted changes.
+    /// - Returns: the commit that the branch begins at.
+    package func createBranch(_ id: String, from source: String, in repositoryID: String, isHidden: Bool = false, force: Bool = false) throws -> String {
+        let repository = try writableRepository(repositoryID, force: force)
+        try Names.checkBranch(id)
+        guard !source.hasSuffix("$") else { throw LakeError(.invalidValue, "source '\(source)' has uncommitted changes in it: name a commit, or \(source.dropLast())@") }
+        let commitID = try resolve(source, in: repository).commitID
+        guard try refs.tag(id, in: repository) == nil, try refs.findCommit(id, in: repository) == nil else {
+            throw LakeError(.alreadyExists(.branch), "branch \(id): a tag or commit of that name exists")
+        }
+        let old = try refs.branch(id, in: repository)
+        guard old == nil || force else { throw LakeError(.alreadyExists(.branch), "branch \(id): already exists") }
+        let branch = Branch(id: id, commitID: commitID, stagingToken: RefStore.newToken(repository, id), isHidden: isHidden)
+        guard try refs.setBranch(branch, in: repository, if: old.map { .matches($0.bytes) } ?? .absent) else {
+            throw LakeError(.alreadyExists(.branch), "branch \(id): already exists")
+        }
+        if let old {
+            try refs.markDropped(old.branch.tokens)
+            events.publish(Change(repository: repositoryID, branch: id, kind: .everything))
+            cleanUp()
+        }
+        return commitID
+    }
+
+    package func deleteBranch(_ id: String, in repositoryID: String, force: Bool) throws {
+        let repository = try writableRepository(repositoryID, force: force)
+        guard id != repository.defaultBranch else { throw LakeError(.permissionDenied, "branch \(id) is the default branch of \(repositoryID): it cannot be deleted") }
+        let branch = try branch(id, in: repository).branch
+        try refs.removeBranch(id, in: repository)
+        events.publish(Change(repository: repositoryID, branch: id, kind: .removed))
+        try refs.markDropped(branch.tokens)
+        cleanUp()
+    }
+
+    /// Changes a branch by compare-and-set, computing again when another writer was first.
+    /// - Parameter change: sees the branch as it is, and changes it; thrown errors end the attempt.
+    /// - Returns: the branch before and after.
+    func updateBranch(_ id: String, in repository: Repository, _ change: (inout Branch) throws -> Void) throws -> (old: Branch, new: Branch) {
+        for attempt in 0..<Self.tries {
+            let (old, bytes) = try branch(id, in: repository)
+            var new = old
+            try change(&new)
+            if try refs.setBranch(new, in: repository, if: .matches(bytes)) { return (old, new) }
+            pauseBeforeRetry(attempt)
+        }
+        throw LakeError(.tooManyTries, "branch \(id) keeps changing: try again")
+    }
+
+    /// Whether the branch shows anything that its commit does not. Source: `lakefs-formats.md` 7.3.
+    func isDirty(_ branch: Branch, tokens: [String], in repository: Repository) throws -> Bool {
+        try uncommitted(branch, tokens: tokens, in: repository).next() != nil
+    }
+
+    func uncommitted(_ branch: Branch, tokens: [String], in repository: Repository, pageSize: Int = 1000) throws -> UncommittedDiff {
+        let metaRange = try metaRange(of: branch.commitID, in: repository), namespace = try repository.namespace
+        return UncommittedDiff(StagingCursor(store, tokens: tokens, pageSize: pageSize)) { [committed] key in
+            try committed.record(key, metaRange: metaRange, in: namespace)
+        }
+    }
+
+    /// Moves the head of a clean branch. Source: `lakefs-formats.md` 7.4.
+    /// - Parameter compute: gives the new commit's id for the branch as it is; called again after a lost race.
+    func moveHead(_ id: String, in repository: Repository, _ compute: (Branch) throws -> String) throws -> String {
+        func refuseDirty(_ branch: Branch, _ tokens: [String]) throws {
+            guard try !isDirty(branch, tokens: tokens, in: repository) else {
+                throw LakeError(.dirtyBranch, "branch \(id) has uncommitted changes (dirty branch): commit or reset them first")
+            }
+        }
+        _ = try updateBranch(id, in: repository) { branch in
+            try refuseDirty(branch, branch.tokens)
+            branch.sealedTokens = branch.tokens
+            branch.stagingToken = RefStore.newToken(repository, id)
+        }
+        let (old, new) = try updateBranch(id, in: repository) { branch in
+            try refuseDirty(branch, branch.sealedTokens)
+            branch.commitID = try compute(branch)
+            branch.sealedTokens = []
+        }
+        try refs.markDropped(old.sealedTokens)
+        cleanUp()
+        events.publish(Change(repository: repository.id, branch: id, kind: .moved(
+            from: try metaRange(of: old.commitID, in: repository), to: try metaRange(of: new.commitID, in: repository))))
+        return new.commitID
+    }
+
+    // MARK: reset
+
+    /// Drops all uncommitted changes.
+    package func resetBranch(_ id: String, in repositoryID: String, force: Bool) throws {
+        let repository = try writableRepository(repositoryID, force: force)
+        try checkProtection(of: id, blocks: .stagingWrite, in: repository)
+        let (old, _) = try updateBranch(id, in: repository) { branch in
+            branch.sealedTokens = []
+            branch.stagingToken = RefStore.newToken(repository, id)
+        }
+        events.publish(Change(repository: repositoryID, branch: id, kind: .everything))
+        try refs.markDropped(old.tokens)
+        cleanUp()
+    }
+
+    /// Drops the uncommitted change of one object.
+    package func resetObject(_ path: Key, on id: String, in repositoryID: String, force: Bool) throws {
+        try Names.checkPath(path)
+        let repository = try writableRepository(repositoryID, force: force)
+        try checkProtection(of: id, blocks: .stagingWrite, in: repository)
+        let branch = try branch(id, in: repository).branch
+        guard let staged = try stagedEntry(path, tokens: branch.tokens) else {
+            guard try committed.record(path, metaRange: metaRange(of: branch.commitID, in: repository), in: repository.namespace) != nil else { throw LakeError.notFound(.object, path) }
+            return
+        }
+        let old = try committed.record(path, metaRange: metaRange(of: branch.commitID, in: repository), in: repository.namespace)
+        if staged.envelope == nil && old == nil { throw LakeError.notFound(.object, path) }
+        try writeStaged([StagedEntry(key: path, envelope: old)], on: id, in: repository, .durable, origin: nil)
+    }
+
+    /// Drops the uncommitted changes of everything under a prefix.
+    package func resetPrefix(_ prefix: Key, on id: String, in repositoryID: String, force: Bool) throws {
+        let repository = try writableRepository(repositoryID, force: force)
+        try checkProtection(of: id, blocks: .stagingWrite, in: repository)
+        let branch = try branch(id, in: repository).branch
+        let diff = try uncommitted(branch, tokens: branch.tokens, in: repository)
+        try diff.seek(prefix)
+        var batch: [StagedEntry] = []
+        while let change = try diff.next(), change.key.hasPrefix(prefix) {
+            batch.append(StagedEntry(key: change.key, envelope: change.left))
+            if batch.count == 1000 {
+                try writeStaged(batch, on: id, in: repository, .durable, origin: nil)
+                batch = []
+            }
+        }
+        if !batch.isEmpty { try writeStaged(batch, on: id, in: repository, .durable, origin: nil) }
+    }
+
+    /// Points a branch at another commit. Uncommitted changes are refused, or dropped when forced.
+    package func hardReset(_ id: String, to ref: String, in repositoryID: String, force: Bool) throws {
+        let repository = try writableRepository(repositoryID, force: force)
+        try checkProtection(of: id, blocks: .stagingWrite, in: repository)
+        try checkProtection(of: id, blocks: .commit, in: repository)
+        let (old, new) = try updateBranch(id, in: repository) { branch in
+            guard try force || !isDirty(branch, tokens: branch.tokens, in: repository) else {
+                throw LakeError(.dirtyBranch, "branch \(id) has uncommitted changes: commit or reset them first, or pass force to drop them")
+            }
+            branch.commitID = try resolve(ref, in: repository).commitID
+            branch.sealedTokens = []
+            branch.stagingToken = RefStore.newToken(repository, id)
+        }
+        try refs.markDropped(old.tokens)
+        cleanUp()
+        let kind: Change.Kind = force ? .everything : .moved(from: try metaRange(of: old.commitID, in: repository), to: try metaRange(of: new.commitID, in: repository))
+        events.publish(Change(repository: repositoryID, branch: id, kind: kind))
+    }
+}

@@ -1,0 +1,80 @@
+import Glibc
+
+/// What a commit is made of besides its changes.
+package struct CommitRequest: Sendable {
+    package var committer: String
+    package var message: String
+    package var metadata: Metadata = [:]
+    /// Nil for now.
+    package var date: Timestamp?
+    package var allowEmpty = false
+    /// A metarange to commit as the branch's content, in place of uncommitted changes.
+    package var sourceMetaRange: String?
+    package var force = false
+    package init(committer: String, message: String, metadata: Metadata = [:]) {
+        self.committer = committer
+        self.message = message
+        self.metadata = metadata
+    }
+}
+
+extension Catalog {
+    /// Waits between tries on a contended branch: longer each time, never the same. At most about a second.
+    func pauseBeforeRetry(_ attempt: Int) {
+        let milliseconds = min(1000, 5 << attempt)
+        usleep(UInt32(Int.random(in: milliseconds / 2...milliseconds) * 1000))
+    }
+
+    /// Commits the uncommitted changes of a branch. Source: `lakefs-formats.md` 7.2.
+    /// Writers are never held up: what they stage after the seal belongs to the next commit.
+    package func commit(_ request: CommitRequest, on id: String, in repositoryID: String) throws -> (id: String, commit: Commit) {
+        let repository = try writableRepository(repositoryID, force: request.force)
+        let branch = try branch(id, in: repository).branch
+        try checkProtection(of: id, blocks: .commit, in: repository)
+        try objects.synchronize()  // What the mount published is durable before a commit names it.
+        if let source = request.sourceMetaRange { return try commit(metaRange: source, request, on: id, in: repository) }
+        if !request.allowEmpty {
+            var staged = StagingCursor(store, tokens: branch.tokens, pageSize: 10)
+            guard try staged.current() != nil else { throw LakeError(.noChanges, "commit: no changes on branch \(id)") }
+        }
+        _ = try updateBranch(id, in: repository) { branch in
+            branch.sealedTokens = branch.tokens
+            branch.stagingToken = RefStore.newToken(repository, id)
+        }
+        var result: (id: String, commit: Commit)?
+        let (old, _) = try updateBranch(id, in: repository) { branch in
+            let parent = try refs.commit(branch.commitID, in: repository)
+            var changes = StagingCursor(store, tokens: branch.sealedTokens)
+            let applied = try committed.apply(&changes, to: parent.metaRangeID, in: repository.namespace)
+            guard request.allowEmpty || applied.count.total > 0 else { throw LakeError(.noChanges, "commit: no changes on branch \(id)") }
+            result = try addCommit(request, metaRange: applied.metaRange, parents: [(branch.commitID, parent)], in: repository)
+            branch.commitID = result!.id
+            branch.sealedTokens = []
+        }
+        try refs.markDropped(old.sealedTokens)
+        cleanUp()
+        events.publish(Change(repository: repositoryID, branch: id, kind: .committed))
+        return result!
+    }
+
+    private func commit(metaRange: String, _ request: CommitRequest, on id: String, in repository: Repository) throws -> (id: String, commit: Commit) {
+        guard metaRange.isEmpty || Names.isHex(metaRange, 64...64) else { throw LakeError(.invalidValue, "source metarange '\(metaRange)' is not valid: 64 hex digits are") }
+        guard try metaRange.isEmpty || committed.exists(metaRange, in: repository.namespace) else { throw LakeError.notFound(.metaRange, metaRange) }
+        var result: (id: String, commit: Commit)?
+        _ = try moveHead(id, in: repository) { branch in
+            let parent = try refs.commit(branch.commitID, in: repository)
+            guard request.allowEmpty || parent.metaRangeID != metaRange else { throw LakeError(.noChanges, "commit: no changes on branch \(id)") }
+            result = try addCommit(request, metaRange: metaRange, parents: [(branch.commitID, parent)], in: repository)
+            return result!.id
+        }
+        return result!
+    }
+
+    /// Stores a commit record of these parents.
+    func addCommit(_ request: CommitRequest, metaRange: String, parents: [(id: String, commit: Commit)], generationOf others: [Commit] = [], in repository: Repository) throws -> (id: String, commit: Commit) {
+        let generation = (parents.map(\.commit) + others).map(\.generation).max() ?? 0
+        let commit = Commit(committer: request.committer, message: request.message, creationDate: request.date ?? .now(), metaRangeID: metaRange,
+                            metadata: request.metadata, parents: parents.map(\.id), generation: generation + 1)
+        return (try refs.addCommit(commit, in: repository), commit)
+    }
+}

@@ -1,0 +1,241 @@
+/// One line of a listing.
+package enum Listing: Sendable {
+    case object(Key, Entry)
+    case commonPrefix(Key)
+
+    package var path: Key {
+        switch self {
+        case .object(let path, _): path
+        case .commonPrefix(let path): path
+        }
+    }
+}
+
+/// What must hold for an object to be written.
+package enum WriteCondition: Sendable {
+    /// `If-None-Match: *`
+    case absent
+    /// `If-Match`: these entity tags, or `*` for any.
+    case matches([String])
+    /// `If-None-Match` with entity tags.
+    case matchesNone([String])
+
+    func allows(_ entry: Entry?) -> Bool {
+        switch self {
+        case .absent: entry == nil
+        case .matches(let tags): entry.map { entry in tags.contains { $0 == "*" || $0 == entry.eTag } } ?? false
+        case .matchesNone(let tags): entry.map { entry in !tags.contains { $0 == "*" || $0 == entry.eTag } } ?? true
+        }
+    }
+}
+
+extension Catalog {
+    // MARK: reading
+
+    func stagedEntry(_ path: Key, tokens: [String]) throws -> StagedEntry? {
+        for token in tokens {
+            if let bytes = try store.value(for: path, in: Partition(token)) {
+                do { return try StagedEntry(key: path, decoding: bytes) } catch { throw LakeError(.corrupt, "the staged entry of \(path) is no message") }
+            }
+        }
+        return nil
+    }
+
+    private func decode(_ envelope: Envelope, _ path: Key) throws -> Entry {
+        do { return try Entry(decoding: envelope.data) } catch { throw LakeError(.corrupt, "the entry of \(path) is no message") }
+    }
+
+    /// The entry of `path` as `ref` shows it, or nil. Source: `lakefs-formats.md` 7.1.
+    package func find(_ path: Key, at ref: ResolvedRef) throws -> Entry? {
+        if let staged = try stagedEntry(path, tokens: ref.tokens) { return try staged.envelope.map { try decode($0, path) } }
+        return try committed.record(path, metaRange: metaRange(of: ref), in: ref.repository.namespace).map { try decode($0, path) }
+    }
+
+    /// - Throws: `.notFound(.object)`, and what `resolve` throws.
+    package func entry(_ path: Key, at ref: String, in repositoryID: String) throws -> (entry: Entry, location: ObjectLocation, repository: Repository) {
+        let resolved = try resolve(ref, in: repositoryID)
+        guard let entry = try find(path, at: resolved) else { throw LakeError.notFound(.object, path) }
+        return (entry, try entry.location(in: resolved.repository.namespace), resolved.repository)
+    }
+
+    /// What a listing is asked for.
+    package struct ListQuery: Sendable {
+        package var prefix = Key([]), delimiter = Key([])
+        /// The last path of the page before, or any other; what follows it is listed.
+        package var after = Key([])
+        package var limit = 100
+        package init() {}
+    }
+
+    /// One page of objects and common prefixes, in byte order.
+    package func list(_ ref: ResolvedRef, _ query: ListQuery) throws -> Page<Listing> {
+        guard query.limit > 0 else { return Page(items: [], hasMore: false) }
+        let start = query.after.isEmpty ? query.prefix : max(query.prefix, Grouping.next(after: query.after, delimiter: query.delimiter, prefix: query.prefix))
+        let namespace = try ref.repository.namespace
+        var cursor = try OverlayCursor(
+            StagingCursor(store, tokens: ref.tokens, from: start, pageSize: min(max(query.limit, 10), 1000)), committed.cursor(metaRange(of: ref), in: namespace), from: start)
+        var found: [Listing] = []
+        while found.count <= query.limit, let (key, envelope) = try cursor.next(), key.hasPrefix(query.prefix) {
+            if let group = Grouping.commonPrefix(of: key, prefix: query.prefix, delimiter: query.delimiter) {
+                if group > query.after || query.after.isEmpty { found.append(.commonPrefix(group)) }
+                guard let next = group.upperBound else { break }
+                try cursor.seek(next)
+            } else {
+                found.append(.object(key, try decode(envelope, key)))
+            }
+        }
+        return Page(found, limit: query.limit)
+    }
+
+    // MARK: writing
+
+    /// The branch to write to, or the error that says why not.
+    package func checkWritable(_ branch: String, in repositoryID: String, force: Bool = false) throws -> Repository {
+        let repository = try writableRepository(repositoryID, force: force)
+        _ = try self.branch(branch, in: repository)
+        try checkProtection(of: branch, blocks: .stagingWrite, in: repository)
+        return repository
+    }
+
+    /// Stages entries in one step; a commit that seals the token meanwhile makes it write again, so nothing is lost.
+    /// Source: `lakefs-formats.md` 7.1.
+    func writeStaged(_ entries: [StagedEntry], on id: String, in repository: Repository, _ durability: Durability, origin: Int?) throws {
+        for _ in 0..<Self.tries {
+            let token = try branch(id, in: repository).branch.stagingToken
+            try store.write(entries.map { .set(Partition(token), $0.key, $0.encoded) }, durability)
+            if try branch(id, in: repository).branch.stagingToken == token {
+                return events.publish(Change(repository: repository.id, branch: id, kind: .keys(entries.map(\.key)), origin: origin))
+            }
+        }
+        throw LakeError(.tooManyTries, "branch \(id) keeps being committed: try again")
+    }
+
+    /// Stages an object under `path`.
+    /// - Throws: `.preconditionFailed` if `condition` does not hold; nothing was written then.
+    package func stage(_ entry: Entry, at path: Key, on id: String, in repositoryID: String, if condition: WriteCondition? = nil, force: Bool = false,
+                       _ durability: Durability = .durable, origin: Int? = nil) throws {
+        try Names.checkPath(path)
+        let repository = try writableRepository(repositoryID, force: force)
+        try checkProtection(of: id, blocks: .stagingWrite, in: repository)
+        let staged = StagedEntry(key: path, envelope: entry.envelope)
+        guard let condition else { return try writeStaged([staged], on: id, in: repository, durability, origin: origin) }
+        for _ in 0..<Self.tries {
+            let (branch, _) = try branch(id, in: repository), partition = Partition(branch.stagingToken)
+            let own = try store.value(for: path, in: partition)
+            let current = try find(path, at: ResolvedRef(repository: repository, commitID: branch.commitID, branch: branch, tokens: branch.tokens))
+            // What this call wrote before a commit came between is no obstacle to itself.
+            guard current?.address == entry.address || condition.allows(current) else {
+                throw LakeError(.preconditionFailed, "path \(path): the condition of the request does not hold")
+            }
+            guard try store.trySet(staged.encoded, for: path, in: partition, if: own.map { .matches($0) } ?? .absent, durability) else { continue }
+            if try self.branch(id, in: repository).branch.stagingToken == branch.stagingToken {
+                return events.publish(Change(repository: repositoryID, branch: id, kind: .keys([path]), origin: origin))
+            }
+        }
+        throw LakeError(.tooManyTries, "path \(path) keeps changing: try again")
+    }
+
+    /// Stages values and removals (nil) in one step: what a rename in the mount is.
+    package func stage(_ changes: [(path: Key, entry: Entry?)], on id: String, in repositoryID: String, _ durability: Durability, origin: Int?) throws {
+        let repository = try writableRepository(repositoryID, force: false)
+        try checkProtection(of: id, blocks: .stagingWrite, in: repository)
+        for change in changes { try Names.checkPath(change.path) }
+        try writeStaged(changes.map { StagedEntry(key: $0.path, envelope: $0.entry?.envelope) }, on: id, in: repository, durability, origin: origin)
+    }
+
+    /// Removes objects; those that are not there are passed over. Returns the paths that were there.
+    package func delete(_ paths: [Key], on id: String, in repositoryID: String, force: Bool = false, _ durability: Durability = .durable, origin: Int? = nil) throws -> Set<Key> {
+        for path in paths { try Names.checkPath(path) }
+        let repository = try writableRepository(repositoryID, force: force)
+        let (branch, _) = try branch(id, in: repository)
+        try checkProtection(of: id, blocks: .stagingWrite, in: repository)
+        let ref = ResolvedRef(repository: repository, commitID: branch.commitID, branch: branch, tokens: branch.tokens)
+        let present = try paths.filter { try find($0, at: ref) != nil }
+        if !present.isEmpty { try writeStaged(present.map { StagedEntry(key: $0, envelope: nil) }, on: id, in: repository, durability, origin: origin) }
+        return Set(present)
+    }
+
+    /// Copies an object's bytes to an address of its own and stages it. Metadata and type come along unless given.
+    package func copy(_ source: Key, at sourceRef: String, from sourceRepository: String, to destination: Key, on id: String, in repositoryID: String,
+                      metadata: Metadata? = nil, contentType: String? = nil, condition: WriteCondition? = nil, force: Bool = false, isShallow: Bool = false) throws -> Entry {
+        try Names.checkPath(destination)
+        let repository = try checkWritable(id, in: repositoryID, force: force)
+        var (entry, location, _) = try self.entry(source, at: sourceRef, in: sourceRepository)
+        if isShallow && sourceRepository == repositoryID {
+            if entry.metadata["::lakefs::shallow-copy"] == nil { entry.metadata["::lakefs::shallow-copy"] = source.description }
+        } else {
+            let address = addresses.next()
+            do {
+                entry.size = try objects.copy(location, to: repository.namespace.location(address))
+            } catch let error as StoreError where error.code == .notFound {
+                throw LakeError(.dataGone, "the data of \(source) is gone", cause: error)
+            }
+            entry.address = address
+            entry.addressType = .relative
+        }
+        entry.lastModified = .now()
+        if let metadata { entry.metadata = metadata }
+        if let contentType { entry.contentType = contentType }
+        try stage(entry, at: destination, on: id, in: repositoryID, if: condition, force: force)
+        return entry
+    }
+
+    /// Replaces an object's user metadata.
+    package func updateMetadata(_ metadata: Metadata, of path: Key, on id: String, in repositoryID: String) throws {
+        _ = try checkWritable(id, in: repositoryID)
+        var entry = try entry(path, at: id, in: repositoryID).entry
+        entry.metadata = metadata
+        try stage(entry, at: path, on: id, in: repositoryID)
+    }
+
+    /// A fresh address in the repository's namespace.
+    package func newAddress() -> String { addresses.next() }
+
+    /// Begins to take an object's bytes.
+    package func upload(to repository: Repository) throws -> Upload {
+        let address = addresses.next()
+        let location = try repository.namespace.location(address)
+        return Upload(address: address, location: location, objects: objects, writer: try objects.makeWriter(location))
+    }
+}
+
+/// An object's bytes on their way in: pushed in pieces, hashed as they come, then finished or dropped.
+package final class Upload {
+    package let address: String
+    package let location: ObjectLocation
+    private let objects: any ObjectStore
+    private let writer: any ObjectWriter
+    private var md5 = Hash(.md5)
+    package private(set) var size: Int64 = 0
+    private var isFinished = false
+
+    init(address: String, location: ObjectLocation, objects: any ObjectStore, writer: any ObjectWriter) {
+        self.address = address
+        self.location = location
+        self.objects = objects
+        self.writer = writer
+    }
+
+    deinit { if !isFinished { writer.abort() } }
+
+    package func write(_ bytes: UnsafeRawBufferPointer) throws {
+        unsafe md5.update(bytes)
+        size += Int64(bytes.count)
+        unsafe try writer.write(bytes)
+    }
+
+    /// The MD5 of all bytes so far. Call once, when all are in.
+    package func digest() -> [UInt8] { md5.finish() }
+
+    /// Makes the bytes durable under their address. No entry names them yet.
+    package func finish() throws {
+        _ = try writer.finish(.durable)
+        isFinished = true
+    }
+
+    /// Removes what was finished but not staged.
+    package func discard() {
+        if isFinished { try? objects.remove(location) } else { writer.abort() }
+        isFinished = true
+    }
+}

@@ -1,0 +1,173 @@
+/// What a ref expression stands for.
+package struct ResolvedRef: Sendable {
+    package let repository: Repository
+    /// The commit; never empty, but in a bare repository.
+    package let commitID: String
+    /// The branch, if the expression names one as it stands (`main`, `main@`, `main$`).
+    package let branch: Branch?
+    /// Tokens whose uncommitted changes lie over the commit; empty if the expression shows committed data only.
+    package let tokens: [String]
+}
+
+extension Catalog {
+    // MARK: expressions
+
+    /// Resolves an expression. Source: `lakefs-formats.md` 7.9.
+    /// - Throws: `.notFound(.reference)`, `.invalidValue`.
+    package func resolve(_ text: String, in repository: Repository) throws -> ResolvedRef {
+        let expression = try RefExpression(text)
+        var branch: Branch?
+        var commitID: String
+        let base = expression.base
+        if Names.isHex(base, 64...64), try refs.findCommit(base, in: repository) != nil {
+            commitID = base
+        } else if let found = try refs.branch(base, in: repository)?.branch {
+            branch = found
+            commitID = found.commitID
+        } else if let tag = try refs.tag(base, in: repository) {
+            commitID = tag.commitID
+        } else if Names.isHex(base, 1...64), let found = try refs.commitID(startingWith: base, in: repository) {
+            commitID = found
+        } else {
+            throw LakeError.notFound(.reference, text)
+        }
+        var tokens = branch?.tokens ?? []
+        for step in expression.steps {
+            switch step {
+            case .committed, .staged:
+                guard branch != nil else { throw RefExpression.invalid(text) }
+                if case .committed = step { tokens = [] }
+                continue
+            case .ancestor(let count):
+                for _ in 0..<count {
+                    guard let parent = try refs.commit(commitID, in: repository).parents.first else { throw LakeError.notFound(.reference, text) }
+                    commitID = parent
+                }
+            case .parent(let number):
+                if number > 0 {
+                    let parents = try refs.commit(commitID, in: repository).parents
+                    guard number <= parents.count else { throw LakeError.notFound(.reference, text) }
+                    commitID = parents[number - 1]
+                }
+            }
+            branch = nil
+            tokens = []
+        }
+        return ResolvedRef(repository: repository, commitID: commitID, branch: branch, tokens: tokens)
+    }
+
+    package func resolve(_ text: String, in repository: String) throws -> ResolvedRef { try resolve(text, in: self.repository(repository)) }
+
+    /// The metarange of a commit; empty for the first one.
+    func metaRange(of commitID: String, in repository: Repository) throws -> String {
+        commitID.isEmpty ? "" : try refs.commit(commitID, in: repository).metaRangeID
+    }
+
+    package func metaRange(of ref: ResolvedRef) throws -> String { try metaRange(of: ref.commitID, in: ref.repository) }
+
+    // MARK: tags
+
+    package func listTags(_ repository: String, prefix: String, after: String, limit: Int) throws -> Page<Tag> {
+        Page(try refs.tags(in: self.repository(repository), prefix: prefix, after: after, limit: limit + 1), limit: limit)
+    }
+
+    package func tag(_ id: String, in repository: String) throws -> Tag {
+        guard let tag = try refs.tag(id, in: self.repository(repository)) else { throw LakeError.notFound(.tag, id) }
+        return tag
+    }
+
+    /// - Parameter force: moves a tag that is there already.
+    package func createTag(_ id: String, at ref: String, in repositoryID: String, force: Bool) throws -> Tag {
+        let repository = try writableRepository(repositoryID, force: force)
+        try Names.checkTag(id)
+        let resolved = try resolve(ref, in: repository)
+        guard resolved.branch == nil || !ref.hasSuffix("$") else { throw LakeError(.invalidValue, "ref '\(ref)' has uncommitted changes in it: a tag needs a commit") }
+        guard try refs.branch(id, in: repository) == nil, try refs.findCommit(id, in: repository) == nil else {
+            throw LakeError(.alreadyExists(.tag), "tag \(id): a branch or commit of that name exists")
+        }
+        let tag = Tag(id: id, commitID: resolved.commitID)
+        guard try refs.setTag(tag, in: repository, if: force ? nil : .absent) else { throw LakeError(.alreadyExists(.tag), "tag \(id): already exists") }
+        return tag
+    }
+
+    package func deleteTag(_ id: String, in repositoryID: String, force: Bool) throws {
+        let repository = try writableRepository(repositoryID, force: force)
+        guard try refs.tag(id, in: repository) != nil else { throw LakeError.notFound(.tag, id) }
+        try refs.removeTag(id, in: repository)
+    }
+
+    // MARK: commits
+
+    /// A commit by id, unique prefix or expression.
+    package func commit(_ ref: String, in repositoryID: String) throws -> (id: String, commit: Commit) {
+        let resolved = try resolve(ref, in: repositoryID)
+        return (resolved.commitID, try refs.commit(resolved.commitID, in: resolved.repository))
+    }
+
+    /// What a log is asked for.
+    package struct LogQuery: Sendable {
+        package var after = ""
+        package var limit = 100
+        /// Only commits that changed one of these, or something under one of the prefixes.
+        package var objects: [Key] = [], prefixes: [Key] = []
+        /// The answer ends when `limit` commits are found; there is no next page.
+        package var isLimit = false
+        package var firstParentOnly = false
+        package var since: Timestamp?
+        /// The last commit to tell.
+        package var stopAt: String?
+        package init() {}
+    }
+
+    package func log(_ ref: String, in repositoryID: String, _ query: LogQuery) throws -> Page<(id: String, commit: Commit)> {
+        let resolved = try resolve(ref, in: repositoryID), repository = resolved.repository
+        let stopAt = try query.stopAt.map { try resolve($0, in: repository).commitID }
+        var cursor = try LogCursor(refs, repository, from: resolved.commitID, firstParentOnly: query.firstParentOnly, since: query.since)
+        var found: [(id: String, commit: Commit)] = [], isPastAfter = query.after.isEmpty
+        while found.count <= query.limit, let item = try cursor.next() {
+            if isPastAfter, try touches(item.commit, query, in: repository) { found.append(item) }
+            if !isPastAfter && item.id.hasPrefix(query.after) { isPastAfter = true }
+            if item.id == stopAt { break }
+            if query.isLimit && found.count == query.limit { break }
+        }
+        return Page(found, limit: query.limit)
+    }
+
+    /// Whether a commit changed what the query asks for. Merges are passed over when it asks for something.
+    private func touches(_ commit: Commit, _ query: LogQuery, in repository: Repository) throws -> Bool {
+        guard !query.objects.isEmpty || !query.prefixes.isEmpty else { return true }
+        guard commit.parents.count == 1 else { return false }
+        let namespace = try repository.namespace, old = try metaRange(of: commit.parents[0], in: repository), new = commit.metaRangeID
+        guard old != new else { return false }
+        for key in query.objects {
+            let before = try committed.record(key, metaRange: old, in: namespace), after = try committed.record(key, metaRange: new, in: namespace)
+            switch (before, after) {
+            case (nil, nil): continue
+            case (let before?, let after?): if !before.hasIdentity(of: after) { return true }
+            default: return true
+            }
+        }
+        for prefix in query.prefixes {
+            let diff = MetaRangeDiff(try committed.cursor(old, in: namespace), try committed.cursor(new, in: namespace))
+            try diff.seek(prefix)
+            if let first = try diff.next(), first.key.hasPrefix(prefix) { return true }
+        }
+        return false
+    }
+
+    package func mergeBase(_ source: String, _ destination: String, in repositoryID: String) throws -> (source: String, destination: String, base: String) {
+        let repository = try repository(repositoryID)
+        let left = try resolve(source, in: repository).commitID, right = try resolve(destination, in: repository).commitID
+        guard let base = try refs.mergeBase(left, right, in: repository) else { throw LakeError(.notFound(.commit), "\(source) and \(destination) have no common history") }
+        return (left, right, base)
+    }
+
+    /// Adds a commit record as it is, for migrations. Its id must be what its content says.
+    package func addCommitRecord(_ commit: Commit, id: String, in repositoryID: String, force: Bool) throws {
+        let repository = try writableRepository(repositoryID, force: force)
+        guard commit.generation > 0 else { throw LakeError(.invalidValue, "commit \(id) has no generation: 1 for a first commit, one more than its parents' otherwise") }
+        guard commit.id == id else { throw LakeError(.invalidValue, "commit id \(id) is not the one that its content gives: \(commit.id)") }
+        guard try refs.findCommit(id, in: repository) == nil else { throw LakeError(.alreadyExists(.commit), "commit \(id): already exists") }
+        _ = try refs.addCommit(commit, in: repository)
+    }
+}

@@ -1,0 +1,188 @@
+import Synchronization
+
+/// A page of a listing.
+package struct Page<Item: Sendable>: Sendable {
+    package let items: [Item]
+    package let hasMore: Bool
+    package init(items: [Item], hasMore: Bool) {
+        self.items = items
+        self.hasMore = hasMore
+    }
+
+    /// From one item more than was asked for.
+    init(_ found: [Item], limit: Int) {
+        items = Array(found.prefix(limit))
+        hasMore = found.count > limit
+    }
+}
+
+/// The versioning core as the doors see it: repositories, refs, objects, commits, merges by name.
+/// Every change of stored data goes through here. Safe from any thread; methods block until they are done.
+package final class Catalog: Sendable {
+    package let committed: CommittedStore
+    package let events = ChangeFeed()
+    package let refs: RefStore
+    package var objects: any ObjectStore { committed.objects }
+    package var store: any KeyValueStore { refs.store }
+    let addresses = AddressProvider()
+    /// Repositories as read a short while ago: another process may change them.
+    private let repositories = LRUCache<String, (repository: Repository, read: Timestamp)>(budget: 1000)
+    private static let repositoryLifetimeSeconds: Int64 = 5
+    /// Tries of a compare-and-set on a contended branch (`lakefs-formats.md` 7.2).
+    static let tries = 10
+    private let isCleaning = Atomic<Bool>(false)
+
+    package init(store: any KeyValueStore, committed: CommittedStore) {
+        refs = RefStore(store)
+        self.committed = committed
+    }
+
+    /// Work that a crash left behind: dropped staging tokens are emptied, deleted repositories removed.
+    package func recover() {
+        cleanUp()
+        committed.pool.run { [self] in
+            for repository in (try? refs.repositories(prefix: "", after: "", limit: Int.max)) ?? [] where repository.state == .inDeletion {
+                try? removeRecords(of: repository)
+            }
+        }
+    }
+
+    /// Empties dropped staging tokens in the background.
+    func cleanUp() {
+        guard !isCleaning.exchange(true, ordering: .acquiring) else { return }
+        committed.pool.run { [self] in
+            defer { isCleaning.store(false, ordering: .releasing) }
+            try? refs.dropPending()
+        }
+    }
+
+    // MARK: repositories
+
+    /// - Throws: `.notFound(.repository)`, `.repositoryInDeletion`.
+    package func repository(_ id: String) throws -> Repository {
+        let now = Timestamp.now()
+        if let known = repositories[id], now.seconds - known.read.seconds < Self.repositoryLifetimeSeconds { return known.repository }
+        guard let found = try refs.repository(id) else { throw LakeError.notFound(.repository, id) }
+        guard found.state == .active else { throw LakeError(.notFound(.repository), "repository \(id) is being deleted") }
+        repositories.insert((found, now), for: id)
+        return found
+    }
+
+    /// The repository, if it may be written to.
+    func writableRepository(_ id: String, force: Bool) throws -> Repository {
+        let repository = try repository(id)
+        guard force || !repository.isReadOnly else { throw LakeError(.readOnlyRepository, "repository \(id) is read-only: pass force to write all the same") }
+        return repository
+    }
+
+    package func listRepositories(prefix: String, after: String, limit: Int, matching search: String = "") throws -> Page<Repository> {
+        var found: [Repository] = [], position = after
+        while found.count <= limit {
+            let page = try refs.repositories(prefix: prefix, after: position, limit: 1000)
+            found += page.filter { $0.state == .active && (search.isEmpty || $0.id.contains(search)) }
+            guard page.count == 1000 else { break }
+            position = page.last!.id
+        }
+        return Page(found, limit: limit)
+    }
+
+    /// The file that marks a namespace as in use. Source: `lakefs-formats.md` 1.1.
+    private static let dummy = Array("this is dummy data - created by lakeFS to check accessibility".utf8)
+
+    /// Creates a repository with one commit and its default branch; a bare one with neither.
+    package func createRepository(_ id: String, storageNamespace: String, defaultBranch: String, isReadOnly: Bool = false, isBare: Bool = false, schemes: Set<String>) throws -> Repository {
+        try Names.checkRepository(id)
+        try Names.checkBranch(defaultBranch)
+        guard let namespace = StorageNamespace(storageNamespace) else {
+            throw LakeError(.invalidValue, "storage namespace '\(storageNamespace)' is not valid: give a URI such as local://name")
+        }
+        guard schemes.contains(namespace.scheme) else {
+            throw LakeError(.invalidValue, "storage namespace '\(storageNamespace)' does not fit the block store of this server: use \(schemes.sorted().map { $0 + "://" }.joined(separator: " or "))")
+        }
+        guard try refs.repository(id) == nil else { throw LakeError(.alreadyExists(.repository), "repository \(id): not unique") }
+        if !isBare && !isReadOnly {
+            for marker in ["dummy", "_lakefs/dummy"] where try objects.size(of: namespace.location(marker)) != nil {
+                throw LakeError(.alreadyExists(.storageNamespace), "storage namespace \(storageNamespace) is in use already: found \(marker) in it")
+            }
+            try objects.put(Self.dummy, at: namespace.location("_lakefs/dummy"))
+        }
+        let repository = Repository(id: id, storageNamespace: storageNamespace, defaultBranch: defaultBranch, creationDate: .now(), instanceUID: XID.make(), isReadOnly: isReadOnly)
+        if !isBare {
+            let commit = Commit(committer: "", message: "Repository created", creationDate: repository.creationDate, metaRangeID: "", parents: [], generation: 1)
+            let commitID = try refs.addCommit(commit, in: repository)
+            _ = try refs.setBranch(Branch(id: defaultBranch, commitID: commitID, stagingToken: RefStore.newToken(repository, defaultBranch)), in: repository, if: .absent)
+        }
+        guard try refs.setRepository(repository, if: .absent) else { throw LakeError(.alreadyExists(.repository), "repository \(id): not unique") }
+        return repository
+    }
+
+    /// Removes a repository's records; its objects stay where they are. It is gone for readers at once.
+    package func deleteRepository(_ id: String, force: Bool) throws {
+        var repository = try writableRepository(id, force: force)
+        repository.state = .inDeletion
+        guard try refs.setRepository(repository, if: .present) else { throw LakeError.notFound(.repository, id) }
+        repositories.remove(id)
+        events.publish(Change(repository: id, branch: nil, kind: .removed))
+        try removeRecords(of: repository)
+    }
+
+    private func removeRecords(of repository: Repository) throws {
+        var after = ""
+        while true {
+            let branches = try refs.branches(in: repository, prefix: "", after: after, limit: 1000)
+            guard let last = branches.last else { break }
+            try refs.markDropped(branches.flatMap(\.tokens))
+            after = last.id
+        }
+        try store.removeAll(in: repository.partition)
+        try refs.removeRepository(repository.id)
+        refs.forget()
+        repositories.remove(repository.id)
+        cleanUp()
+    }
+
+    // MARK: repository metadata
+
+    private static let metadataKey = Key("repo-metadata")
+
+    package func repositoryMetadata(_ id: String) throws -> Metadata {
+        let repository = try repository(id)
+        var metadata = Metadata()
+        guard let bytes = try store.value(for: Self.metadataKey, in: repository.partition) else { return metadata }
+        try readProtobuf(bytes) { if $0.number == 1 { metadata.pairs.append(try $0.pair()) } }
+        return metadata
+    }
+
+    package func updateRepositoryMetadata(_ id: String, force: Bool, _ change: (inout Metadata) throws -> Void) throws {
+        let repository = try writableRepository(id, force: force)
+        for _ in 0..<Self.tries {
+            let old = try store.value(for: Self.metadataKey, in: repository.partition)
+            var metadata = try repositoryMetadata(id)
+            try change(&metadata)
+            var writer = ProtobufWriter()
+            writer.map(1, metadata)
+            if try store.trySet(writer.bytes, for: Self.metadataKey, in: repository.partition, if: old.map { .matches($0) } ?? .absent) { return }
+        }
+        throw LakeError(.tooManyTries, "the metadata of \(id) keeps changing: try again")
+    }
+}
+
+/// Names for new objects. Source: `lakefs-formats.md` 1.2.
+final class AddressProvider: Sendable {
+    private let state = Mutex<(partition: String, since: Int64, count: Int)>(("", 0, 0))
+    /// Objects in one partition, and its longest life in seconds.
+    private static let partitionSize = 50_000, partitionSeconds: Int64 = 3600
+
+    /// A fresh address, `data/<partition>/<name>`.
+    func next() -> String {
+        let now = Timestamp.now().seconds
+        let partition = state.withLock { state in
+            state.count += 1
+            if state.partition.isEmpty || state.count > Self.partitionSize || now - state.since > Self.partitionSeconds {
+                state = (XID.makeDescending(), now, 1)
+            }
+            return state.partition
+        }
+        return "data/\(partition)/\(XID.make())"
+    }
+}

@@ -1,0 +1,107 @@
+/// Where committed data lies: ranges and metaranges as tables in an object store, by content id.
+/// Source: `lakefs-formats.md` sections 1, 4 and 7. Safe from any thread.
+package final class CommittedStore: Sendable {
+    /// Where ranges break (`lakefs-formats.md` 4.2).
+    package struct Parameters: Sendable {
+        /// Bytes; smaller ranges never break.
+        package var minRangeSizeBytes = 0
+        /// Bytes; a range that reaches this breaks.
+        package var maxRangeSizeBytes = 20 * 1024 * 1024
+        /// A range breaks after about this many entries, where a key's hash says so.
+        package var raggednessEntries: UInt64 = 50_000
+        package init() {}
+
+        func breaks(after key: [UInt8], estimatedSize: Int) -> Bool {
+            if estimatedSize < minRangeSizeBytes { return false }
+            if estimatedSize >= maxRangeSizeBytes { return true }
+            var hash: UInt64 = 14_695_981_039_346_656_037
+            for byte in key { hash = (hash ^ UInt64(byte)) &* 1_099_511_628_211 }
+            return hash % raggednessEntries == 0
+        }
+    }
+
+    package let objects: any ObjectStore
+    package let pool: WorkerPool
+    let parameters: Parameters
+    private let blocks: BlockCache
+    /// Open tables: a footer, an index and properties each.
+    private let tables = LRUCache<ObjectLocation, TableReader>(budget: 512)
+
+    /// - Parameter cacheBytes: decoded blocks to keep.
+    package init(objects: any ObjectStore, pool: WorkerPool, cacheBytes: Int, parameters: Parameters = Parameters()) {
+        self.objects = objects
+        self.pool = pool
+        self.parameters = parameters
+        blocks = BlockCache(budgetBytes: cacheBytes)
+    }
+
+    private struct StoredTable: TableSource {
+        let objects: any ObjectStore
+        let location: ObjectLocation
+        let byteCount: Int64
+        func read(_ range: Range<Int64>) throws -> [UInt8] {
+            let bytes = try objects.read(location, range)
+            guard bytes.count == Int(range.upperBound - range.lowerBound) else { throw SSTableError.truncated(expected: range.count, found: bytes.count) }
+            return bytes
+        }
+    }
+
+    static func location(of id: String, in namespace: StorageNamespace) -> ObjectLocation { namespace.location("_lakefs/" + id) }
+
+    /// Opens a range or metarange.
+    /// - Throws: `LakeError.notFound` if there is none, `.corrupt` naming it if its bytes are no table.
+    package func table(_ id: String, in namespace: StorageNamespace) throws -> TableReader {
+        let location = Self.location(of: id, in: namespace)
+        if let open = tables[location] { return open }
+        guard let size = try objects.size(of: location) else { throw LakeError(.notFound(.metaRange), "table \(id) is not in \(namespace)") }
+        do {
+            let table = try TableReader(name: id, source: StoredTable(objects: objects, location: location, byteCount: size), cache: blocks)
+            tables.insert(table, for: location)
+            return table
+        } catch let error as SSTableError {
+            throw LakeError(.corrupt, "table \(location) is damaged: \(error)", cause: error)
+        }
+    }
+
+    /// Whether the object store holds this range or metarange; asked of the store each time.
+    package func exists(_ id: String, in namespace: StorageNamespace) throws -> Bool {
+        guard id.utf8.count == 64, Hex.bytes(id.utf8) != nil else { return false }
+        return try objects.size(of: Self.location(of: id, in: namespace)) != nil
+    }
+
+    package func cursor(_ metaRange: String, in namespace: StorageNamespace) throws -> MetaRangeCursor {
+        try MetaRangeCursor(store: self, namespace: namespace, metaRange: metaRange)
+    }
+
+    /// The record of `key`, or nil: one block of the metarange, one of a range. Source: `lakefs-formats.md` 7.1.
+    package func record(_ key: Key, metaRange: String, in namespace: StorageNamespace) throws -> Envelope? {
+        guard !metaRange.isEmpty else { return nil }
+        return try wrap(metaRange) {
+            var ranges = try table(metaRange, in: namespace).cursor()
+            guard try ranges.seek(key.bytes) else { return nil }
+            let range = try CommittedRange(decoding: ranges.value)
+            guard !(key < range.minKey) else { return nil }
+            return try wrap(range.id) { try table(range.id, in: namespace).value(for: key.bytes).map { try Envelope(decoding: $0) } }
+        }
+    }
+
+    /// The first range whose greatest key is not below `key`.
+    func range(reaching key: Key, metaRange: String, in namespace: StorageNamespace) throws -> CommittedRange? {
+        guard !metaRange.isEmpty else { return nil }
+        return try wrap(metaRange) {
+            var ranges = try table(metaRange, in: namespace).cursor()
+            return try ranges.seek(key.bytes) ? CommittedRange(decoding: ranges.value) : nil
+        }
+    }
+
+    /// Runs `body`, naming `table` in what it finds damaged.
+    func wrap<Result>(_ table: String, _ body: () throws -> Result) throws -> Result {
+        do {
+            return try body()
+        } catch let error as SSTableError {
+            throw LakeError(.corrupt, "table \(table) is damaged: \(error)", cause: error)
+        } catch is ProtobufError {
+            throw LakeError(.corrupt, "table \(table) holds a record that is no message")
+        }
+    }
+}

@@ -1,0 +1,72 @@
+/// Walks a metarange: it stands at the head of a range, or at a record in one. A range whose head is passed over with
+/// `nextRange` is never opened. Used by one thread at a time.
+package final class MetaRangeCursor {
+    private let store: CommittedStore
+    private let namespace: StorageNamespace
+    private let metaRange: String
+    private var ranges: TableCursor?
+    private var records: TableCursor?
+
+    /// The range that the cursor is in, or nil at the end.
+    package private(set) var range: CommittedRange?
+    /// The record's key; nil at the head of a range.
+    package private(set) var key: [UInt8]?
+
+    /// Stands at the head of the first range.
+    init(store: CommittedStore, namespace: StorageNamespace, metaRange: String) throws {
+        self.store = store
+        self.namespace = namespace
+        self.metaRange = metaRange
+        if !metaRange.isEmpty { ranges = try store.table(metaRange, in: namespace).cursor() }
+        try nextRange()
+    }
+
+    package var isAtHead: Bool { range != nil && key == nil }
+
+    /// The value of the record under the cursor.
+    package func envelope() throws -> Envelope { try store.wrap(range!.id) { try Envelope(decoding: records!.value) } }
+
+    /// Passes over what is left of the range, to the head of the next one.
+    package func nextRange() throws {
+        records = nil
+        key = nil
+        range = try store.wrap(metaRange) { try ranges?.advance() == true ? CommittedRange(decoding: ranges!.value) : nil }
+    }
+
+    /// Enters the range, or goes to its next record, or behind the last one to the head of the next range.
+    package func next() throws {
+        guard let range else { return }
+        let found = try store.wrap(range.id) {
+            if records == nil { records = try store.table(range.id, in: namespace).cursor() }
+            return try records!.advance()
+        }
+        if found { key = records!.key } else { try nextRange() }
+    }
+
+    /// Goes to the first record not below `target`; stays at the head of a range that lies behind it as a whole.
+    package func seek(_ target: Key) throws {
+        guard !metaRange.isEmpty else { return }
+        if let range, records != nil, range.maxKey >= target, let key, key.precedes(target.bytes) {
+            // In the same range: no need to look the range up again.
+            return try enter(range, at: target)
+        }
+        records = nil
+        key = nil
+        range = try store.wrap(metaRange) { try ranges!.seek(target.bytes) ? CommittedRange(decoding: ranges!.value) : nil }
+        if let range, range.minKey < target { try enter(range, at: target) }
+    }
+
+    private func enter(_ range: CommittedRange, at target: Key) throws {
+        let found = try store.wrap(range.id) {
+            if records == nil { records = try store.table(range.id, in: namespace).cursor() }
+            return try records!.seek(target.bytes)
+        }
+        if found { key = records!.key } else { try nextRange() }
+    }
+
+    /// Goes to the next record, entering ranges at their heads; false at the end.
+    package func nextRecord() throws -> Bool {
+        repeat { try next() } while isAtHead
+        return range != nil
+    }
+}

@@ -1,0 +1,91 @@
+import Synchronization
+
+/// Writes a metarange: records and whole ranges in ascending order, ranges uploaded in parallel.
+/// Nothing is visible under its id before everything below it is durable. Source: `lakefs-formats.md` 4.3.
+package final class MetaRangeWriter {
+    private let store: CommittedStore
+    private let namespace: StorageNamespace
+    private let properties: [(String, String)]
+    private var writer: TableWriter?
+    private var ranges: [CommittedRange] = []
+    private let uploads: Uploads
+
+    /// Ranges on their way to the object store; at most as many as the pool is wide.
+    private final class Uploads: Sendable {
+        private let state = Mutex<(running: Int, failure: (any Error)?)>((0, nil))
+        private let ended = Semaphore()
+        let store: CommittedStore
+        init(_ store: CommittedStore) { self.store = store }
+
+        func start(_ bytes: [UInt8], at location: ObjectLocation) throws {
+            while state.withLock({ $0.running }) >= max(store.pool.width, 1) { try waitForOne() }
+            state.withLock { $0.running += 1 }
+            store.pool.run { [self] in
+                do { try store.objects.put(bytes, at: location) } catch { state.withLock { $0.failure = error } }
+                ended.post()
+            }
+        }
+
+        private func waitForOne() throws {
+            ended.wait()
+            let failure = state.withLock { state in
+                state.running -= 1
+                return state.failure
+            }
+            if let failure { throw failure }
+        }
+
+        func waitForAll() throws {
+            while state.withLock({ $0.running }) > 0 { try waitForOne() }
+        }
+
+        /// Lets what runs end; its outcome is of no interest any more.
+        func drain() {
+            while state.withLock({ $0.running }) > 0 { try? waitForOne() }
+        }
+    }
+
+    /// - Parameter properties: further user properties of every table (refs dumps have them).
+    package init(store: CommittedStore, namespace: StorageNamespace, properties: [(String, String)] = []) {
+        self.store = store
+        self.namespace = namespace
+        self.properties = properties
+        uploads = Uploads(store)
+    }
+
+    deinit { uploads.drain() }
+
+    /// Adds a record behind everything added so far.
+    package func add(_ key: [UInt8], _ envelope: [UInt8]) throws {
+        let open = writer ?? TableWriter(type: "ranges", properties: properties)
+        writer = open
+        open.add(key, envelope)
+        if store.parameters.breaks(after: key, estimatedSize: open.estimatedSize) { try closeRange() }
+    }
+
+    /// Adds a whole range, unopened. What is being written ends before it.
+    package func add(_ range: CommittedRange) throws {
+        try closeRange()
+        ranges.append(range)
+    }
+
+    private func closeRange() throws {
+        guard let open = writer else { return }
+        writer = nil
+        let summary = open.finish()
+        ranges.append(CommittedRange(id: summary.id, minKey: summary.minKey, maxKey: summary.maxKey,
+                                     estimatedSize: Int64(summary.estimatedSize), count: Int64(summary.count)))
+        try uploads.start(summary.bytes, at: CommittedStore.location(of: summary.id, in: namespace))
+    }
+
+    /// Writes the metarange when all ranges are stored, and returns its id.
+    package func finish() throws -> String {
+        try closeRange()
+        try uploads.waitForAll()
+        let table = TableWriter(type: "metaranges", properties: properties)
+        for range in ranges.sorted(by: { $0.maxKey < $1.maxKey }) { table.add(range.maxKey.bytes, range.encoded) }
+        let summary = table.finish()
+        try store.objects.put(summary.bytes, at: CommittedStore.location(of: summary.id, in: namespace))
+        return summary.id
+    }
+}

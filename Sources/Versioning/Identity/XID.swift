@@ -1,0 +1,74 @@
+import Synchronization
+
+/// 20-character ids that sort by time. Source: `lakefs-formats.md` 1.2.
+package enum XID {
+    private static let alphabet = Array("0123456789abcdefghijklmnopqrstuv".utf8)
+    private static let machine = randomBytes(5)  // Machine id and process id: any bytes that differ between processes.
+    private static let counter = Atomic<UInt32>(randomBytes(3).reduce(0) { $0 << 8 | UInt32($1) })
+
+    /// Seconds of the year 4000: what descending ids count down from.
+    private static let far: Int64 = 64_060_588_800
+    /// The same for run and pull-request ids (`lakefs-formats.md` 1.3).
+    private static let farRuns: Int64 = 32_500_915_200
+
+    package static func make() -> String { make(seconds: Timestamp.now().seconds) }
+    /// Newer ones sort first.
+    package static func makeDescending() -> String { make(seconds: far - Timestamp.now().seconds) }
+    package static func makeRun() -> String { make(seconds: farRuns - Timestamp.now().seconds) }
+
+    private static func make(seconds: Int64) -> String {
+        let time = UInt32(truncatingIfNeeded: seconds), count = counter.add(1, ordering: .relaxed).newValue
+        var bytes: [UInt8] = []
+        for shift in stride(from: UInt32(24), through: 0, by: -8) { bytes.append(UInt8(truncatingIfNeeded: time >> shift)) }
+        bytes += machine
+        for shift in stride(from: UInt32(16), through: 0, by: -8) { bytes.append(UInt8(truncatingIfNeeded: count >> shift)) }
+        return text(bytes)
+    }
+
+    /// The text of 12 bytes: 96 bits and four zero bits, five at a time, the most significant first.
+    package static func text(_ bytes: [UInt8]) -> String {
+        precondition(bytes.count == 12)
+        var result: [UInt8] = [], pool: UInt32 = 0, bits: UInt32 = 0
+        for byte in bytes {
+            pool = pool << 8 | UInt32(byte)
+            bits += 8
+            while bits >= 5 {
+                bits -= 5
+                result.append(alphabet[Int(pool >> bits & 31)])
+            }
+        }
+        result.append(alphabet[Int(pool << (5 - bits) & 31)])
+        return String(decoding: result, as: UTF8.self)
+    }
+
+    /// The 12 bytes of an id, or nil if the text is none.
+    package static func bytes(_ text: some StringProtocol) -> [UInt8]? {
+        guard text.utf8.count == 20 else { return nil }
+        var result: [UInt8] = [], pool: UInt32 = 0, bits: UInt32 = 0
+        for (index, digit) in text.utf8.enumerated() {
+            guard let value = alphabet.firstIndex(of: digit) else { return nil }
+            if index == 19 && value & 15 != 0 { return nil }
+            pool = pool << 5 | UInt32(value)
+            bits += 5
+            if bits >= 8 {
+                bits -= 8
+                result.append(UInt8(truncatingIfNeeded: pool >> bits))
+            }
+        }
+        return result
+    }
+
+    /// When the id was made, in seconds since 1970; nil if it is none.
+    package static func seconds(_ text: some StringProtocol) -> Int64? {
+        bytes(text).map { $0.prefix(4).reduce(0) { $0 << 8 | Int64($1) } }
+    }
+}
+
+/// A random UUID, version 4.
+package func randomUUID() -> String {
+    var bytes = randomBytes(16)
+    bytes[6] = bytes[6] & 0x0f | 0x40
+    bytes[8] = bytes[8] & 0x3f | 0x80
+    let hex = Array(Hex.text(bytes))
+    return [hex[0..<8], hex[8..<12], hex[12..<16], hex[16..<20], hex[20..<32]].map { String($0) }.joined(separator: "-")
+}

@@ -1,0 +1,204 @@
+// The records of refs as lakeFS stores them. Source: `lakefs-formats.md` 5.6.
+
+/// A repository, and where its records and objects lie.
+package struct Repository: Sendable, Equatable {
+    package enum State: Int64, Sendable { case active, inDeletion }
+
+    package var id: String
+    /// As it was given, for showing.
+    package var storageNamespace: String
+    package var defaultBranch: String
+    package var creationDate: Timestamp
+    package var state = State.active
+    package var instanceUID: String
+    package var isReadOnly = false
+    package var storageID = ""
+
+    package var namespace: StorageNamespace {
+        get throws {
+            guard let namespace = StorageNamespace(storageNamespace) else { throw LakeError(.corrupt, "repository \(id) has no valid storage namespace: \(storageNamespace)") }
+            return namespace
+        }
+    }
+
+    /// The partition of branches, commits, tags and settings.
+    package var partition: Partition { Partition("\(id)-\(instanceUID)") }
+
+    package init(id: String, storageNamespace: String, defaultBranch: String, creationDate: Timestamp, instanceUID: String, isReadOnly: Bool = false) {
+        self.id = id
+        self.storageNamespace = storageNamespace
+        self.defaultBranch = defaultBranch
+        self.creationDate = creationDate
+        self.instanceUID = instanceUID
+        self.isReadOnly = isReadOnly
+    }
+
+    init(decoding bytes: [UInt8]) throws {
+        self.init(id: "", storageNamespace: "", defaultBranch: "", creationDate: Timestamp(seconds: 0), instanceUID: "")
+        try readProtobuf(bytes) { field in
+            switch field.number {
+            case 1: id = field.string
+            case 2: storageNamespace = field.string
+            case 3: defaultBranch = field.string
+            case 4: creationDate = try field.time()
+            case 5: state = State(rawValue: field.signed) ?? .active
+            case 6: instanceUID = field.string
+            case 7: isReadOnly = field.integer != 0
+            case 8: storageID = field.string
+            default: break
+            }
+        }
+    }
+
+    var encoded: [UInt8] {
+        var writer = ProtobufWriter()
+        writer.string(1, id)
+        writer.string(2, storageNamespace)
+        writer.string(3, defaultBranch)
+        writer.time(4, creationDate)
+        writer.integer(5, state.rawValue)
+        writer.string(6, instanceUID)
+        writer.bool(7, isReadOnly)
+        writer.string(8, storageID)
+        return writer.bytes
+    }
+}
+
+/// A branch: a commit, and the tokens under which its uncommitted changes lie.
+package struct Branch: Sendable, Equatable {
+    package var id: String
+    package var commitID: String
+    package var stagingToken: String
+    /// Tokens that a commit has closed and not yet taken; the newest first.
+    package var sealedTokens: [String] = []
+    package var isHidden = false
+
+    /// The order in which uncommitted changes decide: the first that has a key wins.
+    package var tokens: [String] { [stagingToken] + sealedTokens }
+
+    package init(id: String, commitID: String, stagingToken: String, isHidden: Bool = false) {
+        self.id = id
+        self.commitID = commitID
+        self.stagingToken = stagingToken
+        self.isHidden = isHidden
+    }
+
+    init(decoding bytes: [UInt8]) throws {
+        self.init(id: "", commitID: "", stagingToken: "")
+        try readProtobuf(bytes) { field in
+            switch field.number {
+            case 1: id = field.string
+            case 2: commitID = field.string
+            case 3: stagingToken = field.string
+            case 4: sealedTokens.append(field.string)
+            case 5: isHidden = field.integer != 0
+            default: break
+            }
+        }
+    }
+
+    var encoded: [UInt8] {
+        var writer = ProtobufWriter()
+        writer.string(1, id)
+        writer.string(2, commitID)
+        writer.string(3, stagingToken)
+        writer.strings(4, sealedTokens)
+        writer.bool(5, isHidden)
+        return writer.bytes
+    }
+}
+
+/// A name for a commit that does not move.
+package struct Tag: Sendable, Equatable {
+    package var id: String
+    package var commitID: String
+
+    package init(id: String, commitID: String) {
+        self.id = id
+        self.commitID = commitID
+    }
+
+    init(decoding bytes: [UInt8]) throws {
+        self.init(id: "", commitID: "")
+        try readProtobuf(bytes) { field in
+            if field.number == 1 { id = field.string } else if field.number == 2 { commitID = field.string }
+        }
+    }
+
+    var encoded: [UInt8] {
+        var writer = ProtobufWriter()
+        writer.string(1, id)
+        writer.string(2, commitID)
+        return writer.bytes
+    }
+}
+
+/// One commit. Its id follows from its content.
+package struct Commit: Sendable, Equatable {
+    package var committer: String
+    package var message: String
+    package var creationDate: Timestamp
+    /// Empty for the commit that a repository begins with.
+    package var metaRangeID: String
+    package var metadata: Metadata
+    package var parents: [String]
+    package var version: Int32 = 1
+    package var generation: Int32
+
+    package init(committer: String, message: String, creationDate: Timestamp, metaRangeID: String, metadata: Metadata = [:], parents: [String], generation: Int32) {
+        self.committer = committer
+        self.message = message
+        self.creationDate = creationDate
+        self.metaRangeID = metaRangeID
+        self.metadata = metadata
+        self.parents = parents
+        self.generation = generation
+    }
+
+    /// 64 hex digits. Source: `lakefs-formats.md` 4.4.
+    package var id: String {
+        var parentsHash = IdentityHash()
+        parentsHash.strings(parents)
+        var hash = IdentityHash()
+        hash.string("commit:v1")
+        hash.string(committer)
+        hash.string(message)
+        hash.string(metaRangeID)
+        hash.int64(creationDate.seconds)
+        hash.map(metadata)
+        hash.identity(parentsHash.finish())
+        return Hex.text(hash.finish())
+    }
+
+    package init(decoding bytes: [UInt8]) throws {
+        self.init(committer: "", message: "", creationDate: Timestamp(seconds: 0), metaRangeID: "", parents: [], generation: 0)
+        version = 0
+        try readProtobuf(bytes) { field in
+            switch field.number {
+            case 2: committer = field.string
+            case 3: message = field.string
+            case 4: creationDate = try field.time()
+            case 5: metaRangeID = field.string
+            case 6: metadata.pairs.append(try field.pair())
+            case 7: parents.append(field.string)
+            case 8: version = Int32(truncatingIfNeeded: field.signed)
+            case 9: generation = Int32(truncatingIfNeeded: field.signed)
+            default: break
+            }
+        }
+    }
+
+    package var encoded: [UInt8] {
+        var writer = ProtobufWriter()
+        writer.string(1, id)
+        writer.string(2, committer)
+        writer.string(3, message)
+        writer.time(4, creationDate)
+        writer.string(5, metaRangeID)
+        writer.map(6, metadata)
+        writer.strings(7, parents)
+        writer.integer(8, Int64(version))
+        writer.integer(9, Int64(generation))
+        return writer.bytes
+    }
+}

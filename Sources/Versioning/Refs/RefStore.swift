@@ -1,0 +1,137 @@
+/// Repositories, branches, tags and commits in the key-value store. Source: `lakefs-formats.md` 5.2, 5.3.
+/// Safe from any thread.
+package final class RefStore: Sendable {
+    package let store: any KeyValueStore
+    /// Commits never change. 20,000 of them are some 10 MB.
+    private let commits = LRUCache<CommitName, Commit>(budget: 20_000)
+
+    private struct CommitName: Hashable { let partition: Partition, id: String }
+
+    static let graveler = Partition("graveler")
+    static let cleanupTokens = Partition("cleanup-tokens")
+
+    init(_ store: any KeyValueStore) { self.store = store }
+
+    private func decode<Value>(_ what: String, _ body: () throws -> Value) throws -> Value {
+        do { return try body() } catch is ProtobufError { throw LakeError(.corrupt, "the stored record of \(what) is no message") }
+    }
+
+    // MARK: repositories
+
+    func repository(_ id: String) throws -> Repository? {
+        guard let bytes = try store.value(for: Key("repos/\(id)"), in: Self.graveler) else { return nil }
+        return try decode("repository \(id)") { try Repository(decoding: bytes) }
+    }
+
+    /// False if the condition does not hold.
+    func setRepository(_ repository: Repository, if condition: Precondition?) throws(StoreError) -> Bool {
+        try store.trySet(repository.encoded, for: Key("repos/\(repository.id)"), in: Self.graveler, if: condition)
+    }
+
+    func removeRepository(_ id: String) throws { try store.remove(Key("repos/\(id)"), in: Self.graveler) }
+
+    func repositories(prefix: String, after: String, limit: Int) throws -> [Repository] {
+        try page(Self.graveler, "repos/", prefix: prefix, after: after, limit: limit).map { record in
+            try decode("repository \(record.key)") { try Repository(decoding: record.value) }
+        }
+    }
+
+    private func page(_ partition: Partition, _ folder: String, prefix: String, after: String, limit: Int) throws -> [(key: Key, value: [UInt8])] {
+        let from = after.isEmpty ? nil : Key(folder + after).successor
+        return try store.page(of: partition, prefix: Key(folder + prefix), from: from, limit: limit)
+    }
+
+    // MARK: branches
+
+    /// A branch and the bytes it was read as: what a compare-and-set needs.
+    func branch(_ id: String, in repository: Repository) throws -> (branch: Branch, bytes: [UInt8])? {
+        guard let bytes = try store.value(for: Key("branches/\(id)"), in: repository.partition) else { return nil }
+        return (try decode("branch \(id)") { try Branch(decoding: bytes) }, bytes)
+    }
+
+    /// False if the condition does not hold.
+    func setBranch(_ branch: Branch, in repository: Repository, if condition: Precondition?) throws(StoreError) -> Bool {
+        try store.trySet(branch.encoded, for: Key("branches/\(branch.id)"), in: repository.partition, if: condition)
+    }
+
+    func removeBranch(_ id: String, in repository: Repository) throws { try store.remove(Key("branches/\(id)"), in: repository.partition) }
+
+    func branches(in repository: Repository, prefix: String, after: String, limit: Int) throws -> [Branch] {
+        try page(repository.partition, "branches/", prefix: prefix, after: after, limit: limit).map { record in
+            try decode("branch \(record.key)") { try Branch(decoding: record.value) }
+        }
+    }
+
+    // MARK: tags
+
+    func tag(_ id: String, in repository: Repository) throws -> Tag? {
+        guard let bytes = try store.value(for: Key("tags/\(id)"), in: repository.partition) else { return nil }
+        return try decode("tag \(id)") { try Tag(decoding: bytes) }
+    }
+
+    /// False if the condition does not hold.
+    func setTag(_ tag: Tag, in repository: Repository, if condition: Precondition?) throws(StoreError) -> Bool {
+        try store.trySet(tag.encoded, for: Key("tags/\(tag.id)"), in: repository.partition, if: condition)
+    }
+
+    func removeTag(_ id: String, in repository: Repository) throws { try store.remove(Key("tags/\(id)"), in: repository.partition) }
+
+    func tags(in repository: Repository, prefix: String, after: String, limit: Int) throws -> [Tag] {
+        try page(repository.partition, "tags/", prefix: prefix, after: after, limit: limit).map { record in
+            try decode("tag \(record.key)") { try Tag(decoding: record.value) }
+        }
+    }
+
+    // MARK: commits
+
+    func findCommit(_ id: String, in repository: Repository) throws -> Commit? {
+        let name = CommitName(partition: repository.partition, id: id)
+        if let known = commits[name] { return known }
+        guard let bytes = try store.value(for: Key("commits/\(id)"), in: repository.partition) else { return nil }
+        let commit = try decode("commit \(id)") { try Commit(decoding: bytes) }
+        commits.insert(commit, for: name)
+        return commit
+    }
+
+    /// - Throws: `.notFound(.commit)`.
+    func commit(_ id: String, in repository: Repository) throws -> Commit {
+        guard let commit = try findCommit(id, in: repository) else { throw LakeError.notFound(.commit, id) }
+        return commit
+    }
+
+    /// The commit that `prefix` begins the id of; nil if there is none or more than one.
+    func commitID(startingWith prefix: String, in repository: Repository) throws -> String? {
+        let found = try store.page(of: repository.partition, prefix: Key("commits/\(prefix)"), limit: 2)
+        guard found.count == 1 else { return nil }
+        return String(found[0].key.description.dropFirst("commits/".count))
+    }
+
+    /// Stores a commit and returns its id; one that is there already is the same one.
+    func addCommit(_ commit: Commit, in repository: Repository) throws -> String {
+        let id = commit.id
+        _ = try store.trySet(commit.encoded, for: Key("commits/\(id)"), in: repository.partition, if: .absent)
+        commits.insert(commit, for: CommitName(partition: repository.partition, id: id))
+        return id
+    }
+
+    /// Drops what is known of a repository that is gone.
+    func forget() { commits.removeAll() }
+
+    // MARK: staging tokens
+
+    static func newToken(_ repository: Repository, _ branch: String) -> String { "\(repository.id)-\(branch):\(randomUUID())" }
+
+    /// Notes that the partitions of `tokens` are to be emptied; `dropPending` does it. Source: `lakefs-formats.md` 7.11.
+    func markDropped(_ tokens: [String]) throws {
+        guard !tokens.isEmpty else { return }
+        try store.write(tokens.map { .set(Self.cleanupTokens, Key($0), Array("stub-value".utf8)) }, .eventual)
+    }
+
+    /// Empties the partitions of dropped tokens. May run anywhere, any number of times.
+    func dropPending() throws {
+        for record in try store.page(of: Self.cleanupTokens, from: nil, before: nil, limit: 512) {
+            try store.removeAll(in: Partition(record.key))
+            try store.write([.remove(Self.cleanupTokens, record.key)], .eventual)
+        }
+    }
+}

@@ -1,0 +1,235 @@
+/// Writes one table, in memory, to the bytes that lakeFS would write. Source: `lakefs-formats.md` section 2.
+package final class TableWriter {
+    static let blockSize = 4096
+    /// 90 % of the block size, rounded up.
+    static let blockSizeThreshold = (blockSize * 90 + 99) / 100
+    private static let setTrailer: [UInt8] = [1, 0, 0, 0, 0, 0, 0, 0]
+    private static let separatorTrailer: [UInt8] = [0x11, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]
+
+    /// What a finished table is.
+    package struct Summary: Sendable {
+        /// The table's id: 64 hex digits over its records and its type (`lakefs-formats.md` 4.1).
+        package let id: String
+        package let bytes: [UInt8]
+        package let count: Int
+        package let minKey: Key
+        package let maxKey: Key
+        package let estimatedSize: Int
+    }
+
+    private let userProperties: [(String, String)]
+    /// Whether index partitions end as they did before January 2023, when the real handle length was counted (2.6).
+    private let usesOldIndexRule: Bool
+    private var file: [UInt8] = []
+    private var data = BlockBuilder(restartInterval: 16)
+    private var index = BlockBuilder(restartInterval: 1)
+    private var partitions: [(lastKey: [UInt8], block: [UInt8])] = []
+    private var pendingHandle: (offset: Int, length: Int)?
+    private var lastUserKey: [UInt8] = []
+    private var firstUserKey: [UInt8] = []
+    private var count = 0, dataBlocks = 0, rawKeySize = 0, rawValueSize = 0
+    private var partitionBytes = 0
+    private var hash = Hash(.sha256)
+    private var unhashed: [UInt8] = []
+
+    /// - Parameters:
+    ///   - type: `ranges` or `metaranges`.
+    ///   - properties: further user properties, hashed into the id (refs dumps have them).
+    package init(type: String, properties: [(String, String)] = [], oldIndexRule: Bool = false) {
+        userProperties = [("type", type)] + properties
+        usesOldIndexRule = oldIndexRule
+    }
+
+    package var recordCount: Int { count }
+
+    /// The size that decides where ranges break (2.9); 8 for an empty table.
+    package var estimatedSize: Int { file.count + data.estimate + index.estimate - partitionBytes }
+
+    /// Adds a record; keys must come in strictly ascending order.
+    package func add(_ key: [UInt8], _ value: [UInt8]) {
+        precondition(count == 0 || lastUserKey.precedes(key), "table keys must ascend")
+        if data.isFull(beforeKeySize: key.count + 8, valueSize: value.count) { finishDataBlock(next: key) }
+        data.add(key + Self.setTrailer, shareLimit: key.count, value: value)
+        if count == 0 { firstUserKey = key }
+        lastUserKey = key
+        count += 1
+        rawKeySize += key.count + 8
+        rawValueSize += value.count
+        unhashed += Array(String(key.count).utf8)
+        unhashed += key
+        unhashed.append(0x7c)
+        unhashed += Array(String(value.count).utf8)
+        unhashed += value
+        unhashed.append(0x7c)
+        if unhashed.count >= 32768 { hashPending() }
+    }
+
+    private func hashPending() {
+        hash.update(unhashed)
+        unhashed.removeAll(keepingCapacity: true)
+    }
+
+    /// Writes a block with its trailer and returns its handle.
+    private func write(_ block: [UInt8], compressed: Bool) -> (offset: Int, length: Int) {
+        let offset = file.count
+        var type: UInt8 = 0, stored = block
+        if compressed {
+            let packed = Snappy.compress(block)
+            if packed.count < block.count - block.count / 8 {
+                stored = packed
+                type = 1
+            }
+        }
+        file += stored
+        file.append(type)
+        file.append(littleEndian: BlockChecksum.masked(stored[...], type: type))
+        return (offset, stored.count)
+    }
+
+    private static func encode(_ handle: (offset: Int, length: Int)) -> [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.append(varint: UInt64(handle.offset))
+        bytes.append(varint: UInt64(handle.length))
+        return bytes
+    }
+
+    private func finishDataBlock(next: [UInt8]?) {
+        let handle = write(data.finish(), compressed: true)
+        dataBlocks += 1
+        let separator = next.map { Self.separator(lastUserKey, $0) } ?? Self.successor(lastUserKey)
+        let isShorter = separator.count <= lastUserKey.count && lastUserKey.precedes(separator)
+        let key = isShorter ? separator + Self.separatorTrailer : lastUserKey + Self.setTrailer
+        addIndexEntry(key, handle)
+    }
+
+    private func addIndexEntry(_ key: [UInt8], _ handle: (offset: Int, length: Int)) {
+        let value = Self.encode(handle)
+        // The real writer reserves 20 bytes for a handle here, whatever it takes.
+        if index.isFull(beforeKeySize: key.count, valueSize: usesOldIndexRule ? value.count : 20) {
+            let lastKey = index.lastKey
+            partitions.append((lastKey, index.finish()))
+        }
+        index.add(key, shareLimit: key.count - 8, value: value)
+    }
+
+    /// A short key k with a <= k < b (2.5).
+    static func separator(_ a: [UInt8], _ b: [UInt8]) -> [UInt8] {
+        let shorter = min(a.count, b.count)
+        var i = 0
+        while i < shorter && a[i] == b[i] { i += 1 }
+        guard i < shorter, a[i] < b[i] else { return a }
+        if i < b.count - 1 || a[i] + 1 < b[i] { return Array(a[..<i]) + [a[i] + 1] }
+        for j in a.indices[(i + 1)...] where a[j] != 0xff { return Array(a[..<j]) + [a[j] + 1] }
+        return a
+    }
+
+    /// A short key not below a (2.5).
+    static func successor(_ a: [UInt8]) -> [UInt8] {
+        for j in a.indices where a[j] != 0xff { return Array(a[..<j]) + [a[j] + 1] }
+        return a
+    }
+
+    /// Ends the table; the writer is of no use afterwards.
+    package func finish() -> Summary {
+        let estimated = estimatedSize
+        if count == 0 {
+            let handle = write(data.finish(), compressed: true)
+            dataBlocks = 1
+            addIndexEntry([255, 0, 0, 0, 0, 0, 0, 0], handle)
+        } else {
+            finishDataBlock(next: nil)
+        }
+        let dataSize = file.count
+        let indexHandle: (offset: Int, length: Int)
+        let indexSize: Int
+        var topLevelSize = 0, partitionCount = 0
+        if partitions.isEmpty {
+            let block = index.finish()
+            indexSize = block.count + 5
+            indexHandle = write(block, compressed: true)
+        } else {
+            let lastKey = index.lastKey
+            partitions.append((lastKey, index.finish()))
+            partitionCount = partitions.count
+            var top = BlockBuilder(restartInterval: 1), sum = 0
+            for partition in partitions {
+                sum += partition.block.count
+                let handle = write(partition.block, compressed: true)
+                top.add(partition.lastKey, shareLimit: partition.lastKey.count - 8, value: Self.encode(handle))
+            }
+            let block = top.finish()
+            topLevelSize = block.count
+            indexSize = sum + block.count + 5
+            indexHandle = write(block, compressed: true)
+        }
+
+        var properties = userProperties.map { (Array($0.0.utf8), Array($0.1.utf8)) }
+        func text(_ name: String, _ value: [UInt8]) { properties.append((Array(name.utf8), value)) }
+        func number(_ name: String, _ value: Int) {
+            var bytes: [UInt8] = []
+            bytes.append(varint: UInt64(value))
+            text("rocksdb." + name, bytes)
+        }
+        func fixed(_ name: String, _ value: UInt32, width: Int) {
+            var bytes: [UInt8] = []
+            bytes.append(littleEndian: value)
+            text("rocksdb." + name, bytes + [UInt8](repeating: 0, count: width - 4))
+        }
+        func word(_ name: String, _ value: String) { text("rocksdb." + name, Array(value.utf8)) }
+        text("count", Array(String(count).utf8))
+        text("estimated_size_bytes", Array(String(estimated).utf8))
+        text("min_key", firstUserKey)
+        text("max_key", lastUserKey)
+        fixed("block.based.table.index.type", partitionCount == 0 ? 0 : 2, width: 4)
+        word("block.based.table.prefix.filtering", "0")
+        word("block.based.table.whole.key.filtering", "0")
+        number("column.family.id", 2_147_483_647)
+        word("comparator", "leveldb.BytewiseComparator")
+        word("compression", "Snappy")
+        word("compression_options", "window_bits=-14; level=32767; strategy=0; max_dict_bytes=0; zstd_max_train_bytes=0; enabled=0; ")
+        number("creation.time", 0)
+        number("data.size", dataSize)
+        number("deleted.keys", 0)
+        fixed("external_sst_file.global_seqno", 0, width: 8)
+        fixed("external_sst_file.version", 2, width: 4)
+        for name in ["filter.size", "fixed.key.length", "format.version", "index.key.is.user.key"] { number(name, 0) }
+        if partitionCount > 0 {
+            number("index.partitions", partitionCount)
+            number("top-level.index.size", topLevelSize)
+        }
+        number("index.size", indexSize)
+        number("index.value.is.delta.encoded", 0)
+        number("merge.operands", 0)
+        word("merge.operator", "pebble.concatenate")
+        number("num.data.blocks", dataBlocks)
+        number("num.entries", count)
+        number("num.range-deletions", 0)
+        number("oldest.key.time", 0)
+        word("prefix.extractor.name", "nullptr")
+        word("property.collectors", "[static]")
+        number("raw.key.size", rawKeySize)
+        number("raw.value.size", rawValueSize)
+        var propertyBlock = BlockBuilder(restartInterval: Int(Int32.max))
+        for (name, value) in properties.sorted(by: { $0.0.precedes($1.0) }) { propertyBlock.add(name, shareLimit: name.count, value: value) }
+        let propertyHandle = write(propertyBlock.finish(), compressed: false)
+
+        var metaindex = BlockBuilder(restartInterval: 1)
+        let name = Array("rocksdb.properties".utf8)
+        metaindex.add(name, shareLimit: name.count, value: Self.encode(propertyHandle))
+        let metaindexHandle = write(metaindex.finish(), compressed: false)
+
+        var footer: [UInt8] = [1]
+        footer += Self.encode(metaindexHandle)
+        footer += Self.encode(indexHandle)
+        footer += [UInt8](repeating: 0, count: 41 - footer.count)
+        footer.append(littleEndian: 2)
+        footer += Footer.rocksDBMagic
+        file += footer
+
+        hashPending()
+        var tail = IdentityHash()
+        tail.map(Metadata(userProperties.map { (Array($0.0.utf8), Array($0.1.utf8)) }))
+        hash.update(tail.bytes)
+        return Summary(id: Hex.text(hash.finish()), bytes: file, count: count, minKey: Key(firstUserKey), maxKey: Key(lastUserKey), estimatedSize: estimated)
+    }
+}

@@ -1,0 +1,110 @@
+/// An object as a branch or commit knows it. Source: `lakefs-formats.md` 3.2.
+package struct Entry: Sendable, Equatable {
+    package enum AddressType: Int64, Sendable { case byPrefixDeprecated, relative, full }
+
+    /// `data/…` below the repository's namespace, or a URI.
+    package var address: String
+    package var addressType = AddressType.relative
+    package var lastModified: Timestamp
+    /// Bytes.
+    package var size: Int64
+    /// The checksum that clients see, without quotes.
+    package var eTag: String
+    package var metadata: Metadata
+    package var contentType: String
+
+    package init(address: String, addressType: AddressType = .relative, lastModified: Timestamp, size: Int64, eTag: String, metadata: Metadata = [:], contentType: String) {
+        self.address = address
+        self.addressType = addressType
+        self.lastModified = lastModified
+        self.size = size
+        self.eTag = eTag
+        self.metadata = metadata
+        self.contentType = contentType
+    }
+
+    package init(decoding bytes: some Collection<UInt8>) throws {
+        self.init(address: "", addressType: .byPrefixDeprecated, lastModified: Timestamp(seconds: 0), size: 0, eTag: "", contentType: "")
+        try readProtobuf(bytes) { field in
+            switch field.number {
+            case 1: address = field.string
+            case 2: lastModified = try field.time()
+            case 3: size = field.signed
+            case 4: eTag = field.string
+            case 5: metadata.pairs.append(try field.pair())
+            case 6: addressType = AddressType(rawValue: field.signed) ?? .byPrefixDeprecated
+            case 7: contentType = field.string
+            default: break
+            }
+        }
+    }
+
+    package var encoded: [UInt8] {
+        var writer = ProtobufWriter()
+        writer.string(1, address)
+        writer.time(2, lastModified)
+        writer.integer(3, size)
+        writer.string(4, eTag)
+        writer.map(5, metadata)
+        writer.integer(6, addressType.rawValue)
+        writer.string(7, contentType)
+        return writer.bytes
+    }
+
+    /// What makes two entries the same content: not where their bytes lie, nor when they came. Source: 3.6.
+    package var identity: [UInt8] {
+        var hash = IdentityHash()
+        hash.int64(size)
+        hash.string(eTag)
+        hash.map(metadata)
+        if !contentType.isEmpty { hash.string(contentType) }
+        return hash.finish()
+    }
+
+    package var envelope: Envelope { Envelope(identity: identity, data: encoded) }
+
+    /// Where the bytes lie, for a repository with this namespace. Deprecated addresses are URIs if they look like one.
+    package func location(in namespace: StorageNamespace) throws -> ObjectLocation {
+        if addressType == .relative { return namespace.location(address) }
+        if let full = StorageNamespace(address) { return ObjectLocation(scheme: full.scheme, path: full.path) }
+        if addressType == .byPrefixDeprecated { return namespace.location(address) }
+        throw LakeError(.dataGone, "address \(address) names no object")
+    }
+
+    /// The address with its scheme, as REST shows it.
+    package func fullAddress(in namespace: StorageNamespace) -> String {
+        if addressType == .full || (addressType == .byPrefixDeprecated && StorageNamespace(address) != nil) { return address }
+        return namespace.location(address).description
+    }
+}
+
+/// An uncommitted change of one key: a value, or a tombstone. Source: `lakefs-formats.md` 5.7.
+struct StagedEntry {
+    let key: Key
+    /// Nil for a tombstone.
+    let envelope: Envelope?
+
+    init(key: Key, envelope: Envelope?) {
+        self.key = key
+        self.envelope = envelope
+    }
+
+    init(key: Key, decoding bytes: [UInt8]) throws {
+        var identity: ArraySlice<UInt8> = [], data: ArraySlice<UInt8> = []
+        try readProtobuf(bytes) { field in
+            if field.number == 2 { identity = field.bytes } else if field.number == 3 { data = field.bytes }
+        }
+        self.key = key
+        envelope = identity.isEmpty ? nil : Envelope(identity: Array(identity), data: Array(data))
+    }
+
+    var encoded: [UInt8] {
+        var writer = ProtobufWriter()
+        writer.bytes(1, key.bytes)
+        if let envelope {
+            writer.bytes(2, Array(envelope.identity))
+            writer.bytes(3, Array(envelope.data))
+        }
+        return writer.bytes
+    }
+}

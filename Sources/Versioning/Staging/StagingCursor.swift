@@ -1,0 +1,121 @@
+/// The uncommitted changes of a branch in key order: the first token that has a key decides. Tombstones are kept.
+struct StagingCursor: ChangeCursor {
+    private var cursors: [PartitionCursor]
+
+    /// - Parameter tokens: newest first.
+    init(_ store: any KeyValueStore, tokens: [String], from: Key? = nil, pageSize: Int = 1000) {
+        cursors = tokens.map { PartitionCursor(store, Partition($0), from: from, pageSize: pageSize) }
+    }
+
+    /// The change under the cursor, or nil at the end.
+    mutating func current() throws -> StagedEntry? {
+        var best: (index: Int, record: (key: Key, value: [UInt8]))?
+        for index in cursors.indices {
+            guard let record = try cursors[index].current() else { continue }
+            if best == nil || record.key < best!.record.key { best = (index, record) }
+        }
+        guard let best else { return nil }
+        do {
+            return try StagedEntry(key: best.record.key, decoding: best.record.value)
+        } catch {
+            throw LakeError(.corrupt, "the staged entry of \(best.record.key) is no message")
+        }
+    }
+
+    /// Passes over `key`, the one under the cursor, in every token.
+    mutating func advance(past key: Key) throws {
+        for index in cursors.indices {
+            if let record = try cursors[index].current(), record.key == key { cursors[index].advance() }
+        }
+    }
+
+    mutating func seek(_ target: Key) throws {
+        for index in cursors.indices { try cursors[index].seek(target) }
+    }
+
+    mutating func next() throws -> (key: Key, envelope: Envelope?)? {
+        guard let entry = try current() else { return nil }
+        try advance(past: entry.key)
+        return (entry.key, entry.envelope)
+    }
+}
+
+/// What a ref shows: committed records with uncommitted changes laid over them, tombstones filtered.
+struct OverlayCursor {
+    private var staging: StagingCursor
+    private let committed: MetaRangeCursor
+
+    /// Stands before the first key not below `from`.
+    init(_ staging: StagingCursor, _ committed: MetaRangeCursor, from: Key) throws {
+        self.staging = staging
+        self.committed = committed
+        try seek(from)
+    }
+
+    mutating func seek(_ target: Key) throws {
+        try staging.seek(target)
+        try committed.seek(target)
+    }
+
+    /// The next record, or nil at the end.
+    mutating func next() throws -> (key: Key, envelope: Envelope)? {
+        while true {
+            let change = try staging.current()
+            if committed.isAtHead {
+                // Only a range that may hold the next key is opened.
+                if let change, change.key < committed.range!.minKey {
+                    try staging.advance(past: change.key)
+                    if let envelope = change.envelope { return (change.key, envelope) }
+                    continue
+                }
+                try committed.next()
+                continue
+            }
+            guard let change else {
+                guard let key = committed.key else { return nil }
+                let envelope = try committed.envelope()
+                try committed.next()
+                return (Key(key), envelope)
+            }
+            if let key = committed.key {
+                let order = key.compare(change.key.bytes)
+                if order < 0 {
+                    let envelope = try committed.envelope()
+                    try committed.next()
+                    return (Key(key), envelope)
+                }
+                if order == 0 { try committed.next() }
+            }
+            try staging.advance(past: change.key)
+            if let envelope = change.envelope { return (change.key, envelope) }
+        }
+    }
+}
+
+/// The uncommitted differences of a branch against its commit. Source: `lakefs-formats.md` 7.3.
+/// Each change is looked up in the commit, so cost follows the number of changes.
+final class UncommittedDiff: DifferenceCursor {
+    private var staging: StagingCursor
+    private let base: (Key) throws -> Envelope?
+
+    init(_ staging: StagingCursor, base: @escaping (Key) throws -> Envelope?) {
+        self.staging = staging
+        self.base = base
+    }
+
+    func seek(_ target: Key) throws { try staging.seek(target) }
+
+    func next() throws -> Difference? {
+        while let change = try staging.next() {
+            let old = try base(change.key)
+            switch (old, change.envelope) {
+            case (nil, nil): continue
+            case (nil, let new?): return Difference(kind: .added, key: change.key, left: nil, right: new)
+            case (let old?, nil): return Difference(kind: .removed, key: change.key, left: old, right: nil)
+            case (let old?, let new?):
+                if !old.hasIdentity(of: new) { return Difference(kind: .changed, key: change.key, left: old, right: new) }
+            }
+        }
+        return nil
+    }
+}

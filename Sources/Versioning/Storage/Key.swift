@@ -1,0 +1,79 @@
+import Glibc
+
+/// A string of bytes that orders, compares and hashes as bytes: object paths, key-value keys, partition names.
+/// Swift's `String` would compare by canonical equivalence (`lakefs-formats.md`, general traps).
+package struct Key: Hashable, Comparable, Sendable, CustomStringConvertible, ExpressibleByStringLiteral {
+    package var bytes: [UInt8]
+
+    package init(_ bytes: [UInt8]) { self.bytes = bytes }
+    package init(_ text: some StringProtocol) { bytes = Array(text.utf8) }
+    package init(stringLiteral text: String) { bytes = Array(text.utf8) }
+
+    package var count: Int { bytes.count }
+    package var isEmpty: Bool { bytes.isEmpty }
+    /// The bytes as text, invalid UTF-8 replaced: for people and JSON, never for comparing.
+    package var description: String { String(decoding: bytes, as: UTF8.self) }
+
+    package static func < (left: Key, right: Key) -> Bool { left.bytes.precedes(right.bytes) }
+    package static func == (left: Key, right: Key) -> Bool { left.bytes == right.bytes }
+    package func hash(into hasher: inout Hasher) {
+        unsafe bytes.withUnsafeBytes { unsafe hasher.combine(bytes: $0) }
+    }
+
+    package func hasPrefix(_ prefix: Key) -> Bool { bytes.starts(with: prefix) }
+
+    /// The smallest key greater than every key that starts with this one, or nil if there is none (all 0xff).
+    /// Source: `lakefs-formats.md` 7.10, the upper bound of a common prefix.
+    package var upperBound: Key? {
+        var bound = bytes
+        while let last = bound.last {
+            if last < 0xff {
+                bound[bound.count - 1] = last + 1
+                return Key(bound)
+            }
+            bound.removeLast()
+        }
+        return nil
+    }
+
+    /// The smallest key greater than this one.
+    package var successor: Key { Key(bytes + [0]) }
+}
+
+extension [UInt8] {
+    package func starts(with prefix: Key) -> Bool {
+        let length = prefix.bytes.count
+        guard count >= length else { return false }
+        return unsafe withUnsafeBytes { own in
+            unsafe prefix.bytes.withUnsafeBytes { other in
+                unsafe length == 0 || memcmp(own.baseAddress!, other.baseAddress!, length) == 0
+            }
+        }
+    }
+
+    /// Unsigned bytewise order; 5 ns for 39 bytes where `lexicographicallyPrecedes` takes 30 (`style.md` section 8).
+    @inline(__always)
+    package func precedes(_ other: [UInt8]) -> Bool { compare(other) < 0 }
+
+    /// Negative, zero or positive, as `memcmp` and then the lengths say.
+    package func compare(_ other: [UInt8]) -> Int {
+        unsafe withUnsafeBytes { left in
+            unsafe other.withUnsafeBytes { right in
+                let shared = Swift.min(left.count, right.count)
+                if shared > 0 {
+                    let order = unsafe memcmp(left.baseAddress!, right.baseAddress!, shared)
+                    if order != 0 { return Int(order) }
+                }
+                return left.count - right.count
+            }
+        }
+    }
+}
+
+/// The name of a key-value partition: records of one partition are stored and listed together.
+package struct Partition: Hashable, Sendable, CustomStringConvertible {
+    package var name: Key
+    package init(_ name: some StringProtocol) { self.name = Key(name) }
+    package init(_ name: Key) { self.name = name }
+    package var description: String { name.description }
+}

@@ -1,0 +1,134 @@
+/// What must hold for a conditional write.
+package enum Precondition: Sendable, Hashable {
+    /// There is no such key.
+    case absent
+    /// The key is there, whatever its value.
+    case present
+    /// The key has exactly these bytes as its value: those read before, never re-encoded ones.
+    case matches([UInt8])
+}
+
+/// One change of a batch.
+package enum Mutation: Sendable {
+    case set(Partition, Key, [UInt8])
+    case remove(Partition, Key)
+}
+
+/// How long a write waits.
+package enum Durability: Sendable {
+    /// Until a crash of the machine cannot undo it.
+    case durable
+    /// Until every reader sees it; durable within a second, and at the latest with the next durable write.
+    case eventual
+}
+
+/// Ordered bytes under a partition: where refs, commits, staging and settings live.
+/// Every method may be called from any thread at any time, and blocks its caller until it is done.
+/// Reads are consistent: they see every write that was acknowledged before. Source: `lakefs-formats.md` section 6.
+package protocol KeyValueStore: Sendable {
+    /// The value of `key`, or nil if there is none. Absence is not an error.
+    func value(for key: Key, in partition: Partition) throws(StoreError) -> [UInt8]?
+
+    /// Stores `value` only if `condition` holds at the moment of the write.
+    /// Returns when it is as durable as asked; calls from many threads share one sync.
+    /// - Throws: `.preconditionFailed` if it does not hold; nothing was written then.
+    func set(_ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition?, _ durability: Durability) throws(StoreError)
+
+    /// Applies all changes, in order, or none.
+    func write(_ batch: [Mutation], _ durability: Durability) throws(StoreError)
+
+    /// Up to `limit` entries with `key >= from` (and below `end`, if given), in unsigned byte order.
+    func page(of partition: Partition, from: Key?, before end: Key?, limit: Int) throws(StoreError) -> [(key: Key, value: [UInt8])]
+
+    /// Removes every record of a partition, in steps that let other writers in between. Not atomic; may be repeated.
+    func removeAll(in partition: Partition) throws(StoreError)
+
+    /// The names of all partitions, in byte order. For dumps and tests; may read everything.
+    func partitions() throws(StoreError) -> [Partition]
+}
+
+extension KeyValueStore {
+    package func set(_ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition? = nil) throws(StoreError) {
+        try set(value, for: key, in: partition, if: condition, .durable)
+    }
+
+    /// As `set`, but tells a condition that does not hold by its result: false, and nothing was written.
+    package func trySet(_ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition?, _ durability: Durability = .durable) throws(StoreError) -> Bool {
+        do throws(StoreError) {
+            try set(value, for: key, in: partition, if: condition, durability)
+            return true
+        } catch {
+            if error.code == .preconditionFailed { return false }
+            throw error
+        }
+    }
+
+    /// Removes `key`; nothing happens if it is not there.
+    package func remove(_ key: Key, in partition: Partition) throws(StoreError) {
+        try write([.remove(partition, key)], .durable)
+    }
+
+    /// Up to `limit` entries whose keys start with `prefix`, beginning at `from` if that lies behind it.
+    package func page(of partition: Partition, prefix: Key, from: Key? = nil, limit: Int) throws(StoreError) -> [(key: Key, value: [UInt8])] {
+        let start = from.map { max($0, prefix) } ?? prefix
+        return try page(of: partition, from: start, before: prefix.upperBound, limit: limit)
+    }
+}
+
+/// Walks a partition in key order, page by page. Not a snapshot: later pages may show later writes.
+package struct PartitionCursor {
+    private let store: any KeyValueStore
+    private let partition: Partition
+    private let end: Key?
+    private let pageSize: Int
+    private var page: [(key: Key, value: [UInt8])] = []
+    private var position = 0
+    private var next: Key?
+    private var isExhausted = false
+
+    /// - Parameter pageSize: records a page; the first page is a tenth of it, so that short answers stay cheap.
+    package init(_ store: any KeyValueStore, _ partition: Partition, from: Key? = nil, before end: Key? = nil, pageSize: Int = 1000) {
+        self.store = store
+        self.partition = partition
+        self.end = end
+        self.pageSize = pageSize
+        next = from
+    }
+
+    /// The record under the cursor, or nil at the end.
+    package mutating func current() throws(StoreError) -> (key: Key, value: [UInt8])? {
+        if position < page.count { return page[position] }
+        guard !isExhausted else { return nil }
+        let limit = page.isEmpty ? max(pageSize / 10, 1) : pageSize
+        page = try store.page(of: partition, from: next, before: end, limit: limit)
+        position = 0
+        isExhausted = page.count < limit
+        if let last = page.last { next = last.key.successor }
+        return page.first
+    }
+
+    package mutating func advance() { position += 1 }
+
+    /// Goes to the first record with `key >= target`; never backwards.
+    package mutating func seek(_ target: Key) throws(StoreError) {
+        while position < page.count {
+            if !(page[position].key < target) { return }
+            if let last = page.last, last.key < target {
+                position = page.count
+                break
+            }
+            // The target lies in this page: halve towards it.
+            var low = position, high = page.count - 1
+            while low < high {
+                let middle = (low + high) / 2
+                if page[middle].key < target { low = middle + 1 } else { high = middle }
+            }
+            position = low
+            return
+        }
+        guard !isExhausted else { return }
+        if next.map({ $0 < target }) ?? true { next = target }
+        page = []
+        position = 0
+    }
+}

@@ -1,0 +1,85 @@
+import Synchronization
+
+/// A map that forgets what was used longest ago when its cost passes a bound. Safe from any thread.
+package final class LRUCache<Name: Hashable & Sendable, Value: Sendable>: Sendable {
+    private final class Node {
+        let name: Name
+        var value: Value
+        var cost: Int
+        unowned(unsafe) var newer: Node?
+        unowned(unsafe) var older: Node?
+        init(_ name: Name, _ value: Value, _ cost: Int) {
+            self.name = name
+            self.value = value
+            self.cost = cost
+        }
+    }
+
+    /// Nodes are reachable only through this state, and only under its lock; the dictionary owns them, the links do not.
+    private struct State: @unchecked Sendable {
+        var nodes: [Name: Node] = [:]
+        unowned(unsafe) var newest: Node?
+        unowned(unsafe) var oldest: Node?
+        var cost = 0
+
+        mutating func unlink(_ node: Node) {
+            let newer = unsafe node.newer, older = unsafe node.older
+            if let newer { unsafe newer.older = older } else { unsafe newest = older }
+            if let older { unsafe older.newer = newer } else { unsafe oldest = newer }
+            unsafe node.newer = nil
+            unsafe node.older = nil
+        }
+
+        mutating func push(_ node: Node) {
+            unsafe node.older = unsafe newest
+            unsafe newest?.newer = node
+            unsafe newest = node
+            if unsafe oldest == nil { unsafe oldest = node }
+        }
+    }
+
+    private let state = Mutex(State())
+    private let budget: Int
+
+    /// - Parameter budget: the sum of costs to keep; the unit is the caller's (bytes, entries).
+    package init(budget: Int) { self.budget = budget }
+
+    package subscript(name: Name) -> Value? {
+        state.withLock { state in
+            guard let node = state.nodes[name] else { return nil }
+            if unsafe state.newest !== node {
+                state.unlink(node)
+                state.push(node)
+            }
+            return node.value
+        }
+    }
+
+    package func insert(_ value: Value, for name: Name, cost: Int = 1) {
+        state.withLock { state in
+            if let old = state.nodes.removeValue(forKey: name) {
+                state.cost -= old.cost
+                state.unlink(old)
+            }
+            let node = Node(name, value, cost)
+            state.nodes[name] = node
+            state.push(node)
+            state.cost += cost
+            while state.cost > budget, let last = unsafe state.oldest, last !== node {
+                state.unlink(last)
+                state.nodes.removeValue(forKey: last.name)
+                state.cost -= last.cost
+            }
+        }
+    }
+
+    package func remove(_ name: Name) {
+        state.withLock { state in
+            guard let node = state.nodes.removeValue(forKey: name) else { return }
+            state.cost -= node.cost
+            state.unlink(node)
+        }
+    }
+
+    package func removeAll() { state.withLock { $0 = State() } }
+}

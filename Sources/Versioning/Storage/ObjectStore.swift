@@ -1,0 +1,121 @@
+/// The root of a repository's objects in an object store, as `local://name`, `mem://name`, `s3://bucket/prefix`.
+/// Source: `lakefs-formats.md` section 1.
+package struct StorageNamespace: Hashable, Sendable, CustomStringConvertible {
+    /// `local`, `mem`, `s3`, ….
+    package let scheme: String
+    /// Host and path, without slashes at either end.
+    package let path: String
+
+    /// Nil if `text` is no URI of the form `scheme://name[/path]`.
+    package init?(_ text: String) {
+        guard let mark = text.firstRange(of: "://"), mark.lowerBound > text.startIndex else { return nil }
+        scheme = String(text[..<mark.lowerBound])
+        var rest = text[mark.upperBound...]
+        while rest.hasPrefix("/") { rest.removeFirst() }
+        while rest.hasSuffix("/") { rest.removeLast() }
+        guard !rest.isEmpty, scheme.utf8.allSatisfy({ ($0 >= 97 && $0 <= 122) || ($0 >= 48 && $0 <= 57) }) else { return nil }
+        path = String(rest)
+    }
+
+    package var description: String { "\(scheme)://\(path)" }
+
+    /// Where a relative address, such as `data/…` or `_lakefs/…`, lies.
+    package func location(_ relative: String) -> ObjectLocation { ObjectLocation(scheme: scheme, path: path + "/" + relative) }
+}
+
+/// Where one immutable object lies, in whatever store serves its scheme.
+package struct ObjectLocation: Hashable, Sendable, CustomStringConvertible {
+    package let scheme: String
+    package let path: String
+    package init(scheme: String, path: String) {
+        self.scheme = scheme
+        self.path = path
+    }
+    package var description: String { "\(scheme)://\(path)" }
+}
+
+/// An object as a piece of a local file that the kernel can send by itself.
+/// Whoever is given one owns the descriptor and closes it.
+package struct FilePiece: Sendable {
+    package let descriptor: Int32
+    package let offset: Int64
+    package let byteCount: Int64
+    package init(descriptor: Int32, offset: Int64, byteCount: Int64) {
+        self.descriptor = descriptor
+        self.offset = offset
+        self.byteCount = byteCount
+    }
+}
+
+/// One object being written: fed piece by piece, then finished or dropped. Used by one thread at a time.
+package protocol ObjectWriter: AnyObject {
+    func write(_ bytes: UnsafeRawBufferPointer) throws(StoreError)
+    /// Makes the object visible under its location, whole; when it is as durable as asked. Returns its size.
+    func finish(_ durability: Durability) throws(StoreError) -> Int64
+    /// Gives up; nothing becomes visible. Harmless after `finish`.
+    func abort()
+}
+
+/// Immutable objects by location. Every method may be called from any thread, and blocks its caller.
+/// An object is whole or absent at any moment, also after a crash. Source: `architecture.md`, "Promises".
+package protocol ObjectStore: Sendable {
+    /// Begins an object. Existing objects of that location are replaced when it finishes.
+    func makeWriter(_ location: ObjectLocation) throws(StoreError) -> any ObjectWriter
+    /// The bytes of `range`, cut at the object's end.
+    /// - Throws: `.notFound` if there is no such object.
+    func read(_ location: ObjectLocation, _ range: Range<Int64>) throws(StoreError) -> [UInt8]
+    /// The size of the object, or nil if there is none.
+    func size(of location: ObjectLocation) throws(StoreError) -> Int64?
+    /// Removes an object; nothing happens if it is not there.
+    func remove(_ location: ObjectLocation) throws(StoreError)
+    /// A copy of `source` at `destination`, without moving its bytes where the store can. Returns its size.
+    func copy(_ source: ObjectLocation, to destination: ObjectLocation) throws(StoreError) -> Int64
+    /// Joins `parts`, in order, into one object at `destination`. Returns its size.
+    func join(_ parts: [ObjectLocation], to destination: ObjectLocation) throws(StoreError) -> Int64
+    /// Takes a finished local file as the object; the file is gone from its old place then. Returns its size.
+    func adopt(file path: String, as location: ObjectLocation, _ durability: Durability) throws(StoreError) -> Int64
+    /// The object as an open file, if it is one here; nil if it has to be read through `read`.
+    /// - Throws: `.notFound` if there is no such object.
+    func file(_ location: ObjectLocation) throws(StoreError) -> FilePiece?
+    /// Up to `limit` objects below `prefix` with a path greater than `after`, in byte order of their paths.
+    func list(_ prefix: ObjectLocation, after: String?, limit: Int) throws(StoreError) -> [StoredObject]
+    /// Bytes in all, bytes free: what `statfs` tells. Nil where there is no such bound.
+    func capacity() -> (total: Int64, free: Int64)?
+    /// Makes everything durable that was finished as `.eventual` before.
+    func synchronize() throws(StoreError)
+}
+
+/// One object of a listing.
+package struct StoredObject: Sendable, Hashable {
+    package let location: ObjectLocation
+    package let byteCount: Int64
+    /// Seconds since 1970.
+    package let modified: Int64
+    package init(location: ObjectLocation, byteCount: Int64, modified: Int64) {
+        self.location = location
+        self.byteCount = byteCount
+        self.modified = modified
+    }
+}
+
+extension ObjectStore {
+    /// Writes a small object at once, durable.
+    package func put(_ bytes: [UInt8], at location: ObjectLocation) throws(StoreError) {
+        let writer = try makeWriter(location)
+        do throws(StoreError) {
+            // A closure's thrown type is not carried through `withUnsafeBytes`: the error travels in a variable.
+            var failure: StoreError?
+            unsafe bytes.withUnsafeBytes { pointer in
+                do throws(StoreError) { unsafe try writer.write(pointer) } catch { failure = error }
+            }
+            if let failure { throw failure }
+            _ = try writer.finish(.durable)
+        } catch {
+            writer.abort()
+            throw error
+        }
+    }
+
+    /// The whole of an object that is known to be small.
+    package func readAll(_ location: ObjectLocation) throws(StoreError) -> [UInt8] { try read(location, 0..<Int64.max) }
+}
