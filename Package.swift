@@ -40,7 +40,7 @@ let package = Package(
         system("CYAML", "libyaml-dev"),
         system("CLinux", "linux-libc-dev"),
         library("Versioning", ["CCrypto", "CSodium", "CChecksum", "CZstd"], exclude: ["SSTable/README.md"]),
-        library("Transport", ["CCurl", "CCrypto"]),
+        library("Transport", ["Versioning", "CCurl"]),
         library("CacheStore", ["Versioning", "Transport", "CSQLite"]),
         library("S3Backend", ["Versioning", "Transport", "CCrypto", "CLinux"]),
         library("LakeAPI", ["Versioning", "Transport"]),

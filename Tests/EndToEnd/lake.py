@@ -16,7 +16,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 import urllib.parse
@@ -40,7 +39,7 @@ def work_folder(label):
     folder = ROOT / f".lakefuse-{label}-{os.getpid()}"
     folder.mkdir()
     atexit.register(_remove, folder)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped by SIGTERM"))  # so that atexit runs
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as by Ctrl-C, so that atexit runs
     return folder
 
 
@@ -49,6 +48,11 @@ def mounts_below(folder):
     lines = pathlib.Path("/proc/self/mounts").read_text().splitlines()
     points = [re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), line.split(" ")[1]) for line in lines]
     return [p for p in reversed(points) if p == str(folder) or p.startswith(f"{folder}/")]
+
+
+def is_mounted(folder):
+    """Whether `folder` is a mount point, a dead one too (os.path.ismount says no to those)."""
+    return str(folder) in mounts_below(folder)
 
 
 def _remove(folder):
@@ -86,15 +90,18 @@ class Lake:
         self.process = None
         atexit.register(self.kill)
 
+    def server_environment(self):
+        if not self.keys:
+            return self.environment
+        return self.environment | {"LAKEFUSE_INSTALLATION_ACCESS_KEY_ID": self.keys[0],
+                                   "LAKEFUSE_INSTALLATION_SECRET_ACCESS_KEY": self.keys[1]}
+
     def start(self):
-        environment = dict(self.environment)
-        if self.keys:
-            environment |= {"LAKEFUSE_INSTALLATION_ACCESS_KEY_ID": self.keys[0],
-                            "LAKEFUSE_INSTALLATION_SECRET_ACCESS_KEY": self.keys[1]}
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [BINARY, "run", "--data", str(self.data), "--listen", "127.0.0.1:0"], env=environment,
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True, preexec_fn=_die_with_parent)
+                [BINARY, "run", "--data", str(self.data), "--listen", "127.0.0.1:0"], text=True,
+                env=self.server_environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
+                preexec_fn=die_with_parent)
         if not select.select([self.process.stdout], [], [], 30)[0]:
             self.kill()
             raise RuntimeError(f"the server was not ready within 30 s\n{self.log_tail()}")
@@ -240,21 +247,21 @@ class Lake:
     def mount(self, uri, folder, *options):
         folder.mkdir(parents=True, exist_ok=True)
         self.command("mount", *options, uri, folder)
-        if not os.path.ismount(folder):
+        if not is_mounted(folder):
             raise AssertionError(f"lakefuse mount {uri} {folder} said all is well, but nothing is mounted there")
         return folder
 
     def unmount(self, folder):
         self.command("umount", folder)
-        if os.path.ismount(folder):
+        if is_mounted(folder):
             raise AssertionError(f"lakefuse umount {folder} said all is well, but it is still mounted")
 
 
 _libc = ctypes.CDLL(None)
 
 
-def _die_with_parent():
-    """In the server, before exec: PR_SET_PDEATHSIG, so that not even a killed test leaves it running."""
+def die_with_parent():
+    """For `preexec_fn`: PR_SET_PDEATHSIG, so that not even a killed test leaves a server running."""
     _libc.prctl(1, signal.SIGKILL)
 
 

@@ -63,12 +63,17 @@ import CCrypto
     }
 
     /// HMAC-SHA256 of `message` under `key` (RFC 2104).
-    package static func hmac(key: [UInt8], _ message: [UInt8]) -> [UInt8] {
-        unsafe [UInt8](unsafeUninitializedCapacity: 32) { buffer, count in
+    package static func hmac(key: [UInt8], _ message: [UInt8]) -> [UInt8] { unsafe hmac(EVP_sha256(), key, message) }
+
+    /// HMAC-SHA1, for the signatures of older S3 clients.
+    package static func hmacSHA1(key: [UInt8], _ message: [UInt8]) -> [UInt8] { unsafe hmac(EVP_sha1(), key, message) }
+
+    private static func hmac(_ algorithm: OpaquePointer, _ key: [UInt8], _ message: [UInt8]) -> [UInt8] {
+        unsafe [UInt8](unsafeUninitializedCapacity: 64) { buffer, count in
             var length: UInt32 = 0
             unsafe key.withUnsafeBytes { key in
                 unsafe message.withUnsafeBytes { message in
-                    _ = unsafe HMAC(EVP_sha256(), key.baseAddress, Int32(key.count), message.assumingMemoryBound(to: UInt8.self).baseAddress, message.count, buffer.baseAddress, &length)
+                    _ = unsafe HMAC(algorithm, key.baseAddress, Int32(key.count), message.assumingMemoryBound(to: UInt8.self).baseAddress, message.count, buffer.baseAddress, &length)
                 }
             }
             count = Int(length)

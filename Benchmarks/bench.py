@@ -1,0 +1,281 @@
+#!/usr/bin/env python3
+"""Measures a lakefuse server of its own beside what this machine does without it. README.md tells what each figure is.
+
+    run.sh [--quick] [--only get,put,commit,files]
+
+Progress goes to standard error, one markdown table to standard output.
+"""
+import argparse
+import datetime
+import hashlib
+import hmac
+import json
+import os
+import pathlib
+import random
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(HERE.parent / "Tests/EndToEnd"))
+import lake as lakes  # noqa: E402
+
+NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def run(*command, **more):
+    return subprocess.run([str(part) for part in command], check=True, text=True, **more)
+
+
+class Table:
+    """Rows of a measure, its unit, ours, the baseline's and the target."""
+
+    def __init__(self):
+        self.rows = []
+
+    def add(self, measure, unit, ours, baseline=None, target=""):
+        self.rows.append((measure, unit, ours, baseline, target))
+        say(f"  {measure}: {number(ours)} {unit}" + (f", baseline {number(baseline)}" if baseline else ""))
+
+    def markdown(self):
+        lines = ["| measure | unit | LakeFUSE | baseline | LakeFUSE / baseline | target |", "|---|---|---:|---:|---:|---|"]
+        for measure, unit, ours, baseline, target in self.rows:
+            ratio = f"{ours / baseline:.2f}" if baseline else ""
+            lines.append(f"| {measure} | {unit} | {number(ours)} | {number(baseline)} | {ratio} | {target} |")
+        return "\n".join(lines)
+
+
+def number(value):
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+class Bench:
+    def __init__(self, quick):
+        self.folder = lakes.work_folder("bench")
+        self.table = Table()
+        self.rounds, self.seconds = (1, 2) if quick else (3, 5)
+        self.entries, self.folders = (10_000, 20) if quick else (100_000, 100)
+        self.random = random.Random(4)  # the same bytes in every run
+        self.lake = lakes.Lake(self.folder).start()
+        self.remember_memory("at start", "≤ 40")
+
+    def remember_memory(self, when, target="≤ 150"):
+        self.table.add(f"resident memory {when}", "MiB", self.lake.resident(), target=target)
+
+    # -- wrk ----------------------------------------------------------------------------------------------------
+
+    def wrk(self, endpoint, method, targets, connections):
+        """Requests per second, and the median and 99th percentile in microseconds."""
+        file, threads = self.folder / "targets", min(connections, 2)
+        file.write_text("\n".join(targets) + "\n")
+        done = run("wrk", "-t", threads, "-c", connections, "-d", f"{self.seconds}s", "--latency", "-s",
+                   HERE / "requests.lua", endpoint, "--", method, file, threads, capture_output=True)
+        result = json.loads(re.search(r"^RESULT (.*)$", done.stdout, re.M)[1])
+        if result["errors"] or not result["requests"]:
+            sys.exit(f"wrk: {result['errors']} of {result['requests']} requests failed\n{done.stdout}{self.lake.log_tail()}")
+        return result["requests"] / result["seconds"], result["p50_us"], result["p99_us"]
+
+    def presigned(self, method, repository, keys):
+        """Targets with a SigV4 signature in the query, good for an hour (Amazon S3 API reference, "query parameters")."""
+        key, secret = self.lake.keys
+        stamp = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+        scope = f"{stamp[:8]}/us-east-1/s3/aws4_request"
+        signing = ("AWS4" + secret).encode()
+        for part in scope.split("/"):
+            signing = hmac.digest(signing, part.encode(), "sha256")
+        query = (f"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={key}%2F{scope.replace('/', '%2F')}"
+                 f"&X-Amz-Date={stamp}&X-Amz-Expires=3600&X-Amz-SignedHeaders=host")
+        for name in keys:
+            path = f"/{repository}/main/{name}"
+            canonical = f"{method}\n{path}\n{query}\nhost:127.0.0.1:{self.lake.port}\n\nhost\nUNSIGNED-PAYLOAD"
+            text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+            yield f"{path}?{query}&X-Amz-Signature={hmac.digest(signing, text.encode(), 'sha256').hex()}"
+
+    def compare_rates(self, what, connections, baseline, ours, target):
+        """Both in turn, round by round, because the machine's speed drifts; medians go to the table."""
+        theirs, mine = [], []
+        for round in range(self.rounds):
+            theirs.append(baseline(connections, round))
+            mine.append(ours(connections, round))
+        rate, p50, p99 = (statistics.median(column) for column in zip(*mine))
+        plural = f"{connections} connection{'s' if connections > 1 else ''}"
+        self.table.add(f"{what}, {plural}", "1/s", rate, statistics.median(theirs), target)
+        self.table.add(f"{what}, {plural}, median / 99th percentile", "ms", p50 / 1000, target=f"(99th: {p99 / 1000:.3g})")
+
+    # -- the measures ---------------------------------------------------------------------------------------------
+
+    def get(self):
+        say("GET of 1 KiB beside nginx")
+        repository, root = self.lake.create_repository("gets"), self.folder / "nginx"
+        (root / "files").mkdir(parents=True)
+        bodies = {f"{n:04}.bin": self.random.randbytes(1024) for n in range(1000)}
+        for name, body in bodies.items():
+            (root / "files" / name).write_bytes(body)
+        self.lake.for_each(bodies, lambda connection, name: self.lake.upload(
+            repository, "main", name, bodies[name], connection=connection))
+        self.lake.commit(repository, "main")
+        target = next(self.presigned("GET", repository, ["0007.bin"]))
+        answer = self.lake.send("GET", target)
+        if answer.body != bodies["0007.bin"]:
+            sys.exit(f"a presigned GET does not give the object: {answer}")
+
+        server, address = self.start_nginx(root)
+        try:
+            for connections in (1, 32):
+                self.compare_rates(
+                    "S3 GET of 1 KiB", connections,
+                    lambda connections, _: self.wrk(address, "GET", [f"/{name}" for name in bodies], connections)[0],
+                    lambda connections, _: self.wrk(
+                        self.lake.endpoint, "GET", self.presigned("GET", repository, bodies), connections),
+                    "≥ 0.5 of nginx")
+        finally:
+            server.terminate()
+            server.wait()
+        self.remember_memory("after the GETs")
+
+    def start_nginx(self, root):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        (root / "nginx.conf").write_text(f"""
+            {'user root;' if os.geteuid() == 0 else ''}
+            daemon off;
+            worker_processes 2;
+            pid {root}/pid;
+            error_log {root}/error.log;
+            events {{ worker_connections 1024; }}
+            http {{
+                access_log off;
+                sendfile on;
+                keepalive_requests 1000000000;
+                client_body_temp_path {root}/body; proxy_temp_path {root}/proxy; fastcgi_temp_path {root}/fastcgi;
+                uwsgi_temp_path {root}/uwsgi; scgi_temp_path {root}/scgi;
+                server {{ listen 127.0.0.1:{port}; root {root}/files; }}
+            }}""")
+        server = subprocess.Popen([NGINX, "-p", root, "-c", root / "nginx.conf", "-e", root / "error.log"],
+                                  preexec_fn=lakes.die_with_parent)
+
+        def is_up():
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", port)) == 0
+        lakes.wait_until(is_up, what="nginx")
+        return server, f"http://127.0.0.1:{port}"
+
+    def put(self):
+        say("PUT of 1 KiB beside one file and two syncs an object")
+        repository, program = self.lake.create_repository("puts"), self.folder / "durable_writes"
+        run("cc", "-O2", "-pthread", "-o", program, HERE / "durable_writes.c")
+
+        def disk(connections, round):
+            folder = self.folder / "durable"
+            folder.mkdir()
+            done = run(program, folder, connections, self.seconds, capture_output=True)
+            shutil.rmtree(folder)
+            return float(done.stdout)
+
+        def ours(connections, round):
+            # More keys than can be written, so that each is new.
+            keys = (f"{connections}/{round}/{n % 100}/{n}" for n in range(self.seconds * (5_000 if connections == 1 else 25_000)))
+            return self.wrk(self.lake.endpoint, "PUT", self.presigned("PUT", repository, keys), connections)
+
+        for connections in (1, 32):
+            self.compare_rates("S3 PUT of 1 KiB", connections, disk, ours, "")
+        self.remember_memory("after the PUTs")
+
+    def commit(self):
+        say(f"commit of {self.entries:,} staged entries")
+        repository = self.lake.create_repository("commits")
+        began = time.monotonic()
+        self.lake.for_each(range(self.entries), lambda connection, n: self.lake.upload(
+            repository, "main", f"part={n % 100:02}/{n:06}", b"%d" % n, connection=connection), threads=16)
+        say(f"  staged in {time.monotonic() - began:.0f} s")
+        self.remember_memory(f"with {self.entries:,} staged entries")
+
+        def timed():
+            began = time.monotonic()
+            self.lake.commit(repository, "main")
+            return (time.monotonic() - began) * 1000
+        self.table.add(f"commit of {self.entries:,} entries", "ms", timed(), target="< 1,000")
+        if len(self.lake.list(repository, "main@")) != self.entries:
+            sys.exit("the commit does not hold what was staged")
+        self.lake.upload(repository, "main", "part=50/050050", b"changed")
+        self.table.add(f"commit of 1 change among {self.entries:,}", "ms", timed())
+        self.remember_memory("after the commits")
+
+    def files(self):
+        count = self.folders * 100
+        say(f"find and cat of {count:,} mounted files beside the local disk")
+        repository, local, mounted = self.lake.create_repository("files"), self.folder / "tree", self.folder / "mounted"
+        names = [f"folder-{n // 100:03}/file-{n % 100:03}.txt" for n in range(count)]
+        for name in names:
+            (local / name).parent.mkdir(parents=True, exist_ok=True)
+            (local / name).write_bytes(self.random.randbytes(self.random.randint(1024, 4096)))
+        self.lake.for_each(names, lambda connection, name: self.lake.upload(
+            repository, "main", name, (local / name).read_bytes(), connection=connection))
+        self.lake.commit(repository, "main")
+
+        def timed(command, folder):
+            began = time.monotonic()
+            run("sh", "-c", command, "sh", folder, stdout=subprocess.DEVNULL)
+            return (time.monotonic() - began) * 1000
+
+        commands = {"find": 'find "$1" -printf "%p %s\\n"', "cat": 'find "$1" -type f -exec cat {} +'}
+        times = {}
+        for where, folder in (("disk", local), ("mount", mounted)):
+            self.forget_caches()
+            if where == "mount":
+                self.lake.mount(f"lakefs://{repository}/main", mounted)
+            for name, command in commands.items():
+                times[where, name, "cold"] = timed(command, folder)
+            for name, command in commands.items():
+                times[where, name, "warm"] = min(timed(command, folder) for _ in range(5))
+        for state in ("cold", "warm"):
+            for name in commands:
+                self.table.add(f"{name} of {count:,} mounted files, {state}", "ms", times["mount", name, state],
+                               times["disk", name, state])
+        run("diff", "-r", local, mounted)
+        self.remember_memory("after the mount")
+        self.lake.unmount(mounted)
+
+    def forget_caches(self):
+        """Page, inode and name caches, as after a boot; where that isn't allowed, cold is warm and both rows say so."""
+        os.sync()
+        try:
+            pathlib.Path("/proc/sys/vm/drop_caches").write_text("3")
+        except OSError:
+            say("  caches could not be dropped: the cold rows are warm for the disk")
+
+
+def main():
+    steps = ["get", "put", "commit", "files"]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one short round, a tenth of the entries: to see that it runs")
+    parser.add_argument("--only", default=",".join(steps), help="comma-separated: get, put, commit, files")
+    options = parser.parse_args()
+    chosen = options.only.split(",")
+    if set(chosen) - set(steps):
+        parser.error(f"--only takes {', '.join(steps)}")
+    if not os.access(lakes.BINARY, os.X_OK):
+        sys.exit(f"{lakes.BINARY} is not there: run `make build`, or name the binary in LAKEFUSE_BINARY")
+    bench = Bench(options.quick)
+    for step in chosen:
+        getattr(bench, step)()
+    status, _ = bench.lake.stop()
+    print(bench.table.markdown())
+    return 0 if status == 0 else f"the server ended with {status}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

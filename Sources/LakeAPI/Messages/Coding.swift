@@ -1,0 +1,45 @@
+import FoundationEssentials
+
+/// How messages become JSON and back: snake-case names, sorted keys, slashes as they are.
+package enum Coding {
+    package static func encode(_ message: some Encodable) -> [UInt8] {
+        let encoder = JSONEncoder()
+        encoder.keyEncodingStrategy = .custom { path in Name(stringValue: snakeCase(path.last!.stringValue)) }
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        // Messages are made of text, numbers and flags: encoding them cannot fail.
+        return Array(try! encoder.encode(message))
+    }
+
+    /// - Throws: `DecodingError`; `explain` tells it in words.
+    package static func decode<Message: Decodable>(_ type: Message.Type, _ bytes: [UInt8]) throws -> Message {
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        return try decoder.decode(type, from: Data(bytes))
+    }
+
+    private struct Name: CodingKey {
+        let stringValue: String
+        var intValue: Int? { nil }
+        init(stringValue: String) { self.stringValue = stringValue }
+        init?(intValue: Int) { return nil }
+    }
+
+    /// A few names of the API are not in snake case: those that are all capitals, or say their own underscores, stay.
+    private static func snakeCase(_ name: String) -> String {
+        if name.contains("_") || name.allSatisfy(\.isUppercase) { return name }
+        return name.reduce(into: "") { result, character in
+            if character.isUppercase { result += "_" + character.lowercased() } else { result.append(character) }
+        }
+    }
+
+    /// What is wrong with a request's body, for the one who sent it.
+    package static func explain(_ error: any Error) -> String {
+        func place(_ path: [any CodingKey]) -> String { "/" + path.map { $0.intValue.map(String.init) ?? snakeCase($0.stringValue) }.joined(separator: "/") }
+        switch error {
+        case DecodingError.keyNotFound(let key, let context): return "request body has an error: property \"\(snakeCase(key.stringValue))\" is missing at \"\(place(context.codingPath))\""
+        case DecodingError.typeMismatch(let type, let context): return "request body has an error: value at \"\(place(context.codingPath))\" must be a \(type)"
+        case DecodingError.valueNotFound(let type, let context): return "request body has an error: value at \"\(place(context.codingPath))\" must be a \(type), not null"
+        default: return "request body has an error: it is not valid JSON"
+        }
+    }
+}

@@ -1,0 +1,94 @@
+import Versioning
+
+/// An interval of an object that a client asks for (RFC 9110, 14.1).
+enum ByteRange: Equatable {
+    /// No `Range`, or one that asks for nothing we know.
+    case whole
+    case part(Range<Int64>)
+    case unsatisfiable
+    /// Not of the form of a range at all.
+    case malformed
+
+    /// - Parameter size: the object's bytes.
+    init(_ header: String?, size: Int64) {
+        guard let header else { self = .whole; return }
+        let text = header.last == " " ? String(header.dropLast()) : header
+        guard text.hasPrefix("bytes="), text.utf8.count > 6, text.utf8.dropFirst(6).allSatisfy({ ($0 >= 48 && $0 <= 57) || $0 == 0x2d || $0 == 0x2c || $0 == 0x20 }), text.utf8.contains(0x2d) else {
+            self = .malformed
+            return
+        }
+        let ends = text.dropFirst(6).split(separator: "-", omittingEmptySubsequences: false)
+        guard ends.count == 2, !text.contains(",") else { self = text.dropFirst(6).contains(" ") && !text.contains(",") ? .malformed : .unsatisfiable; return }
+        guard !text.contains(" ") else { self = .malformed; return }
+        if ends[0].isEmpty {
+            guard let count = Int64(ends[1]), count > 0, size > 0 else { self = .unsatisfiable; return }
+            self = .part(max(0, size - count)..<size)
+            return
+        }
+        guard let first = Int64(ends[0]), first < size else { self = .unsatisfiable; return }
+        if ends[1].isEmpty { self = .part(first..<size); return }
+        guard let last = Int64(ends[1]), last >= first else { self = .unsatisfiable; return }
+        self = .part(first..<min(last + 1, size))
+    }
+}
+
+/// What conditional headers say of an object (RFC 9110, section 13).
+enum Precheck {
+    case proceed, notModified, failed
+
+    init(_ request: Request, eTag: String, modified: Timestamp) {
+        if let tags = request.header("if-match") {
+            guard Self.tags(tags).contains(where: { $0 == "*" || $0 == eTag }) else { self = .failed; return }
+        } else if let time = request.header("if-unmodified-since").flatMap({ Timestamp(httpDate: $0) }), modified.seconds > time.seconds {
+            self = .failed
+            return
+        }
+        if let tags = request.header("if-none-match") {
+            if Self.tags(tags).contains(where: { $0 == "*" || $0 == eTag }) { self = .notModified; return }
+        } else if let time = request.header("if-modified-since").flatMap({ Timestamp(httpDate: $0) }), modified.seconds <= time.seconds {
+            self = .notModified
+            return
+        }
+        self = .proceed
+    }
+
+    /// Entity tags of a list, without quotes and the mark of weak ones.
+    static func tags(_ text: String) -> [String] {
+        text.split(separator: ",").map { item in
+            var tag = item.drop { $0 == " " }
+            if tag.hasPrefix("W/") { tag = tag.dropFirst(2) }
+            while tag.last == " " { tag = tag.dropLast() }
+            return tag.hasPrefix("\"") && tag.hasSuffix("\"") && tag.count >= 2 ? String(tag.dropFirst().dropLast()) : String(tag)
+        }
+    }
+
+    /// What the headers of a write ask for; nil if nothing.
+    static func writeCondition(_ request: Request) -> WriteCondition? {
+        if let tags = request.header("if-match") { return .matches(self.tags(tags)) }
+        guard let tags = request.header("if-none-match").map({ self.tags($0) }) else { return nil }
+        return tags == ["*"] ? .absent : .matchesNone(tags)
+    }
+}
+
+/// The body of an object, or of a part of it.
+enum ObjectBody {
+    /// - Throws: `.dataGone` if the entry is there and its bytes are not.
+    static func make(_ objects: any ObjectStore, _ location: ObjectLocation, _ range: Range<Int64>, isHead: Bool, size: Int64) throws -> Response.Body {
+        do throws(StoreError) {
+            if isHead {
+                guard try objects.size(of: location) != nil else { throw StoreError(.notFound, "\(location)") }
+                return .announced(range.upperBound - range.lowerBound)
+            }
+            if let file = try objects.file(location) {
+                guard file.byteCount >= range.upperBound else { throw StoreError(.corrupt, "the data at \(location) has \(file.byteCount) bytes where its entry says \(size)") }
+                return .file(FilePiece(descriptor: file.descriptor, offset: file.offset + range.lowerBound, byteCount: range.upperBound - range.lowerBound))
+            }
+            return .stream(byteCount: range.upperBound - range.lowerBound) { offset, count in
+                let start = range.lowerBound + offset
+                return try objects.read(location, start..<min(start + Int64(count), range.upperBound))
+            }
+        } catch {
+            throw error.code == .notFound ? LakeError(.dataGone, "No data: the bytes of this object are gone", cause: error) : LakeError(error)
+        }
+    }
+}

@@ -1,0 +1,38 @@
+import LakeAPI
+import Transport
+import Versioning
+
+extension Response {
+    /// A message as JSON.
+    static func json(_ status: Int, _ message: some Encodable) -> Response {
+        Response(status: status, headers: [("Content-Type", "application/json")], body: .bytes(Coding.encode(message)))
+    }
+
+    static func failure(_ status: Int, _ message: String) -> Response { json(status, ErrorMessage(message: message)) }
+
+    static var noContent: Response { Response(status: 204) }
+
+    /// The answer that REST gives to an error of the core. Source: `lakefs-behaviour.md` section 1, status codes.
+    init(_ error: any Error) {
+        let error = LakeError(error)
+        let status: Int = switch error.code {
+        case .notFound: 404
+        case .alreadyExists: 409
+        case .invalidValue, .dirtyBranch, .noChanges: 400
+        case .conflict: 409
+        case .preconditionFailed: 412
+        case .readOnlyRepository, .protectedBranch: 403
+        case .repositoryInDeletion, .dataGone: 410
+        case .tooManyTries: 429
+        case .unauthenticated, .permissionDenied: 401
+        case .noSpace: 507
+        case .corrupt, .unavailable: 500
+        case .notImplemented: 501
+        }
+        if case .conflict = error.code, !error.conflicts.isEmpty {
+            self = .json(status, MergeConflict(message: error.message, conflicts: error.conflicts.map(\.description)))
+        } else {
+            self = .failure(status, error.message)
+        }
+    }
+}

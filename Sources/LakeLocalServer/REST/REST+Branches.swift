@@ -1,0 +1,106 @@
+import LakeAPI
+import Transport
+import Versioning
+
+extension REST {
+    func addBranches(_ router: inout Router) {
+        let branches = "v1/repositories/{repository}/branches", branch = branches + "/{branch}"
+        router.add("GET", branches) { call in
+            try call.require(.repository("ListBranches", call["repository"]))
+            let page = try catalog.listBranches(call["repository"], prefix: call.text("prefix") ?? "", after: call.text("after") ?? "", limit: call.amount(), showHidden: call.flag("show_hidden"))
+            return .respond(.json(200, ResultList(page, next: \.id) { RefMessage(id: $0.id, commitId: $0.commitID) }))
+        }
+        router.add("POST", branches) { call in
+            call.json(BranchCreation.self) { body in
+                try call.require(.branch("CreateBranch", call["repository"], body.name))
+                let commit = try catalog.createBranch(body.name, from: body.source, in: call["repository"], isHidden: body.hidden ?? false, force: body.force ?? false)
+                return .text(201, commit, type: "text/html")
+            }
+        }
+        router.add("GET", branch) { call in
+            try call.require(.branch("ReadBranch", call["repository"], call["branch"]))
+            let found = try catalog.branch(call["branch"], in: call["repository"])
+            return .respond(.json(200, RefMessage(id: found.id, commitId: found.commitID)))
+        }
+        router.add("DELETE", branch) { call in
+            try call.require(.branch("DeleteBranch", call["repository"], call["branch"]))
+            let force = try call.flag("force") as Bool
+            return call.work {
+                // lakeFS answers 403 here, not the 401 of a missing permission.
+                guard try catalog.repository(call["repository"]).defaultBranch != call["branch"] else { return .failure(403, "branch \(call["branch"]) is the default branch: it cannot be deleted") }
+                try catalog.deleteBranch(call["branch"], in: call["repository"], force: force)
+                return .noContent
+            }
+        }
+        router.add("PUT", branch) { call in
+            try call.require(.branch("RevertBranch", call["repository"], call["branch"]))
+            return call.json(ResetCreation.self) { body in
+                let force = body.force ?? false
+                switch body.type {
+                case "reset": try catalog.resetBranch(call["branch"], in: call["repository"], force: force)
+                case "object":
+                    guard let path = body.path else { throw LakeError(.invalidValue, "reset of an object needs a path") }
+                    try catalog.resetObject(Key(path), on: call["branch"], in: call["repository"], force: force)
+                case "common_prefix": try catalog.resetPrefix(Key(body.path ?? ""), on: call["branch"], in: call["repository"], force: force)
+                default: throw LakeError(.invalidValue, "reset type '\(body.type)' is not known: object, common_prefix or reset are")
+                }
+                return .noContent
+            }
+        }
+        router.add("PUT", branch + "/hard_reset") { call in
+            try call.require(.branch("RevertBranch", call["repository"], call["branch"]))
+            let ref = try call.required("ref"), force = try call.flag("force") as Bool
+            return call.work {
+                try catalog.hardReset(call["branch"], to: ref, in: call["repository"], force: force)
+                return .noContent
+            }
+        }
+        router.add("POST", branch + "/revert") { call in
+            try call.require(.branch("RevertBranch", call["repository"], call["branch"]))
+            return call.json(RevertCreation.self) { body in
+                var request = CommitRequest(committer: call.user, message: body.commitOverrides?.message ?? "", metadata: Metadata(body.commitOverrides?.metadata ?? [:]))
+                request.allowEmpty = body.allowEmpty ?? false
+                request.force = body.force ?? false
+                guard body.parentNumber >= 0 else { throw LakeError(.invalidValue, "parent number \(body.parentNumber) is not valid: 0 or more is") }
+                _ = try catalog.revert(body.ref, parentNumber: body.parentNumber, on: call["branch"], request, in: call["repository"])
+                return .noContent
+            }
+        }
+        router.add("POST", branch + "/cherry-pick") { call in
+            try call.require(.branch("CreateCommit", call["repository"], call["branch"]), .repository("ReadCommit", call["repository"]))
+            return call.json(CherryPickCreation.self) { body in
+                let overrides = body.commitOverrides
+                let made = try catalog.cherryPick(body.ref, parentNumber: body.parentNumber, on: call["branch"], committer: call.user,
+                                                  message: overrides?.message.flatMap { $0.isEmpty ? nil : $0 }, metadata: overrides?.metadata.map { Metadata($0) }, force: body.force ?? false, in: call["repository"])
+                return .json(201, message(made))
+            }
+        }
+        router.add("GET", branch + "/diff") { call in
+            try call.require(.repository("ListObjects", call["repository"]))
+            let page = try catalog.diffUncommitted(call["branch"], in: call["repository"], diffQuery(call))
+            return .respond(.json(200, ResultList(page, next: \.path) { diffMessage($0, withRight: false) }))
+        }
+    }
+
+    func diffQuery(_ call: Call) throws -> Catalog.DiffQuery {
+        var query = Catalog.DiffQuery()
+        query.prefix = Key(call.text("prefix") ?? "")
+        query.delimiter = Key(call.text("delimiter") ?? "")
+        query.after = Key(call.text("after") ?? "")
+        query.limit = try call.amount()
+        return query
+    }
+
+    func diffMessage(_ entry: DiffEntry, withRight: Bool) -> DiffMessage {
+        let isPrefix = entry.kind == .prefixChanged
+        // The size told is that of the right side; nothing is there for removals.
+        let size = entry.kind == .removed ? 0 : entry.right?.size ?? 0
+        let right = withRight && !isPrefix ? entry.right.map { DiffMessage.RightStats(sizeBytes: $0.size, mtime: $0.lastModified.seconds, checksum: $0.eTag) } : nil
+        return DiffMessage(type: entry.kind.rawValue, path: entry.path.description, pathType: isPrefix ? "common_prefix" : "object", sizeBytes: isPrefix ? 0 : size, right: right)
+    }
+
+    func message(_ made: (id: String, commit: Commit)) -> CommitMessage {
+        CommitMessage(id: made.id, parents: made.commit.parents, committer: made.commit.committer, message: made.commit.message, creationDate: made.commit.creationDate.seconds,
+                      metaRangeId: made.commit.metaRangeID, metadata: made.commit.metadata.dictionary, generation: Int64(made.commit.generation), version: Int(made.commit.version))
+    }
+}

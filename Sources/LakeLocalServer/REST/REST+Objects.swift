@@ -1,0 +1,275 @@
+import LakeAPI
+import Transport
+import Versioning
+
+extension REST {
+    /// Types that a browser may show in place; everything else is offered for download.
+    private static let inlineTypes: Set<String> = ["text/plain", "text/html", "text/csv", "text/markdown", "image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf", "application/json", "video/mp4", "audio/mpeg"]
+
+    func stats(_ path: Key, _ entry: Entry, in namespace: StorageNamespace, withMetadata: Bool = true) -> ObjectStats {
+        ObjectStats(path: path.description, pathType: "object", physicalAddress: entry.fullAddress(in: namespace), checksum: entry.eTag, mtime: entry.lastModified.seconds,
+                    sizeBytes: entry.size, metadata: withMetadata ? entry.metadata.dictionary : [:], contentType: entry.contentType.isEmpty ? "application/octet-stream" : entry.contentType)
+    }
+
+    func addObjects(_ router: inout Router) {
+        let refs = "v1/repositories/{repository}/refs/{ref}/objects", branch = "v1/repositories/{repository}/branches/{branch}/objects"
+        for method in ["GET", "HEAD"] {
+            router.add(method, refs) { call in
+                let path = try call.path()
+                try call.require(.object("ReadObject", call["repository"], path))
+                return .respond(try read(call, path))
+            }
+        }
+        router.add("GET", refs + "/stat") { call in
+            let path = try call.path(), withMetadata = try call.flag("user_metadata") ?? true
+            try call.require(.object("ReadObject", call["repository"], path))
+            let found = try catalog.entry(path, at: call["ref"], in: call["repository"])
+            return .respond(.json(200, stats(path, found.entry, in: try found.repository.namespace, withMetadata: withMetadata)))
+        }
+        router.add("GET", refs + "/underlyingProperties") { call in
+            let path = try call.path()
+            try call.require(.object("ReadObject", call["repository"], path))
+            _ = try catalog.entry(path, at: call["ref"], in: call["repository"])
+            return .respond(.json(200, UnderlyingProperties(storageClass: nil)))
+        }
+        router.add("GET", refs + "/ls") { call in
+            try call.require(.repository("ListObjects", call["repository"]))
+            var query = Catalog.ListQuery()
+            query.prefix = Key(call.text("prefix") ?? "")
+            query.delimiter = Key(call.text("delimiter") ?? "")
+            query.after = Key(call.text("after") ?? "")
+            query.limit = try call.amount()
+            let withMetadata = try call.flag("user_metadata") ?? true
+            let ref = try catalog.resolve(call["ref"], in: call["repository"]), namespace = try ref.repository.namespace
+            let page = try catalog.list(ref, query)
+            return .respond(.json(200, ResultList(page, next: \.path) { item in
+                switch item {
+                case .object(let path, let entry): stats(path, entry, in: namespace, withMetadata: withMetadata)
+                case .commonPrefix(let path):
+                    ObjectStats(path: path.description, pathType: "common_prefix", physicalAddress: "", checksum: "", mtime: 0, sizeBytes: nil, metadata: nil, contentType: nil)
+                }
+            }))
+        }
+        router.add("POST", branch) { call in
+            let path = try call.path()
+            try call.require(.object("WriteObject", call["repository"], path))
+            let force = try call.flag("force") as Bool
+            try Names.checkPath(path)
+            let repository = try catalog.checkWritable(call["branch"], in: call["repository"], force: force)
+            return .body(try UploadSink(call: call, rest: self, path: path, repository: repository, force: force))
+        }
+        router.add("DELETE", branch) { call in
+            let path = try call.path()
+            try call.require(.object("DeleteObject", call["repository"], path))
+            let force = try call.flag("force") as Bool
+            return call.work {
+                _ = try catalog.delete([path], on: call["branch"], in: call["repository"], force: force)
+                return .noContent
+            }
+        }
+        router.add("POST", branch + "/delete") { call in
+            let force = try call.flag("force") as Bool
+            return call.json(PathList.self) { body in
+                guard body.paths.count <= 1000 else { throw LakeError(.invalidValue, "request size exceeded, max paths is set to 1000") }
+                var errors: [ObjectErrorList.ObjectError] = [], allowed: [Key] = []
+                for path in body.paths {
+                    do {
+                        try call.require(.object("DeleteObject", call["repository"], Key(path)))
+                        try Names.checkPath(Key(path))
+                        allowed.append(Key(path))
+                    } catch {
+                        let error = LakeError(error)
+                        errors.append(.init(statusCode: error.code == .permissionDenied ? 401 : 400, message: error.message, path: path))
+                    }
+                }
+                _ = try catalog.delete(allowed, on: call["branch"], in: call["repository"], force: force)
+                return .json(200, ObjectErrorList(errors: errors))
+            }
+        }
+        router.add("POST", branch + "/copy") { call in
+            let destination = try call.path("dest_path")
+            return call.json(ObjectCopyCreation.self) { body in
+                try call.require(.object("ReadObject", call["repository"], Key(body.srcPath)), .object("WriteObject", call["repository"], destination))
+                guard !body.srcPath.isEmpty else { throw LakeError(.invalidValue, "src_path is empty: name the object to copy") }
+                let source = body.srcRef.flatMap { $0.isEmpty ? nil : $0 } ?? call["branch"]
+                let entry = try catalog.copy(Key(body.srcPath), at: source, from: call["repository"], to: destination, on: call["branch"], in: call["repository"],
+                                             force: body.force ?? false, isShallow: body.shallow ?? false)
+                return .json(201, stats(destination, entry, in: try catalog.repository(call["repository"]).namespace))
+            }
+        }
+        router.add("PUT", branch + "/stat/user_metadata") { call in
+            let path = try call.path()
+            try call.require(.object("WriteObject", call["repository"], path))
+            return call.json(UserMetadataUpdate.self) { body in
+                try catalog.updateMetadata(Metadata(body.set), of: path, on: call["branch"], in: call["repository"])
+                return .noContent
+            }
+        }
+        router.add("GET", branch + "/stage_allowed") { call in
+            let path = try call.path()
+            try call.require(.object("WriteObject", call["repository"], path))
+            return .respond(.noContent)
+        }
+        addLinks(&router)
+    }
+
+    /// The object, or the part of it that is asked for.
+    private func read(_ call: Call, _ path: Key) throws -> Response {
+        let isHead = call.request.method == "HEAD"
+        let (entry, location, _) = try catalog.entry(path, at: call["ref"], in: call["repository"])
+        switch Precheck(call.request, eTag: entry.eTag, modified: entry.lastModified) {
+        case .proceed: break
+        case .notModified: return Response(status: 304, headers: [("ETag", "\"\(entry.eTag)\"")])
+        case .failed: return isHead ? Response(status: 412) : .failure(412, "path \(path): the condition of the request does not hold")
+        }
+        let type = entry.contentType.isEmpty ? "application/octet-stream" : entry.contentType
+        let bare = type.prefix { $0 != ";" }.lowercased()
+        var headers: [(name: String, value: String)] = [
+            ("ETag", "\"\(entry.eTag)\""), ("Last-Modified", entry.lastModified.httpDate), ("Cache-Control", "no-store, must-revalidate"),
+            ("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "default-src 'none'"),
+        ]
+        if isHead { headers.append(("Accept-Ranges", "bytes")) } else { headers.append(("Content-Disposition", Self.inlineTypes.contains(bare) ? "inline" : "attachment")) }
+        var header = call.request.header("range")
+        // A validator that no longer holds makes the range void (RFC 9110, 13.1.5).
+        if let validator = call.request.header("if-range"), Precheck.tags(validator) != [entry.eTag], Timestamp(httpDate: validator).map({ $0.seconds >= entry.lastModified.seconds }) != true { header = nil }
+        var range = 0..<entry.size, status = 200
+        switch ByteRange(header, size: entry.size) {
+        case .whole: break
+        case .part(let part):
+            range = part
+            status = 206
+            headers.append(("Content-Range", "bytes \(part.lowerBound)-\(part.upperBound - 1)/\(entry.size)"))
+        case .malformed: return .failure(400, "parameter \"Range\" in header has an error: '\(header ?? "")' is not of the form bytes=first-last")
+        case .unsatisfiable:
+            var response = Response.failure(416, "Requested Range Not Satisfiable")
+            response.headers += headers + [("Content-Range", "bytes */\(entry.size)")]
+            return response
+        }
+        let body = try ObjectBody.make(catalog.objects, location, range, isHead: isHead, size: entry.size)
+        return Response(status: status, headers: [("Content-Type", type)] + headers, body: body)
+    }
+
+    // MARK: addresses for direct uploads
+
+    /// The signature that goes with a handed-out address. Source: `lakefs-formats.md` 1.2.
+    private func signature(_ address: String, _ call: Call, _ path: Key) -> String {
+        let fields = [("Repository", call["repository"]), ("Branch", call["branch"]), ("Path", path.description), ("PhysicalAddress", address)]
+        let message = "{" + fields.map { "\"\($0.0)\":" + String(decoding: Coding.encode($0.1), as: UTF8.self) }.joined(separator: ",") + "}"
+        return Base64.encodeURL(Hash.hmac(key: Array(settings.signingSecret.utf8), Array(message.utf8)))
+    }
+
+    /// How long a handed-out address is good for: a day.
+    private static let addressSeconds: Int64 = 24 * 3600
+
+    private func addLinks(_ router: inout Router) {
+        let backing = "v1/repositories/{repository}/branches/{branch}/staging/backing"
+        router.add("GET", backing) { call in
+            let path = try call.path()
+            try call.require(.object("WriteObject", call["repository"], path))
+            let repository = try catalog.repository(call["repository"])
+            _ = try catalog.branch(call["branch"], in: call["repository"])
+            let address = try repository.namespace.location(catalog.newAddress()).description
+            return .respond(.json(200, StagingLocation(physicalAddress: address + "," + signature(address, call, path))))
+        }
+        router.add("PUT", backing) { call in
+            let path = try call.path()
+            try call.require(.object("WriteObject", call["repository"], path))
+            return call.json(StagingMetadata.self) { body in
+                try Names.checkPath(path)
+                let repository = try catalog.repository(call["repository"]), namespace = try repository.namespace
+                guard let given = body.staging.physicalAddress, let comma = given.lastIndex(of: ",") else {
+                    throw LakeError(.invalidValue, "physical address '\(body.staging.physicalAddress ?? "")' was not handed out by this server")
+                }
+                let address = String(given[..<comma]), root = namespace.location("").description
+                guard address.hasPrefix(root), isEqualInConstantTime(Array(given[given.index(after: comma)...].utf8), Array(signature(address, call, path).utf8)),
+                      let issued = XID.seconds(address.split(separator: "/").last ?? "") else {
+                    throw LakeError(.invalidValue, "physical address '\(given)' was not handed out for \(path)")
+                }
+                guard Timestamp.now().seconds - issued <= Self.addressSeconds else { throw LakeError(.invalidValue, "physical address '\(given)' has expired: ask for a new one") }
+                guard body.sizeBytes >= 0 else { throw LakeError(.invalidValue, "size_bytes \(body.sizeBytes) is negative") }
+                guard !body.checksum.isEmpty else { throw LakeError(.invalidValue, "checksum is empty") }
+                let relative = String(address.dropFirst(root.count))
+                if let current = try? catalog.entry(path, at: call["branch"], in: call["repository"]).entry, current.address == relative {
+                    throw LakeError(.invalidValue, "physical address '\(given)' was linked already")
+                }
+                let entry = Entry(address: relative, lastModified: body.mtime.map { Timestamp(seconds: $0) } ?? .now(), size: body.sizeBytes,
+                                  eTag: body.checksum.filter { $0 != "\"" && $0 != " " }, metadata: Metadata(body.userMetadata ?? [:]), contentType: body.contentType ?? "application/octet-stream")
+                try catalog.stage(entry, at: path, on: call["branch"], in: call["repository"], if: Precheck.writeCondition(call.request), force: body.force ?? false)
+                return .json(200, stats(path, entry, in: namespace))
+            }
+        }
+        router.add("PUT", "v1/repositories/{repository}/branches/{branch}/objects") { call in
+            let path = try call.path()
+            try call.require(.object("WriteObject", call["repository"], path))
+            return call.json(ObjectStageCreation.self) { body in
+                let repository = try catalog.repository(call["repository"]), root = try repository.namespace.location("data/").description
+                guard body.physicalAddress.hasPrefix(root), !body.physicalAddress.contains("/../") else {
+                    throw LakeError(.invalidValue, "physical address '\(body.physicalAddress)' is not under \(root)")
+                }
+                let entry = Entry(address: "data/" + body.physicalAddress.dropFirst(root.count), lastModified: body.mtime.map { Timestamp(seconds: $0) } ?? .now(), size: body.sizeBytes,
+                                  eTag: body.checksum, metadata: Metadata(body.metadata ?? [:]), contentType: body.contentType ?? "application/octet-stream")
+                try catalog.stage(entry, at: path, on: call["branch"], in: call["repository"], force: body.force ?? false)
+                return .json(201, stats(path, entry, in: try repository.namespace))
+            }
+        }
+    }
+}
+
+/// Takes an uploaded object: the raw body, or the part `content` of a form.
+private final class UploadSink: BodySink, @unchecked Sendable {
+    // One thread at a time feeds and finishes a sink, as the protocol says.
+    private let call: Call
+    private let rest: REST
+    private let path: Key
+    private let repository: Repository
+    private let isForced: Bool
+    private let upload: Upload
+    private var form: FormReader?
+    private var contentType: String
+
+    init(call: Call, rest: REST, path: Key, repository: Repository, force: Bool) throws {
+        self.call = call
+        self.rest = rest
+        self.path = path
+        self.repository = repository
+        isForced = force
+        let type = call.request.header("content-type") ?? ""
+        contentType = type.isEmpty ? "application/octet-stream" : type
+        if type.lowercased().hasPrefix("multipart/form-data") {
+            guard let form = FormReader(contentType: type, field: "content") else { throw LakeError(.invalidValue, "content type '\(type)' names no boundary") }
+            self.form = form
+        }
+        upload = try rest.catalog.upload(to: repository)
+    }
+
+    func receive(_ piece: UnsafeRawBufferPointer) throws(Refusal) {
+        do {
+            guard form != nil else { return unsafe try upload.write(piece) }
+            unsafe try form!.feed(piece) { unsafe try upload.write($0) }
+        } catch {
+            throw Refusal(Response(error))
+        }
+    }
+
+    func finish() -> Response {
+        do {
+            if let form {
+                guard form.isComplete else { throw LakeError(.invalidValue, "the form has no complete part named 'content'") }
+                contentType = form.partType ?? "application/octet-stream"
+            }
+            var metadata = Metadata()
+            for header in call.request.headers where header.name.hasPrefix("x-lakefs-meta-") { metadata[String(header.name.dropFirst("x-lakefs-meta-".count))] = header.value }
+            try upload.finish()
+            let entry = Entry(address: upload.address, lastModified: .now(), size: upload.size, eTag: Hex.text(upload.digest()), metadata: metadata, contentType: contentType)
+            do {
+                try rest.catalog.stage(entry, at: path, on: call["branch"], in: call["repository"], if: Precheck.writeCondition(call.request), force: isForced)
+            } catch {
+                upload.discard()
+                throw error
+            }
+            return .json(201, rest.stats(path, entry, in: try repository.namespace))
+        } catch {
+            return Response(error)
+        }
+    }
+}

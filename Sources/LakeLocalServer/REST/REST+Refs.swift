@@ -1,0 +1,116 @@
+import LakeAPI
+import Transport
+import Versioning
+
+extension REST {
+    /// Tags, merges and diffs of refs.
+    func addRefs(_ router: inout Router) {
+        let tags = "v1/repositories/{repository}/tags"
+        router.add("GET", tags) { call in
+            try call.require(.repository("ListTags", call["repository"]))
+            let page = try catalog.listTags(call["repository"], prefix: call.text("prefix") ?? "", after: call.text("after") ?? "", limit: call.amount())
+            return .respond(.json(200, ResultList(page, next: \.id) { RefMessage(id: $0.id, commitId: $0.commitID) }))
+        }
+        router.add("POST", tags) { call in
+            call.json(TagCreation.self) { body in
+                try call.require(.tag("CreateTag", call["repository"], body.id))
+                let made = try catalog.createTag(body.id, at: body.ref, in: call["repository"], force: body.force ?? false)
+                return .json(201, RefMessage(id: made.id, commitId: made.commitID))
+            }
+        }
+        router.add("GET", tags + "/{tag}") { call in
+            try call.require(.tag("ReadTag", call["repository"], call["tag"]))
+            let found = try catalog.tag(call["tag"], in: call["repository"])
+            return .respond(.json(200, RefMessage(id: found.id, commitId: found.commitID)))
+        }
+        router.add("DELETE", tags + "/{tag}") { call in
+            try call.require(.tag("DeleteTag", call["repository"], call["tag"]))
+            let force = try call.flag("force") as Bool
+            return call.work {
+                try catalog.deleteTag(call["tag"], in: call["repository"], force: force)
+                return .noContent
+            }
+        }
+        let merge = "v1/repositories/{repository}/refs/{source}/merge/{destination}"
+        router.add("GET", merge) { call in
+            try call.require(.repository("ListCommits", call["repository"]))
+            return call.work {
+                let found = try catalog.mergeBase(call["source"], call["destination"], in: call["repository"])
+                return .json(200, MergeBaseMessage(sourceCommitId: found.source, destinationCommitId: found.destination, baseCommitId: found.base))
+            }
+        }
+        router.add("POST", merge) { call in
+            try call.require(.branch("CreateCommit", call["repository"], call["destination"]))
+            return call.json(MergeCreation.self, isOptional: true) { body in
+                var options = Catalog.MergeOptions()
+                guard let strategy = MergeStrategy(rawValue: body.strategy ?? "") else {
+                    throw LakeError(.invalidValue, "merge strategy '\(body.strategy ?? "")' is not known: dest-wins or source-wins are")
+                }
+                options.strategy = strategy
+                options.squash = body.squashMerge ?? false
+                options.allowEmpty = body.allowEmpty ?? false
+                options.force = body.force ?? false
+                let request = CommitRequest(committer: call.user, message: body.message ?? "", metadata: Metadata(body.metadata ?? [:]))
+                return .json(200, MergeResult(reference: try catalog.merge(call["source"], into: call["destination"], request, options, in: call["repository"])))
+            }
+        }
+        router.add("GET", "v1/repositories/{repository}/refs/{left}/diff/{right}") { call in
+            try call.require(.repository("ListObjects", call["repository"]))
+            let type = call.text("type") ?? "three_dot"
+            guard type == "three_dot" || type == "two_dot" else { throw LakeError(.invalidValue, "parameter \"type\" in query has an error: value must be one of two_dot, three_dot") }
+            let query = try diffQuery(call), withRight = try call.flag("include_right_stats") as Bool
+            return call.work {
+                let page = try catalog.diff(call["left"], call["right"], isThreeDot: type == "three_dot", in: call["repository"], query)
+                return .json(200, ResultList(page, next: \.path) { diffMessage($0, withRight: withRight) })
+            }
+        }
+    }
+
+    func addCommits(_ router: inout Router) {
+        router.add("POST", "v1/repositories/{repository}/branches/{branch}/commits") { call in
+            try call.require(.branch("CreateCommit", call["repository"], call["branch"]))
+            let source = call.text("source_metarange")
+            return call.json(CommitCreation.self) { body in
+                var request = CommitRequest(committer: call.user, message: body.message, metadata: Metadata(body.metadata ?? [:]))
+                request.date = body.date.map { Timestamp(seconds: $0) }
+                request.allowEmpty = body.allowEmpty ?? false
+                request.force = body.force ?? false
+                request.sourceMetaRange = source.flatMap { $0.isEmpty && request.allowEmpty == false ? nil : $0 }
+                return .json(201, message(try catalog.commit(request, on: call["branch"], in: call["repository"])))
+            }
+        }
+        router.add("POST", "v1/repositories/{repository}/commits") { call in
+            try call.require(.repository("CreateCommit", call["repository"]))
+            return call.json(CommitRecordCreation.self) { body in
+                var commit = Commit(committer: body.committer, message: body.message, creationDate: Timestamp(seconds: body.creationDate), metaRangeID: body.metarangeId,
+                                    metadata: Metadata(body.metadata ?? [:]), parents: body.parents, generation: Int32(clamping: body.generation))
+                commit.version = Int32(clamping: body.version)
+                try catalog.addCommitRecord(commit, id: body.commitId, in: call["repository"], force: body.force ?? false)
+                return .noContent
+            }
+        }
+        router.add("GET", "v1/repositories/{repository}/commits/{commit}") { call in
+            try call.require(.repository("ReadCommit", call["repository"]))
+            return .respond(.json(200, message(try catalog.commit(call["commit"], in: call["repository"]))))
+        }
+        router.add("GET", "v1/repositories/{repository}/refs/{ref}/commits") { call in
+            try call.require(.branch("ReadBranch", call["repository"], call["ref"]))
+            var query = Catalog.LogQuery()
+            query.after = call.text("after") ?? ""
+            query.limit = try call.amount()
+            query.objects = call.all("objects").map { Key($0) }
+            query.prefixes = call.all("prefixes").map { Key($0) }
+            query.isLimit = try call.flag("limit")
+            query.firstParentOnly = try call.flag("first_parent")
+            query.stopAt = call.text("stop_at").flatMap { $0.isEmpty ? nil : $0 }
+            if let since = call.text("since") {
+                guard let time = Timestamp(rfc3339: since) else { throw LakeError(.invalidValue, "parameter \"since\" in query has an error: '\(since)' is no RFC 3339 time") }
+                query.since = time
+            }
+            return call.work { [query] in
+                let page = try catalog.log(call["ref"], in: call["repository"], query)
+                return .json(200, ResultList(page, next: \.id) { message($0) })
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+import LakeAPI
+import Transport
+import Versioning
+
+extension REST {
+    private func message(_ repository: Repository) -> RepositoryMessage {
+        RepositoryMessage(id: repository.id, creationDate: repository.creationDate.seconds, defaultBranch: repository.defaultBranch, storageId: repository.storageID,
+                          storageNamespace: repository.storageNamespace, readOnly: repository.isReadOnly)
+    }
+
+    func addRepositories(_ router: inout Router) {
+        router.add("GET", "v1/repositories") { call in
+            try call.require(.all("fs:ListRepositories"))
+            let page = try catalog.listRepositories(prefix: call.text("prefix") ?? "", after: call.text("after") ?? "", limit: call.amount(), matching: call.text("search") ?? "")
+            return .respond(.json(200, ResultList(page, next: \.id) { message($0) }))
+        }
+        router.add("POST", "v1/repositories") { call in
+            let isBare = try call.flag("bare") as Bool
+            return call.json(RepositoryCreation.self) { body in
+                try call.require(.repository("CreateRepository", body.name), Permission("fs:AttachStorageNamespace", "arn:lakefs:fs:::namespace/\(body.storageNamespace)"))
+                guard body.storageId ?? "" == "" else { throw LakeError(.invalidValue, "storage id '\(body.storageId!)' is not known: this server has one store, without an id") }
+                let defaultBranch = body.defaultBranch.flatMap { $0.isEmpty ? nil : $0 } ?? "main"
+                let made = try catalog.createRepository(body.name, storageNamespace: body.storageNamespace, defaultBranch: defaultBranch,
+                                                        isReadOnly: body.readOnly ?? false, isBare: isBare, schemes: settings.schemes)
+                return .json(201, message(made))
+            }
+        }
+        router.add("GET", "v1/repositories/{repository}") { call in
+            try call.require(.repository("ReadRepository", call["repository"]))
+            return .respond(.json(200, message(try catalog.repository(call["repository"]))))
+        }
+        router.add("DELETE", "v1/repositories/{repository}") { call in
+            try call.require(.repository("DeleteRepository", call["repository"]))
+            let force = try call.flag("force") as Bool
+            return call.work {
+                try catalog.deleteRepository(call["repository"], force: force)
+                return .noContent
+            }
+        }
+        router.add("GET", "v1/repositories/{repository}/metadata") { call in
+            try call.require(.repository("ReadRepository", call["repository"]))
+            return .respond(.json(200, try catalog.repositoryMetadata(call["repository"]).dictionary))
+        }
+        router.add("POST", "v1/repositories/{repository}/metadata") { call in
+            try call.require(.repository("UpdateRepository", call["repository"]))
+            return call.json(RepositoryMetadataSet.self) { body in
+                try catalog.updateRepositoryMetadata(call["repository"], force: false) { metadata in
+                    for (key, value) in body.metadata { metadata[key] = value }
+                }
+                return .noContent
+            }
+        }
+        router.add("DELETE", "v1/repositories/{repository}/metadata") { call in
+            try call.require(.repository("UpdateRepository", call["repository"]))
+            return call.json(RepositoryMetadataKeys.self) { body in
+                try catalog.updateRepositoryMetadata(call["repository"], force: false) { metadata in
+                    for key in body.keys { metadata[key] = nil }
+                }
+                return .noContent
+            }
+        }
+        addProtection(&router)
+    }
+
+    private func addProtection(_ router: inout Router) {
+        let path = "v1/repositories/{repository}/settings/branch_protection"
+        router.add("GET", path) { call in
+            try call.require(Permission("branches:GetBranchProtectionRules", "arn:lakefs:fs:::repository/\(call["repository"])"))
+            let (rules, checksum) = try catalog.protectionRules(catalog.repository(call["repository"]))
+            var response = Response.json(200, rules.map { BranchProtectionRule(pattern: $0.pattern) })
+            response.headers.append(("ETag", "\"\(checksum)\""))
+            return .respond(response)
+        }
+        router.add("PUT", path) { call in
+            try call.require(Permission("branches:SetBranchProtectionRules", "arn:lakefs:fs:::repository/\(call["repository"])"))
+            return call.json([BranchProtectionRule].self) { body in
+                let checksum = call.request.header("if-match").map { Precheck.tags($0).first ?? "" }
+                try catalog.setProtectionRules(body.map { ProtectionRule(pattern: $0.pattern) }, in: catalog.repository(call["repository"]), ifChecksum: checksum)
+                return .noContent
+            }
+        }
+    }
+
+    /// Raw ranges and metaranges.
+    func addMetadata(_ router: inout Router) {
+        @Sendable func location(_ call: Call, _ id: String) throws -> ObjectLocation {
+            try call.require(.repository("ListObjects", call["repository"]), .repository("ReadRepository", call["repository"]))
+            let namespace = try catalog.repository(call["repository"]).namespace
+            guard try catalog.committed.exists(id, in: namespace) else { throw LakeError.notFound(.metaRange, id) }
+            return namespace.location("_lakefs/" + id)
+        }
+        for kind in ["meta_range", "range"] {
+            router.add("GET", "v1/repositories/{repository}/metadata/\(kind)/{id}") { call in .respond(.json(200, ["location": try location(call, call["id"]).description])) }
+        }
+        router.add("GET", "v1/repositories/{repository}/metadata/object/{type}/{id}") { call in
+            guard call["type"] == "range" || call["type"] == "meta_range" else { throw LakeError(.invalidValue, "type '\(call["type"])' is not known: range or meta_range are") }
+            let location = try location(call, call["id"]), size = try catalog.objects.size(of: location) ?? 0
+            let body = try ObjectBody.make(catalog.objects, location, 0..<size, isHead: false, size: size)
+            return .respond(Response(status: 200, headers: [("Content-Type", "application/octet-stream")], body: body))
+        }
+    }
+}

@@ -1,0 +1,180 @@
+import LakeAPI
+import Transport
+import Versioning
+
+/// What server and API describe themselves as; `version` is the lakeFS version whose answers these are.
+enum Product {
+    static let lakeFSVersion = "1.84.0"
+}
+
+extension REST {
+    private struct SetupState: Codable, Sendable {
+        struct LoginConfig: Codable, Sendable {
+            var RBAC = "internal"
+            var loginUrl = ""
+            var loginUrlMethod = "none"
+            var loginFailedMessage = "The credentials don't match."
+            var loginCookieNames = [Login.cookieName]
+            var logoutUrl = "/logout"
+            var fallbackLoginLabel: String?
+            var usernameUiPlaceholder = "Access Key ID"
+            var passwordUiPlaceholder = "Secret Access Key"
+            enum CodingKeys: String, CodingKey { case RBAC, loginUrl, loginUrlMethod, loginFailedMessage, loginCookieNames, logoutUrl, fallbackLoginLabel, usernameUiPlaceholder, passwordUiPlaceholder }
+        }
+        var state: String
+        var commPrefsMissing: Bool
+        var loginConfig = LoginConfig()
+    }
+
+    /// Calls without a login: health, set-up, login.
+    func addSetup(_ router: inout Router) {
+        router.add("GET", "v1/healthcheck") { _ in .respond(.noContent) }
+        router.add("GET", "v1/setup_lakefs") { call in
+            call.now { .json(200, SetupState(state: try access.isSetUp() ? "initialized" : "not_initialized", commPrefsMissing: false)) }
+        }
+        router.add("POST", "v1/setup_lakefs") { call in
+            call.json(SetupCreation.self) { body in
+                guard !body.username.isEmpty else { throw LakeError(.invalidValue, "username is empty: name the first user") }
+                let given = body.key.map { Credentials(accessKeyID: $0.accessKeyId, secretAccessKey: $0.secretAccessKey, userName: body.username, issued: .now()) }
+                let made = try access.setUp(userName: body.username, credentials: given)
+                return .json(200, CredentialsWithSecret(accessKeyId: made.accessKeyID, creationDate: made.issued.seconds, secretAccessKey: made.secretAccessKey))
+            }
+        }
+        router.add("POST", "v1/auth/login") { call in
+            call.json(LoginInformation.self) { body in
+                guard let user = try login.user(accessKeyID: body.accessKeyId, secretAccessKey: body.secretAccessKey) else {
+                    throw LakeError(.unauthenticated, "error authenticating request")
+                }
+                let made = login.token(for: user)
+                var response = Response.json(200, AuthenticationToken(token: made.token, tokenExpiration: made.expires))
+                response.headers.append(("Set-Cookie", "\(Login.cookieName)=\(made.token); Path=/; Max-Age=\(Login.tokenSeconds); HttpOnly; SameSite=Strict"))
+                return response
+            }
+        }
+        router.add("GET", "v1/auth/capabilities") { _ in .respond(.json(200, ["invite_user": false, "forgot_password": false])) }
+    }
+
+    private struct StorageConfig: Codable, Sendable {
+        var blockstoreType: String
+        var blockstoreNamespaceExample: String
+        var blockstoreNamespaceValidityRegex: String
+        var blockstoreId = ""
+        var blockstoreDescription = ""
+        var defaultNamespacePrefix: String
+        var preSignSupport = false
+        var preSignSupportUi = false
+        var importSupport = false
+        var importValidityRegex: String
+        var preSignMultipartUpload = false
+
+        /// One name of the API is not in snake case.
+        enum CodingKeys: String, CodingKey {
+            case blockstoreType, blockstoreNamespaceExample, blockstoreNamespaceValidityRegex = "blockstore_namespace_ValidityRegex", blockstoreId, blockstoreDescription
+            case defaultNamespacePrefix, preSignSupport, preSignSupportUi, importSupport, importValidityRegex, preSignMultipartUpload
+        }
+    }
+
+    private struct VersionConfig: Codable, Sendable {
+        var version = Product.lakeFSVersion
+        var versionContext = "lakeFUSE"
+    }
+
+    private struct Configuration: Codable, Sendable {
+        var versionConfig = VersionConfig()
+        var storageConfig: StorageConfig
+        var storageConfigList: [StorageConfig] = []
+        var uiConfig: [String: [String]] = [:]
+        var capabilitiesConfig: [String: Bool] = [:]
+    }
+
+    private var storage: StorageConfig {
+        let scheme = settings.schemes.sorted().first ?? "local"
+        return StorageConfig(blockstoreType: settings.blockstoreType, blockstoreNamespaceExample: "\(scheme)://example-bucket/",
+                             blockstoreNamespaceValidityRegex: "^\(scheme)://", defaultNamespacePrefix: "\(scheme)://", importValidityRegex: "^\(scheme)://")
+    }
+
+    func addConfiguration(_ router: inout Router) {
+        router.add("GET", "v1/config") { _ in .respond(.json(200, Configuration(storageConfig: storage))) }
+        router.add("GET", "v1/config/storage") { _ in .respond(.json(200, storage)) }
+        router.add("GET", "v1/config/version") { _ in .respond(.json(200, VersionConfig())) }
+        // Seconds that an uncommitted object is safe from collection: a day.
+        router.add("GET", "v1/config/garbage-collection") { _ in .respond(.json(200, ["grace_period": 86400])) }
+        // Telemetry of clients: taken and dropped, nothing leaves the machine.
+        router.add("POST", "v1/statistics") { call in call.json([String: [[String: AnyValue]]].self) { _ in .noContent } }
+    }
+
+    /// Any JSON value, passed over.
+    private struct AnyValue: Codable, Sendable {
+        init(from decoder: any Decoder) throws {}
+        func encode(to encoder: any Encoder) throws {}
+    }
+
+    private func message(_ user: User) -> UserMessage {
+        UserMessage(id: user.name, creationDate: user.creationDate.seconds, friendlyName: user.friendlyName.isEmpty ? nil : user.friendlyName, email: user.email.isEmpty ? nil : user.email)
+    }
+
+    func addUsers(_ router: inout Router) {
+        router.add("GET", "v1/user") { call in call.now { .json(200, CurrentUser(user: message(try access.user(call.user)))) } }
+        router.add("GET", "v1/auth/users") { call in
+            try call.require(.all("auth:ListUsers"))
+            let page = try access.listUsers(prefix: call.text("prefix") ?? "", after: call.text("after") ?? "", limit: call.amount())
+            return .respond(.json(200, ResultList(page, next: \.id) { message($0) }))
+        }
+        router.add("GET", "v1/auth/users/{user}") { call in
+            try call.require(.user("ReadUser", call["user"]))
+            return .respond(.json(200, message(try access.user(call["user"]))))
+        }
+        router.add("GET", "v1/auth/users/{user}/credentials") { call in
+            try call.require(.user("ListCredentials", call["user"]))
+            let page = try access.listCredentials(of: call["user"], after: call.text("after") ?? "", limit: call.amount())
+            return .respond(.json(200, ResultList(page, next: \.accessKeyId) { CredentialsMessage(accessKeyId: $0.accessKeyID, creationDate: $0.issued.seconds) }))
+        }
+        router.add("POST", "v1/auth/users/{user}/credentials") { call in
+            try call.require(.user("CreateCredentials", call["user"]))
+            return call.work {
+                let made = try access.createCredentials(for: call["user"])
+                return .json(201, CredentialsWithSecret(accessKeyId: made.accessKeyID, creationDate: made.issued.seconds, secretAccessKey: made.secretAccessKey))
+            }
+        }
+        router.add("GET", "v1/auth/users/{user}/credentials/{key}") { call in
+            try call.require(.user("ReadCredentials", call["user"]))
+            let found = try access.credentials(call["key"])
+            guard let found, found.userName == call["user"] else { throw LakeError.notFound(.credentials, call["key"]) }
+            return .respond(.json(200, CredentialsMessage(accessKeyId: found.accessKeyID, creationDate: found.issued.seconds)))
+        }
+        router.add("DELETE", "v1/auth/users/{user}/credentials/{key}") { call in
+            try call.require(.user("DeleteCredentials", call["user"]))
+            return call.work {
+                try access.deleteCredentials(call["key"], of: call["user"])
+                return .noContent
+            }
+        }
+    }
+
+    func addMounts(_ router: inout Router) {
+        @Sendable func control() throws -> any MountControl {
+            guard let mounts else { throw LakeError(.notImplemented, "this server mounts nothing: /dev/fuse is not here") }
+            return mounts
+        }
+        router.add("GET", "lakefuse/mounts") { call in
+            try call.require(.all("fs:ReadConfig"))
+            return .respond(.json(200, MountList(mounts: try control().mounts())))
+        }
+        router.add("POST", "lakefuse/mounts") { call in
+            call.json(MountMessage.self) { body in
+                try call.require(.repository("ReadRepository", body.repository), .object("ReadObject", body.repository, "*"), .repository("ListObjects", body.repository))
+                if body.readOnly != true { try call.require(.object("WriteObject", body.repository, "*"), .object("DeleteObject", body.repository, "*")) }
+                try control().mount(body)
+                return .json(201, body)
+            }
+        }
+        router.add("DELETE", "lakefuse/mounts") { call in
+            try call.require(.all("fs:ReadConfig"))
+            let directory = try call.required("directory")
+            return call.work {
+                try control().unmount(directory)
+                return .noContent
+            }
+        }
+    }
+}

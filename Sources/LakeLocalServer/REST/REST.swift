@@ -1,0 +1,86 @@
+package import LakeAPI
+import Transport
+package import Versioning
+
+/// What a server is set up with, as far as its answers tell it.
+package struct ServerSettings: Sendable {
+    /// `blockstore.type`: `local`, `mem`.
+    package var blockstoreType = "local"
+    /// Schemes that storage namespaces may have.
+    package var schemes: Set<String> = ["local"]
+    /// Signs addresses that are handed out for direct uploads.
+    package var signingSecret: String
+    package var region = "us-east-1"
+    /// Hosts at and under which the S3 gateway is addressed by virtual hosts.
+    package var s3Domains = ["s3.local.lakefs.io"]
+    package init(signingSecret: String) { self.signingSecret = signingSecret }
+}
+
+/// Mounts of the server's own machine: what `lakefuse mount` asks for. The file-system door implements it.
+package protocol MountControl: Sendable {
+    func mounts() -> [MountMessage]
+    /// - Throws: `LakeError` that names the directory.
+    func mount(_ request: MountMessage) throws
+    func unmount(_ directory: String) throws
+}
+
+/// lakeFS's REST API under `/api/v1`, and LakeFUSE's own calls under `/api/lakefuse`.
+package struct REST: Sendable {
+    static let base = "/api/v1"
+    let catalog: Catalog
+    let access: Access
+    let login: Login
+    let settings: ServerSettings
+    let mounts: (any MountControl)?
+    private var router = Router()
+    /// Calls that need no login.
+    private var publicRouter = Router()
+
+    package init(catalog: Catalog, access: Access, login: Login, settings: ServerSettings, mounts: (any MountControl)?) {
+        self.catalog = catalog
+        self.access = access
+        self.login = login
+        self.settings = settings
+        self.mounts = mounts
+        addSetup(&publicRouter)
+        addConfiguration(&router)
+        addUsers(&router)
+        addRepositories(&router)
+        addBranches(&router)
+        addRefs(&router)
+        addCommits(&router)
+        addObjects(&router)
+        addMetadata(&router)
+        addMounts(&router)
+    }
+
+    /// Whether a path is this API's.
+    package static func serves(_ path: String) -> Bool { path == "/api" || path.hasPrefix("/api/") }
+
+    package func begin(_ request: Request) -> Reception {
+        let path = request.rawPath.dropFirst(5).split(separator: "/", omittingEmptySubsequences: false).map { String(decoding: URIEncoding.decode($0), as: UTF8.self) }
+        let query = URIEncoding.query(request.rawQuery, plusIsSpace: true)
+        do {
+            if case .found(let handler, let parameters) = publicRouter.match(request.method, path) {
+                return try handler(Call(request: request, parameters: parameters, query: query, user: "", access: access))
+            }
+            switch router.match(request.method, path) {
+            case .found(let handler, let parameters):
+                let user = try login.user(of: request)
+                return try handler(Call(request: request, parameters: parameters, query: query, user: user, access: access))
+            case .otherMethod: return .respond(.failure(405, "method \(request.method) is not allowed for \(request.rawPath)"))
+            case .none: return .respond(.failure(404, "invalid API endpoint: \(request.rawPath)"))
+            }
+        } catch {
+            var response = Response(error)
+            if request.method == "HEAD" { response.body = .bytes([]) }
+            return .respond(response)
+        }
+    }
+}
+
+extension ResultList {
+    init<Source>(_ page: Page<Source>, next: (Item) -> String, _ convert: (Source) throws -> Item) rethrows {
+        self.init(try page.items.map(convert), hasMore: page.hasMore, next: next)
+    }
+}

@@ -1,0 +1,120 @@
+import LakeAPI
+import Transport
+import Versioning
+
+/// One REST call: a request, the parts of its path that stand for names, and who makes it.
+struct Call: Sendable {
+    let request: Request
+    let parameters: [String: String]
+    let query: [(name: String, value: String)]
+    let user: String
+    let access: Access
+
+    /// A part of the path, decoded.
+    subscript(name: String) -> String { parameters[name] ?? "" }
+
+    /// The first value of a query parameter; nil if it is not there.
+    func text(_ name: String) -> String? { query.first { $0.name == name }?.value }
+
+    func all(_ name: String) -> [String] { query.filter { $0.name == name }.map(\.value) }
+
+    /// A parameter that must be there and not be empty.
+    func required(_ name: String) throws -> String {
+        guard let value = text(name), !value.isEmpty else { throw LakeError(.invalidValue, "parameter \"\(name)\" in query has an error: value is required but missing") }
+        return value
+    }
+
+    func path(_ name: String = "path") throws -> Key { Key(try required(name)) }
+
+    func flag(_ name: String) throws -> Bool { try flag(name) ?? false }
+
+    func flag(_ name: String) throws -> Bool? {
+        guard let value = text(name) else { return nil }
+        switch value {
+        case "true", "1", "t", "T", "TRUE", "True": return true
+        case "false", "0", "f", "F", "FALSE", "False": return false
+        default: throw LakeError(.invalidValue, "parameter \"\(name)\" in query has an error: value \(value) is not a boolean")
+        }
+    }
+
+    /// How many items a page is to have: 100 unless asked, 1,000 at most, and never none.
+    func amount() throws -> Int {
+        guard let text = text("amount") else { return 100 }
+        guard let amount = Int(text) else { throw LakeError(.invalidValue, "parameter \"amount\" in query has an error: value \(text) is not an integer") }
+        guard amount >= -1 else { throw LakeError(.invalidValue, "parameter \"amount\" in query has an error: number must be at least -1") }
+        guard amount <= 1000 else { throw LakeError(.invalidValue, "parameter \"amount\" in query has an error: number must be at most 1000") }
+        return amount > 0 ? amount : 100
+    }
+
+    /// Lets pass who may do all of these. The check comes before anything is looked up.
+    func require(_ permissions: Permission...) throws { try access.require(permissions, for: user) }
+
+    /// A JSON body, then the work that it asks for.
+    func json<Message: Decodable & Sendable>(_ type: Message.Type, isOptional: Bool = false, _ work: @escaping @Sendable (Message) throws -> Response) -> Reception {
+        let tooLarge = Response.failure(413, "request body is larger than \(Self.largestMessage) bytes")
+        return .body(BytesSink(limit: Self.largestMessage, tooLarge: tooLarge) { bytes in
+            do {
+                guard isOptional || !bytes.isEmpty else { return .failure(400, "request body has an error: value is required but missing") }
+                let message: Message
+                do { message = try Coding.decode(type, bytes.isEmpty ? Array("{}".utf8) : bytes) } catch { return .failure(400, Coding.explain(error)) }
+                return try work(message)
+            } catch {
+                return Response(error)
+            }
+        })
+    }
+
+    /// Bytes of a JSON body: 1,000 paths of 1,024 bytes, escaped, and room.
+    private static let largestMessage = 8 << 20
+
+    /// Work without a body that may block.
+    func work(_ work: @escaping @Sendable () throws -> Response) -> Reception {
+        .work { do { return try work() } catch { return Response(error) } }
+    }
+
+    /// A read that is answered on the spot.
+    func now(_ work: () throws -> Response) -> Reception {
+        do { return .respond(try work()) } catch { return .respond(Response(error)) }
+    }
+}
+
+/// Which call a method and path are. Patterns are parts of a path, `{name}` standing for any one part.
+struct Router: Sendable {
+    typealias Handler = @Sendable (Call) throws -> Reception
+
+    private struct Route: Sendable {
+        let method: String
+        let parts: [String]
+        let handler: Handler
+    }
+
+    private var routes: [Int: [Route]] = [:]
+
+    mutating func add(_ method: String, _ pattern: String, _ handler: @escaping Handler) {
+        let parts = pattern.split(separator: "/").map(String.init)
+        routes[parts.count, default: []].append(Route(method: method, parts: parts, handler: handler))
+    }
+
+    enum Match {
+        case found(Handler, [String: String])
+        /// The path is known with other methods.
+        case otherMethod
+        case none
+    }
+
+    func match(_ method: String, _ path: [String]) -> Match {
+        var isKnown = false
+        for route in routes[path.count] ?? [] {
+            var parameters: [String: String] = [:]
+            let fits = zip(route.parts, path).allSatisfy { part, given in
+                guard part.hasPrefix("{") else { return part == given }
+                parameters[String(part.dropFirst().dropLast())] = given
+                return true
+            }
+            guard fits else { continue }
+            if route.method == method { return .found(route.handler, parameters) }
+            isKnown = true
+        }
+        return isKnown ? .otherMethod : .none
+    }
+}

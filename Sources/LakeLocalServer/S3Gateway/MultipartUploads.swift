@@ -1,0 +1,279 @@
+import Transport
+import Versioning
+
+/// Multipart uploads: a record of each upload in lakeFS's partition, its parts as objects of their own until they are
+/// joined. Source: `lakefs-formats.md` 5.2 (`multiparts`), Amazon S3 API reference.
+struct MultipartUploads: Sendable {
+    let catalog: Catalog
+    private static let partition = Partition("multiparts")
+    private static let mostParts = 10_000
+    /// Parts but the last have at least this many bytes.
+    private static let leastPartBytes: Int64 = 5 << 20
+
+    /// An upload in progress. Source: `lakefs-formats.md` 5.6, UploadData.
+    private struct Record {
+        var id: String, path: String, created: Timestamp, address: String, metadata: Metadata, contentType: String
+
+        init(id: String, path: String, address: String, metadata: Metadata, contentType: String) {
+            self.id = id
+            self.path = path
+            created = .now()
+            self.address = address
+            self.metadata = metadata
+            self.contentType = contentType
+        }
+
+        init(decoding bytes: [UInt8]) throws {
+            self.init(id: "", path: "", address: "", metadata: [:], contentType: "")
+            try readProtobuf(bytes) { field in
+                switch field.number {
+                case 1: id = field.string
+                case 2: path = field.string
+                case 3: created = try field.time()
+                case 4: address = field.string
+                case 5: metadata.pairs.append(try field.pair())
+                case 6: contentType = field.string
+                default: break
+                }
+            }
+        }
+
+        var encoded: [UInt8] {
+            var writer = ProtobufWriter()
+            writer.string(1, id)
+            writer.string(2, path)
+            writer.time(3, created)
+            writer.string(4, address)
+            writer.map(5, metadata)
+            writer.string(6, contentType)
+            return writer.bytes
+        }
+    }
+
+    /// One part: where its bytes are, and what they are. Our own record; lakeFS keeps none.
+    private struct Part {
+        var address: String, size: Int64, md5: [UInt8], modified: Timestamp
+
+        init(address: String, size: Int64, md5: [UInt8]) {
+            self.address = address
+            self.size = size
+            self.md5 = md5
+            modified = .now()
+        }
+
+        init(decoding bytes: [UInt8]) throws {
+            self.init(address: "", size: 0, md5: [])
+            try readProtobuf(bytes) { field in
+                switch field.number {
+                case 1: address = field.string
+                case 2: size = field.signed
+                case 3: md5 = field.array
+                case 4: modified = try field.time()
+                default: break
+                }
+            }
+        }
+
+        var encoded: [UInt8] {
+            var writer = ProtobufWriter()
+            writer.string(1, address)
+            writer.integer(2, size)
+            writer.bytes(3, md5)
+            writer.time(4, modified)
+            return writer.bytes
+        }
+    }
+
+    private static func parts(_ id: String) -> Partition { Partition("lakefuse-parts:\(id)") }
+    private static func key(_ number: Int) -> Key { Key(String(repeating: "0", count: 5 - String(number).count) + String(number)) }
+
+    /// The upload that a request names, which must be of its bucket and key.
+    private func find(_ call: S3Call) throws -> Record {
+        let id = call.value("uploadId") ?? ""
+        guard Names.isHex(id, 32...32), let bytes = try catalog.store.value(for: Key(id), in: Self.partition) else { throw S3Error.noSuchUpload }
+        let record = try Record(decoding: bytes)
+        guard record.path == Self.path(call) else { throw S3Error.noSuchUpload }
+        return record
+    }
+
+    /// What an upload is for: the same key of another branch or bucket is another object.
+    private static func path(_ call: S3Call) -> String { "\(call.bucket)/\(call.ref)/\(call.key)" }
+
+    private func allParts(_ id: String) throws -> [(number: Int, part: Part)] {
+        try catalog.store.page(of: Self.parts(id), from: nil, before: nil, limit: Self.mostParts).map { (Int($0.key.description) ?? 0, try Part(decoding: $0.value)) }
+    }
+
+    func create(_ call: S3Call, _ gateway: S3Gateway) throws -> Reception {
+        try gateway.access.require([.object("WriteObject", call.bucket, call.key)], for: call.identity.user)
+        try Names.checkPath(call.key)
+        _ = try catalog.checkWritable(call.ref, in: call.bucket)
+        let record = Record(id: Hex.text(randomBytes(16)), path: Self.path(call), address: catalog.newAddress(), metadata: try S3Gateway.metadata(of: call.request), contentType: S3Gateway.contentType(of: call.request))
+        return try gateway.body(call) { _ in
+            try catalog.store.set(record.encoded, for: Key(record.id), in: Self.partition)
+            return gateway.xml("InitiateMultipartUploadResult") {
+                $0.text("Bucket", call.bucket)
+                $0.text("Key", "\(call.ref)/\(call.key)")
+                $0.text("UploadId", record.id)
+            }
+        }
+    }
+
+    private func partNumber(_ call: S3Call) throws -> Int {
+        guard let number = call.value("partNumber").flatMap({ Int($0) }), (1...Self.mostParts).contains(number) else { throw S3Error.invalidArgument("Part number must be an integer between 1 and \(Self.mostParts), inclusive") }
+        return number
+    }
+
+    func putPart(_ call: S3Call, _ gateway: S3Gateway) throws -> Reception {
+        try gateway.access.require([.object("WriteObject", call.bucket, call.key)], for: call.identity.user)
+        let repository = try catalog.repository(call.bucket)
+        let number = try partNumber(call), record = try find(call)
+        if call.request.header("x-amz-copy-source") != nil { return try copyPart(call, gateway, record, number, repository) }
+        let sink = try PayloadSink(call: call, gateway: gateway, upload: catalog.upload(to: repository), limit: .max) { _, written in
+            try keep(Part(address: written!.address, size: written!.size, md5: written!.md5), number, of: record, in: repository, call)
+            return Response(status: 200, headers: [("ETag", "\"\(Hex.text(written!.md5))\"")] + written!.checksums)
+        }
+        return .body(sink)
+    }
+
+    /// Records a part in place of an older one of its number, whose bytes go.
+    private func keep(_ part: Part, _ number: Int, of record: Record, in repository: Repository, _ call: S3Call) throws {
+        let old = try catalog.store.value(for: Self.key(number), in: Self.parts(record.id)).map { try Part(decoding: $0) }
+        try catalog.store.set(part.encoded, for: Self.key(number), in: Self.parts(record.id))
+        if let old { try catalog.objects.remove(repository.namespace.location(old.address)) }
+        _ = try find(call)  // Aborted meanwhile: the client must know.
+    }
+
+    private func copyPart(_ call: S3Call, _ gateway: S3Gateway, _ record: Record, _ number: Int, _ repository: Repository) throws -> Reception {
+        let source = try gateway.copySource(call)
+        try gateway.access.require([.object("ReadObject", source.bucket, source.key)], for: call.identity.user)
+        return gateway.work(call) {
+            let found: (entry: Entry, location: ObjectLocation, repository: Repository)
+            do { found = try catalog.entry(source.key, at: source.ref, in: source.bucket) } catch { throw S3Error.noSuchKey }
+            var range = 0..<found.entry.size
+            if let header = call.request.header("x-amz-copy-source-range") {
+                guard case .part(let part) = ByteRange(header, size: found.entry.size) else { throw S3Error.invalidArgument("The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy") }
+                range = part
+            }
+            let upload = try catalog.upload(to: repository)
+            var position = range.lowerBound
+            while position < range.upperBound {
+                let piece = try catalog.objects.read(found.location, position..<min(position + 1 << 20, range.upperBound))
+                guard !piece.isEmpty else { throw LakeError(.dataGone, "the data of \(source.key) is shorter than its entry says") }
+                unsafe try piece.withUnsafeBytes { unsafe try upload.write($0) }
+                position += Int64(piece.count)
+            }
+            let md5 = upload.digest()
+            try upload.finish()
+            let part = Part(address: upload.address, size: upload.size, md5: md5)
+            try keep(part, number, of: record, in: repository, call)
+            return gateway.xml("CopyObjectResult") {
+                $0.text("LastModified", part.modified.rfc3339Milliseconds)
+                $0.text("ETag", "\"\(Hex.text(md5))\"")
+            }
+        }
+    }
+
+    func complete(_ call: S3Call, _ gateway: S3Gateway) throws -> Reception {
+        try gateway.access.require([.object("WriteObject", call.bucket, call.key)], for: call.identity.user)
+        let repository = try catalog.checkWritable(call.ref, in: call.bucket), namespace = try repository.namespace, record = try find(call)
+        return try gateway.body(call) { bytes in
+            guard let root = XMLElement.parse(bytes), root.name == "CompleteMultipartUpload" else { throw S3Error.malformedXML }
+            let wanted = root.all("Part")
+            guard !wanted.isEmpty else { throw S3Error.malformedXML }
+            let known = Dictionary(uniqueKeysWithValues: try allParts(record.id).map { ($0.number, $0.part) })
+            var chosen: [Part] = [], last = 0
+            for item in wanted {
+                guard let number = item.value("PartNumber").flatMap({ Int($0) }) else { throw S3Error.malformedXML }
+                guard number > last else { throw S3Error(400, "InvalidPartOrder", "The list of parts was not in ascending order. Parts must be ordered by part number.") }
+                last = number
+                let eTag = (item.value("ETag") ?? "").filter { $0 != "\"" }
+                guard let part = known[number], Hex.text(part.md5) == eTag else {
+                    throw S3Error(400, "InvalidPart", "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.")
+                }
+                chosen.append(part)
+            }
+            guard chosen.dropLast().allSatisfy({ $0.size >= Self.leastPartBytes }) else { throw S3Error(400, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size") }
+            let eTag = Hex.text(Hash.digest(.md5, chosen.flatMap(\.md5)))
+            let location = namespace.location(record.address)
+            let size = try catalog.objects.join(chosen.map { namespace.location($0.address) }, to: location)
+            let entry = Entry(address: record.address, lastModified: .now(), size: size, eTag: eTag, metadata: record.metadata, contentType: record.contentType)
+            try catalog.stage(entry, at: call.key, on: call.ref, in: call.bucket, if: Precheck.writeCondition(call.request))
+            try drop(record, namespace)
+            return gateway.xml("CompleteMultipartUploadResult") {
+                $0.text("Location", "http://\(call.request.header("host") ?? "")/\(call.bucket)/\(call.ref)/\(call.key)")
+                $0.text("Bucket", call.bucket)
+                $0.text("Key", "\(call.ref)/\(call.key)")
+                $0.text("ETag", "\"\(eTag)-\(chosen.count)\"")
+            }
+        }
+    }
+
+    /// Forgets an upload, then its parts: a crash between leaves only unreferenced files.
+    private func drop(_ record: Record, _ namespace: StorageNamespace) throws {
+        let parts = try allParts(record.id)
+        try catalog.store.write([.remove(Self.partition, Key(record.id))] + parts.map { .remove(Self.parts(record.id), Self.key($0.number)) }, .durable)
+        for part in parts { try catalog.objects.remove(namespace.location(part.part.address)) }
+    }
+
+    func abort(_ call: S3Call, _ gateway: S3Gateway) throws -> Reception {
+        try gateway.access.require([.object("WriteObject", call.bucket, call.key)], for: call.identity.user)
+        let namespace = try catalog.repository(call.bucket).namespace, record = try find(call)
+        return gateway.work(call) {
+            try drop(record, namespace)
+            return Response(status: 204)
+        }
+    }
+
+    func listParts(_ call: S3Call, _ gateway: S3Gateway) throws -> Reception {
+        try gateway.access.require([.object("WriteObject", call.bucket, call.key)], for: call.identity.user)
+        _ = try catalog.repository(call.bucket)
+        let record = try find(call), marker = call.value("part-number-marker").flatMap { Int($0) } ?? 0
+        let limit = min(max(call.value("max-parts").flatMap { Int($0) } ?? 1000, 1), 1000)
+        let rest = try allParts(record.id).filter { $0.number > marker }, shown = rest.prefix(limit)
+        return .respond(gateway.xml("ListPartsResult") { xml in
+            xml.text("Bucket", call.bucket)
+            xml.text("Key", "\(call.ref)/\(call.key)")
+            xml.text("UploadId", record.id)
+            xml.text("PartNumberMarker", marker)
+            xml.text("NextPartNumberMarker", shown.last?.number ?? 0)
+            xml.text("MaxParts", limit)
+            xml.text("IsTruncated", rest.count > limit ? "true" : "false")
+            for item in shown {
+                xml.element("Part") {
+                    $0.text("PartNumber", item.number)
+                    $0.text("LastModified", item.part.modified.rfc3339Milliseconds)
+                    $0.text("ETag", "\"\(Hex.text(item.part.md5))\"")
+                    $0.text("Size", item.part.size)
+                }
+            }
+        })
+    }
+
+    func list(_ call: S3Call, _ gateway: S3Gateway) throws -> Response {
+        let prefix = "\(call.bucket)/" + (call.value("prefix") ?? ""), limit = min(max(call.value("max-uploads").flatMap { Int($0) } ?? 1000, 1), 1000)
+        let marker = "\(call.bucket)/" + (call.value("key-marker") ?? "")
+        // Uploads in progress are few, and keyed by id: all are looked at.
+        var found = try catalog.store.page(of: Self.partition, from: nil, before: nil, limit: 100_000).map { try Record(decoding: $0.value) }
+        found = found.filter { $0.path.hasPrefix(prefix) && (call.value("key-marker") == nil || $0.path > marker) }.sorted { ($0.path, $0.created) < ($1.path, $1.created) }
+        let shown = found.prefix(limit)
+        return gateway.xml("ListMultipartUploadsResult") { xml in
+            xml.text("Bucket", call.bucket)
+            xml.text("KeyMarker", call.value("key-marker") ?? "")
+            xml.text("Prefix", call.value("prefix") ?? "")
+            if found.count > limit, let last = shown.last {
+                xml.text("NextKeyMarker", String(last.path.dropFirst(call.bucket.count + 1)))
+                xml.text("NextUploadIdMarker", last.id)
+            }
+            xml.text("MaxUploads", limit)
+            xml.text("IsTruncated", found.count > limit ? "true" : "false")
+            for item in shown {
+                xml.element("Upload") {
+                    $0.text("Key", String(item.path.dropFirst(call.bucket.count + 1)))
+                    $0.text("UploadId", item.id)
+                    $0.text("Initiated", item.created.rfc3339Milliseconds)
+                    $0.text("StorageClass", "STANDARD")
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+import Transport
+import Versioning
+
+/// Who signed a request, and what the signature says of its body.
+struct S3Identity {
+    enum Payload {
+        /// Not covered by the signature.
+        case unsigned
+        /// The SHA-256 of the whole body, in hex.
+        case hash(String)
+        /// `aws-chunked`, with signatures of chunks or without.
+        case chunked(ChunkedBody.Signing?)
+    }
+    let user: String
+    let payload: Payload
+}
+
+/// Checks AWS signatures: SigV4 in headers and in queries, and presigned queries of the older SigV2 form.
+struct S3Authentication: Sendable {
+    let access: Access
+    let login: Login
+    /// How far a request's time may be off, in seconds.
+    private static let skewSeconds: Int64 = 15 * 60
+    /// The longest life of a presigned request, in seconds.
+    private static let longestPresign: Int64 = 7 * 24 * 3600
+    /// Signing keys of the day: four HMACs each.
+    private let keys = LRUCache<KeyName, [UInt8]>(budget: 1024)
+    private struct KeyName: Hashable { let id: String, secret: String, scope: SigV4.Scope }
+
+    init(access: Access, login: Login) {
+        self.access = access
+        self.login = login
+    }
+
+    /// Whether a request carries a signature that only S3 clients make.
+    static func isSigned(_ request: Request) -> Bool {
+        if let header = request.header("authorization"), header.hasPrefix("AWS") { return true }
+        return request.rawQuery.contains("X-Amz-Algorithm=") || (request.rawQuery.contains("AWSAccessKeyId=") && request.rawQuery.contains("Signature="))
+    }
+
+    func identify(_ request: Request, path: [UInt8], query: [(name: String, value: String)]) throws -> S3Identity {
+        func value(_ name: String) -> String? { query.first { $0.name == name }?.value }
+        if let header = request.header("authorization") {
+            if header.hasPrefix("AWS4-HMAC-SHA256") { return try checkHeader(header, request, path, query) }
+            guard !header.hasPrefix("AWS") else { throw S3Error(400, "InvalidRequest", "The authorization mechanism you have provided is not supported: use AWS4-HMAC-SHA256") }
+            return S3Identity(user: try login.user(of: request), payload: .unsigned)
+        }
+        if value("X-Amz-Algorithm") != nil { return try checkQuery(request, path, query) }
+        if let id = value("AWSAccessKeyId"), let signature = value("Signature"), let expires = value("Expires") { return try checkOldQuery(request, path, query, id, signature, expires) }
+        if request.header("cookie") != nil { return S3Identity(user: try login.user(of: request), payload: .unsigned) }
+        throw S3Error.accessDenied
+    }
+
+    private func credentials(_ id: String) throws -> Credentials {
+        guard let found = try access.credentials(id) else { throw S3Error(403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.") }
+        return found
+    }
+
+    private func scope(_ credential: Substring) throws -> (id: String, scope: SigV4.Scope) {
+        let parts = credential.split(separator: "/", omittingEmptySubsequences: false)
+        guard parts.count == 5, parts[4] == "aws4_request" else { throw S3Error(400, "AuthorizationHeaderMalformed", "The credential '\(credential)' is not of the form key/day/region/service/aws4_request") }
+        return (String(parts[0]), SigV4.Scope(day: String(parts[1]), region: String(parts[2]), service: String(parts[3])))
+    }
+
+    private func signingKey(_ credentials: Credentials, _ scope: SigV4.Scope) -> [UInt8] {
+        let name = KeyName(id: credentials.accessKeyID, secret: credentials.secretAccessKey, scope: scope)
+        if let known = keys[name] { return known }
+        let key = SigV4.signingKey(secret: credentials.secretAccessKey, scope: scope)
+        keys.insert(key, for: name)
+        return key
+    }
+
+    private func signedHeaders(_ names: Substring, _ request: Request) throws -> [(name: String, value: String)] {
+        let names = names.split(separator: ";").map(String.init)
+        guard names.contains("host") else { throw S3Error(400, "AuthorizationHeaderMalformed", "The signed headers must have host among them") }
+        return names.map { name in (name, request.headers.filter { $0.name == name }.map(\.value).joined(separator: ",")) }
+    }
+
+    private func checkHeader(_ header: String, _ request: Request, _ path: [UInt8], _ query: [(name: String, value: String)]) throws -> S3Identity {
+        var fields: [String: Substring] = [:]
+        for field in header.dropFirst("AWS4-HMAC-SHA256".count).split(separator: ",") {
+            let parts = field.drop { $0 == " " }.split(separator: "=", maxSplits: 1)
+            if parts.count == 2 { fields[String(parts[0])] = parts[1] }
+        }
+        guard let credential = fields["Credential"], let names = fields["SignedHeaders"], let signature = fields["Signature"] else {
+            throw S3Error(400, "AuthorizationHeaderMalformed", "The authorization header needs Credential, SignedHeaders and Signature")
+        }
+        let (id, scope) = try scope(credential), credentials = try credentials(id)
+        let stamp = request.header("x-amz-date") ?? request.header("date").flatMap { Timestamp(httpDate: $0)?.basic } ?? ""
+        guard let time = Timestamp(basic: stamp) else { throw S3Error(403, "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header") }
+        let payload = request.header("x-amz-content-sha256") ?? (request.hasBody ? "UNSIGNED-PAYLOAD" : SigV4.emptyHash)
+        let canonical = SigV4.canonicalRequest(method: request.method, path: path, query: query, headers: try signedHeaders(names, request), payloadHash: payload)
+        let key = signingKey(credentials, scope)
+        let expected = SigV4.signature(key: key, time: stamp, scope: scope, canonicalRequest: canonical)
+        guard isEqualInConstantTime(Array(expected.utf8), Array(signature.utf8)), stamp.hasPrefix(scope.day) else { throw S3Error.signatureDoesNotMatch }
+        let age = Timestamp.now().seconds - time.seconds
+        guard age <= Self.skewSeconds else { throw S3Error(403, "RequestTimeTooSkewed", "The difference between the request time and the server's time is too large.") }
+        guard age >= -Self.skewSeconds else { throw S3Error(403, "AccessDenied", "Request is not valid yet") }
+        let signing = ChunkedBody.Signing(key: key, time: stamp, scope: scope, previous: expected)
+        let kind: S3Identity.Payload
+        switch payload {
+        case "UNSIGNED-PAYLOAD": kind = .unsigned
+        case "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER": kind = .chunked(signing)
+        case "STREAMING-UNSIGNED-PAYLOAD-TRAILER": kind = .chunked(nil)
+        default:
+            guard Names.isHex(payload.lowercased(), 64...64) else { throw S3Error(400, "InvalidArgument", "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, one of the STREAMING- values, or a SHA-256 in hex") }
+            kind = .hash(payload.lowercased())
+        }
+        return S3Identity(user: credentials.userName, payload: kind)
+    }
+
+    private func checkQuery(_ request: Request, _ path: [UInt8], _ query: [(name: String, value: String)]) throws -> S3Identity {
+        func value(_ name: String) throws -> String {
+            guard let found = query.first(where: { $0.name == name })?.value, !found.isEmpty else {
+                throw S3Error(400, "AuthorizationQueryParametersError", "Query-string authentication requires \(name)")
+            }
+            return found
+        }
+        guard try value("X-Amz-Algorithm") == "AWS4-HMAC-SHA256" else { throw S3Error(400, "AuthorizationQueryParametersError", "X-Amz-Algorithm only supports AWS4-HMAC-SHA256") }
+        let (id, scope) = try scope(value("X-Amz-Credential")[...]), stamp = try value("X-Amz-Date"), signature = try value("X-Amz-Signature")
+        guard let time = Timestamp(basic: stamp) else { throw S3Error(400, "AuthorizationQueryParametersError", "X-Amz-Date must be in the form 20060102T150405Z") }
+        guard let life = Int64(try value("X-Amz-Expires")), life >= 0, life <= Self.longestPresign else {
+            throw S3Error(400, "AuthorizationQueryParametersError", "X-Amz-Expires must be a number of seconds from 0 to \(Self.longestPresign)")
+        }
+        let credentials = try credentials(id), key = signingKey(credentials, scope)
+        let canonical = SigV4.canonicalRequest(method: request.method, path: path, query: query.filter { $0.name != "X-Amz-Signature" },
+                                               headers: try signedHeaders(value("X-Amz-SignedHeaders")[...], request), payloadHash: request.header("x-amz-content-sha256") ?? "UNSIGNED-PAYLOAD")
+        let expected = SigV4.signature(key: key, time: stamp, scope: scope, canonicalRequest: canonical)
+        guard isEqualInConstantTime(Array(expected.utf8), Array(signature.utf8)) else { throw S3Error.signatureDoesNotMatch }
+        let age = Timestamp.now().seconds - time.seconds
+        guard age <= life else { throw S3Error(403, "AccessDenied", "Request has expired") }
+        guard age >= -Self.skewSeconds else { throw S3Error(403, "AccessDenied", "Request is not valid yet") }
+        switch request.header("x-amz-content-sha256") {
+        case "STREAMING-UNSIGNED-PAYLOAD-TRAILER": return S3Identity(user: credentials.userName, payload: .chunked(nil))
+        case let hash? where Names.isHex(hash, 64...64): return S3Identity(user: credentials.userName, payload: .hash(hash))
+        default: return S3Identity(user: credentials.userName, payload: .unsigned)
+        }
+    }
+
+    /// Sub-resources that the older signature covers.
+    private static let signedResources: Set<String> = [
+        "acl", "delete", "lifecycle", "location", "logging", "notification", "partNumber", "policy", "requestPayment", "response-cache-control", "response-content-disposition",
+        "response-content-encoding", "response-content-language", "response-content-type", "response-expires", "tagging", "torrent", "uploadId", "uploads", "versionId", "versioning", "versions", "website",
+    ]
+
+    /// Presigned requests as `aws s3 presign` and s3fs make them. Source: "Signing and authenticating REST requests (signature version 2)".
+    private func checkOldQuery(_ request: Request, _ path: [UInt8], _ query: [(name: String, value: String)], _ id: String, _ signature: String, _ expires: String) throws -> S3Identity {
+        let credentials = try credentials(id)
+        guard let end = Int64(expires) else { throw S3Error(403, "AccessDenied", "Invalid date (should be seconds since epoch): \(expires)") }
+        let amz = Dictionary(grouping: request.headers.filter { $0.name.hasPrefix("x-amz-") }, by: \.name).sorted { $0.key < $1.key }
+        var text = "\(request.method)\n\(request.header("content-md5") ?? "")\n\(request.header("content-type") ?? "")\n\(expires)\n"
+        for (name, values) in amz { text += "\(name):\(values.map(\.value).joined(separator: ","))\n" }
+        text += request.rawPath
+        let resources = query.filter { Self.signedResources.contains($0.name) }.sorted { $0.name < $1.name }
+        if !resources.isEmpty { text += "?" + resources.map { $0.value.isEmpty ? $0.name : "\($0.name)=\($0.value)" }.joined(separator: "&") }
+        let expected = Base64.encode(Hash.hmacSHA1(key: Array(credentials.secretAccessKey.utf8), Array(text.utf8)))
+        guard isEqualInConstantTime(Array(expected.utf8), Array(signature.utf8)) else { throw S3Error.signatureDoesNotMatch }
+        guard end >= Timestamp.now().seconds else { throw S3Error(403, "AccessDenied", "Request has expired") }
+        return S3Identity(user: credentials.userName, payload: .unsigned)
+    }
+}

@@ -1,0 +1,215 @@
+import Transport
+import Versioning
+
+extension S3Gateway {
+    func xml(_ name: String, _ content: (inout XMLWriter) -> Void) -> Response {
+        var writer = XMLWriter()
+        writer.element(name, namespace: XMLWriter.s3Namespace, content)
+        return Response(status: 200, headers: [("Content-Type", "application/xml")], body: .bytes(writer.bytes))
+    }
+
+    func listBuckets(_ call: S3Call) throws -> Reception {
+        try access.require([.all("fs:ListRepositories")], for: call.identity.user)
+        let prefix = call.value("prefix") ?? ""
+        var repositories: [Repository] = [], after = ""
+        while true {
+            let page = try catalog.listRepositories(prefix: prefix, after: after, limit: 1000)
+            repositories += page.items
+            guard page.hasMore, let last = page.items.last else { break }
+            after = last.id
+        }
+        return .respond(xml("ListAllMyBucketsResult") { xml in
+            xml.element("Owner") {
+                $0.text("ID", call.identity.user)
+                $0.text("DisplayName", call.identity.user)
+            }
+            xml.element("Buckets") { xml in
+                for repository in repositories {
+                    xml.element("Bucket") {
+                        $0.text("CreationDate", repository.creationDate.rfc3339Milliseconds)
+                        $0.text("Name", repository.id)
+                    }
+                }
+            }
+        })
+    }
+
+    /// What a bucket without a feature answers when it is asked for its configuration.
+    private static let absent: [String: (code: String, message: String)] = [
+        "policy": ("NoSuchBucketPolicy", "The bucket policy does not exist"), "lifecycle": ("NoSuchLifecycleConfiguration", "The lifecycle configuration does not exist"),
+        "cors": ("NoSuchCORSConfiguration", "The CORS configuration does not exist"), "website": ("NoSuchWebsiteConfiguration", "The specified bucket does not have a website configuration"),
+        "tagging": ("NoSuchTagSet", "The TagSet does not exist"), "encryption": ("ServerSideEncryptionConfigurationNotFoundError", "The server side encryption configuration was not found"),
+        "replication": ("ReplicationConfigurationNotFoundError", "The replication configuration was not found"), "object-lock": ("ObjectLockConfigurationNotFoundError", "Object Lock configuration does not exist for this bucket"),
+        "publicAccessBlock": ("NoSuchPublicAccessBlockConfiguration", "The public access block configuration was not found"), "ownershipControls": ("OwnershipControlsNotFoundError", "The bucket ownership controls were not found"),
+        "inventory": ("NoSuchConfiguration", "The specified configuration does not exist."), "metrics": ("NoSuchConfiguration", "The specified configuration does not exist."),
+        "analytics": ("NoSuchConfiguration", "The specified configuration does not exist."), "intelligent-tiering": ("NoSuchConfiguration", "The specified configuration does not exist."),
+    ]
+    /// Configurations that are there, and empty.
+    private static let empty: [String: String] = [
+        "versioning": "VersioningConfiguration", "notification": "NotificationConfiguration", "logging": "BucketLoggingStatus", "accelerate": "AccelerateConfiguration",
+    ]
+
+    func bucket(_ call: S3Call) throws -> Reception {
+        switch call.request.method {
+        case "PUT":
+            guard (try? catalog.repository(call.bucket)) == nil else { throw S3Error(409, "BucketAlreadyExists", "The requested bucket name is not available: a repository of that name exists.") }
+            throw S3Error(501, "NotImplemented", "A repository is made over REST, where its storage namespace can be named.")
+        case "DELETE": throw S3Error(405, "MethodNotAllowed", "A repository is deleted over REST.")
+        default: break
+        }
+        let repository = try catalog.repository(call.bucket)
+        if call.request.method == "POST" {
+            guard call.query.contains(where: { $0.name == "delete" }) else { throw S3Error(405, "MethodNotAllowed", "The specified method is not allowed against this resource.") }
+            return try deleteMany(call)
+        }
+        guard call.request.method == "GET" || call.request.method == "HEAD" else { throw S3Error(405, "MethodNotAllowed", "The specified method is not allowed against this resource.") }
+        try access.require([.repository(call.request.method == "HEAD" ? "ReadRepository" : "ListObjects", call.bucket)], for: call.identity.user)
+        if call.request.method == "HEAD" { return .respond(Response(status: 200, headers: [("x-amz-bucket-region", settings.region), ("Content-Type", "application/xml")])) }
+        for item in call.query {
+            if let absent = Self.absent[item.name] { throw S3Error(404, absent.code, absent.message) }
+            if let name = Self.empty[item.name] { return .respond(xml(name) { _ in }) }
+        }
+        if call.value("location") != nil { return .respond(xml("LocationConstraint") { _ in }) }
+        if call.value("acl") != nil { return .respond(ownACL(call)) }
+        if call.value("requestPayment") != nil { return .respond(xml("RequestPaymentConfiguration") { $0.text("Payer", "BucketOwner") }) }
+        if call.value("uploads") != nil { return .respond(try uploads.list(call, self)) }
+        return .respond(try list(call, repository))
+    }
+
+    private func ownACL(_ call: S3Call) -> Response {
+        xml("AccessControlPolicy") { xml in
+            xml.element("Owner") { $0.text("ID", call.identity.user) }
+            xml.element("AccessControlList") { list in
+                list.element("Grant") { grant in
+                    grant.element("Grantee") { $0.text("ID", call.identity.user) }
+                    grant.text("Permission", "FULL_CONTROL")
+                }
+            }
+        }
+    }
+
+    // MARK: listing objects
+
+    /// Lists of both versions. Keys are `ref/path`; without a ref in the prefix, branches are the common prefixes.
+    private func list(_ call: S3Call, _ repository: Repository) throws -> Response {
+        let isV2 = call.value("list-type") == "2"
+        let prefix = call.value("prefix") ?? "", delimiter = call.value("delimiter") ?? ""
+        var limit = 1000
+        if let text = call.value("max-keys"), !text.isEmpty {
+            guard let number = Int(text), number >= 0 else { throw S3Error.invalidArgument("max-keys '\(text)' is not a number from 0 to 1000") }
+            limit = min(number, 1000)
+        }
+        let token = isV2 ? call.value("continuation-token").flatMap { $0.isEmpty ? nil : $0 } : nil
+        let after = (isV2 ? token ?? call.value("start-after") : call.value("marker")) ?? ""
+        let encodes = call.value("encoding-type") == "url"
+        func shown(_ text: String) -> String { encodes ? URIEncoding.encode(text, keepsSlash: true) : text }
+        let page = limit == 0 ? Page<S3Listing>(items: [], hasMore: false) : try listing(call, repository, prefix: Key(prefix), delimiter: Key(delimiter), after: Key(after), limit: limit)
+        return xml("ListBucketResult") { xml in
+            xml.text("Name", call.bucket)
+            xml.text("IsTruncated", page.hasMore ? "true" : "false")
+            xml.text("Prefix", shown(prefix))
+            if !delimiter.isEmpty { xml.text("Delimiter", shown(delimiter)) }
+            if isV2 {
+                xml.text("KeyCount", page.items.count)
+                if let token { xml.text("ContinuationToken", token) }
+                if page.hasMore, let last = page.items.last { xml.text("NextContinuationToken", last.key.description) }
+                if let start = call.value("start-after"), !start.isEmpty { xml.text("StartAfter", shown(start)) }
+            } else {
+                xml.text("Marker", shown(after))
+                if page.hasMore, let last = page.items.last { xml.text("NextMarker", shown(last.key.description)) }
+            }
+            xml.text("MaxKeys", limit)
+            if encodes { xml.text("EncodingType", "url") }
+            for item in page.items {
+                guard let entry = item.entry else { continue }
+                xml.element("Contents") {
+                    $0.text("Key", shown(item.key.description))
+                    $0.text("LastModified", entry.lastModified.rfc3339Milliseconds)
+                    $0.text("ETag", "\"\(entry.eTag)\"")
+                    $0.text("Size", entry.size)
+                    $0.text("StorageClass", "STANDARD")
+                }
+            }
+            for item in page.items where item.entry == nil { xml.element("CommonPrefixes") { $0.text("Prefix", shown(item.key.description)) } }
+        }
+    }
+
+    private struct S3Listing: Sendable {
+        let key: Key
+        let entry: Entry?
+    }
+
+    private func listing(_ call: S3Call, _ repository: Repository, prefix: Key, delimiter: Key, after: Key, limit: Int) throws -> Page<S3Listing> {
+        let (ref, path, hasSlash) = S3Call.split(prefix.bytes)
+        guard hasSlash else {
+            let last = S3Call.split(after.bytes).ref
+            let page = try catalog.listBranches(call.bucket, prefix: ref, after: last, limit: limit, showHidden: false)
+            return Page(items: page.items.map { S3Listing(key: Key($0.id + "/"), entry: nil) }, hasMore: page.hasMore)
+        }
+        var query = Catalog.ListQuery()
+        query.prefix = path
+        query.delimiter = delimiter
+        query.limit = limit
+        if !after.isEmpty {
+            let (afterRef, afterPath, _) = S3Call.split(after.bytes)
+            guard afterRef == ref else { throw S3Error.invalidArgument("the marker '\(after)' lies in another ref than the prefix '\(prefix)'") }
+            query.after = afterPath
+        }
+        let resolved: ResolvedRef
+        do { resolved = try catalog.resolve(ref, in: repository) } catch let error as LakeError where error.code == .notFound(.reference) { return Page(items: [], hasMore: false) }
+        let page = try catalog.list(resolved, query)
+        return Page(items: page.items.map { item in
+            switch item {
+            case .object(let path, let entry): S3Listing(key: Key(Array((ref + "/").utf8) + path.bytes), entry: entry)
+            case .commonPrefix(let path): S3Listing(key: Key(Array((ref + "/").utf8) + path.bytes), entry: nil)
+            }
+        }, hasMore: page.hasMore)
+    }
+
+    // MARK: deleting many
+
+    private static let mostKeys = 1000
+
+    private func deleteMany(_ call: S3Call) throws -> Reception {
+        try body(call) { bytes in
+            guard let root = XMLElement.parse(bytes), root.name == "Delete" else { throw S3Error.malformedXML }
+            let keys = root.all("Object").compactMap { $0.value("Key") }
+            guard !keys.isEmpty, keys.count <= Self.mostKeys else { throw S3Error.malformedXML }
+            let isQuiet = root.value("Quiet") == "true"
+            var outcomes: [(key: String, error: S3Error?)] = [], byRef: [String: [(key: String, path: Key)]] = [:]
+            for key in keys {
+                let (ref, path, _) = S3Call.split(key.utf8)
+                do {
+                    guard !path.isEmpty else { throw S3Error.invalidArgument("The key '\(key)' names no object: it needs a branch and a path") }
+                    try access.require([.object("DeleteObject", call.bucket, path)], for: call.identity.user)
+                    byRef[ref, default: []].append((key, path))
+                } catch {
+                    outcomes.append((key, S3Error(error, isWrite: true)))
+                }
+            }
+            for (ref, items) in byRef {
+                do {
+                    _ = try catalog.delete(items.map(\.path), on: ref, in: call.bucket)
+                    outcomes += items.map { ($0.key, nil) }
+                } catch {
+                    outcomes += items.map { ($0.key, S3Error(error, isWrite: true)) }
+                }
+            }
+            let order = Dictionary(keys.enumerated().map { ($1, $0) }) { first, _ in first }
+            outcomes.sort { order[$0.key]! < order[$1.key]! }
+            return xml("DeleteResult") { xml in
+                for outcome in outcomes {
+                    if let error = outcome.error {
+                        xml.element("Error") {
+                            $0.text("Key", outcome.key)
+                            $0.text("Code", error.code)
+                            $0.text("Message", error.message)
+                        }
+                    } else if !isQuiet {
+                        xml.element("Deleted") { $0.text("Key", outcome.key) }
+                    }
+                }
+            }
+        }
+    }
+}

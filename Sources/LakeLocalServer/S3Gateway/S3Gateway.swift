@@ -1,0 +1,133 @@
+import Transport
+package import Versioning
+
+/// The S3 door: buckets are repositories, the first part of a key is a ref. Source: Amazon S3 API reference;
+/// `lakefs-behaviour.md` section 2.
+package struct S3Gateway: Sendable {
+    let catalog: Catalog
+    let access: Access
+    let authentication: S3Authentication
+    let settings: ServerSettings
+    let uploads: MultipartUploads
+
+    package init(catalog: Catalog, access: Access, login: Login, settings: ServerSettings) {
+        self.catalog = catalog
+        self.access = access
+        self.settings = settings
+        authentication = S3Authentication(access: access, login: login)
+        uploads = MultipartUploads(catalog: catalog)
+    }
+
+    /// Whether a request is for this door: it is signed as S3's are, or addressed to one of the gateway's hosts.
+    package func serves(_ request: Request) -> Bool { S3Authentication.isSigned(request) || virtualBucket(request) != nil || settings.s3Domains.contains(Self.host(request)) }
+
+    private static func host(_ request: Request) -> String { String((request.header("host") ?? "").prefix { $0 != ":" }) }
+
+    private func virtualBucket(_ request: Request) -> String? {
+        let host = Self.host(request)
+        for domain in settings.s3Domains where host.hasSuffix("." + domain) { return String(host.dropLast(domain.count + 1)) }
+        return nil
+    }
+
+    package func begin(_ request: Request) -> Reception {
+        let path = URIEncoding.decode(request.rawPath), query = URIEncoding.query(request.rawQuery, plusIsSpace: false)
+        var call: S3Call?
+        do {
+            let identity = try authentication.identify(request, path: path, query: query)
+            call = S3Call(request: request, query: query, identity: identity, path: path, virtualBucket: virtualBucket(request))
+            return try dispatch(call!)
+        } catch {
+            // Who is not known, or asks for what is not a bucket, is told nothing of the place.
+            let known = S3Error(error, isWrite: request.method != "GET" && request.method != "HEAD")
+            let tells = known.code != "NoSuchBucket" || (call?.key).map { !$0.isEmpty } ?? false
+            let isRepository = call.map { (try? catalog.repository($0.bucket)) != nil } ?? false
+            return .respond(failure(known, isRepository && tells ? call : nil, isHead: request.method == "HEAD"))
+        }
+    }
+
+    func failure(_ error: S3Error, _ call: S3Call?, isHead: Bool = false) -> Response {
+        error.response(isHead: isHead, bucket: call?.bucket, ref: call.flatMap { $0.ref.isEmpty ? nil : $0.ref }, key: call.flatMap { $0.key.isEmpty ? nil : $0.key })
+    }
+
+    /// Runs blocking work off the connection's thread.
+    func work(_ call: S3Call, _ work: @escaping @Sendable () throws -> Response) -> Reception {
+        .work { do { return try work() } catch { return failure(S3Error(error, isWrite: true), call, isHead: call.request.method == "HEAD") } }
+    }
+
+    /// Takes a small body as a whole, then works.
+    func body(_ call: S3Call, limit: Int = 8 << 20, _ work: @escaping @Sendable ([UInt8]) throws -> Response) throws -> Reception {
+        let sink = try PayloadSink(call: call, gateway: self, upload: nil, limit: limit) { bytes, _ in try work(bytes) }
+        return .body(sink)
+    }
+
+    private func dispatch(_ call: S3Call) throws -> Reception {
+        let method = call.request.method
+        if call.bucket.isEmpty {
+            guard method == "GET" || method == "HEAD" else { throw S3Error(405, "MethodNotAllowed", "The specified method is not allowed against this resource.") }
+            return try listBuckets(call)
+        }
+        if call.ref.isEmpty || (call.key.isEmpty && method == "GET" && !call.hasKeySlash && call.query.contains { $0.name == "list-type" }) { return try bucket(call) }
+        if call.key.isEmpty { return try refOnly(call) }
+        let has = { (name: String) in call.query.contains { $0.name == name } }
+        switch method {
+        case "GET" where has("uploadId"): return try uploads.listParts(call, self)
+        case "GET", "HEAD": return .respond(try read(call))
+        case "PUT" where has("partNumber") || has("uploadId"): return try uploads.putPart(call, self)
+        case "PUT" where has("acl") || has("tagging") || has("retention") || has("legal-hold"):
+            throw S3Error(501, "NotImplemented", "A header or sub-resource that you sent asks for something that this server does not do.")
+        case "PUT" where call.request.header("x-amz-copy-source") != nil: return try copy(call)
+        case "PUT": return try put(call)
+        case "DELETE" where has("uploadId"): return try uploads.abort(call, self)
+        case "DELETE": return try delete(call)
+        case "POST" where has("uploads"): return try uploads.create(call, self)
+        case "POST" where has("uploadId"): return try uploads.complete(call, self)
+        default: throw S3Error(405, "MethodNotAllowed", "The specified method is not allowed against this resource.")
+        }
+    }
+
+    /// Requests for a ref without a key: there is no such object; making its "folder" is nothing to do.
+    private func refOnly(_ call: S3Call) throws -> Reception {
+        guard call.request.method == "PUT" else { throw S3Error.noSuchKey }
+        try access.require([.object("WriteObject", call.bucket, call.key)], for: call.identity.user)
+        _ = try catalog.checkWritable(call.ref, in: call.bucket)
+        guard call.hasKeySlash, (call.request.contentLength ?? 0) == 0 else { throw S3Error.invalidArgument("The key names no object: it needs a path behind the branch") }
+        return try body(call, limit: 0) { _ in Response(status: 200, headers: [("ETag", "\"d41d8cd98f00b204e9800998ecf8427e\"")]) }
+    }
+}
+
+/// One S3 request, taken apart.
+struct S3Call: Sendable {
+    let request: Request
+    let query: [(name: String, value: String)]
+    let identity: S3Identity
+    let bucket: String
+    /// The first part of the key; empty if there is none.
+    let ref: String
+    /// What follows it.
+    let key: Key
+    /// There was a slash behind the ref.
+    let hasKeySlash: Bool
+
+    init(request: Request, query: [(name: String, value: String)], identity: S3Identity, path: [UInt8], virtualBucket: String?) {
+        self.request = request
+        self.query = query
+        self.identity = identity
+        var rest = path.dropFirst()
+        if let virtualBucket {
+            bucket = virtualBucket
+        } else {
+            bucket = String(decoding: rest.prefix { $0 != 0x2f }, as: UTF8.self)
+            rest = rest.drop { $0 != 0x2f }.dropFirst()
+        }
+        (ref, key, hasKeySlash) = Self.split(rest)
+    }
+
+    /// The ref and the path of a key.
+    static func split(_ key: some Collection<UInt8>) -> (ref: String, path: Key, hasSlash: Bool) {
+        let ref = key.prefix { $0 != 0x2f }
+        let rest = key.dropFirst(ref.count)
+        return (String(decoding: Array(ref), as: UTF8.self), Key(Array(rest.dropFirst())), !rest.isEmpty)
+    }
+
+    func value(_ name: String) -> String? { query.first { $0.name == name }?.value }
+}

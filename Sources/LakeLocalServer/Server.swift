@@ -1,0 +1,28 @@
+package import Versioning
+
+/// All HTTP doors on one port: the S3 gateway for requests that are signed or addressed as its own, REST under `/api`.
+package struct Server: RequestHandler {
+    private let rest: REST
+    private let gateway: S3Gateway
+    private let access: Access
+
+    package init(rest: REST, gateway: S3Gateway, access: Access) {
+        self.rest = rest
+        self.gateway = gateway
+        self.access = access
+    }
+
+    package func begin(_ request: Request) -> Reception {
+        if gateway.serves(request) { return gateway.begin(request) }
+        if REST.serves(request.rawPath) { return rest.begin(request) }
+        switch request.rawPath {
+        case "/_health": return .respond(Response(status: 200, headers: [("X-LakeFS-Installation-ID", (try? access.installationID()) ?? "")], body: .bytes(Array("alive!".utf8))))
+        case "/", "": return .respond(.text(200, Self.welcome, type: "text/plain; charset=utf-8"))
+        case "/logout": return .respond(Response(status: 307, headers: [("Location", "/"), ("Set-Cookie", "\(Login.cookieName)=; Path=/; Max-Age=0")]))
+        // Anything else without a login is a client of S3 that forgot its key pair, or a person that lost the way.
+        default: return .respond(S3Error.accessDenied.response(isHead: request.method == "HEAD"))
+        }
+    }
+
+    private static let welcome = "LakeFUSE is running. REST: /api/v1, S3: this address with path-style buckets, files: lakefuse mount lakefs://repo/ref DIR\n"
+}

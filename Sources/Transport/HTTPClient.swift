@@ -1,0 +1,119 @@
+import CCurl
+import Synchronization
+
+/// What a request to another server failed with before there was an answer.
+package struct TransportError: Error, CustomStringConvertible, Sendable {
+    package let description: String
+}
+
+/// Outgoing HTTP over libcurl's easy interface. Handles are kept, so connections stay open. Safe from any thread.
+package final class HTTPClient: Sendable {
+    /// An answer: its body is what the request's `sink` did not take.
+    package struct Answer: Sendable {
+        package var status = 0
+        /// Lower-case names.
+        package var headers: [(name: String, value: String)] = []
+        package var body: [UInt8] = []
+        package func header(_ name: String) -> String? { headers.last { $0.name == name }?.value }
+    }
+
+    /// What is sent.
+    @safe package enum Body {
+        case none
+        case bytes([UInt8])
+        /// `read` fills a buffer and returns how many bytes it put there; 0 at the end.
+        case stream(byteCount: Int64, read: (UnsafeMutableRawBufferPointer) -> Int)
+    }
+
+    /// A lent easy handle: used by one thread at a time.
+    @safe private struct Handle: @unchecked Sendable {
+        let pointer: UnsafeMutableRawPointer = unsafe curl_easy_init()
+    }
+    private let idle = Mutex<[Handle]>([])
+    private static let initialised: Void = { curl_global_init(Int(CURL_GLOBAL_DEFAULT)) }()
+
+    package init() { Self.initialised }
+
+    deinit { idle.withLock { for handle in $0 { unsafe curl_easy_cleanup(handle.pointer) } } }
+
+    /// What the callbacks of one request work on.
+    @safe private final class Exchange {
+        var answer = Answer()
+        var sent: [UInt8] = []
+        var sentCount = 0
+        var read: ((UnsafeMutableRawBufferPointer) -> Int)?
+        var sink: ((Int, UnsafeRawBufferPointer) -> Bool)?
+    }
+
+    /// Sends a request and waits for the answer.
+    /// - Parameter sink: takes pieces of the body as they come, with the status; false ends the transfer. Nil keeps the body in the answer.
+    /// - Throws: `TransportError` if there is no answer.
+    package func send(_ method: String, _ url: String, headers: [(String, String)] = [], body: Body = .none, sink: ((Int, UnsafeRawBufferPointer) -> Bool)? = nil) throws -> Answer {
+        let handle = idle.withLock { $0.popLast() } ?? Handle()
+        let curl = unsafe handle.pointer, exchange = Exchange()
+        defer {
+            unsafe curl_easy_reset(curl)
+            idle.withLock { $0.append(handle) }
+        }
+        unsafe exchange.sink = unsafe sink
+        // Unretained: the exchange outlives `curl_easy_perform`, after which no callback runs.
+        let context = unsafe Unmanaged.passUnretained(exchange).toOpaque()
+        unsafe lake_curl_set_string(curl, CURLOPT_URL, url)
+        unsafe lake_curl_set_string(curl, CURLOPT_CUSTOMREQUEST, method)
+        unsafe lake_curl_set_long(curl, CURLOPT_NOSIGNAL, 1)
+        unsafe lake_curl_set_long(curl, CURLOPT_CONNECTTIMEOUT, 10)
+        unsafe lake_curl_set_long(curl, CURLOPT_PATH_AS_IS, 1)
+        if method == "HEAD" { unsafe lake_curl_set_long(curl, CURLOPT_NOBODY, 1) }
+        var list: UnsafeMutablePointer<curl_slist>?
+        for (name, value) in headers { unsafe list = unsafe curl_slist_append(list, "\(name): \(value)") }
+        unsafe list = unsafe curl_slist_append(list, "Expect:")
+        defer { unsafe curl_slist_free_all(list) }
+        unsafe lake_curl_set_pointer(curl, CURLOPT_HTTPHEADER, list)
+        switch body {
+        case .none: break
+        case .bytes(let bytes):
+            exchange.sent = bytes
+            unsafe exchange.read = { [unowned exchange] buffer in
+                let count = min(buffer.count, exchange.sent.count - exchange.sentCount)
+                unsafe exchange.sent.withUnsafeBytes { unsafe buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[exchange.sentCount..<exchange.sentCount + count])) }
+                exchange.sentCount += count
+                return count
+            }
+            unsafe lake_curl_set_long(curl, CURLOPT_UPLOAD, 1)
+            unsafe lake_curl_set_offset(curl, CURLOPT_INFILESIZE_LARGE, curl_off_t(bytes.count))
+        case .stream(let byteCount, let read):
+            unsafe exchange.read = unsafe read
+            unsafe lake_curl_set_long(curl, CURLOPT_UPLOAD, 1)
+            unsafe lake_curl_set_offset(curl, CURLOPT_INFILESIZE_LARGE, curl_off_t(byteCount))
+        }
+        unsafe lake_curl_set_transfer(curl, CURLOPT_READFUNCTION) { bytes, size, count, context in
+            let exchange = unsafe Unmanaged<Exchange>.fromOpaque(context!).takeUnretainedValue()
+            return unsafe exchange.read?(UnsafeMutableRawBufferPointer(start: bytes, count: size * count)) ?? 0
+        }
+        unsafe lake_curl_set_pointer(curl, CURLOPT_READDATA, context)
+        unsafe lake_curl_set_transfer(curl, CURLOPT_HEADERFUNCTION) { bytes, size, count, context in
+            let exchange = unsafe Unmanaged<Exchange>.fromOpaque(context!).takeUnretainedValue()
+            let line = unsafe String(decoding: UnsafeRawBufferPointer(start: bytes, count: size * count), as: UTF8.self)
+            if line.hasPrefix("HTTP/") {
+                exchange.answer.headers = []
+                exchange.answer.status = line.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
+            } else if let colon = line.firstIndex(of: ":") {
+                let value = line[line.index(after: colon)...].trimmingPrefix { $0 == " " }
+                exchange.answer.headers.append((line[..<colon].lowercased(), String(value.prefix { $0 != "\r\n" && $0 != "\r" && $0 != "\n" })))
+            }
+            return size * count
+        }
+        unsafe lake_curl_set_pointer(curl, CURLOPT_HEADERDATA, context)
+        unsafe lake_curl_set_transfer(curl, CURLOPT_WRITEFUNCTION) { bytes, size, count, context in
+            let exchange = unsafe Unmanaged<Exchange>.fromOpaque(context!).takeUnretainedValue()
+            let piece = unsafe UnsafeRawBufferPointer(start: bytes, count: size * count)
+            if let sink = unsafe exchange.sink { return unsafe sink(exchange.answer.status, piece) ? size * count : 0 }
+            unsafe exchange.answer.body.append(contentsOf: piece)
+            return size * count
+        }
+        unsafe lake_curl_set_pointer(curl, CURLOPT_WRITEDATA, context)
+        let status = unsafe curl_easy_perform(curl)
+        guard status == CURLE_OK else { throw TransportError(description: unsafe "\(method) \(url): \(String(cString: curl_easy_strerror(status)))") }
+        return exchange.answer
+    }
+}

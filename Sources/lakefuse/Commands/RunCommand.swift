@@ -1,0 +1,35 @@
+import Glibc
+import Versioning
+
+extension Command {
+    static let runServer = Command(
+        path: ["run"], summary: "Run a lake: REST, S3 and mounts, until SIGTERM or SIGINT",
+        flags: [
+            Flag(name: "config", value: "FILE", description: "configuration file (YAML, lakeFS's names)"), Flag(name: "data", value: "DIR", description: "folder for everything that is kept (default .lakefuse)"),
+            Flag(name: "listen", value: "HOST:PORT", description: "address to listen on (default 127.0.0.1:8000; port 0: any free one)"),
+        ]
+    ) { invocation in
+        var configuration = try Configuration.load(file: invocation.value("config"), environment: invocation.environment)
+        if let data = invocation.value("data") { configuration.dataDirectory = data }
+        if let listen = invocation.value("listen") { configuration.listenAddress = listen }
+        // Signals are waited for here; every thread started from now on has them blocked.
+        var signals = sigset_t()
+        unsafe sigemptyset(&signals)
+        unsafe sigaddset(&signals, SIGTERM)
+        unsafe sigaddset(&signals, SIGINT)
+        unsafe sigaddset(&signals, SIGHUP)
+        unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
+        signal(SIGPIPE, SIG_IGN)
+        // Files of a busy lake: as many as the system lets us have open.
+        var limit = rlimit()
+        if unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 {
+            limit.rlim_cur = limit.rlim_max
+            unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        }
+        let lake = try Lake(configuration)
+        Output.line("lakefuse is ready at \(lake.address)")
+        var received: Int32 = 0
+        while unsafe sigwait(&signals, &received) == 0, received == SIGHUP {}
+        lake.stop()
+    }
+}

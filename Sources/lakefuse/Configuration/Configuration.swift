@@ -1,0 +1,140 @@
+import FoundationEssentials
+import Glibc
+import Versioning
+
+/// What a server runs with. Defaults stand beside the properties; names of keys are lakeFS's where it has one.
+struct Configuration {
+    /// Everything the server keeps lies under this folder unless a key says otherwise.
+    var dataDirectory = ".lakefuse"
+    /// `listen_address`: HOST:PORT; port 0 is any free one. Loopback, unlike lakeFS: a lake on a laptop is its owner's.
+    var listenAddress = "127.0.0.1:8000"
+    /// `database.type`: `sqlite` (also by lakeFS's name for its embedded store, `local`) or `mem`.
+    var databaseType = "sqlite"
+    /// `database.sqlite.path`: a file; `<data>/lake.db` if empty.
+    var databasePath = ""
+    /// `blockstore.type`: `local` or `mem`.
+    var blockstoreType = "local"
+    /// `blockstore.local.path`: a folder; `<data>/objects` if empty.
+    var blockstorePath = ""
+    /// `blockstore.signing.secret_key`: signs upload addresses; made up and kept in `<data>/secrets` if empty.
+    var signingSecret = ""
+    /// `auth.encrypt.secret_key`: encrypts stored secrets and signs tokens; made up and kept in `<data>/secrets` if empty.
+    var encryptSecret = ""
+    /// `installation.user_name`, `.access_key_id`, `.secret_access_key`: the first user of an empty lake.
+    var userName = "admin", accessKeyID = "", secretAccessKey = ""
+    /// `gateways.s3.region`, `gateways.s3.domain_name` (comma-separated).
+    var region = "us-east-1", s3Domains = ["s3.local.lakefs.io"]
+    /// `committed.sstable.memory.cache_size_bytes`: decoded blocks of tables to keep, bytes.
+    var cacheBytes = 32 << 20
+    /// `committed.permanent.*` (`lakefs-formats.md` 4.2).
+    var ranges = CommittedStore.Parameters()
+
+    /// Sets one key from text.
+    private mutating func set(_ key: String, _ value: String) throws {
+        func number(_ least: Int) throws -> Int {
+            guard let number = Int(value), number >= least else { throw LakeError(.invalidValue, "configuration key \(key): '\(value)' is not a number of at least \(least)") }
+            return number
+        }
+        func choice(_ allowed: [String]) throws -> String {
+            guard allowed.contains(value) else { throw LakeError(.invalidValue, "configuration key \(key): '\(value)' is not known: \(allowed.joined(separator: ", ")) are") }
+            return value
+        }
+        switch key {
+        case "data": dataDirectory = value
+        case "listen_address": listenAddress = value
+        case "database.type": databaseType = try choice(["sqlite", "local", "mem"])
+        case "database.sqlite.path": databasePath = value
+        case "blockstore.type": blockstoreType = try choice(["local", "mem"])
+        case "blockstore.local.path": blockstorePath = value
+        case "blockstore.signing.secret_key": signingSecret = value
+        case "auth.encrypt.secret_key": encryptSecret = value
+        case "installation.user_name": userName = value
+        case "installation.access_key_id": accessKeyID = value
+        case "installation.secret_access_key": secretAccessKey = value
+        case "gateways.s3.region": region = value
+        case "gateways.s3.domain_name": s3Domains = value.split(separator: ",").map(String.init)
+        case "committed.sstable.memory.cache_size_bytes": cacheBytes = try number(0)
+        case "committed.permanent.min_range_size_bytes": ranges.minRangeSizeBytes = try number(0)
+        case "committed.permanent.max_range_size_bytes": ranges.maxRangeSizeBytes = try number(1)
+        case "committed.permanent.range_raggedness_entries": ranges.raggednessEntries = UInt64(try number(1))
+        default: throw LakeError(.invalidValue, "configuration key '\(key)' is not known")
+        }
+    }
+
+    /// All keys: what the environment is searched for.
+    static let keys = [
+        "data", "listen_address", "database.type", "database.sqlite.path", "blockstore.type", "blockstore.local.path", "blockstore.signing.secret_key", "auth.encrypt.secret_key",
+        "installation.user_name", "installation.access_key_id", "installation.secret_access_key", "gateways.s3.region", "gateways.s3.domain_name",
+        "committed.sstable.memory.cache_size_bytes", "committed.permanent.min_range_size_bytes", "committed.permanent.max_range_size_bytes", "committed.permanent.range_raggedness_entries",
+    ]
+
+    /// The file's keys, then the environment's (`LAKEFUSE_…` before `LAKEFS_…`).
+    static func load(file: String?, environment: [String: String]) throws -> Configuration {
+        var configuration = Configuration()
+        if let file {
+            for (key, value) in try YAML.flatten(Files.read(file), file: file) { try configuration.set(key, value) }
+        }
+        for key in keys {
+            let name = key.uppercased().split(separator: ".").joined(separator: "_")
+            if let value = environment["LAKEFUSE_" + name] ?? environment["LAKEFS_" + name] { try configuration.set(key, value) }
+        }
+        return configuration
+    }
+
+    /// Host and port of `listen_address`.
+    var address: (host: String, port: UInt16) {
+        get throws {
+            guard let colon = listenAddress.lastIndex(of: ":"), let port = UInt16(listenAddress[listenAddress.index(after: colon)...]) else {
+                throw LakeError(.invalidValue, "listen address '\(listenAddress)' is not of the form HOST:PORT")
+            }
+            return (String(listenAddress[..<colon]), port)
+        }
+    }
+}
+
+/// Small files of the program's own.
+enum Files {
+    static func read(_ path: String) throws -> [UInt8] {
+        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw LakeError(.invalidValue, unsafe "cannot read \(path): \(String(cString: strerror(errno)))") }
+        defer { close(descriptor) }
+        var bytes: [UInt8] = [], piece = [UInt8](repeating: 0, count: 65536)
+        while true {
+            let count = unsafe Glibc.read(descriptor, &piece, piece.count)
+            guard count >= 0 else { throw LakeError(.invalidValue, unsafe "cannot read \(path): \(String(cString: strerror(errno)))") }
+            if count == 0 { return bytes }
+            bytes += piece[..<count]
+        }
+    }
+
+    /// Writes a file whole: temporary file, sync, rename.
+    static func write(_ bytes: [UInt8], to path: String, mode: mode_t) throws {
+        func failure() -> LakeError { LakeError(errno == ENOSPC ? .noSpace : .unavailable, unsafe "cannot write \(path): \(String(cString: strerror(errno)))") }
+        let temporary = path + ".new", descriptor = unsafe open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode)
+        guard descriptor >= 0 else { throw failure() }
+        let written = unsafe bytes.withUnsafeBytes { unsafe Glibc.write(descriptor, $0.baseAddress, $0.count) }
+        guard written == bytes.count, fsync(descriptor) == 0 else {
+            let error = failure()
+            close(descriptor)
+            unsafe unlink(temporary)
+            throw error
+        }
+        close(descriptor)
+        guard unsafe rename(temporary, path) == 0 else { throw failure() }
+    }
+
+    static func makeFolder(_ path: String) throws {
+        var prefix = path.hasPrefix("/") ? "/" : ""
+        for part in path.split(separator: "/") {
+            prefix += (prefix.isEmpty || prefix == "/" ? "" : "/") + part
+            guard unsafe mkdir(prefix, 0o755) == 0 || errno == EEXIST else { throw LakeError(.unavailable, unsafe "cannot make the folder \(prefix): \(String(cString: strerror(errno)))") }
+        }
+    }
+
+    /// The absolute form of a path, symbolic links left as they are.
+    static func absolute(_ path: String) -> String {
+        guard !path.hasPrefix("/"), let current = unsafe getcwd(nil, 0) else { return path }
+        defer { unsafe free(current) }
+        return unsafe String(cString: current) + "/" + path
+    }
+}

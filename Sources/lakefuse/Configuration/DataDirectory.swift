@@ -1,0 +1,62 @@
+import Glibc
+import LakeAPI
+import Versioning
+
+/// The folder of an embedded lake: its lock, format, secrets, and who its first user is.
+@safe final class DataDirectory {
+    let path: String
+    private let lock: Int32
+    /// What this program writes; a folder of a newer format is refused.
+    private static let format = 1
+
+    /// Takes the folder, making it if it is not there.
+    /// - Throws: `LakeError` if another process holds it, or a newer version wrote it.
+    init(_ path: String) throws {
+        self.path = Files.absolute(path)
+        try Files.makeFolder(self.path)
+        lock = unsafe open(self.path + "/lock", O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
+        guard lock >= 0 else { throw LakeError(.unavailable, unsafe "cannot write to the data folder \(self.path): \(String(cString: strerror(errno)))") }
+        guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
+            close(lock)
+            throw LakeError(.unavailable, "data folder \(self.path) is in use by another lakefuse: stop it, or choose another --data")
+        }
+        let file = self.path + "/format"
+        if unsafe access(file, F_OK) == 0 {
+            let text = String(decoding: try Files.read(file), as: UTF8.self).prefix { $0 != "\n" }
+            guard let found = Int(text), found <= Self.format else {
+                throw LakeError(.unavailable, "data folder \(self.path) has format \(text), newer than this lakefuse's \(Self.format): use a newer lakefuse")
+            }
+        } else {
+            try Files.write(Array("\(Self.format)\n".utf8), to: file, mode: 0o644)
+        }
+    }
+
+    deinit { close(lock) }
+
+    /// A secret that is made up when it is first asked for, and kept where only the owner can read it.
+    func secret(_ name: String) throws -> String {
+        try Files.makeFolder(path + "/secrets")
+        unsafe chmod(path + "/secrets", 0o700)
+        let file = path + "/secrets/" + name
+        if unsafe access(file, F_OK) == 0 { return String(decoding: try Files.read(file), as: UTF8.self) }
+        let secret = Base64.encode(randomBytes(32))
+        try Files.write(Array(secret.utf8), to: file, mode: 0o600)
+        return secret
+    }
+
+    /// Where a made-up key pair is told.
+    var credentialsFile: String { path + "/credentials" }
+
+    /// Writes the key pair as lakectl's configuration file.
+    func write(_ credentials: Credentials, endpoint: String) throws {
+        let text = """
+            credentials:
+                access_key_id: \(credentials.accessKeyID)
+                secret_access_key: \(credentials.secretAccessKey)
+            server:
+                endpoint_url: \(endpoint)
+
+            """
+        try Files.write(Array(text.utf8), to: credentialsFile, mode: 0o600)
+    }
+}

@@ -1,0 +1,81 @@
+import CacheStore
+import Glibc
+import LakeAPI
+import LakeFUSE
+import LakeLocalServer
+import S3Backend
+import Versioning
+
+/// One running lake: stores, core, doors, started and stopped in this order and its reverse.
+final class Lake {
+    let catalog: Catalog
+    let address: String
+    private let directory: DataDirectory
+    private let store: any KeyValueStore
+    private let objects: any ObjectStore
+    private let pool: WorkerPool
+    private let requests: WorkerPool
+    private let server = HTTPServer()
+    private let mounts: MountRegistry?
+
+    /// Threads for parts of one operation, and for requests that block: most wait for the disk's sync, hence many.
+    private static let poolWidth = 4, requestWidth = 48
+
+    init(_ configuration: Configuration) throws {
+        directory = try DataDirectory(configuration.dataDirectory)
+        let data = directory.path
+        store = configuration.databaseType == "mem" ? InMemoryKeyValueStore() : try SQLiteStore(path: configuration.databasePath.isEmpty ? data + "/lake.db" : configuration.databasePath)
+        objects = configuration.blockstoreType == "mem" ? MemoryObjectStore() : try LocalObjectStore(root: configuration.blockstorePath.isEmpty ? data + "/objects" : Files.absolute(configuration.blockstorePath))
+        pool = WorkerPool(name: "worker", width: Self.poolWidth)
+        requests = WorkerPool(name: "request", width: Self.requestWidth)
+        let committed = CommittedStore(objects: objects, pool: pool, cacheBytes: configuration.cacheBytes, parameters: configuration.ranges)
+        catalog = Catalog(store: store, committed: committed)
+        catalog.recover()
+
+        let secret = configuration.encryptSecret.isEmpty ? try directory.secret("encrypt") : configuration.encryptSecret
+        let access = Access(store: store, secretKey: secret), login = Login(access: access, secretKey: secret)
+        var settings = ServerSettings(signingSecret: configuration.signingSecret.isEmpty ? try directory.secret("signing") : configuration.signingSecret)
+        settings.blockstoreType = configuration.blockstoreType
+        settings.schemes = [configuration.blockstoreType]
+        settings.region = configuration.region
+        settings.s3Domains = configuration.s3Domains
+        mounts = configuration.blockstoreType == "local" ? try MountRegistry(catalog: catalog, staging: data + "/staging") : nil
+
+        let rest = REST(catalog: catalog, access: access, login: login, settings: settings, mounts: mounts)
+        let gateway = S3Gateway(catalog: catalog, access: access, login: login, settings: settings)
+        let (host, port) = try configuration.address
+        try server.start(host: host, port: port, handler: Server(rest: rest, gateway: gateway, access: access), pool: requests)
+        address = "http://\(host.isEmpty || host == "0.0.0.0" ? "127.0.0.1" : host):\(server.port)"
+        try setUp(access, configuration)
+    }
+
+    /// Creates the first user of an empty lake.
+    private func setUp(_ access: Access, _ configuration: Configuration) throws {
+        guard try !access.isSetUp() else { return }
+        if configuration.accessKeyID.isEmpty != configuration.secretAccessKey.isEmpty {
+            throw LakeError(.invalidValue, "installation.access_key_id and installation.secret_access_key go together: set both or none")
+        }
+        if !configuration.accessKeyID.isEmpty {
+            let given = Credentials(accessKeyID: configuration.accessKeyID, secretAccessKey: configuration.secretAccessKey, userName: configuration.userName, issued: .now())
+            _ = try access.setUp(userName: configuration.userName, credentials: given)
+            return
+        }
+        let made = Credentials.make(for: configuration.userName)
+        // The file first: a pair that is stored but told to nobody would lock everyone out.
+        try directory.write(made, endpoint: address)
+        _ = try access.setUp(userName: configuration.userName, credentials: made)
+        let notice = "first user '\(configuration.userName)': access key id \(made.accessKeyID), secret access key \(made.secretAccessKey) (kept in \(directory.credentialsFile))\n"
+        Output.write(notice, to: 2)
+    }
+
+    /// Ends mounts, requests and stores, in this order.
+    func stop() {
+        mounts?.stop()
+        server.stop()
+        requests.stop()
+        pool.stop()
+        try? objects.synchronize()
+        (store as? SQLiteStore)?.close()
+        (objects as? LocalObjectStore)?.close()
+    }
+}

@@ -1,0 +1,76 @@
+#!/bin/bash
+# Replays the recorded lakeFS answers of ../shared/conformance against a fresh server. Fails if a scenario of
+# conformance-passing.txt isn't ok, and names those that pass without being listed. --all prints everything.
+set -euo pipefail
+export PYTHONDONTWRITEBYTECODE=1
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+binary=${LAKEFUSE_BINARY:-$root/.build-release/release/lakefuse}
+conformance=$root/../shared/conformance
+if [ ! -d "$conformance" ]; then
+    echo "skipped: ../shared/conformance is not here"
+    exit 0
+fi
+
+work=$(mktemp -d "$root/.lakefuse-conformance-XXXXXX")
+server=
+finish() {
+    if [ -n "$server" ]; then
+        kill "$server" 2>/dev/null || true
+        for _ in $(seq 100); do kill -0 "$server" 2>/dev/null || break; sleep 0.1; done
+        kill -9 "$server" 2>/dev/null || true
+    fi
+    rm -rf "$work"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+export LAKE_ACCESS_KEY_ID=AKIAJCONFORMANCE000Q LAKE_SECRET_ACCESS_KEY=conformance/secret+0123456789ABCDEFGHIJK
+env -u LAKE_ACCESS_KEY_ID -u LAKE_SECRET_ACCESS_KEY HOME="$work" LAKEFSACTION_VAR=this_is_actions_var \
+    LAKEFUSE_INSTALLATION_ACCESS_KEY_ID="$LAKE_ACCESS_KEY_ID" \
+    LAKEFUSE_INSTALLATION_SECRET_ACCESS_KEY="$LAKE_SECRET_ACCESS_KEY" \
+    "$binary" run --data "$work/data" --listen 127.0.0.1:0 >"$work/ready" 2>"$work/log" &
+server=$!
+for _ in $(seq 300); do
+    LAKE_ENDPOINT=$(sed -n 's/^lakefuse is ready at //p' "$work/ready")
+    if [ -n "$LAKE_ENDPOINT" ] || ! kill -0 "$server" 2>/dev/null; then break; fi
+    sleep 0.1
+done
+if [ -z "$LAKE_ENDPOINT" ]; then
+    echo "the server did not get ready:"
+    tail "$work/log"
+    exit 1
+fi
+export LAKE_ENDPOINT
+
+# Its own exit status says that some scenario fails, listed or not: not what is asked here.
+timeout 900 python3 "$conformance/conformance.py" run >"$work/result" 2>&1 || [ $? -ne 124 ] || echo "ended after 900 s"
+if [ "${1-}" = --all ]; then
+    cat "$work/result"
+else
+    # Only what is wrong with the run itself.
+    grep -v -e '^ok ' -e '^FAIL ' -e '^skip ' -e '^  ' -e ' passed, ' "$work/result" || true
+fi
+gone=0
+if ! kill -0 "$server" 2>/dev/null; then
+    echo "the server is gone; its log ends:"
+    tail "$work/log"
+    gone=1
+fi
+
+grep -v -e '^#' -e '^$' "$here/conformance-passing.txt" >"$work/listed" || true
+awk -v gone="$gone" '
+    FILENAME == ARGV[1] { listed[$1]; next }
+    /^(ok|FAIL|skip) / { name = $2; sub(/:$/, "", name); result[name] = $1; text[name] = $0; next }
+    /^  / { text[name] = text[name] "\n" $0 }
+    END {
+        for (name in listed) {
+            if (name in result && result[name] == "ok") { passed++; continue }
+            failed++
+            print name in text ? text[name] : "FAIL " name ": listed, but there is no such scenario, or the run ended before it"
+        }
+        for (name in result) if (result[name] == "ok" && !(name in listed)) unlisted = unlisted " " name
+        if (unlisted) print "pass and are not listed:" unlisted
+        printf "%d passed, %d failed\n", passed, failed
+        exit failed > 0 || gone
+    }' "$work/listed" "$work/result"
