@@ -192,7 +192,7 @@ package final class SQLiteStore: KeyValueStore {
 private final class SyncTimer: Sendable {
     private struct State { var hasUnsynced = false, isStopping = false }
     private let state = Mutex(State())
-    private let wake = Semaphore()
+    private let wake = CountingSemaphore()
     private let thread = Mutex<Thread?>(nil)
     private static let delayMilliseconds = 500
 

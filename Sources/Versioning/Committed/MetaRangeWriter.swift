@@ -13,7 +13,7 @@ package final class MetaRangeWriter {
     /// Ranges on their way to the object store; at most as many as the pool is wide.
     private final class Uploads: Sendable {
         private let state = Mutex<(running: Int, failure: (any Error)?)>((0, nil))
-        private let ended = Semaphore()
+        private let ended = CountingSemaphore()
         let store: CommittedStore
         init(_ store: CommittedStore) { self.store = store }
 

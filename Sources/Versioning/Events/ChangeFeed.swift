@@ -33,7 +33,7 @@ package struct Change: Sendable {
 /// kernel's caches. Safe from any thread; nothing is held while listeners run.
 package final class ChangeFeed: Sendable {
     /// Takes a change and returns what to wait for until copies of the old state are gone, or nil. Must not block.
-    package typealias Listener = @Sendable (Change) -> Semaphore?
+    package typealias Listener = @Sendable (Change) -> CountingSemaphore?
 
     private let listeners = Mutex<(next: Int, all: [Int: Listener])>((1, [:]))
     /// How long a writer waits for copies to go; a mount that hangs must not hold up the others.

@@ -6,14 +6,14 @@ package final class GroupCommit<Item: Sendable, Outcome: Sendable>: Sendable {
     private final class Waiter: Sendable {
         let item: Item
         let outcome = Mutex<Outcome?>(nil)
-        let done = Semaphore()
+        let done = CountingSemaphore()
         init(_ item: Item) { self.item = item }
     }
 
     /// What the callers and the owning thread share.
     private final class Queue: Sendable {
         private let state = Mutex<(waiting: [Waiter], isStopping: Bool)>(([], false))
-        let signal = Semaphore()
+        let signal = CountingSemaphore()
 
         /// False if the owner stops.
         func append(_ waiter: Waiter) -> Bool {

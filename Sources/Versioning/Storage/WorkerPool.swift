@@ -13,7 +13,7 @@ package final class WorkerPool: Sendable {
         }
 
         private let state = Mutex(State())
-        let signal = Semaphore()
+        let signal = CountingSemaphore()
 
         /// False if the pool stops.
         func append(_ work: @escaping @Sendable () -> Void) -> Bool {
@@ -131,7 +131,7 @@ package final class Thread: Sendable {
 }
 
 /// A counting semaphore (sem_init(3)).
-@safe package final class Semaphore: @unchecked Sendable {
+@safe package final class CountingSemaphore: @unchecked Sendable {
     // sem_t may be used from any thread by its contract; the pointer never changes.
     private let handle: UnsafeMutablePointer<sem_t>
 

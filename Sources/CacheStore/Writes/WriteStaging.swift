@@ -1,0 +1,80 @@
+import Glibc
+import Synchronization
+package import Versioning
+
+/// Files being written in mounts: their bytes in a folder, and in an SQLite index what each one is to become, so that a
+/// crash of the server loses none of them. Safe from any thread.
+package final class WriteStaging: Sendable {
+    /// What a staged file is to become.
+    package struct Record: Sendable, Equatable {
+        package var repository: String
+        package var branch: String
+        package var path: Key
+
+        package init(repository: String, branch: String, path: Key) {
+            self.repository = repository
+            self.branch = branch
+            self.path = path
+        }
+
+        fileprivate init(decoding bytes: [UInt8]) throws {
+            self.init(repository: "", branch: "", path: "")
+            try readProtobuf(bytes) { field in
+                switch field.number {
+                case 1: repository = field.string
+                case 2: branch = field.string
+                case 3: path = Key(field.array)
+                default: break
+                }
+            }
+        }
+
+        fileprivate var encoded: [UInt8] {
+            var writer = ProtobufWriter()
+            writer.string(1, repository)
+            writer.string(2, branch)
+            writer.bytes(3, path.bytes)
+            return writer.bytes
+        }
+    }
+
+    private let folder: String
+    private let index: SQLiteStore
+    private static let partition = Partition("writes")
+    private let count = Atomic<UInt64>(0)
+    /// Distinguishes the files of this process from those of one that crashed.
+    private let prefix = XID.make()
+
+    package init(folder: String) throws {
+        self.folder = folder
+        guard unsafe mkdir(folder, 0o700) == 0 || errno == EEXIST else { throw LakeError(.unavailable, unsafe "cannot make \(folder): \(String(cString: strerror(errno)))") }
+        index = try SQLiteStore(path: folder + "/index.db")
+    }
+
+    package func close() { index.close() }
+
+    /// A new empty file, and its name.
+    package func make(_ record: Record) throws -> (name: String, descriptor: Int32) {
+        let name = "\(prefix)-\(count.add(1, ordering: .relaxed).newValue)"
+        try index.write([.set(Self.partition, Key(name), record.encoded)], .eventual)
+        let descriptor = unsafe open(path(name), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { throw LakeError(errno == ENOSPC ? .noSpace : .unavailable, unsafe "cannot stage \(record.path): \(String(cString: strerror(errno)))") }
+        return (name, descriptor)
+    }
+
+    package func path(_ name: String) -> String { folder + "/" + name }
+
+    /// The file is to become something else: it was renamed.
+    package func change(_ name: String, to record: Record) throws { try index.write([.set(Self.partition, Key(name), record.encoded)], .eventual) }
+
+    /// Forgets a file that was published, or drops one that is not wanted.
+    package func forget(_ name: String) {
+        unsafe unlink(path(name))
+        try? index.write([.remove(Self.partition, Key(name))], .eventual)
+    }
+
+    /// What an earlier process left: files that were written and never published.
+    package func leftovers() throws -> [(name: String, record: Record)] {
+        try index.page(of: Self.partition, from: nil, before: nil, limit: 1_000_000).filter { !$0.key.description.hasPrefix(prefix) }.map { ($0.key.description, try Record(decoding: $0.value)) }
+    }
+}
