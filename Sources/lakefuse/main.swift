@@ -20,7 +20,7 @@ func help(_ command: Command) -> String {
 
 /// Help of a group of commands, or of all.
 func help(under path: [String]) -> String {
-    var text = path.isEmpty ? "LakeFUSE: a versioned data lake, reached as files, over S3 and over REST.\n\nCommands:\n" : "Commands:\n"
+    var text = path.isEmpty ? "LakeFUSE: a versioned data lake, reached as files, over S3 and over REST.\n\nUsage:\n  lakefuse COMMAND [arguments] [flags]\n\nCommands:\n" : "Commands:\n"
     for command in commands where command.path.starts(with: path) { text += "  \(command.path.joined(separator: " ").padding(16))\(command.summary)\n" }
     return text + "\n'lakefuse COMMAND --help' tells more of one.\n"
 }
@@ -77,6 +77,13 @@ func run(_ words: [String], _ environment: [String: String]) -> Int32 {
         Output.line("lakefuse version 0.1.0")
         return 0
     }
+    // Flags that every command takes may stand before it.
+    var leading: [String] = [], words = words
+    while let first = words.first, first.hasPrefix("-"), let flag = Command.common.first(where: { flag in "--" + flag.name == first || first.hasPrefix("--\(flag.name)=") || flag.short.map { "-\($0)" == first } ?? false }) {
+        let count = flag.value == nil || first.contains("=") ? 1 : 2
+        leading += words.prefix(count)
+        words.removeFirst(min(count, words.count))
+    }
     let matching = commands.filter { words.starts(with: $0.path) }.max { $0.path.count < $1.path.count }
     guard let command = matching else {
         let group = words.prefix(1).filter { first in commands.contains { $0.path.count > 1 && $0.path[0] == first } }
@@ -88,7 +95,7 @@ func run(_ words: [String], _ environment: [String: String]) -> Int32 {
         return 0
     }
     do {
-        guard let invocation = try parse(command, words.dropFirst(command.path.count), environment) else {
+        guard let invocation = try parse(command, (leading + words.dropFirst(command.path.count))[...], environment) else {
             Output.write(help(command))
             return 0
         }

@@ -10,6 +10,28 @@ package enum Coding {
         return Array(try! encoder.encode(message))
     }
 
+    /// The word `null` outside of text: the API has no value that may be it, and decoders take it for an absent one.
+    private static func hasNull(_ bytes: [UInt8]) -> Bool {
+        var isText = false, isEscaped = false
+        for byte in bytes {
+            if isText {
+                if isEscaped { isEscaped = false } else if byte == 0x5c { isEscaped = true } else if byte == 0x22 { isText = false }
+            } else if byte == 0x22 {
+                isText = true
+            } else if byte == 0x6e {
+                return true  // No other word of JSON begins with an n.
+            }
+        }
+        return false
+    }
+
+    /// A request's message, which may not have nulls.
+    /// - Throws: `DecodingError`; `explain` tells it in words.
+    package static func decodeStrictly<Message: Decodable>(_ type: Message.Type, _ bytes: [UInt8]) throws -> Message {
+        guard !hasNull(bytes) else { throw DecodingError.valueNotFound(type, .init(codingPath: [], debugDescription: "null")) }
+        return try decode(type, bytes)
+    }
+
     /// - Throws: `DecodingError`; `explain` tells it in words.
     package static func decode<Message: Decodable>(_ type: Message.Type, _ bytes: [UInt8]) throws -> Message {
         let decoder = JSONDecoder()

@@ -212,10 +212,14 @@ package struct DiffMessage: Codable, Sendable {
         package var sizeBytes: Int64
         package var mtime: Int64
         package var checksum: String
-        package init(sizeBytes: Int64, mtime: Int64, checksum: String) {
+        package var metadata: [String: String]
+        package var contentType: String
+        package init(sizeBytes: Int64, mtime: Int64, checksum: String, metadata: [String: String], contentType: String) {
             self.sizeBytes = sizeBytes
             self.mtime = mtime
             self.checksum = checksum
+            self.metadata = metadata
+            self.contentType = contentType
         }
     }
     package var type: String

@@ -172,6 +172,7 @@ enum Operations {
             unsafe answer(request) { request in
                 let name = unsafe name(text), generation = request.mount.generation.load(ordering: .sequentiallyConsistent)
                 let node = try request.tree.makeFile(UInt64(parent), name, mode: mode)
+                request.tree.beginWriting(node)
                 unsafe info!.pointee.fh = keep(.file(node, OpenFile(descriptor: -1, location: nil, size: 0, isWriter: true)), request.mount)
                 unsafe info!.pointee.keep_cache = 1
                 var parameters = entry(node, request.tree)
@@ -184,14 +185,20 @@ enum Operations {
                 let node = try request.tree.node(UInt64(number)), flags = unsafe info!.pointee.flags
                 let isWriter = flags & O_ACCMODE != O_RDONLY
                 if isWriter && request.tree.isReadOnly { throw Errno(EROFS) }
-                if isWriter && flags & O_TRUNC != 0 {
-                    _ = try request.tree.writable(node, truncates: true)
-                    request.tree.noteWrite(node)
-                }
+                if isWriter { request.tree.beginWriting(node) }
                 var open = OpenFile(descriptor: -1, location: nil, size: 0, isWriter: isWriter)
-                if case .object(let location, let size) = try request.tree.source(node) {
-                    let piece = try request.tree.catalog.objects.file(location)
-                    open = OpenFile(descriptor: piece?.descriptor ?? -1, location: location, size: size, isWriter: isWriter)
+                do {
+                    if isWriter && flags & O_TRUNC != 0 {
+                        _ = try request.tree.writable(node, truncates: true)
+                        request.tree.noteWrite(node)
+                    }
+                    if case .object(let location, let size) = try request.tree.source(node) {
+                        let piece = try request.tree.catalog.objects.file(location)
+                        open = OpenFile(descriptor: piece?.descriptor ?? -1, location: location, size: size, isWriter: isWriter)
+                    }
+                } catch {
+                    if isWriter { try request.tree.endWriting(node) }
+                    throw error
                 }
                 unsafe info!.pointee.fh = keep(.file(node, open), request.mount)
                 unsafe info!.pointee.keep_cache = 1  // A node's bytes change only through this mount.
@@ -262,10 +269,7 @@ enum Operations {
         unsafe table.release = { request, _, info in
             unsafe answer(request) { request in
                 let handle = request.mount.handles.withLock { unsafe $0.all.removeValue(forKey: info!.pointee.fh) }
-                if case .file(let node, let open)? = handle, open.isWriter {
-                    let others = request.mount.handles.withLock { handles in handles.all.values.contains { if case .file(let other, let file) = $0 { other === node && file.isWriter } else { false } } }
-                    if !others { try request.tree.close(node) }
-                }
+                if case .file(let node, let open)? = handle, open.isWriter { try request.tree.endWriting(node) }
                 request.succeed()
             }
         }

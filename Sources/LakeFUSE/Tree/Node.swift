@@ -19,6 +19,8 @@ final class Node: @unchecked Sendable {
     var isUnlinked = false
     /// For folders: made here, its marker object has nothing to tell and goes when something is in the folder.
     var hasBareMarker = false
+    /// Handles that are open for writing.
+    var writers = 0
     /// The bytes being written, if any.
     var writing: StagedFile?
 

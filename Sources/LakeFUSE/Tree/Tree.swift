@@ -427,10 +427,12 @@ final class Tree: Sendable {
     }
 
     /// Makes what was written an object and an entry of the branch, in one step for all who look (`mount.md` section 1).
-    func publish(_ node: Node, _ durability: Durability) throws {
+    /// - Parameter onlyUnopened: not while someone has the file open for writing, who will publish it.
+    func publish(_ node: Node, _ durability: Durability, onlyUnopened: Bool = false) throws {
         guard let file = state.withLock({ _ in node.writing }), !node.isUnlinked else { return }
         let namespace = try catalog.repository(repository).namespace, address = catalog.newAddress()
-        guard let written = try file.freeze(objects, as: namespace.location(address), durability) else {
+        let isWanted = { !onlyUnopened || self.state.withLock { _ in node.writers == 0 } }
+        guard let written = try file.freeze(objects, as: namespace.location(address), durability, if: isWanted) else {
             if durability == .durable { try synchronize() }
             return
         }
@@ -448,8 +450,17 @@ final class Tree: Sendable {
 
     /// The last handle is closed: the staged bytes are the object's now.
     func close(_ node: Node) throws {
-        try publish(node, .eventual)
-        state.withLock { _ in if node.writing?.isDirty != true || node.isUnlinked { node.writing = nil } }
+        try publish(node, .eventual, onlyUnopened: true)
+        state.withLock { _ in if node.writers == 0, node.writing?.isDirty != true || node.isUnlinked { node.writing = nil } }
+    }
+
+    /// A handle that writes was opened; before anything is written or cut through it.
+    func beginWriting(_ node: Node) { state.withLock { _ in node.writers += 1 } }
+
+    /// It was closed.
+    func endWriting(_ node: Node) throws {
+        state.withLock { _ in node.writers -= 1 }
+        try close(node)
     }
 
     /// Publishes all that was written. Returns the first error.

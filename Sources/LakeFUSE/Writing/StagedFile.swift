@@ -148,10 +148,11 @@ final class StagedFile: @unchecked Sendable {
         }
     }
 
-    /// What was written becomes an object at `location`. Nil if there is nothing new.
-    func freeze(_ objects: any ObjectStore, as location: ObjectLocation, _ durability: Durability) throws -> (size: Int64, md5: [UInt8])? {
+    /// What was written becomes an object at `location`. Nil if there is nothing new, or if `isWanted` says no: asked under
+    /// the file's lock, so that nobody can begin to write it anew in between.
+    func freeze(_ objects: any ObjectStore, as location: ObjectLocation, _ durability: Durability, if isWanted: () -> Bool) throws -> (size: Int64, md5: [UInt8])? {
         try lock.withLock { state in
-            guard state.isDirty else { return nil }
+            guard state.isDirty, isWanted() else { return nil }
             let size = try objects.adopt(file: staging.path(state.name), as: location, durability)
             state.isFrozen = true
             state.isDirty = false

@@ -14,7 +14,7 @@ extension REST {
             call.json(BranchCreation.self) { body in
                 try call.require(.branch("CreateBranch", call["repository"], body.name))
                 let commit = try catalog.createBranch(body.name, from: body.source, in: call["repository"], isHidden: body.hidden ?? false, force: body.force ?? false)
-                return .text(201, commit, type: "text/html")
+                return .text(201, commit, type: "text/plain; charset=utf-8")
             }
         }
         router.add("GET", branch) { call in
@@ -26,6 +26,7 @@ extension REST {
             try call.require(.branch("DeleteBranch", call["repository"], call["branch"]))
             let force = try call.flag("force") as Bool
             return call.work {
+                try Names.checkBranch(call["branch"])
                 // lakeFS answers 403 here, not the 401 of a missing permission.
                 guard try catalog.repository(call["repository"]).defaultBranch != call["branch"] else { return .failure(403, "branch \(call["branch"]) is the default branch: it cannot be deleted") }
                 try catalog.deleteBranch(call["branch"], in: call["repository"], force: force)
@@ -78,7 +79,7 @@ extension REST {
         router.add("GET", branch + "/diff") { call in
             try call.require(.repository("ListObjects", call["repository"]))
             let page = try catalog.diffUncommitted(call["branch"], in: call["repository"], diffQuery(call))
-            return .respond(.json(200, ResultList(page, next: \.path) { diffMessage($0, withRight: false) }))
+            return .respond(.json(200, ResultList(page, next: \.path) { diffMessage($0, isUncommitted: true, withRight: false) }))
         }
     }
 
@@ -91,11 +92,11 @@ extension REST {
         return query
     }
 
-    func diffMessage(_ entry: DiffEntry, withRight: Bool) -> DiffMessage {
+    func diffMessage(_ entry: DiffEntry, isUncommitted: Bool = false, withRight: Bool) -> DiffMessage {
         let isPrefix = entry.kind == .prefixChanged
-        // The size told is that of the right side; nothing is there for removals.
-        let size = entry.kind == .removed ? 0 : entry.right?.size ?? 0
-        let right = withRight && !isPrefix ? entry.right.map { DiffMessage.RightStats(sizeBytes: $0.size, mtime: $0.lastModified.seconds, checksum: $0.eTag) } : nil
+        // lakeFS tells it of the left side where there is no right one, but not for uncommitted changes.
+        let told = entry.right ?? (isUncommitted ? nil : entry.left), size = told?.size ?? 0
+        let right = withRight && !isPrefix ? told.map { DiffMessage.RightStats(sizeBytes: $0.size, mtime: $0.lastModified.seconds, checksum: $0.eTag, metadata: $0.metadata.dictionary, contentType: $0.contentType) } : nil
         return DiffMessage(type: entry.kind.rawValue, path: entry.path.description, pathType: isPrefix ? "common_prefix" : "object", sizeBytes: isPrefix ? 0 : size, right: right)
     }
 

@@ -69,13 +69,13 @@ extension REST {
     func addCommits(_ router: inout Router) {
         router.add("POST", "v1/repositories/{repository}/branches/{branch}/commits") { call in
             try call.require(.branch("CreateCommit", call["repository"], call["branch"]))
-            let source = call.text("source_metarange")
+            let source = try call.nonempty("source_metarange").first
             return call.json(CommitCreation.self) { body in
                 var request = CommitRequest(committer: call.user, message: body.message, metadata: Metadata(body.metadata ?? [:]))
                 request.date = body.date.map { Timestamp(seconds: $0) }
                 request.allowEmpty = body.allowEmpty ?? false
                 request.force = body.force ?? false
-                request.sourceMetaRange = source.flatMap { $0.isEmpty && request.allowEmpty == false ? nil : $0 }
+                request.sourceMetaRange = source
                 return .json(201, message(try catalog.commit(request, on: call["branch"], in: call["repository"])))
             }
         }
@@ -98,8 +98,8 @@ extension REST {
             var query = Catalog.LogQuery()
             query.after = call.text("after") ?? ""
             query.limit = try call.amount()
-            query.objects = call.all("objects").map { Key($0) }
-            query.prefixes = call.all("prefixes").map { Key($0) }
+            query.objects = try call.nonempty("objects").map { Key($0) }
+            query.prefixes = try call.nonempty("prefixes").map { Key($0) }
             query.isLimit = try call.flag("limit")
             query.firstParentOnly = try call.flag("first_parent")
             query.stopAt = call.text("stop_at").flatMap { $0.isEmpty ? nil : $0 }

@@ -16,7 +16,12 @@ struct Call: Sendable {
     /// The first value of a query parameter; nil if it is not there.
     func text(_ name: String) -> String? { query.first { $0.name == name }?.value }
 
-    func all(_ name: String) -> [String] { query.filter { $0.name == name }.map(\.value) }
+    /// All values of a parameter, none of which may be empty.
+    func nonempty(_ name: String) throws -> [String] {
+        let values = query.filter { $0.name == name }.map(\.value)
+        guard !values.contains("") else { throw LakeError(.invalidValue, "parameter \"\(name)\" in query has an error: empty value is not allowed") }
+        return values
+    }
 
     /// A parameter that must be there and not be empty.
     func required(_ name: String) throws -> String {
@@ -56,7 +61,7 @@ struct Call: Sendable {
             do {
                 guard isOptional || !bytes.isEmpty else { return .failure(400, "request body has an error: value is required but missing") }
                 let message: Message
-                do { message = try Coding.decode(type, bytes.isEmpty ? Array("{}".utf8) : bytes) } catch { return .failure(400, Coding.explain(error)) }
+                do { message = try Coding.decodeStrictly(type, bytes.isEmpty ? Array("{}".utf8) : bytes) } catch { return .failure(400, Coding.explain(error)) }
                 return try work(message)
             } catch {
                 return Response(error)

@@ -130,7 +130,7 @@ struct MultipartUploads: Sendable {
         if call.request.header("x-amz-copy-source") != nil { return try copyPart(call, gateway, record, number, repository) }
         let sink = try PayloadSink(call: call, gateway: gateway, upload: catalog.upload(to: repository), limit: .max) { _, written in
             try keep(Part(address: written!.address, size: written!.size, md5: written!.md5), number, of: record, in: repository, call)
-            return Response(status: 200, headers: [("ETag", "\"\(Hex.text(written!.md5))\"")] + written!.checksums)
+            return Response(status: 200, headers: [("Content-Type", "application/xml"), ("ETag", "\"\(Hex.text(written!.md5))\"")] + written!.checksums)
         }
         return .body(sink)
     }
@@ -220,7 +220,7 @@ struct MultipartUploads: Sendable {
         let namespace = try catalog.repository(call.bucket).namespace, record = try find(call)
         return gateway.work(call) {
             try drop(record, namespace)
-            return Response(status: 204)
+            return Response(status: 204, headers: [("Content-Type", "application/xml")])
         }
     }
 

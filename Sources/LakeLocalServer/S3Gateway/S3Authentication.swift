@@ -52,7 +52,7 @@ struct S3Authentication: Sendable {
     }
 
     private func credentials(_ id: String) throws -> Credentials {
-        guard let found = try access.credentials(id) else { throw S3Error(403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.") }
+        guard let found = try access.credentials(id) else { throw S3Error.accessDenied }
         return found
     }
 

@@ -89,7 +89,7 @@ extension S3Gateway {
         let sink = try PayloadSink(call: call, gateway: self, upload: catalog.upload(to: repository), limit: .max) { [self] _, written in
             let eTag = Hex.text(written!.md5), entry = Entry(address: written!.address, lastModified: .now(), size: written!.size, eTag: eTag, metadata: metadata, contentType: Self.contentType(of: call.request))
             try catalog.stage(entry, at: call.key, on: call.ref, in: call.bucket, if: Precheck.writeCondition(call.request))
-            return Response(status: 200, headers: [("ETag", "\"\(eTag)\"")] + written!.checksums)
+            return Response(status: 200, headers: [("Content-Type", "application/xml"), ("ETag", "\"\(eTag)\"")] + written!.checksums)
         }
         return .body(sink)
     }
@@ -135,7 +135,7 @@ extension S3Gateway {
         try access.require([.object("DeleteObject", call.bucket, call.key)], for: call.identity.user)
         return work(call) { [self] in
             _ = try catalog.delete([call.key], on: call.ref, in: call.bucket)
-            return Response(status: 204)
+            return Response(status: 204, headers: [("Content-Type", "application/xml")])
         }
     }
 }

@@ -37,16 +37,14 @@ package struct S3Gateway: Sendable {
             call = S3Call(request: request, query: query, identity: identity, path: path, virtualBucket: virtualBucket(request))
             return try dispatch(call!)
         } catch {
-            // Who is not known, or asks for what is not a bucket, is told nothing of the place.
-            let known = S3Error(error, isWrite: request.method != "GET" && request.method != "HEAD")
-            let tells = known.code != "NoSuchBucket" || (call?.key).map { !$0.isEmpty } ?? false
-            let isRepository = call.map { (try? catalog.repository($0.bucket)) != nil } ?? false
-            return .respond(failure(known, isRepository && tells ? call : nil, isHead: request.method == "HEAD"))
+            return .respond(failure(S3Error(error, isWrite: request.method != "GET" && request.method != "HEAD"), call, isHead: request.method == "HEAD"))
         }
     }
 
     func failure(_ error: S3Error, _ call: S3Call?, isHead: Bool = false) -> Response {
-        error.response(isHead: isHead, bucket: call?.bucket, ref: call.flatMap { $0.ref.isEmpty ? nil : $0.ref }, key: call.flatMap { $0.key.isEmpty ? nil : $0.key })
+        // Who is not known, or asks for what is not a bucket, is told nothing of the place.
+        let call = call.flatMap { (try? catalog.repository($0.bucket)) == nil ? nil : $0 }
+        return error.response(isHead: isHead, bucket: call?.bucket, ref: call.flatMap { $0.ref.isEmpty ? nil : $0.ref }, key: call.flatMap { $0.key.isEmpty ? nil : $0.key })
     }
 
     /// Runs blocking work off the connection's thread.
@@ -91,7 +89,7 @@ package struct S3Gateway: Sendable {
         try access.require([.object("WriteObject", call.bucket, call.key)], for: call.identity.user)
         _ = try catalog.checkWritable(call.ref, in: call.bucket)
         guard call.hasKeySlash, (call.request.contentLength ?? 0) == 0 else { throw S3Error.invalidArgument("The key names no object: it needs a path behind the branch") }
-        return try body(call, limit: 0) { _ in Response(status: 200, headers: [("ETag", "\"d41d8cd98f00b204e9800998ecf8427e\"")]) }
+        return try body(call, limit: 0) { _ in Response(status: 200, headers: [("Content-Type", "application/xml"), ("ETag", "\"d41d8cd98f00b204e9800998ecf8427e\"")]) }
     }
 }
 

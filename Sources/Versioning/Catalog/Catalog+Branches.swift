@@ -24,8 +24,7 @@ extension Catalog {
     package func createBranch(_ id: String, from source: String, in repositoryID: String, isHidden: Bool = false, force: Bool = false) throws -> String {
         let repository = try writableRepository(repositoryID, force: force)
         try Names.checkBranch(id)
-        guard !source.hasSuffix("$") else { throw LakeError(.invalidValue, "source '\(source)' has uncommitted changes in it: name a commit, or \(source.dropLast())@") }
-        let commitID = try resolve(source, in: repository).commitID
+        let commitID = try resolveCommit(source, in: repository)
         guard try refs.tag(id, in: repository) == nil, try refs.findCommit(id, in: repository) == nil else {
             throw LakeError(.alreadyExists(.branch), "branch \(id): a tag or commit of that name exists")
         }
@@ -104,12 +103,11 @@ extension Catalog {
         return new.commitID
     }
 
-    // MARK: reset
+    // MARK: reset (protection rules do not block these, as in lakeFS)
 
     /// Drops all uncommitted changes.
     package func resetBranch(_ id: String, in repositoryID: String, force: Bool) throws {
         let repository = try writableRepository(repositoryID, force: force)
-        try checkProtection(of: id, blocks: .stagingWrite, in: repository)
         let (old, _) = try updateBranch(id, in: repository) { branch in
             branch.sealedTokens = []
             branch.stagingToken = RefStore.newToken(repository, id)
@@ -123,21 +121,18 @@ extension Catalog {
     package func resetObject(_ path: Key, on id: String, in repositoryID: String, force: Bool) throws {
         try Names.checkPath(path)
         let repository = try writableRepository(repositoryID, force: force)
-        try checkProtection(of: id, blocks: .stagingWrite, in: repository)
         let branch = try branch(id, in: repository).branch
         guard let staged = try stagedEntry(path, tokens: branch.tokens) else {
-            guard try committed.record(path, metaRange: metaRange(of: branch.commitID, in: repository), in: repository.namespace) != nil else { throw LakeError.notFound(.object, path) }
-            return
+            return  // Nothing to reset.
         }
         let old = try committed.record(path, metaRange: metaRange(of: branch.commitID, in: repository), in: repository.namespace)
-        if staged.envelope == nil && old == nil { throw LakeError.notFound(.object, path) }
+        if staged.envelope == nil && old == nil { return }
         try writeStaged([StagedEntry(key: path, envelope: old)], on: id, in: repository, .durable, origin: nil)
     }
 
     /// Drops the uncommitted changes of everything under a prefix.
     package func resetPrefix(_ prefix: Key, on id: String, in repositoryID: String, force: Bool) throws {
         let repository = try writableRepository(repositoryID, force: force)
-        try checkProtection(of: id, blocks: .stagingWrite, in: repository)
         let branch = try branch(id, in: repository).branch
         let diff = try uncommitted(branch, tokens: branch.tokens, in: repository)
         try diff.seek(prefix)
@@ -155,13 +150,11 @@ extension Catalog {
     /// Points a branch at another commit. Uncommitted changes are refused, or dropped when forced.
     package func hardReset(_ id: String, to ref: String, in repositoryID: String, force: Bool) throws {
         let repository = try writableRepository(repositoryID, force: force)
-        try checkProtection(of: id, blocks: .stagingWrite, in: repository)
-        try checkProtection(of: id, blocks: .commit, in: repository)
         let (old, new) = try updateBranch(id, in: repository) { branch in
             guard try force || !isDirty(branch, tokens: branch.tokens, in: repository) else {
                 throw LakeError(.dirtyBranch, "branch \(id) has uncommitted changes: commit or reset them first, or pass force to drop them")
             }
-            branch.commitID = try resolve(ref, in: repository).commitID
+            branch.commitID = try resolveCommit(ref, in: repository)
             branch.sealedTokens = []
             branch.stagingToken = RefStore.newToken(repository, id)
         }

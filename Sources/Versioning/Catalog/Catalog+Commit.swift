@@ -63,7 +63,6 @@ extension Catalog {
         var result: (id: String, commit: Commit)?
         _ = try moveHead(id, in: repository) { branch in
             let parent = try refs.commit(branch.commitID, in: repository)
-            guard request.allowEmpty || parent.metaRangeID != metaRange else { throw LakeError(.noChanges, "commit: no changes on branch \(id)") }
             result = try addCommit(request, metaRange: metaRange, parents: [(branch.commitID, parent)], in: repository)
             return result!.id
         }

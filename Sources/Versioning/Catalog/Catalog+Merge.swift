@@ -44,8 +44,7 @@ extension Catalog {
     package func revert(_ ref: String, parentNumber: Int, on id: String, _ request: CommitRequest, in repositoryID: String) throws -> (id: String, commit: Commit) {
         let repository = try writableRepository(repositoryID, force: request.force)
         _ = try branch(id, in: repository)
-        try checkProtection(of: id, blocks: .commit, in: repository)
-        let commitID = try resolve(ref, in: repository).commitID, commit = try refs.commit(commitID, in: repository)
+        let commitID = try resolveCommit(ref, in: repository), commit = try refs.commit(commitID, in: repository)
         guard commit.parents.count < 2 || parentNumber > 0 else {
             throw LakeError(.conflict, "commit \(commitID) is a merge: say which of its parents to go back to with a parent number")
         }
@@ -73,8 +72,7 @@ extension Catalog {
     package func cherryPick(_ ref: String, parentNumber: Int?, on id: String, committer: String, message: String?, metadata: Metadata?, force: Bool, in repositoryID: String) throws -> (id: String, commit: Commit) {
         let repository = try writableRepository(repositoryID, force: force)
         _ = try branch(id, in: repository)
-        try checkProtection(of: id, blocks: .commit, in: repository)
-        let commitID = try resolve(ref, in: repository).commitID, commit = try refs.commit(commitID, in: repository)
+        let commitID = try resolveCommit(ref, in: repository), commit = try refs.commit(commitID, in: repository)
         guard commit.parents.count < 2 || (parentNumber ?? 0) > 0 else {
             throw LakeError(.invalidValue, "commit \(commitID) is a merge: say which of its parents to compare with by a parent number")
         }
@@ -86,7 +84,6 @@ extension Catalog {
         _ = try moveHead(id, in: repository) { branch in
             let head = try refs.commit(branch.commitID, in: repository)
             let metaRange = try committed.merge(source: commit.metaRangeID, into: head.metaRangeID, base: before, strategy: .none, in: repository.namespace)
-            guard metaRange != head.metaRangeID else { throw LakeError(.noChanges, "cherry-pick of \(ref): no changes") }
             result = try addCommit(request, metaRange: metaRange, parents: [(branch.commitID, head)], in: repository)
             return result!.id
         }

@@ -56,6 +56,12 @@ extension Catalog {
         return ResolvedRef(repository: repository, commitID: commitID, branch: branch, tokens: tokens)
     }
 
+    /// The commit that an expression names; one that shows uncommitted changes names none.
+    func resolveCommit(_ text: String, in repository: Repository) throws -> String {
+        guard !text.hasSuffix("$") else { throw LakeError(.invalidValue, "ref '\(text)' shows uncommitted changes and is no commit: leave the $ out, or commit first") }
+        return try resolve(text, in: repository).commitID
+    }
+
     package func resolve(_ text: String, in repository: String) throws -> ResolvedRef { try resolve(text, in: self.repository(repository)) }
 
     /// The metarange of a commit; empty for the first one.
@@ -80,12 +86,11 @@ extension Catalog {
     package func createTag(_ id: String, at ref: String, in repositoryID: String, force: Bool) throws -> Tag {
         let repository = try writableRepository(repositoryID, force: force)
         try Names.checkTag(id)
-        let resolved = try resolve(ref, in: repository)
-        guard resolved.branch == nil || !ref.hasSuffix("$") else { throw LakeError(.invalidValue, "ref '\(ref)' has uncommitted changes in it: a tag needs a commit") }
+        let commitID = try resolveCommit(ref, in: repository)
         guard try refs.branch(id, in: repository) == nil, try refs.findCommit(id, in: repository) == nil else {
             throw LakeError(.alreadyExists(.tag), "tag \(id): a branch or commit of that name exists")
         }
-        let tag = Tag(id: id, commitID: resolved.commitID)
+        let tag = Tag(id: id, commitID: commitID)
         guard try refs.setTag(tag, in: repository, if: force ? nil : .absent) else { throw LakeError(.alreadyExists(.tag), "tag \(id): already exists") }
         return tag
     }
@@ -123,10 +128,11 @@ extension Catalog {
         let resolved = try resolve(ref, in: repositoryID), repository = resolved.repository
         let stopAt = try query.stopAt.map { try resolve($0, in: repository).commitID }
         var cursor = try LogCursor(refs, repository, from: resolved.commitID, firstParentOnly: query.firstParentOnly, since: query.since)
-        var found: [(id: String, commit: Commit)] = [], isPastAfter = query.after.isEmpty
+        let after = query.after.isEmpty ? nil : try resolve(query.after, in: repository).commitID
+        var found: [(id: String, commit: Commit)] = [], isPastAfter = after == nil
         while found.count <= query.limit, let item = try cursor.next() {
             if isPastAfter, try touches(item.commit, query, in: repository) { found.append(item) }
-            if !isPastAfter && item.id.hasPrefix(query.after) { isPastAfter = true }
+            if item.id == after { isPastAfter = true }
             if item.id == stopAt { break }
             if query.isLimit && found.count == query.limit { break }
         }

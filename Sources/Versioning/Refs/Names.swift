@@ -24,7 +24,7 @@ package enum Names {
 
     package static func checkTag(_ name: String) throws {
         let bytes = Array(name.utf8), forbidden = Set("^:?*[\\/~".utf8)
-        let isValid = (1...255).contains(bytes.count) && name != "@" && !name.hasSuffix(".") && !name.hasSuffix(".lock")
+        let isValid = (1...1000).contains(bytes.count) && name != "@" && !name.hasSuffix(".") && !name.hasSuffix(".lock")
             && !name.contains("..") && !name.contains("@{") && bytes.allSatisfy { $0 > 0x20 && $0 != 0x7f && !forbidden.contains($0) }
         guard isValid else {
             throw LakeError(.invalidValue, "tag name '\(name.prefix(80))' is not allowed: no spaces, none of ^ : ? * [ \\ / ~, no '..' or '@{', not ending in '.' or '.lock'")
