@@ -10,7 +10,7 @@ package enum Coding {
         return Array(try! encoder.encode(message))
     }
 
-    /// The word `null` outside of text: the API has no value that may be it, and decoders take it for an absent one.
+    /// The word `null` outside of text: hardly any value of the API may be it, and decoders take it for an absent one.
     private static func hasNull(_ bytes: [UInt8]) -> Bool {
         var isText = false, isEscaped = false
         for byte in bytes {
@@ -25,15 +25,10 @@ package enum Coding {
         return false
     }
 
-    /// A request's message, which may not have nulls.
     /// - Throws: `DecodingError`; `explain` tells it in words.
-    package static func decodeStrictly<Message: Decodable>(_ type: Message.Type, _ bytes: [UInt8]) throws -> Message {
-        guard !hasNull(bytes) else { throw DecodingError.valueNotFound(type, .init(codingPath: [], debugDescription: "null")) }
-        return try decode(type, bytes)
-    }
-
-    /// - Throws: `DecodingError`; `explain` tells it in words.
-    package static func decode<Message: Decodable>(_ type: Message.Type, _ bytes: [UInt8]) throws -> Message {
+    /// - Parameter allowsNull: false for requests: a null where a value belongs is an error there.
+    package static func decode<Message: Decodable>(_ type: Message.Type, _ bytes: [UInt8], allowsNull: Bool = true) throws -> Message {
+        guard allowsNull || !hasNull(bytes) else { throw DecodingError.valueNotFound(type, .init(codingPath: [], debugDescription: "null")) }
         let decoder = JSONDecoder()
         decoder.keyDecodingStrategy = .convertFromSnakeCase
         return try decoder.decode(type, from: Data(bytes))

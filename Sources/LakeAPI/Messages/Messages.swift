@@ -292,6 +292,12 @@ package struct UserMetadataUpdate: Codable, Sendable {
 package struct UnderlyingProperties: Codable, Sendable {
     package var storageClass: String?
     package init(storageClass: String?) { self.storageClass = storageClass }
+
+    /// The class is told even where there is none.
+    package func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(storageClass, forKey: .storageClass)
+    }
 }
 
 package struct StagingLocation: Codable, Sendable {
@@ -299,6 +305,14 @@ package struct StagingLocation: Codable, Sendable {
     package var presignedUrl: String?
     package var presignedUrlExpiry: Int64?
     package init(physicalAddress: String?) { self.physicalAddress = physicalAddress }
+
+    /// The presigned address is told even where there is none.
+    package func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encodeIfPresent(physicalAddress, forKey: .physicalAddress)
+        try container.encode(presignedUrl, forKey: .presignedUrl)
+        try container.encodeIfPresent(presignedUrlExpiry, forKey: .presignedUrlExpiry)
+    }
 }
 
 package struct StagingMetadata: Codable, Sendable {

@@ -14,7 +14,12 @@ package struct Request: Sendable {
         let mark = target.firstIndex(of: "?") ?? target.endIndex
         rawPath = String(target[..<mark])
         rawQuery = mark == target.endIndex ? "" : String(target[target.index(after: mark)...])
-        self.headers = headers.map { ($0.0.lowercased(), $0.1) }
+        self.headers = headers.map { name, value in
+            // White space around a value is none of it (RFC 9110, 5.5).
+            var value = value[...]
+            while value.last == " " || value.last == "\t" { value = value.dropLast() }
+            return (name.lowercased(), String(value))
+        }
     }
 
     /// The first header of that name, in lower case; nil if there is none.

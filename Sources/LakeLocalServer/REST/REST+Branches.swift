@@ -97,7 +97,7 @@ extension REST {
         // lakeFS tells it of the left side where there is no right one, but not for uncommitted changes.
         let told = entry.right ?? (isUncommitted ? nil : entry.left), size = told?.size ?? 0
         let right = withRight && !isPrefix ? told.map { DiffMessage.RightStats(sizeBytes: $0.size, mtime: $0.lastModified.seconds, checksum: $0.eTag, metadata: $0.metadata.dictionary, contentType: $0.contentType) } : nil
-        return DiffMessage(type: entry.kind.rawValue, path: entry.path.description, pathType: isPrefix ? "common_prefix" : "object", sizeBytes: isPrefix ? 0 : size, right: right)
+        return DiffMessage(type: entry.kind.rawValue, path: entry.path.description, pathType: isPrefix ? "common_prefix" : "object", sizeBytes: isPrefix ? nil : size, right: right)
     }
 
     func message(_ made: (id: String, commit: Commit)) -> CommitMessage {

@@ -3,12 +3,12 @@ import Transport
 import Versioning
 
 extension REST {
-    /// Types that a browser may show in place; everything else is offered for download.
-    private static let inlineTypes: Set<String> = ["text/plain", "text/html", "text/csv", "text/markdown", "image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf", "application/json", "video/mp4", "audio/mpeg"]
+    /// Types, as they are written, that a browser may show in place (without scripts: see the policy header); everything else is offered for download.
+    private static let inlineTypes: Set<String> = ["text/plain", "text/html", "text/markdown", "image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml", "application/pdf", "application/json", "application/javascript", "video/mp4", "audio/mpeg"]
 
     func stats(_ path: Key, _ entry: Entry, in namespace: StorageNamespace, withMetadata: Bool = true) -> ObjectStats {
         ObjectStats(path: path.description, pathType: "object", physicalAddress: entry.fullAddress(in: namespace), checksum: entry.eTag, mtime: entry.lastModified.seconds,
-                    sizeBytes: entry.size, metadata: withMetadata ? entry.metadata.dictionary : [:], contentType: entry.contentType.isEmpty ? "application/octet-stream" : entry.contentType)
+                    sizeBytes: entry.size, metadata: withMetadata ? entry.metadata.dictionary : [:], contentType: entry.contentType)
     }
 
     func addObjects(_ router: inout Router) {
@@ -17,6 +17,7 @@ extension REST {
             router.add(method, refs) { call in
                 let path = try call.path()
                 try call.require(.object("ReadObject", call["repository"], path))
+                guard try call.flag("presign") != true else { throw LakeError(.invalidValue, "presigned URL: operation not supported on this block store") }
                 return .respond(try read(call, path))
             }
         }
@@ -123,12 +124,11 @@ extension REST {
         case .failed: return isHead ? Response(status: 412) : .failure(412, "path \(path): the condition of the request does not hold")
         }
         let type = entry.contentType.isEmpty ? "application/octet-stream" : entry.contentType
-        let bare = type.prefix { $0 != ";" }.lowercased()
         var headers: [(name: String, value: String)] = [
             ("ETag", "\"\(entry.eTag)\""), ("Last-Modified", entry.lastModified.httpDate), ("Cache-Control", "no-store, must-revalidate"),
             ("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "default-src 'none'"),
         ]
-        if isHead { headers.append(("Accept-Ranges", "bytes")) } else { headers.append(("Content-Disposition", Self.inlineTypes.contains(bare) ? "inline" : "attachment")) }
+        if isHead { headers.append(("Accept-Ranges", "bytes")) } else { headers.append(("Content-Disposition", Self.inlineTypes.contains(type) ? "inline" : "attachment")) }
         var header = call.request.header("range")
         // A validator that no longer holds makes the range void (RFC 9110, 13.1.5).
         if let validator = call.request.header("if-range"), Precheck.tags(validator) != [entry.eTag], Timestamp(httpDate: validator).map({ $0.seconds >= entry.lastModified.seconds }) != true { header = nil }
@@ -174,7 +174,7 @@ extension REST {
         router.add("PUT", backing) { call in
             let path = try call.path()
             try call.require(.object("WriteObject", call["repository"], path))
-            return call.json(StagingMetadata.self) { body in
+            return call.json(StagingMetadata.self, allowsNull: true) { body in
                 try Names.checkPath(path)
                 let repository = try catalog.repository(call["repository"]), namespace = try repository.namespace
                 guard let given = body.staging.physicalAddress, let comma = given.lastIndex(of: ",") else {
@@ -255,7 +255,7 @@ private final class UploadSink: BodySink, @unchecked Sendable {
         do {
             if let form {
                 guard form.isComplete else { throw LakeError(.invalidValue, "the form has no complete part named 'content'") }
-                contentType = form.partType ?? "application/octet-stream"
+                contentType = form.partType ?? ""  // As lakeFS keeps a part without a type.
             }
             var metadata = Metadata()
             for header in call.request.headers where header.name.hasPrefix("x-lakefs-meta-") { metadata[String(header.name.dropFirst("x-lakefs-meta-".count))] = header.value }

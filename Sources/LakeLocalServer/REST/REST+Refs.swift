@@ -35,8 +35,9 @@ extension REST {
         router.add("GET", merge) { call in
             try call.require(.repository("ListCommits", call["repository"]))
             return call.work {
+                // lakeFS tells the two the other way round, and its clients know it so.
                 let found = try catalog.mergeBase(call["source"], call["destination"], in: call["repository"])
-                return .json(200, MergeBaseMessage(sourceCommitId: found.source, destinationCommitId: found.destination, baseCommitId: found.base))
+                return .json(200, MergeBaseMessage(sourceCommitId: found.destination, destinationCommitId: found.source, baseCommitId: found.base))
             }
         }
         router.add("POST", merge) { call in

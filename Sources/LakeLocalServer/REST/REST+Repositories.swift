@@ -90,10 +90,16 @@ extension REST {
             return namespace.location("_lakefs/" + id)
         }
         for kind in ["meta_range", "range"] {
-            router.add("GET", "v1/repositories/{repository}/metadata/\(kind)/{id}") { call in .respond(.json(200, ["location": try location(call, call["id"]).description])) }
+            router.add("GET", "v1/repositories/{repository}/metadata/\(kind)/{id}") { call in 
+                _ = try location(call, call["id"])
+                var response = Response.json(200, ["location": "_lakefs/" + call["id"]])
+                response.headers.append(("Location", "_lakefs/" + call["id"]))
+                return .respond(response)
+            }
         }
         router.add("GET", "v1/repositories/{repository}/metadata/object/{type}/{id}") { call in
             guard call["type"] == "range" || call["type"] == "meta_range" else { throw LakeError(.invalidValue, "type '\(call["type"])' is not known: range or meta_range are") }
+            guard try call.flag("presign") != true else { throw LakeError(.invalidValue, "presigned URL: operation not supported on this block store") }
             let location = try location(call, call["id"]), size = try catalog.objects.size(of: location) ?? 0
             let body = try ObjectBody.make(catalog.objects, location, 0..<size, isHead: false, size: size)
             return .respond(Response(status: 200, headers: [("Content-Type", "application/octet-stream")], body: body))

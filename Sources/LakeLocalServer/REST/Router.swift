@@ -55,13 +55,13 @@ struct Call: Sendable {
     func require(_ permissions: Permission...) throws { try access.require(permissions, for: user) }
 
     /// A JSON body, then the work that it asks for.
-    func json<Message: Decodable & Sendable>(_ type: Message.Type, isOptional: Bool = false, _ work: @escaping @Sendable (Message) throws -> Response) -> Reception {
+    func json<Message: Decodable & Sendable>(_ type: Message.Type, isOptional: Bool = false, allowsNull: Bool = false, _ work: @escaping @Sendable (Message) throws -> Response) -> Reception {
         let tooLarge = Response.failure(413, "request body is larger than \(Self.largestMessage) bytes")
         return .body(BytesSink(limit: Self.largestMessage, tooLarge: tooLarge) { bytes in
             do {
                 guard isOptional || !bytes.isEmpty else { return .failure(400, "request body has an error: value is required but missing") }
                 let message: Message
-                do { message = try Coding.decodeStrictly(type, bytes.isEmpty ? Array("{}".utf8) : bytes) } catch { return .failure(400, Coding.explain(error)) }
+                do { message = try Coding.decode(type, bytes.isEmpty ? Array("{}".utf8) : bytes, allowsNull: allowsNull) } catch { return .failure(400, Coding.explain(error)) }
                 return try work(message)
             } catch {
                 return Response(error)

@@ -128,7 +128,7 @@ struct S3Authentication: Sendable {
         let expected = SigV4.signature(key: key, time: stamp, scope: scope, canonicalRequest: canonical)
         guard isEqualInConstantTime(Array(expected.utf8), Array(signature.utf8)) else { throw S3Error.signatureDoesNotMatch }
         let age = Timestamp.now().seconds - time.seconds
-        guard age <= life else { throw S3Error(403, "AccessDenied", "Request has expired") }
+        guard age < life else { throw S3Error(403, "AccessDenied", "Request has expired") }
         guard age >= -Self.skewSeconds else { throw S3Error(403, "AccessDenied", "Request is not valid yet") }
         switch request.header("x-amz-content-sha256") {
         case "STREAMING-UNSIGNED-PAYLOAD-TRAILER": return S3Identity(user: credentials.userName, payload: .chunked(nil))

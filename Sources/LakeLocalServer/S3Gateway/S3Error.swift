@@ -36,7 +36,8 @@ struct S3Error: Error {
         case .invalidValue: error.message.contains("too long") ? S3Error(400, "KeyTooLongError", "Your key is too long: \(error.message)") : isWrite ? .invalidArgument(error.message) : .noSuchKey
         case .dirtyBranch, .noChanges, .conflict: S3Error(409, "OperationAborted", error.message)
         case .preconditionFailed: .preconditionFailed
-        case .readOnlyRepository, .protectedBranch: S3Error(403, "AccessDenied", error.message)
+        case .readOnlyRepository: S3Error(403, "ErrReadOnlyRepository", error.message)
+        case .protectedBranch: S3Error(403, "ErrWriteToProtectedBranch", error.message)
         case .repositoryInDeletion: .noSuchBucket
         case .dataGone: S3Error(404, "NoSuchVersion", "The data of this object is gone.")
         case .tooManyTries: S3Error(503, "SlowDown", error.message)

@@ -37,7 +37,7 @@ extension S3Gateway {
     /// What a bucket without a feature answers when it is asked for its configuration.
     private static let absent: [String: (code: String, message: String)] = [
         "policy": ("NoSuchBucketPolicy", "The bucket policy does not exist"), "lifecycle": ("NoSuchLifecycleConfiguration", "The lifecycle configuration does not exist"),
-        "cors": ("NoSuchCORSConfiguration", "The CORS configuration does not exist"), "website": ("NoSuchWebsiteConfiguration", "The specified bucket does not have a website configuration"),
+        "policyStatus": ("NoSuchBucketPolicy", "The bucket policy does not exist"), "cors": ("NoSuchCORSConfiguration", "The CORS configuration does not exist"), "website": ("NoSuchWebsiteConfiguration", "The specified bucket does not have a website configuration"),
         "tagging": ("NoSuchTagSet", "The TagSet does not exist"), "encryption": ("ServerSideEncryptionConfigurationNotFoundError", "The server side encryption configuration was not found"),
         "replication": ("ReplicationConfigurationNotFoundError", "The replication configuration was not found"), "object-lock": ("ObjectLockConfigurationNotFoundError", "Object Lock configuration does not exist for this bucket"),
         "publicAccessBlock": ("NoSuchPublicAccessBlockConfiguration", "The public access block configuration was not found"), "ownershipControls": ("OwnershipControlsNotFoundError", "The bucket ownership controls were not found"),
@@ -156,7 +156,7 @@ extension S3Gateway {
             query.after = afterPath
         }
         let resolved: ResolvedRef
-        do { resolved = try catalog.resolve(ref, in: repository) } catch let error as LakeError where error.code == .notFound(.reference) { return Page(items: [], hasMore: false) }
+        do { resolved = try catalog.resolve(ref, in: repository) } catch let error as LakeError where error.code == .notFound(.reference) { throw S3Error(400, "BadRequest", "There is no ref '\(ref)' in \(call.bucket).") }
         let page = try catalog.list(resolved, query)
         return Page(items: page.items.map { item in
             switch item {

@@ -15,6 +15,7 @@ extension Catalog {
 
     /// A branch and the bytes it was read as.
     func branch(_ id: String, in repository: Repository) throws -> (branch: Branch, bytes: [UInt8]) {
+        try Names.checkBranch(id)  // An expression is no branch: told apart from a branch that is missing.
         guard let found = try refs.branch(id, in: repository) else { throw LakeError.notFound(.branch, id) }
         return found
     }

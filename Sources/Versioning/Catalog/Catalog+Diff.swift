@@ -42,6 +42,8 @@ extension Catalog {
     /// The differences of two refs. Two dots compare them as they are, three what the right one did since their merge base.
     package func diff(_ left: String, _ right: String, isThreeDot: Bool, in repositoryID: String, _ query: DiffQuery) throws -> Page<DiffEntry> {
         let repository = try repository(repositoryID), namespace = try repository.namespace
+        _ = try resolveCommit(left, in: repository)
+        if isThreeDot { _ = try resolveCommit(right, in: repository) }
         let leftRef = try resolve(left, in: repository), rightRef = try resolve(right, in: repository)
         let leftRange = try metaRange(of: leftRef), rightRange = try metaRange(of: rightRef)
         guard isThreeDot else {

@@ -15,7 +15,7 @@ extension Catalog {
     package func merge(_ source: String, into destination: String, _ request: CommitRequest, _ options: MergeOptions, in repositoryID: String) throws -> String {
         let repository = try writableRepository(repositoryID, force: options.force)
         _ = try branch(destination, in: repository)
-        let sourceID = try resolve(source, in: repository).commitID
+        let sourceID = try resolveCommit(source, in: repository)
         var request = request
         if request.message.isEmpty { request.message = "Merge '\(source)' into '\(destination)'" }
         request.metadata[".lakefs.merge.strategy"] = options.strategy == .none ? "default" : options.strategy.rawValue

@@ -77,7 +77,7 @@ extension Catalog {
         var found: [Listing] = []
         while found.count <= query.limit, let (key, envelope) = try cursor.next(), key.hasPrefix(query.prefix) {
             if let group = Grouping.commonPrefix(of: key, prefix: query.prefix, delimiter: query.delimiter) {
-                if group > query.after || query.after.isEmpty { found.append(.commonPrefix(group)) }
+                found.append(.commonPrefix(group))
                 guard let next = group.upperBound else { break }
                 try cursor.seek(next)
             } else {

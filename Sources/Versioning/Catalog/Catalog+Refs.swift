@@ -46,7 +46,7 @@ extension Catalog {
             case .parent(let number):
                 if number > 0 {
                     let parents = try refs.commit(commitID, in: repository).parents
-                    guard number <= parents.count else { throw LakeError.notFound(.reference, text) }
+                    guard number <= parents.count else { throw LakeError(.invalidValue, "ref '\(text)' is not valid: a commit on the way has \(parents.count) parents") }
                     commitID = parents[number - 1]
                 }
             }
@@ -125,9 +125,9 @@ extension Catalog {
     }
 
     package func log(_ ref: String, in repositoryID: String, _ query: LogQuery) throws -> Page<(id: String, commit: Commit)> {
-        let resolved = try resolve(ref, in: repositoryID), repository = resolved.repository
+        let repository = try repository(repositoryID), start = try resolveCommit(ref, in: repository)
         let stopAt = try query.stopAt.map { try resolve($0, in: repository).commitID }
-        var cursor = try LogCursor(refs, repository, from: resolved.commitID, firstParentOnly: query.firstParentOnly, since: query.since)
+        var cursor = try LogCursor(refs, repository, from: start, firstParentOnly: query.firstParentOnly, since: query.since)
         let after = query.after.isEmpty ? nil : try resolve(query.after, in: repository).commitID
         var found: [(id: String, commit: Commit)] = [], isPastAfter = after == nil
         while found.count <= query.limit, let item = try cursor.next() {

@@ -102,7 +102,7 @@ package final class Catalog: Sendable {
         guard try refs.repository(id) == nil else { throw LakeError(.alreadyExists(.repository), "repository \(id): not unique") }
         if !isBare && !isReadOnly {
             for marker in ["dummy", "_lakefs/dummy"] where try objects.size(of: namespace.location(marker)) != nil {
-                throw LakeError(.alreadyExists(.storageNamespace), "storage namespace \(storageNamespace) is in use already: found \(marker) in it")
+                throw LakeError(.invalidValue, "storage namespace \(storageNamespace) is in use already: found \(marker) in it")
             }
             try objects.put(Self.dummy, at: namespace.location("_lakefs/dummy"))
         }

@@ -89,7 +89,7 @@ package struct Glob: Sendable {
                 parts.append(.literal(escaped))
             case "[":
                 var isNegated = false, ranges: [ClosedRange<Character>] = []
-                if rest.first == "!" || rest.first == "^" {
+                if rest.first == "!" {
                     isNegated = true
                     rest.removeFirst()
                 }
