@@ -47,6 +47,7 @@ final class Lake {
         try server.start(host: host, port: port, handler: Server(rest: rest, gateway: gateway, access: access), pool: requests)
         address = "http://\(host.isEmpty || host == "0.0.0.0" ? "127.0.0.1" : host):\(server.port)"
         try setUp(access, configuration)
+        try directory.updateEndpoint(address)
     }
 
     /// Creates the first user of an empty lake.

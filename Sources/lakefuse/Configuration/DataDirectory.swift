@@ -47,6 +47,14 @@ import Versioning
     /// Where a made-up key pair is told.
     var credentialsFile: String { path + "/credentials" }
 
+    /// The file of a made-up key pair tells where the server is now; without one there is nothing to do.
+    func updateEndpoint(_ endpoint: String) throws {
+        guard unsafe access(credentialsFile, F_OK) == 0 else { return }
+        let settings = Dictionary(try YAML.flatten(Files.read(credentialsFile), file: credentialsFile).map { ($0.key, $0.value) }) { $1 }
+        guard settings["server.endpoint_url"] != endpoint, let id = settings["credentials.access_key_id"], let secret = settings["credentials.secret_access_key"] else { return }
+        try write(Credentials(accessKeyID: id, secretAccessKey: secret, userName: "", issued: .now()), endpoint: endpoint)
+    }
+
     /// Writes the key pair as lakectl's configuration file.
     func write(_ credentials: Credentials, endpoint: String) throws {
         let text = """

@@ -1,0 +1,47 @@
+# Two commands do everything on a fresh Debian 12 with a Swift 6.3 toolchain: `make demo` and `make test`.
+
+BUILD_PACKAGES = libfuse3-dev fuse3 libmicrohttpd-dev libsqlite3-dev libcurl4-openssl-dev libssl-dev libsodium-dev \
+	libisal-dev zlib1g-dev libzstd-dev libexpat1-dev libyaml-dev
+TEST_PACKAGES = python3-venv curl git sqlite3
+BINARY = .build-release/release/lakefuse
+# Root installs as it is, others by sudo.
+SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.PHONY: build demo demo-stop test bench packages test-packages clean
+
+build: packages
+	swift build -c release --scratch-path .build-release --product lakefuse
+	@echo "built: $(BINARY)"
+
+demo: build
+	@examples/demo.sh start
+
+demo-stop:
+	@examples/demo.sh stop
+
+test: test-packages build
+	swift test --scratch-path .build
+	Tests/EndToEnd/conformance.sh
+	Tests/EndToEnd/run.sh
+	Tests/EndToEnd/demo.sh
+
+bench: build
+	Benchmarks/run.sh
+
+# Asks Debian only for what is not there, so that a second run needs no network.
+define install
+	@missing=$$(for name in $(1); do dpkg -s $$name >/dev/null 2>&1 || echo $$name; done); \
+	if [ -n "$$missing" ]; then \
+		echo "installing:" $$missing; \
+		$(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+endef
+
+packages:
+	$(call install,$(BUILD_PACKAGES))
+
+test-packages:
+	$(call install,$(BUILD_PACKAGES) $(TEST_PACKAGES))
+
+clean:
+	rm -rf .build .build-release

@@ -1,0 +1,119 @@
+import CacheStore
+import Glibc
+import LakeTestSupport
+import S3Backend
+import Testing
+import Versioning
+
+@testable import LakeFUSE
+
+/// The tree without a kernel: what requests do, on a local store. The real mount is tested end to end (Tests/EndToEnd).
+@Suite struct TreeTests {
+    private let folder = TemporaryFolder()
+    private let lake: MemoryLake
+    private let tree: Tree
+    private let staging: WriteStaging
+
+    init() throws {
+        lake = MemoryLake(objects: try LocalObjectStore(root: folder.path + "/objects"))
+        _ = try lake.catalog.createRepository("repo", storageNamespace: "local://repo", defaultBranch: "main", schemes: ["local"])
+        staging = try WriteStaging(folder: folder.path + "/staging")
+        tree = Tree(catalog: lake.catalog, repository: "repo", ref: "main", isReadOnly: false, staging: staging)
+    }
+
+    private func name(_ text: String) -> [UInt8] { Array(text.utf8) }
+
+    @discardableResult
+    private func write(_ path: String, _ text: String) throws -> Node {
+        var parent = Tree.root
+        let parts = path.split(separator: "/").map(String.init)
+        for part in parts.dropLast() { parent = try (try? tree.lookup(parent, name(part)).number) ?? tree.makeFolder(parent, name(part), mode: 0o755).number }
+        let node = try (try? tree.lookup(parent, name(parts.last!))) ?? tree.makeFile(parent, name(parts.last!), mode: 0o644)
+        tree.beginWriting(node)
+        let file = try tree.writable(node, truncates: true)
+        _ = try unsafe Array(text.utf8).withUnsafeBytes { try unsafe file.write($0, at: 0, tree.record(node.path)) }
+        tree.noteWrite(node)
+        try tree.endWriting(node)
+        return node
+    }
+
+    private func paths() throws -> [String] {
+        var query = Catalog.ListQuery()
+        query.limit = 1000
+        return try lake.catalog.list(lake.catalog.resolve("main", in: "repo"), query).items.map(\.path.description)
+    }
+
+    private func text(_ path: String) throws -> String {
+        let found = try lake.catalog.entry(Key(path), at: "main", in: "repo")
+        return String(decoding: try lake.catalog.objects.readAll(found.location), as: UTF8.self)
+    }
+
+    @Test func aClosedFileIsAnObjectWithItsChecksum() throws {
+        try write("d/f", "hello")
+        #expect(try paths() == ["d/f"] && text("d/f") == "hello")
+        #expect(try lake.catalog.entry("d/f", at: "main", in: "repo").entry.eTag == "5d41402abc4b2a76b9719d911017c592")
+        try write("d/f", "other")
+        #expect(try text("d/f") == "other")
+    }
+
+    @Test func foldersStayWhenTheyAreEmpty() throws {
+        _ = try tree.makeFolder(Tree.root, name("d"), mode: 0o755)
+        #expect(try paths() == ["d/"])
+        try write("d/f", "x")
+        #expect(try paths() == ["d/f"])
+        let folder = try tree.lookup(Tree.root, name("d"))
+        try tree.unlink(folder.number, name("f"))
+        #expect(try paths() == ["d/"])
+        #expect(throws: Errno.self) { try tree.unlink(Tree.root, name("d")) }
+        try tree.removeFolder(Tree.root, name("d"))
+        #expect(try paths().isEmpty)
+    }
+
+    @Test func renames() throws {
+        try write("a/x", "1")
+        try write("a/b/y", "2")
+        try write("z", "3")
+        try tree.rename(Tree.root, name("a"), to: Tree.root, name("c"), replaces: true)
+        #expect(try paths() == ["c/b/y", "c/x", "z"] && text("c/b/y") == "2")
+        let folder = try tree.lookup(Tree.root, name("c"))
+        try tree.rename(Tree.root, name("z"), to: folder.number, name("x"), replaces: true)
+        #expect(try paths() == ["c/b/y", "c/x"] && text("c/x") == "3")
+        #expect(throws: Errno.self) { try tree.rename(Tree.root, name("c"), to: folder.number, name("inside"), replaces: true) }
+        #expect(throws: Errno.self) { try tree.rename(folder.number, name("b"), to: folder.number, name("x"), replaces: true) }
+    }
+
+    @Test func whoHasAFileOpenReadsWhatItOpened() throws {
+        let node = try write("f", "old")
+        guard case .object(let location, _) = try tree.source(node) else { Issue.record("not an object"); return }
+        let upload = try lake.catalog.upload(to: lake.catalog.repository("repo"))
+        try unsafe Array("new bytes".utf8).withUnsafeBytes { try unsafe upload.write($0) }
+        try upload.finish()
+        try lake.catalog.stage(Entry(address: upload.address, lastModified: .now(), size: 9, eTag: "e", contentType: ""), at: "f", on: "main", in: "repo")
+        #expect(try lake.catalog.objects.readAll(location) == Array("old".utf8))
+        #expect(node.entry?.size == 3)
+    }
+
+    @Test func permissionsAndTimesAreKept() throws {
+        let node = try write("f", "x")
+        try tree.change(node) {
+            $0.mode = 0o600
+            $0.modified = Timestamp(seconds: 1_000_000)
+        }
+        let metadata = try lake.catalog.entry("f", at: "main", in: "repo").entry.metadata
+        #expect(metadata["::lakefs::client-mtime"] == "1000000")
+        let read = Attributes(metadata)
+        #expect(read.mode == 0o600 && read.modified?.seconds == 1_000_000)
+        #expect(Attributes(["::lakefs::posix-permissions": "nonsense"]).mode == nil)
+        _ = try tree.makeLink(Tree.root, name("l"), target: "f")
+        #expect(try lake.catalog.entry("l", at: "main", in: "repo").entry.metadata["::lakefs::symlink-target"] == "f")
+    }
+
+    @Test func aSnapshotRefusesWrites() throws {
+        try write("f", "x")
+        let commit = try lake.catalog.commit(CommitRequest(committer: "t", message: "m"), on: "main", in: "repo").id
+        let snapshot = Tree(catalog: lake.catalog, repository: "repo", ref: commit, isReadOnly: true, staging: staging)
+        #expect(throws: Errno.self) { try snapshot.makeFile(Tree.root, name("g"), mode: 0o644) }
+        #expect(throws: Errno.self) { try snapshot.unlink(Tree.root, name("f")) }
+        #expect(try snapshot.lookup(Tree.root, name("f")).entry?.size == 1)
+    }
+}

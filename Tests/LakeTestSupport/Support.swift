@@ -1,0 +1,180 @@
+import FoundationEssentials
+import Glibc
+import Testing
+package import Versioning
+
+/// Random numbers that a seed repeats (SplitMix64).
+package struct SeededRandom: RandomNumberGenerator {
+    private var state: UInt64
+    package init(seed: UInt64) { state = seed }
+    package mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
+        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
+        return z ^ (z >> 31)
+    }
+}
+
+/// A folder that is gone when the test is.
+package final class TemporaryFolder: Sendable {
+    package let path: String
+    package init() {
+        path = "/tmp/lakefuse-test-\(randomUUID())"
+        unsafe mkdir(path, 0o700)
+    }
+    deinit { try? FileManager.default.removeItem(atPath: path) }
+}
+
+/// The golden data beside the project; absent in a user's clone.
+package enum Fixtures {
+    package static let root: String? = {
+        // Tests run in the package's folder.
+        let path = FileManager.default.currentDirectoryPath + "/../shared/fixtures"
+        guard FileManager.default.fileExists(atPath: path) else {
+            print("skipped: ../shared/fixtures is not here, so tests against golden data do not run")
+            return nil
+        }
+        return path
+    }()
+    package static var areHere: Bool { root != nil }
+
+    package static func bytes(_ name: String) throws -> [UInt8] {
+        guard let data = FileManager.default.contents(atPath: root! + "/" + name) else { throw LakeError(.unavailable, "no fixture \(name)") }
+        return Array(data)
+    }
+
+    package static func json(_ name: String) throws -> JSON { try JSONDecoder().decode(JSON.self, from: Data(bytes(name))) }
+    package static func lines(_ name: String) throws -> [JSON] {
+        try bytes(name).split(separator: 0x0a).map { try JSONDecoder().decode(JSON.self, from: Data($0)) }
+    }
+}
+
+/// Any JSON value, for reading fixtures.
+package indirect enum JSON: Decodable, Sendable {
+    case null, bool(Bool), number(Double), text(String), list([JSON]), object([String: JSON])
+
+    package init(from decoder: any Decoder) throws {
+        let value = try decoder.singleValueContainer()
+        if value.decodeNil() { self = .null } else if let flag = try? value.decode(Bool.self) { self = .bool(flag) } else if let number = try? value.decode(Double.self) { self = .number(number) }
+        else if let text = try? value.decode(String.self) { self = .text(text) } else if let list = try? value.decode([JSON].self) { self = .list(list) } else { self = .object(try value.decode([String: JSON].self)) }
+    }
+
+    package subscript(key: String) -> JSON? { if case .object(let fields) = self { fields[key] } else { nil } }
+    package var string: String { if case .text(let text) = self { text } else { "" } }
+    package var integer: Int { if case .number(let number) = self { Int(number) } else { 0 } }
+    package var items: [JSON] { if case .list(let list) = self { list } else { [] } }
+    package var fields: [String: JSON] { if case .object(let fields) = self { fields } else { [:] } }
+}
+
+/// Every `KeyValueStore` passes this, whatever it is made of: a model in memory, conditions, pages, batches.
+package func checkKeyValueStore(_ store: some KeyValueStore, seed: UInt64) throws {
+    let partitions = [Partition("p"), Partition("p/q"), Partition("other")]
+    var model: [Partition: [Key: [UInt8]]] = [:], random = SeededRandom(seed: seed)
+    func key() -> Key { Key((0..<Int.random(in: 1...3, using: &random)).map { _ in [0, 1, 0x2f, 0x61, 0xff].randomElement(using: &random)! }) }
+    for step in 0..<300 {
+        let partition = partitions.randomElement(using: &random)!, key = key()
+        let value = (0..<Int.random(in: 0...20, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random) }
+        let old = model[partition]?[key]
+        switch Int.random(in: 0..<10, using: &random) {
+        case 0..<6:
+            let condition: Precondition? = [nil, .absent, .present, .matches(old ?? []), .matches([1])].randomElement(using: &random)!
+            let isAllowed = switch condition { case nil: true; case .absent: old == nil; case .present: old != nil; case .matches(let bytes): old == bytes }
+            let isDone = try store.trySet(value, for: key, in: partition, if: condition, Bool.random(using: &random) ? .durable : .eventual)
+            #expect(isDone == isAllowed, "step \(step), seed \(seed)")
+            if isDone { model[partition, default: [:]][key] = value }
+        case 6:
+            try store.remove(key, in: partition)
+            model[partition]?[key] = nil
+        case 7:
+            let other = Key(key.bytes + [7])
+            try store.write([.set(partition, key, value), .remove(partition, other), .set(partitions[0], other, [9])], .durable)
+            model[partition, default: [:]][key] = value
+            model[partition]?[other] = nil
+            model[partitions[0], default: [:]][other] = [9]
+        case 8 where step % 50 == 0:
+            try store.removeAll(in: partition)
+            model[partition] = nil
+        default:
+            let from = Bool.random(using: &random) ? key : nil, end = Bool.random(using: &random) ? Key(key.bytes + [3]) : nil, limit = Int.random(in: 1...9, using: &random)
+            let wanted = (model[partition] ?? [:]).filter { ($0.key >= from ?? Key([])) && (end == nil || $0.key < end!) }.sorted { $0.key < $1.key }.prefix(limit)
+            let page = try store.page(of: partition, from: from, before: end, limit: limit)
+            #expect(page.map(\.key) == wanted.map(\.key) && page.map(\.value) == wanted.map(\.value), "step \(step), seed \(seed)")
+        }
+        #expect(try store.value(for: key, in: partition) == model[partition]?[key], "step \(step), seed \(seed)")
+    }
+    #expect(try store.partitions() == model.filter { !$0.value.isEmpty }.keys.sorted { $0.name < $1.name })
+}
+
+/// Every `ObjectStore` passes this: whole or absent, ranges, copies, listings.
+package func checkObjectStore(_ store: some ObjectStore, scheme: String) throws {
+    func at(_ path: String) -> ObjectLocation { ObjectLocation(scheme: scheme, path: path) }
+    #expect(try store.size(of: at("ns/data/a")) == nil)
+    #expect(throws: StoreError.self) { try store.read(at("ns/data/a"), 0..<1) }
+    let bytes = (0..<200_000).map { UInt8(truncatingIfNeeded: $0 &* 31) }
+    let writer = try store.makeWriter(at("ns/data/a"))
+    for start in stride(from: 0, to: bytes.count, by: 70_001) {
+        try unsafe bytes[start..<min(start + 70_001, bytes.count)].withUnsafeBytes { try unsafe writer.write($0) }
+        #expect(try store.size(of: at("ns/data/a")) == nil, "visible before it is finished")
+    }
+    #expect(try writer.finish(.durable) == 200_000)
+    #expect(try store.readAll(at("ns/data/a")) == bytes)
+    #expect(try store.read(at("ns/data/a"), 5..<10) == Array(bytes[5..<10]))
+    #expect(try store.read(at("ns/data/a"), 199_999..<300_000) == [bytes[199_999]])
+    #expect(try store.read(at("ns/data/a"), 200_000..<200_001) == [])
+    let dropped = try store.makeWriter(at("ns/data/dropped"))
+    dropped.abort()
+    #expect(try store.size(of: at("ns/data/dropped")) == nil)
+    try store.put([], at: at("ns/data/empty"))
+    #expect(try store.size(of: at("ns/data/empty")) == 0)
+    #expect(try store.copy(at("ns/data/a"), to: at("ns/data/b/c")) == 200_000)
+    #expect(try store.readAll(at("ns/data/b/c")) == bytes)
+    #expect(try store.join([at("ns/data/a"), at("ns/data/empty"), at("ns/data/a")], to: at("ns/data/joined")) == 400_000)
+    #expect(try store.readAll(at("ns/data/joined")) == bytes + bytes)
+    #expect(throws: StoreError.self) { try store.copy(at("ns/data/none"), to: at("ns/data/x")) }
+    try store.put([1], at: at("ns/data/a"))
+    #expect(try store.readAll(at("ns/data/a")) == [1])
+    let listed = try store.list(at("ns"), after: nil, limit: 100).map(\.location.path)
+    #expect(listed == ["ns/data/a", "ns/data/b/c", "ns/data/empty", "ns/data/joined"])
+    #expect(try store.list(at("ns"), after: "ns/data/a", limit: 2).map(\.location.path) == ["ns/data/b/c", "ns/data/empty"])
+    try store.remove(at("ns/data/a"))
+    try store.remove(at("ns/data/a"))
+    #expect(try store.size(of: at("ns/data/a")) == nil)
+}
+
+/// A catalog on stores in memory, without threads but its pool's.
+package final class MemoryLake: Sendable {
+    package let pool = WorkerPool(name: "test", width: 2)
+    package let store: any KeyValueStore
+    package let catalog: Catalog
+
+    package init(store: any KeyValueStore = InMemoryKeyValueStore(), objects: any ObjectStore, raggedness: UInt64 = 50_000) {
+        self.store = store
+        var parameters = CommittedStore.Parameters()
+        parameters.raggednessEntries = raggedness
+        catalog = Catalog(store: store, committed: CommittedStore(objects: objects, pool: pool, cacheBytes: 1 << 20, parameters: parameters))
+    }
+
+    deinit { pool.stop() }
+
+    package func make(_ name: String = "repo") throws { _ = try catalog.createRepository(name, storageNamespace: "mem://\(name)", defaultBranch: "main", schemes: ["mem"]) }
+
+    /// An entry whose content is told by `text`.
+    package func entry(_ text: String) -> Entry {
+        Entry(address: "data/\(text)", lastModified: Timestamp(seconds: 1), size: Int64(text.utf8.count), eTag: Hex.text(Hash.digest(.md5, Array(text.utf8))), contentType: "text/plain")
+    }
+
+    package func put(_ path: String, _ text: String, on branch: String = "main") throws { try catalog.stage(entry(text), at: Key(path), on: branch, in: "repo") }
+
+    @discardableResult
+    package func commit(_ message: String, on branch: String = "main") throws -> String { try catalog.commit(CommitRequest(committer: "t", message: message), on: branch, in: "repo").id }
+
+    /// Every path and the text of its entry.
+    package func contents(_ ref: String) throws -> [String: String] {
+        var query = Catalog.ListQuery()
+        query.limit = 1_000_000
+        var found: [String: String] = [:]
+        for case .object(let path, let entry) in try catalog.list(catalog.resolve(ref, in: "repo"), query).items { found[path.description] = String(entry.address.dropFirst(5)) }
+        return found
+    }
+}
