@@ -71,12 +71,14 @@ package final class MountRegistry: Sendable {
     /// Checks a mount point, and clears away a mount that a crash left dead.
     private func prepare(_ directory: String) throws {
         if all.withLock({ $0[directory] != nil }) { throw LakeError(.alreadyExists(.mount), "\(directory) is mounted already: unmount it first") }
-        var info = stat()
-        if unsafe stat(directory, &info) != 0 {
-            guard errno == ENOTCONN || errno == EIO else { throw LakeError(.invalidValue, unsafe "cannot mount on \(directory): \(String(cString: strerror(errno)))") }
+        // Opening asks the file system itself: what the kernel has cached of a dead mount still looks alive.
+        if let opened = unsafe opendir(directory) {
+            unsafe closedir(opened)
+        } else if errno == ENOTCONN || errno == EIO || errno == ECONNABORTED {
             unsafe umount2(directory, Int32(MNT_DETACH))
-            guard unsafe stat(directory, &info) == 0 else { throw LakeError(.invalidValue, "cannot mount on \(directory): a dead mount is there that cannot be removed") }
         }
+        var info = stat()
+        guard unsafe stat(directory, &info) == 0 else { throw LakeError(.invalidValue, unsafe "cannot mount on \(directory): \(String(cString: strerror(errno)))") }
         guard info.st_mode & S_IFMT == S_IFDIR else { throw LakeError(.invalidValue, "cannot mount on \(directory): it is no folder") }
         var parent = stat()
         if unsafe stat(directory + "/..", &parent) == 0, parent.st_dev != info.st_dev { throw LakeError(.alreadyExists(.mount), "cannot mount on \(directory): something is mounted there already") }
