@@ -24,6 +24,12 @@ package enum SigV4 {
         return key
     }
 
+    /// A header's value with runs of white space as one space, and none at the ends.
+    private static func collapsed(_ value: String) -> String {
+        guard value.utf8.contains(where: { $0 == 0x20 || $0 == 0x09 }) else { return value }
+        return value.split(whereSeparator: { $0 == " " || $0 == "\t" }).joined(separator: " ")
+    }
+
     /// - Parameters:
     ///   - path: decoded bytes of the path; encoded here once, as S3 does.
     ///   - query: decoded pairs, the signature itself left out.
@@ -33,7 +39,7 @@ package enum SigV4 {
         let sorted = headers.sorted { $0.name < $1.name }
         var text = method + "\n" + URIEncoding.encode(path, keepsSlash: true) + "\n"
         text += pairs.map { $0.0 + "=" + $0.1 }.joined(separator: "&") + "\n"
-        for header in sorted { text += header.name + ":" + header.value.split(whereSeparator: { $0 == " " || $0 == "\t" }).joined(separator: " ") + "\n" }
+        for header in sorted { text += header.name + ":" + collapsed(header.value) + "\n" }
         return text + "\n" + sorted.map(\.name).joined(separator: ";") + "\n" + payloadHash
     }
 

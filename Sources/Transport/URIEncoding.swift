@@ -1,5 +1,3 @@
-import Versioning
-
 /// Percent-encoding (RFC 3986, section 2), as AWS signatures want it: everything but unreserved characters.
 package enum URIEncoding {
     private static let hex = Array("0123456789ABCDEF".utf8)
@@ -24,16 +22,24 @@ package enum URIEncoding {
 
     package static func encode(_ text: String, keepsSlash: Bool = false) -> String { encode(text.utf8, keepsSlash: keepsSlash) }
 
+    private static func value(_ digit: UInt8) -> UInt8? {
+        switch digit {
+        case 48...57: digit - 48
+        case 65...70: digit - 55
+        case 97...102: digit - 87
+        default: nil
+        }
+    }
+
     /// Escapes that are none stay as they are.
     /// - Parameter plusIsSpace: true for query strings of forms.
-    package static func decode(_ text: some StringProtocol, plusIsSpace: Bool = false) -> [UInt8] {
-        var result: [UInt8] = []
-        let bytes = Array(text.utf8)
-        var position = 0
-        while position < bytes.count {
+    package static func decode(_ bytes: ArraySlice<UInt8>, plusIsSpace: Bool = false) -> [UInt8] {
+        var result: [UInt8] = [], position = bytes.startIndex
+        result.reserveCapacity(bytes.count)
+        while position < bytes.endIndex {
             let byte = bytes[position]
-            if byte == 0x25, position + 2 < bytes.count, let value = Hex.bytes(bytes[position + 1...position + 2]) {
-                result += value
+            if byte == 0x25, position + 2 < bytes.endIndex, let high = value(bytes[position + 1]), let low = value(bytes[position + 2]) {
+                result.append(high << 4 | low)
                 position += 3
                 continue
             }
@@ -43,12 +49,21 @@ package enum URIEncoding {
         return result
     }
 
-    /// Names and values of a query string, decoded, in order.
-    package static func query(_ text: some StringProtocol, plusIsSpace: Bool) -> [(name: String, value: String)] {
-        text.split(separator: "&").map { pair in
-            let mark = pair.firstIndex(of: "=") ?? pair.endIndex
-            let value = mark == pair.endIndex ? "" : pair[pair.index(after: mark)...]
-            return (String(decoding: decode(pair[..<mark], plusIsSpace: plusIsSpace), as: UTF8.self), String(decoding: decode(value, plusIsSpace: plusIsSpace), as: UTF8.self))
+    package static func decode(_ text: some StringProtocol, plusIsSpace: Bool = false) -> [UInt8] { decode(Array(text.utf8)[...], plusIsSpace: plusIsSpace) }
+
+    /// Names and values of a query string, decoded, in order. Works on bytes: it runs for every request.
+    package static func query(_ text: String, plusIsSpace: Bool) -> [(name: String, value: String)] {
+        let bytes = Array(text.utf8)
+        var pairs: [(name: String, value: String)] = [], start = 0
+        while start < bytes.count {
+            let end = bytes[start...].firstIndex(of: 0x26) ?? bytes.count
+            if end > start {
+                let mark = bytes[start..<end].firstIndex(of: 0x3d) ?? end
+                let value = mark < end ? String(decoding: decode(bytes[(mark + 1)..<end], plusIsSpace: plusIsSpace), as: UTF8.self) : ""
+                pairs.append((String(decoding: decode(bytes[start..<mark], plusIsSpace: plusIsSpace), as: UTF8.self), value))
+            }
+            start = end + 1
         }
+        return pairs
     }
 }

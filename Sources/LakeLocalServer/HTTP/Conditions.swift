@@ -72,12 +72,28 @@ enum Precheck {
 
 /// The body of an object, or of a part of it.
 enum ObjectBody {
+    /// Small objects as they were read: they never change, and opening a file costs more than sending it.
+    private static let small = LRUCache<ObjectLocation, [UInt8]>(budget: 16 << 20)
+    /// Bytes of the largest object that is kept.
+    private static let largestSmall: Int64 = 16 << 10
+
     /// - Throws: `.dataGone` if the entry is there and its bytes are not.
     static func make(_ objects: any ObjectStore, _ location: ObjectLocation, _ range: Range<Int64>, isHead: Bool, size: Int64) throws -> Response.Body {
         do throws(StoreError) {
             if isHead {
                 guard try objects.size(of: location) != nil else { throw StoreError(.notFound, "\(location)") }
                 return .announced(range.upperBound - range.lowerBound)
+            }
+            if size <= largestSmall {
+                let whole: [UInt8]
+                if let known = small[location] {
+                    whole = known
+                } else {
+                    whole = try objects.readAll(location)
+                    small.insert(whole, for: location, cost: whole.count + 256)
+                }
+                guard Int64(whole.count) >= range.upperBound else { throw StoreError(.corrupt, "the data at \(location) has \(whole.count) bytes where its entry says \(size)") }
+                return .bytes(range.count == whole.count ? whole : Array(whole[Int(range.lowerBound)..<Int(range.upperBound)]))
             }
             if let file = try objects.file(location) {
                 guard file.byteCount >= range.upperBound else { throw StoreError(.corrupt, "the data at \(location) has \(file.byteCount) bytes where its entry says \(size)") }

@@ -27,8 +27,9 @@ package import Versioning
     package struct Limits: Sendable {
         /// Threads that read and answer.
         package var threads: UInt32 = 4
-        /// Bytes of memory a connection; also the size of a body's pieces.
-        package var connectionMemoryBytes = 256 * 1024
+        /// Bytes of memory a connection; also the size of a body's pieces. It is cleared for every request, so more of it
+        /// makes small requests slower than it makes large bodies faster.
+        package var connectionMemoryBytes = 64 * 1024
         package var connections: UInt32 = 4096
         /// Seconds after which an idle connection is closed.
         package var idleSeconds: UInt32 = 300
@@ -130,8 +131,13 @@ package import Versioning
         func proceed(_ core: Core, _ connection: OpaquePointer, _ method: String, _ piece: UnsafePointer<CChar>?, _ pieceSize: UnsafeMutablePointer<Int>) -> MHD_Result {
             guard isBegun else {
                 isBegun = true
-                switch unsafe core.handler.begin(request(connection, method)) {
-                case .respond(let response): return unsafe send(response, connection)
+                let request = unsafe request(connection, method), hasBody = request.hasBody
+                switch core.handler.begin(request) {
+                case .respond(let response):
+                    // Answered before its body is read: the connection ends with it. Without a body the answer waits for
+                    // the next call, which lets the connection live on.
+                    if hasBody { return unsafe send(response, connection) }
+                    finished.withLock { $0 = response }
                 case .work(let work): self.work = work
                 case .body(let sink): self.sink = sink
                 }

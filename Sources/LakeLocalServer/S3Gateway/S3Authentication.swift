@@ -32,10 +32,14 @@ struct S3Authentication: Sendable {
         self.login = login
     }
 
+    private static let algorithmName = Array("X-Amz-Algorithm".utf8), keyName = Array("AWSAccessKeyId".utf8), signatureName = Array("Signature".utf8)
+
     /// Whether a request carries a signature that only S3 clients make.
     static func isSigned(_ request: Request) -> Bool {
         if let header = request.header("authorization"), header.hasPrefix("AWS") { return true }
-        return request.rawQuery.contains("X-Amz-Algorithm=") || (request.rawQuery.contains("AWSAccessKeyId=") && request.rawQuery.contains("Signature="))
+        guard !request.rawQuery.isEmpty else { return false }
+        let names = Set(request.rawQuery.utf8.split(separator: 0x26).map { Array($0.prefix { $0 != 0x3d }) })
+        return names.contains(Self.algorithmName) || (names.contains(Self.keyName) && names.contains(Self.signatureName))
     }
 
     func identify(_ request: Request, path: [UInt8], query: [(name: String, value: String)]) throws -> S3Identity {
@@ -57,9 +61,9 @@ struct S3Authentication: Sendable {
     }
 
     private func scope(_ credential: Substring) throws -> (id: String, scope: SigV4.Scope) {
-        let parts = credential.split(separator: "/", omittingEmptySubsequences: false)
+        let parts = credential.utf8.split(separator: 0x2f, omittingEmptySubsequences: false).map { String(decoding: Array($0), as: UTF8.self) }
         guard parts.count == 5, parts[4] == "aws4_request" else { throw S3Error(400, "AuthorizationHeaderMalformed", "The credential '\(credential)' is not of the form key/day/region/service/aws4_request") }
-        return (String(parts[0]), SigV4.Scope(day: String(parts[1]), region: String(parts[2]), service: String(parts[3])))
+        return (parts[0], SigV4.Scope(day: parts[1], region: parts[2], service: parts[3]))
     }
 
     private func signingKey(_ credentials: Credentials, _ scope: SigV4.Scope) -> [UInt8] {
@@ -71,7 +75,7 @@ struct S3Authentication: Sendable {
     }
 
     private func signedHeaders(_ names: Substring, _ request: Request) throws -> [(name: String, value: String)] {
-        let names = names.split(separator: ";").map(String.init)
+        let names = names.utf8.split(separator: 0x3b).map { String(decoding: Array($0), as: UTF8.self) }
         guard names.contains("host") else { throw S3Error(400, "AuthorizationHeaderMalformed", "The signed headers must have host among them") }
         return names.map { name in (name, request.headers.filter { $0.name == name }.map(\.value).joined(separator: ",")) }
     }

@@ -8,13 +8,14 @@ package struct StorageNamespace: Hashable, Sendable, CustomStringConvertible {
 
     /// Nil if `text` is no URI of the form `scheme://name[/path]`.
     package init?(_ text: String) {
-        guard let mark = text.firstRange(of: "://"), mark.lowerBound > text.startIndex else { return nil }
-        scheme = String(text[..<mark.lowerBound])
-        var rest = text[mark.upperBound...]
-        while rest.hasPrefix("/") { rest.removeFirst() }
-        while rest.hasSuffix("/") { rest.removeLast() }
-        guard !rest.isEmpty, scheme.utf8.allSatisfy({ ($0 >= 97 && $0 <= 122) || ($0 >= 48 && $0 <= 57) }) else { return nil }
-        path = String(rest)
+        let bytes = Array(text.utf8)
+        guard let colon = bytes.firstIndex(of: 0x3a), colon > 0, bytes[colon...].starts(with: [0x3a, 0x2f, 0x2f]) else { return nil }
+        var rest = bytes[(colon + 3)...]
+        while rest.first == 0x2f { rest.removeFirst() }
+        while rest.last == 0x2f { rest.removeLast() }
+        guard !rest.isEmpty, bytes[..<colon].allSatisfy({ ($0 >= 97 && $0 <= 122) || ($0 >= 48 && $0 <= 57) }) else { return nil }
+        scheme = String(decoding: bytes[..<colon], as: UTF8.self)
+        path = String(decoding: rest, as: UTF8.self)
     }
 
     package var description: String { "\(scheme)://\(path)" }
