@@ -24,8 +24,11 @@ final class Lake {
     init(_ configuration: Configuration) throws {
         directory = try DataDirectory(configuration.dataDirectory)
         let data = directory.path
-        store = configuration.databaseType == "mem" ? InMemoryKeyValueStore() : try SQLiteStore(path: configuration.databasePath.isEmpty ? data + "/lake.db" : configuration.databasePath)
-        objects = configuration.blockstoreType == "mem" ? MemoryObjectStore() : try LocalObjectStore(root: configuration.blockstorePath.isEmpty ? data + "/objects" : Files.absolute(configuration.blockstorePath))
+        let root = configuration.blockstorePath.isEmpty ? data + "/objects" : Files.absolute(configuration.blockstorePath)
+        let objects: any ObjectStore = configuration.blockstoreType == "mem" ? MemoryObjectStore() : try LocalObjectStore(root: root)
+        self.objects = objects
+        store = configuration.databaseType == "mem" ? InMemoryKeyValueStore()
+            : try SQLiteStore(path: configuration.databasePath.isEmpty ? data + "/lake.db" : configuration.databasePath, beforeSync: { () throws(StoreError) in try objects.synchronize() })
         pool = WorkerPool(name: "worker", width: Self.poolWidth)
         requests = WorkerPool(name: "request", width: Self.requestWidth)
         let committed = CommittedStore(objects: objects, pool: pool, cacheBytes: configuration.cacheBytes, parameters: configuration.ranges)
@@ -39,19 +42,20 @@ final class Lake {
         settings.schemes = [configuration.blockstoreType]
         settings.region = configuration.region
         settings.s3Domains = configuration.s3Domains
-        mounts = configuration.blockstoreType == "local" ? try MountRegistry(catalog: catalog, staging: data + "/staging") : nil
+        // Staged on the objects' own disk: publishing is a rename.
+        mounts = configuration.blockstoreType == "local" ? try MountRegistry(catalog: catalog, staging: root + "/.staging") : nil
 
         let rest = REST(catalog: catalog, access: access, login: login, settings: settings, mounts: mounts)
         let gateway = S3Gateway(catalog: catalog, access: access, login: login, settings: settings)
         let (host, port) = try configuration.address
+        try Self.setUp(access, configuration, directory)
         try server.start(host: host, port: port, handler: Server(rest: rest, gateway: gateway, access: access), pool: requests)
         address = "http://\(host.isEmpty || host == "0.0.0.0" ? "127.0.0.1" : host):\(server.port)"
-        try setUp(access, configuration)
         try directory.updateEndpoint(address)
     }
 
     /// Creates the first user of an empty lake.
-    private func setUp(_ access: Access, _ configuration: Configuration) throws {
+    private static func setUp(_ access: Access, _ configuration: Configuration, _ directory: DataDirectory) throws {
         guard try !access.isSetUp() else { return }
         if configuration.accessKeyID.isEmpty != configuration.secretAccessKey.isEmpty {
             throw LakeError(.invalidValue, "installation.access_key_id and installation.secret_access_key go together: set both or none")
@@ -63,7 +67,7 @@ final class Lake {
         }
         let made = Credentials.make(for: configuration.userName)
         // The file first: a pair that is stored but told to nobody would lock everyone out.
-        try directory.write(made, endpoint: address)
+        try directory.write(made, endpoint: "http://\(configuration.listenAddress)")
         _ = try access.setUp(userName: configuration.userName, credentials: made)
         let notice = "first user '\(configuration.userName)': access key id \(made.accessKeyID), secret access key \(made.secretAccessKey) (kept in \(directory.credentialsFile))\n"
         Output.write(notice, to: 2)

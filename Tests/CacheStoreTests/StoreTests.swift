@@ -1,4 +1,5 @@
 import CacheStore
+import Glibc
 import LakeTestSupport
 import Testing
 import Versioning
@@ -55,9 +56,11 @@ import Versioning
 
 @Suite struct WriteStagingTests {
     @Test func aCrashLeavesWhatItWasToBecome() throws {
-        let folder = TemporaryFolder(), record = WriteStaging.Record(repository: "r", branch: "b", path: "a/b")
+        let folder = TemporaryFolder(), record = WriteStaging.Record(repository: "r", branch: "b", path: "a/b", address: "data/x")
         let staging = try WriteStaging(folder: folder.path + "/staging")
-        let kept = try staging.make(record), dropped = try staging.make(record)
+        let kept = try staging.make(), dropped = try staging.make(), unregistered = try staging.make()
+        try staging.register(kept.name, record)
+        try staging.register(dropped.name, record)
         staging.forget(dropped.name)
         #expect(try staging.leftovers().isEmpty, "files of this process are no leftovers")
         staging.close()
@@ -65,5 +68,6 @@ import Versioning
         defer { next.close() }
         let left = try next.leftovers()
         #expect(left.map(\.name) == [kept.name] && left.first?.record == record)
+        #expect(access(next.path(unregistered.name), F_OK) != 0, "half-made files go")
     }
 }

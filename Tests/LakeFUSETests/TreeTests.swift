@@ -31,7 +31,7 @@ import Versioning
         let node = try (try? tree.lookup(parent, name(parts.last!))) ?? tree.makeFile(parent, name(parts.last!), mode: 0o644)
         tree.beginWriting(node)
         let file = try tree.writable(node, truncates: true)
-        _ = try unsafe Array(text.utf8).withUnsafeBytes { try unsafe file.write($0, at: 0, tree.record(node.path)) }
+        _ = try unsafe Array(text.utf8).withUnsafeBytes { try unsafe file.write($0, at: 0, tree.purpose(node)) }
         tree.noteWrite(node)
         try tree.endWriting(node)
         return node

@@ -39,8 +39,9 @@ package final class SQLiteStore: KeyValueStore {
     private struct Reader: @unchecked Sendable { let connection: Connection }
 
     /// Opens the file, making it if there is none.
+    /// - Parameter beforeSync: runs before writes that were `.eventual` are made durable: what they name must be so first.
     /// - Throws: `.refused` if a newer version of this program wrote it.
-    package init(path: String) throws(StoreError) {
+    package init(path: String, beforeSync: @escaping @Sendable () throws(StoreError) -> Void = {}) throws(StoreError) {
         self.path = path
         let connection = try Self.open(path)
         var version: Int64 = 0
@@ -57,7 +58,7 @@ package final class SQLiteStore: KeyValueStore {
         let timer = SyncTimer()
         syncTimer = timer
         writer = GroupCommit(name: "sqlite-writer", limit: 4096) { requests in
-            SQLiteStore.apply(requests, on: owned.connection, timer)
+            SQLiteStore.apply(requests, on: owned.connection, timer, beforeSync)
         }
         timer.start { [writer] in _ = writer.submit(Request(write: .batch([]), durability: .durable)) }
     }
@@ -79,11 +80,14 @@ package final class SQLiteStore: KeyValueStore {
     // MARK: writing
 
     /// One transaction for all requests. A request that fails leaves the others untouched.
-    private static func apply(_ requests: [Request], on connection: Connection, _ timer: SyncTimer) -> [Outcome] {
+    private static func apply(_ requests: [Request], on connection: Connection, _ timer: SyncTimer, _ beforeSync: () throws(StoreError) -> Void) -> [Outcome] {
         let isDurable = requests.contains { $0.durability == .durable }
         do throws(StoreError) {
-            // A commit in WAL mode syncs the log only with FULL, and then everything before it too (sqlite.org/pragma.html#pragma_synchronous).
-            try connection.execute(isDurable ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = OFF")
+            // A commit in WAL mode syncs the log only with FULL, and then everything before it too; NORMAL still syncs around
+            // checkpoints (sqlite.org/pragma.html#pragma_synchronous).
+            try connection.execute(isDurable ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL")
+            // Bytes before the entries that name them: what was written without a sync becomes durable with this commit.
+            if isDurable && (timer.hasUnsynced || requests.contains { $0.durability == .eventual }) { try beforeSync() }
             try connection.execute("BEGIN IMMEDIATE")
             var outcomes: [Outcome] = []
             for request in requests { outcomes.append(try apply(request.write, on: connection)) }
@@ -202,9 +206,12 @@ private final class SyncTimer: Sendable {
         let thread = Thread(name: "sqlite-sync") { [self] in
             while true {
                 wake.wait()
-                if state.withLock({ $0.isStopping }) { return }
-                usleep(UInt32(Self.delayMilliseconds) * 1000)
-                if hasUnsynced { synchronize() }
+                // A sync that fails is tried again.
+                repeat {
+                    if state.withLock({ $0.isStopping }) { return }
+                    usleep(UInt32(Self.delayMilliseconds) * 1000)
+                    if hasUnsynced { synchronize() }
+                } while hasUnsynced
             }
         }
         self.thread.withLock { $0 = thread }

@@ -10,20 +10,24 @@ package final class WriteStaging: Sendable {
         package var repository: String
         package var branch: String
         package var path: Key
+        /// The object that the file becomes when it is published: a crash may come between that and its entry.
+        package var address: String
 
-        package init(repository: String, branch: String, path: Key) {
+        package init(repository: String, branch: String, path: Key, address: String) {
             self.repository = repository
             self.branch = branch
             self.path = path
+            self.address = address
         }
 
         fileprivate init(decoding bytes: [UInt8]) throws {
-            self.init(repository: "", branch: "", path: "")
+            self.init(repository: "", branch: "", path: "", address: "")
             try readProtobuf(bytes) { field in
                 switch field.number {
                 case 1: repository = field.string
                 case 2: branch = field.string
                 case 3: path = Key(field.array)
+                case 4: address = field.string
                 default: break
                 }
             }
@@ -34,6 +38,7 @@ package final class WriteStaging: Sendable {
             writer.string(1, repository)
             writer.string(2, branch)
             writer.bytes(3, path.bytes)
+            writer.string(4, address)
             return writer.bytes
         }
     }
@@ -53,19 +58,21 @@ package final class WriteStaging: Sendable {
 
     package func close() { index.close() }
 
-    /// A new empty file, and its name.
-    package func make(_ record: Record) throws -> (name: String, descriptor: Int32) {
+    /// A new empty file, and its name. A crash drops it until it is registered.
+    package func make() throws -> (name: String, descriptor: Int32) {
         let name = "\(prefix)-\(count.add(1, ordering: .relaxed).newValue)"
-        try index.write([.set(Self.partition, Key(name), record.encoded)], .eventual)
         let descriptor = unsafe open(path(name), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw LakeError(errno == ENOSPC ? .noSpace : .unavailable, unsafe "cannot stage \(record.path): \(String(cString: strerror(errno)))") }
+        guard descriptor >= 0 else { throw LakeError(errno == ENOSPC ? .noSpace : .unavailable, unsafe "cannot stage a file: \(String(cString: strerror(errno)))") }
         return (name, descriptor)
     }
 
     package func path(_ name: String) -> String { folder + "/" + name }
 
-    /// The file is to become something else: it was renamed.
-    package func change(_ name: String, to record: Record) throws { try index.write([.set(Self.partition, Key(name), record.encoded)], .eventual) }
+    /// From now on a crash publishes the file as `record` says.
+    package func register(_ name: String, _ record: Record) throws { try index.write([.set(Self.partition, Key(name), record.encoded)], .eventual) }
+
+    /// A crash drops the file: what it was to become is not wanted any more.
+    package func unregister(_ name: String) { try? index.write([.remove(Self.partition, Key(name))], .eventual) }
 
     /// Forgets a file that was published, or drops one that is not wanted.
     package func forget(_ name: String) {
@@ -73,8 +80,17 @@ package final class WriteStaging: Sendable {
         try? index.write([.remove(Self.partition, Key(name))], .eventual)
     }
 
-    /// What an earlier process left: files that were written and never published.
+    /// What an earlier process left: files that were written and never published. Files that it had not registered go.
     package func leftovers() throws -> [(name: String, record: Record)] {
-        try index.page(of: Self.partition, from: nil, before: nil, limit: 1_000_000).filter { !$0.key.description.hasPrefix(prefix) }.map { ($0.key.description, try Record(decoding: $0.value)) }
+        let found = try index.page(of: Self.partition, from: nil, before: nil, limit: 1_000_000).filter { !$0.key.description.hasPrefix(prefix) }.map { ($0.key.description, try Record(decoding: $0.value)) }
+        let known = Set(found.map(\.0))
+        if let directory = unsafe opendir(folder) {
+            defer { unsafe closedir(directory) }
+            while let entry = unsafe readdir(directory) {
+                let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) { unsafe $0.withMemoryRebound(to: CChar.self, capacity: 256) { unsafe String(cString: $0) } }
+                if !name.hasPrefix("."), !name.hasPrefix("index.db"), !name.hasPrefix(prefix), !known.contains(name) { unsafe unlink(path(name)) }
+            }
+        }
+        return found
     }
 }

@@ -24,13 +24,25 @@ package final class MountRegistry: Sendable {
 
     /// Makes a file that a crash left unpublished what it was to become.
     private func publish(_ name: String, _ record: WriteStaging.Record) throws {
-        let path = staging.path(name), descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return staging.forget(name) }  // Published already: only the index was behind.
-        defer { close(descriptor) }
-        let repository = try catalog.checkWritable(record.branch, in: record.repository), address = catalog.newAddress()
-        let md5 = try StagedFile.hash(descriptor)
-        let size = try catalog.objects.adopt(file: path, as: repository.namespace.location(address), .durable)
-        let entry = Entry(address: address, lastModified: .now(), size: size, eTag: Hex.text(md5), contentType: "application/octet-stream")
+        let repository = try catalog.checkWritable(record.branch, in: record.repository), location = try repository.namespace.location(record.address)
+        let current = try? catalog.entry(record.path, at: record.branch, in: record.repository).entry
+        let path = staging.path(name), md5: [UInt8], size: Int64
+        if let piece = try? catalog.objects.file(location) {
+            // The crash came after the file had become an object. Its entry may be there, or have been replaced since.
+            defer { close(piece.descriptor) }
+            guard current?.address != record.address else { return staging.forget(name) }
+            var info = stat()
+            guard unsafe fstat(piece.descriptor, &info) == 0, current.map({ $0.lastModified.seconds <= Int64(info.st_mtim.tv_sec) }) ?? true else { return staging.forget(name) }
+            md5 = try StagedFile.hash(piece.descriptor)
+            size = piece.byteCount
+        } else {
+            let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
+            guard descriptor >= 0 else { return staging.forget(name) }
+            defer { close(descriptor) }
+            md5 = try StagedFile.hash(descriptor)
+            size = try catalog.objects.adopt(file: path, as: location, .durable)
+        }
+        let entry = Entry(address: record.address, lastModified: .now(), size: size, eTag: Hex.text(md5), metadata: current?.metadata ?? [:], contentType: current?.contentType ?? "application/octet-stream")
         try catalog.stage(entry, at: record.path, on: record.branch, in: record.repository)
         staging.forget(name)
     }

@@ -76,9 +76,9 @@ import Versioning
         if let failure = tree.publishAll(.durable) { if !forced { throw LakeError(LakeError(failure).code, "cannot unmount \(directory): \(LakeError(failure).message)") } }
         try? tree.synchronize()
         if !hasEnded.load(ordering: .acquiring), unsafe umount2(directory, 0) != 0 {
-            guard forced else { throw LakeError(.invalidValue, "\(directory) is in use: close what is open in it, and leave it") }
-            unsafe fuse_session_exit(session)
-            unsafe umount2(directory, Int32(MNT_DETACH))
+            guard forced || errno != EBUSY else { throw LakeError(.invalidValue, "\(directory) is in use: close what is open in it, and leave it") }
+            // Aborting the connection ends the loop even if something is open. Who may not do it has fusermount3 do it.
+            if unsafe umount2(directory, Int32(MNT_FORCE) | Int32(MNT_DETACH)) != 0 { unsafe fuse_session_unmount(session) }
         }
     }
 
@@ -104,8 +104,9 @@ import Versioning
 
     /// A reply was made from what was read at `generation`; if something changed since, what the kernel keeps of it goes.
     func recheck(_ generation: UInt64, parent: UInt64, name: [UInt8]) {
-        guard self.generation.load(ordering: .sequentiallyConsistent) != generation else { return }
-        _ = notifier.enqueue(.name(parent, name))
+        guard self.generation.load(ordering: .sequentiallyConsistent) != generation, let folder = try? tree.node(parent) else { return }
+        // Our own node of the name may be as old as the reply: both go.
+        _ = notifier.enqueue(.change(.keys([Paths.join(tree.path(of: folder), name)])))
     }
 
     fileprivate func invalidate(name: [UInt8], in parent: UInt64) {
@@ -135,7 +136,7 @@ import Versioning
                 }
             }
             // What is written here stays: its publish is the later change.
-            if !known.isFolder, tree.state.withLock({ _ in known.writing?.isDirty == true }) { return }
+            if !known.isFolder, tree.writing(of: known)?.isDirty == true { return }
             tree.state.withLock { state in if state.numbers[here] == known.number { state.numbers[here] = nil } }
             return invalidate(name: part, in: folder)
         }
@@ -157,7 +158,7 @@ import Versioning
                 invalidate(node.number)
                 continue
             }
-            if tree.state.withLock({ _ in node.writing?.isDirty == true }) { continue }
+            if tree.writing(of: node)?.isDirty == true { continue }
             let parent = tree.state.withLock { state -> UInt64? in
                 if state.numbers[node.path] == node.number { state.numbers[node.path] = nil }
                 return state.numbers[Paths.split(node.path).folder]
@@ -213,7 +214,6 @@ import Versioning
     private final class Notifier: Sendable {
         enum Item: Sendable {
             case change(Change.Kind)
-            case name(UInt64, [UInt8])
         }
 
         private struct State {
@@ -247,7 +247,6 @@ import Versioning
                     for (item, done) in items {
                         switch item {
                         case .change(let kind): mount?.invalidate(kind)
-                        case .name(let parent, let name): mount?.invalidate(name: name, in: parent)
                         }
                         done.post()
                     }

@@ -99,9 +99,9 @@ enum Operations {
                 if request.tree.isReadOnly { throw Errno(EROFS) }
                 if valid & FUSE_SET_ATTR_SIZE != 0 {
                     guard !node.isFolder else { throw Errno(EISDIR) }
-                    let hadWriters = node.writing != nil
+                    let hadWriters = request.tree.writing(of: node) != nil
                     let file = try request.tree.writable(node, truncates: given.st_size == 0)
-                    if given.st_size != 0 { try file.truncate(Int64(given.st_size), request.tree.record(node.path)) }
+                    if given.st_size != 0 { try file.truncate(Int64(given.st_size), request.tree.purpose(node)) }
                     request.tree.noteWrite(node)
                     if !hadWriters { try request.tree.close(node) }
                 }
@@ -124,7 +124,7 @@ enum Operations {
         }
         unsafe table.readlink = { request, number in
             unsafe answer(request) { request in
-                guard let target = try request.tree.node(UInt64(number)).attributes.target else { throw Errno(EINVAL) }
+                guard let target = request.tree.target(of: try request.tree.node(UInt64(number))) else { throw Errno(EINVAL) }
                 unsafe fuse_reply_readlink(request.pointer, target)
             }
         }
@@ -208,13 +208,13 @@ enum Operations {
         unsafe table.read = { request, _, size, offset, info in
             unsafe answer(request) { request in
                 guard case .file(let node, let open)? = unsafe handle(info, request.mount) else { throw Errno(EBADF) }
-                if let file = request.tree.state.withLock({ _ in node.writing }) {
+                if let file = request.tree.writing(of: node) {
                     return unsafe try withUnsafeTemporaryAllocation(byteCount: size, alignment: 16) { buffer in
                         let count = unsafe try file.read(into: buffer, at: Int64(offset))
                         unsafe request.bytes(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
                     }
                 }
-                if open.descriptor >= 0, node.entry.map({ $0.size == open.size }) ?? true, open.location == (try? node.entry?.location(in: request.tree.catalog.repository(request.tree.repository).namespace)) {
+                if open.descriptor >= 0, try request.tree.isCurrent(open.location, node) {
                     return unsafe try withUnsafeTemporaryAllocation(byteCount: size, alignment: 16) { buffer in
                         let count = unsafe pread(open.descriptor, buffer.baseAddress, size, offset)
                         guard count >= 0 else { throw Errno(errno) }
@@ -232,7 +232,7 @@ enum Operations {
             unsafe answer(request) { request in
                 guard case .file(let node, let open)? = unsafe handle(info, request.mount), open.isWriter else { throw Errno(EBADF) }
                 let file = try request.tree.writable(node)
-                let count = unsafe try file.write(UnsafeRawBufferPointer(start: bytes, count: size), at: Int64(offset), request.tree.record(node.path))
+                let count = unsafe try file.write(UnsafeRawBufferPointer(start: bytes, count: size), at: Int64(offset), request.tree.purpose(node))
                 request.tree.noteWrite(node)
                 unsafe fuse_reply_write(request.pointer, count)
             }
@@ -241,7 +241,7 @@ enum Operations {
             unsafe answer(request) { request in
                 guard case .file(let node, let open)? = unsafe handle(info, request.mount), open.isWriter else { throw Errno(EBADF) }
                 guard mode == 0 else { throw Errno(EOPNOTSUPP) }
-                try request.tree.writable(node).allocate(Int64(offset), Int64(length), request.tree.record(node.path))
+                try request.tree.writable(node).allocate(Int64(offset), Int64(length), request.tree.purpose(node))
                 request.tree.noteWrite(node)
                 request.succeed()
             }
@@ -338,7 +338,7 @@ enum Operations {
                 } else {
                     guard let item = try reader.item(position - 2, folder, tree) else { break }
                     name = item.name
-                    let path = Paths.join(folder.path, name)
+                    let path = Paths.join(tree.path(of: folder), name)
                     if withAttributes {
                         let found = item.entry == nil && !item.isFolder ? try? tree.lookup(folder.number, name, counts: true)
                             : tree.adopt(path, entry: item.entry, isFolder: item.isFolder, item.entry.map { Attributes($0.metadata) } ?? Attributes(), counts: true)

@@ -1,10 +1,11 @@
 import Glibc
+import Synchronization
 import Versioning
 
 /// One file or folder as the kernel knows it. A file keeps the entry it was looked up with: when another door replaces
 /// it, the path gets a new node at the next look-up, and who has the old one open reads the old bytes to the end.
 ///
-/// Fields are guarded by the tree's lock; `writing` is the file's own affair.
+/// Fields are guarded by the tree's lock, and read through the tree's functions.
 final class Node: @unchecked Sendable {
     let number: UInt64
     /// Without a slash at the end; empty for the root.
@@ -20,7 +21,12 @@ final class Node: @unchecked Sendable {
     /// For folders: made here, its marker object has nothing to tell and goes when something is in the folder.
     var hasBareMarker = false
     /// Handles that are open for writing.
-    var writers = 0
+    let writers = Atomic<Int>(0)
+    /// Held while the file is published, renamed or unlinked: one of these at a time. Held over I/O and calls of the core,
+    /// and taken before the tree's and the file's own lock.
+    let publishing = Mutex<Void>(())
+    /// When a file was made that was never published.
+    let made = Timestamp.now()
     /// The bytes being written, if any.
     var writing: StagedFile?
 

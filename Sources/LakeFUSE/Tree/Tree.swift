@@ -25,6 +25,8 @@ final class Tree: Sendable {
     let state: Mutex<State>
     /// Our number in the change feed: what we change ourselves, we know.
     let origin = Atomic<Int>(-1)
+    /// Read by publishes, written by renames of folders, which move many files at once.
+    private let moving = ReadWriteLock()
     /// Files that have bytes to publish.
     private let dirty = Mutex<[UInt64: Node]>([:])
 
@@ -44,7 +46,17 @@ final class Tree: Sendable {
 
     private var objects: any ObjectStore { catalog.objects }
     private var writer: Int { origin.load(ordering: .relaxed) }
-    func record(_ path: Key) -> WriteStaging.Record { WriteStaging.Record(repository: repository, branch: ref, path: path) }
+
+    /// What a staged file of `node` is to become.
+    func purpose(_ node: Node) -> StagedFile.Purpose {
+        StagedFile.Purpose(repository: repository, branch: ref, path: path(of: node), newAddress: { [catalog] in catalog.newAddress() })
+    }
+
+    func path(of node: Node) -> Key { state.withLock { _ in node.path } }
+    func entry(of node: Node) -> Entry? { state.withLock { _ in node.entry } }
+    func writing(of node: Node) -> StagedFile? { state.withLock { _ in node.writing } }
+    func target(of node: Node) -> String? { state.withLock { _ in node.attributes.target } }
+    private func isUnlinked(_ node: Node) -> Bool { state.withLock { _ in node.isUnlinked } }
 
     func node(_ number: UInt64) throws -> Node {
         guard let node = state.withLock({ $0.nodes[number] }) else { throw Errno(ESTALE) }
@@ -70,8 +82,8 @@ final class Tree: Sendable {
     func lookup(_ parent: UInt64, _ name: [UInt8], counts: Bool = true) throws -> Node {
         guard name.count <= 255 else { throw Errno(ENAMETOOLONG) }
         let folder = try node(parent)
-        guard !folder.isUnlinked else { throw Errno(ENOENT) }
-        let path = Paths.join(folder.path, name)
+        guard !isUnlinked(folder) else { throw Errno(ENOENT) }
+        let path = Paths.join(path(of: folder), name)
         let known = state.withLock { state -> Node? in
             guard let number = state.numbers[path], let node = state.nodes[number] else { return nil }
             if counts { node.lookups += 1 }
@@ -118,18 +130,20 @@ final class Tree: Sendable {
 
     func attributes(_ node: Node) -> stat {
         var info = stat()
-        let (entry, attributes, writing) = state.withLock { _ in (node.entry, node.attributes, node.writing) }
+        let (entry, attributes, writing, isUnlinked) = state.withLock { _ in (node.entry, node.attributes, node.writing, node.isUnlinked) }
+        let facts = writing?.facts
         let kind = node.isFolder ? S_IFDIR : attributes.target != nil ? S_IFLNK : S_IFREG
         info.st_ino = ino_t(node.number)
         info.st_mode = kind | mode_t(attributes.target != nil ? 0o777 : attributes.mode ?? (node.isFolder ? 0o755 : 0o644))
-        info.st_nlink = node.isUnlinked ? 0 : node.isFolder ? 2 : 1
+        info.st_nlink = isUnlinked ? 0 : node.isFolder ? 2 : 1
         info.st_uid = attributes.owner ?? getuid()
         info.st_gid = attributes.group ?? getgid()
-        let size = node.isFolder ? 4096 : attributes.target.map { Int64($0.utf8.count) } ?? writing?.size ?? entry?.size ?? 0
+        let size = node.isFolder ? 4096 : attributes.target.map { Int64($0.utf8.count) } ?? facts?.size ?? entry?.size ?? 0
         info.st_size = off_t(size)
         info.st_blksize = 1 << 17
         info.st_blocks = blkcnt_t((size + 511) / 512)
-        let time = attributes.modified ?? entry?.lastModified ?? Timestamp(seconds: 0)
+        // A file that is being written has the time of its last write; a folder has none of its own.
+        let time = attributes.modified ?? (writing?.isDirty == true ? facts?.modified : nil) ?? entry?.lastModified ?? (node.isFolder ? Timestamp(seconds: 0) : node.made)
         info.st_mtim = timespec(tv_sec: Int(time.seconds), tv_nsec: Int(time.nanoseconds))
         info.st_ctim = info.st_mtim
         info.st_atim = info.st_mtim
@@ -139,18 +153,20 @@ final class Tree: Sendable {
     /// Changes permissions, owner or time; publishes them with the entry.
     func change(_ node: Node, _ change: (inout Attributes) -> Void) throws {
         try requireWritable()
-        let isPending = state.withLock { _ -> Bool in
-            change(&node.attributes)
-            return node.writing?.isDirty == true
-        }
-        guard !isPending, !node.isUnlinked, node.number != Self.root else { return }  // Published with the bytes, or nowhere.
-        if node.isFolder {
-            node.hasBareMarker = false
-            try stage([(Paths.prefix(node.path), marker(node.attributes))])
-        } else if var entry = node.entry {
-            node.attributes.write(into: &entry.metadata, isFolder: false)
-            try stage([(node.path, entry)])
-            state.withLock { _ in node.entry = entry }
+        try node.publishing.withLock { _ in
+            let (isPending, path, entry, attributes) = state.withLock { _ in
+                change(&node.attributes)
+                return (node.writing?.isDirty == true || node.isUnlinked, node.path, node.entry, node.attributes)
+            }
+            guard !isPending, node.number != Self.root else { return }  // Published with the bytes, or nowhere.
+            if node.isFolder {
+                state.withLock { _ in node.hasBareMarker = false }
+                try stage([(Paths.prefix(path), marker(attributes))])
+            } else if var entry {
+                attributes.write(into: &entry.metadata, isFolder: false)
+                try stage([(path, entry)])
+                state.withLock { [entry] _ in node.entry = entry }
+            }
         }
     }
 
@@ -176,7 +192,7 @@ final class Tree: Sendable {
     /// One page of a folder after a key, and where the next begins; nil at the end.
     func list(_ folder: Node, after: Key, limit: Int) throws -> (items: [(name: [UInt8], isFolder: Bool, entry: Entry?)], next: Key?) {
         var query = Catalog.ListQuery()
-        query.prefix = Paths.prefix(folder.path)
+        query.prefix = Paths.prefix(path(of: folder))
         query.delimiter = "/"
         query.after = after
         query.limit = limit
@@ -228,14 +244,14 @@ final class Tree: Sendable {
 
     func makeFile(_ parent: UInt64, _ name: [UInt8], mode: UInt32) throws -> Node {
         try requireWritable()
-        let folder = try node(parent), path = Paths.join(folder.path, name)
+        let path = Paths.join(path(of: try node(parent)), name)
         try requireAbsent(parent, name)
         try Self.check(path)
         _ = try catalog.checkWritable(ref, in: repository)
+        let file = try StagedFile(staging, StagedFile.Purpose(repository: repository, branch: ref, path: path, newAddress: { [catalog] in catalog.newAddress() }))
         var attributes = Attributes()
         attributes.mode = mode & 0o7777
         let node = adopt(path, entry: nil, isFolder: false, attributes, counts: true)
-        let file = try StagedFile(staging, record(path))
         state.withLock { _ in node.writing = file }
         setUnpublished(path, true)
         dirty.withLock { $0[node.number] = node }
@@ -246,7 +262,7 @@ final class Tree: Sendable {
 
     func makeFolder(_ parent: UInt64, _ name: [UInt8], mode: UInt32) throws -> Node {
         try requireWritable()
-        let folder = try node(parent), path = Paths.join(folder.path, name)
+        let folder = try node(parent), path = Paths.join(path(of: folder), name)
         try requireAbsent(parent, name)
         try Self.check(path)
         var attributes = Attributes()
@@ -255,13 +271,13 @@ final class Tree: Sendable {
         let node = adopt(path, entry: nil, isFolder: true, attributes, counts: true)
         var plain = Metadata()
         attributes.write(into: &plain, isFolder: true)
-        node.hasBareMarker = plain.isEmpty
+        state.withLock { _ in node.hasBareMarker = plain.isEmpty }
         return node
     }
 
     func makeLink(_ parent: UInt64, _ name: [UInt8], target: String) throws -> Node {
         try requireWritable()
-        let folder = try node(parent), path = Paths.join(folder.path, name)
+        let folder = try node(parent), path = Paths.join(path(of: folder), name)
         try requireAbsent(parent, name)
         try Self.check(path)
         var attributes = Attributes(), entry = Entry(address: "", lastModified: .now(), size: 0, eTag: "d41d8cd98f00b204e9800998ecf8427e", contentType: "application/octet-stream")
@@ -273,36 +289,47 @@ final class Tree: Sendable {
 
     /// The marker of a folder goes when something is in it: the change that says so, if it has one of ours.
     private func fill(_ folder: Node) -> [(path: Key, entry: Entry?)] {
-        guard folder.hasBareMarker else { return [] }
-        folder.hasBareMarker = false
-        return [(Paths.prefix(folder.path), nil)]
+        state.withLock { _ in
+            guard folder.hasBareMarker else { return [] }
+            folder.hasBareMarker = false
+            return [(Paths.prefix(folder.path), nil)]
+        }
     }
 
     /// A folder that has nothing left in it gets its marker back, so that it stays.
     private func keep(_ folder: Key) throws {
         guard !folder.isEmpty, try !hasChildren(folder, resolve()) else { return }
-        let node = state.withLock { state in state.numbers[folder].flatMap { state.nodes[$0] } }
-        try stage([(Paths.prefix(folder), marker(node?.attributes ?? Attributes()))])
-        node?.hasBareMarker = true
+        let (node, attributes) = state.withLock { state in
+            let node = state.numbers[folder].flatMap { state.nodes[$0] }
+            return (node, node?.attributes ?? Attributes())
+        }
+        try stage([(Paths.prefix(folder), marker(attributes))])
+        state.withLock { _ in node?.hasBareMarker = true }
     }
 
     /// Takes a node's name away; handles keep it.
     private func detach(_ node: Node) {
-        setUnpublished(node.path, false)
+        setUnpublished(path(of: node), false)
         _ = dirty.withLock { $0.removeValue(forKey: node.number) }
-        state.withLock { state in
+        let file = state.withLock { state -> StagedFile? in
             node.isUnlinked = true
             if state.numbers[node.path] == node.number { state.numbers[node.path] = nil }
+            return node.writing
         }
+        file?.unregister()
     }
 
     func unlink(_ parent: UInt64, _ name: [UInt8]) throws {
         try requireWritable()
         let node = try lookup(parent, name, counts: false)
         guard !node.isFolder else { throw Errno(EISDIR) }
-        if node.entry != nil { try stage([(node.path, nil)]) }
-        detach(node)
-        try keep(Paths.split(node.path).folder)
+        let path = try node.publishing.withLock { _ in
+            let (path, isPublished) = state.withLock { _ in (node.path, node.entry != nil) }
+            if isPublished { try stage([(path, nil)]) }
+            detach(node)
+            return path
+        }
+        try keep(Paths.split(path).folder)
     }
 
     func removeFolder(_ parent: UInt64, _ name: [UInt8]) throws {
@@ -310,15 +337,16 @@ final class Tree: Sendable {
         let node = try lookup(parent, name, counts: false)
         guard node.isFolder else { throw Errno(ENOTDIR) }
         guard try isEmpty(node) else { throw Errno(ENOTEMPTY) }
-        try stage([(Paths.prefix(node.path), nil)])
+        let path = path(of: node)
+        try stage([(Paths.prefix(path), nil)])
         detach(node)
-        try keep(Paths.split(node.path).folder)
+        try keep(Paths.split(path).folder)
     }
 
     /// Nothing but its marker is in it.
     private func isEmpty(_ folder: Node) throws -> Bool {
         if !unpublished(in: folder).isEmpty { return false }
-        return try list(folder, after: Paths.prefix(folder.path), limit: 1).items.isEmpty
+        return try list(folder, after: Paths.prefix(path(of: folder)), limit: 1).items.isEmpty
     }
 
     /// Files that one rename of a folder may take along: they are staged in one transaction.
@@ -327,7 +355,7 @@ final class Tree: Sendable {
     func rename(_ parent: UInt64, _ name: [UInt8], to newParent: UInt64, _ newName: [UInt8], replaces: Bool) throws {
         try requireWritable()
         let node = try lookup(parent, name, counts: false), target = try self.node(newParent)
-        let path = node.path, newPath = Paths.join(target.path, newName)
+        let path = path(of: node), newPath = Paths.join(self.path(of: target), newName)
         try Self.check(newPath)
         guard path != newPath else { return }
         if node.isFolder, newPath.hasPrefix(Paths.prefix(path)) { throw Errno(EINVAL) }
@@ -344,20 +372,26 @@ final class Tree: Sendable {
     }
 
     private func renameFile(_ node: Node, to newPath: Key, _ replaced: Node?, into target: Node) throws {
-        try publish(node, .eventual)
-        let path = node.path
-        try stage([(path, nil), (newPath, node.entry)] + fill(target))
-        if let replaced { detach(replaced) }
-        state.withLock { state in
-            state.numbers[path] = nil
-            node.path = newPath
-            state.numbers[newPath] = node.number
+        try node.publishing.withLock { _ in
+            try publishAlone(node, .eventual, onlyUnopened: false)
+            let (path, entry) = state.withLock { _ in (node.path, node.entry) }
+            try stage([(path, nil), (newPath, entry)] + fill(target))
+            if let replaced { detach(replaced) }
+            state.withLock { state in
+                state.numbers[path] = nil
+                node.path = newPath
+                state.numbers[newPath] = node.number
+            }
         }
     }
 
     private func renameFolder(_ node: Node, to newPath: Key, _ replaced: Node?, into target: Node) throws {
-        let old = Paths.prefix(node.path), new = Paths.prefix(newPath)
-        for file in dirty.withLock({ Array($0.values) }) where file.path.hasPrefix(old) { try publish(file, .eventual) }
+        let old = Paths.prefix(path(of: node)), new = Paths.prefix(newPath)
+        moving.writeLock()
+        defer { moving.unlock() }
+        for file in dirty.withLock({ Array($0.values) }) where path(of: file).hasPrefix(old) {
+            try file.publishing.withLock { _ in try publishAlone(file, .eventual, onlyUnopened: false) }
+        }
         var changes: [(path: Key, entry: Entry?)] = replaced == nil ? [] : [(new, nil)]
         var query = Catalog.ListQuery()
         query.prefix = old
@@ -400,16 +434,22 @@ final class Tree: Sendable {
         return .object(try entry.location(in: catalog.repository(repository).namespace), size: entry.size)
     }
 
+    /// Whether the object that a handle opened is what the file still is.
+    func isCurrent(_ location: ObjectLocation?, _ node: Node) throws -> Bool {
+        guard let entry = entry(of: node), let location else { return false }
+        return try entry.location(in: catalog.repository(repository).namespace) == location
+    }
+
     /// The file's bytes as a local file that can be written; copied from the object the first time.
     func writable(_ node: Node, truncates: Bool = false) throws -> StagedFile {
         try requireWritable()
         if let writing = state.withLock({ _ in node.writing }) {
-            if truncates { try writing.truncate(0, record(node.path)) }
+            if truncates { try writing.truncate(0, purpose(node)) }
             return writing
         }
         _ = try catalog.checkWritable(ref, in: repository)
-        let file = try StagedFile(staging, record(node.path))
-        if !truncates, let entry = node.entry, entry.size > 0 { try file.load(objects, entry.location(in: catalog.repository(repository).namespace), entry.size) }
+        let entry = entry(of: node), source = truncates || entry == nil ? nil : (objects, try entry!.location(in: catalog.repository(repository).namespace), entry!.size)
+        let file = try StagedFile(staging, purpose(node), copying: source)
         let chosen = state.withLock { _ -> StagedFile in
             if let other = node.writing { return other }
             node.writing = file
@@ -421,45 +461,59 @@ final class Tree: Sendable {
 
     /// Written again after it was published: it is to be published once more.
     func noteWrite(_ node: Node) {
-        guard !node.isUnlinked else { return }
-        dirty.withLock { $0[node.number] = node }
-        if node.attributes.modified != nil { state.withLock { _ in node.attributes.modified = nil } }
+        let isUnlinked = state.withLock { _ in
+            node.attributes.modified = nil
+            return node.isUnlinked
+        }
+        if !isUnlinked { dirty.withLock { $0[node.number] = node } }
     }
 
     /// Makes what was written an object and an entry of the branch, in one step for all who look (`mount.md` section 1).
     /// - Parameter onlyUnopened: not while someone has the file open for writing, who will publish it.
     func publish(_ node: Node, _ durability: Durability, onlyUnopened: Bool = false) throws {
-        guard let file = state.withLock({ _ in node.writing }), !node.isUnlinked else { return }
-        let namespace = try catalog.repository(repository).namespace, address = catalog.newAddress()
-        let isWanted = { !onlyUnopened || self.state.withLock { _ in node.writers == 0 } }
-        guard let written = try file.freeze(objects, as: namespace.location(address), durability, if: isWanted) else {
+        moving.readLock()
+        defer { moving.unlock() }
+        try node.publishing.withLock { _ in try publishAlone(node, durability, onlyUnopened: onlyUnopened) }
+    }
+
+    /// Publishes while the caller sees to it that nobody else publishes, renames or unlinks the node.
+    private func publishAlone(_ node: Node, _ durability: Durability, onlyUnopened: Bool) throws {
+        guard let file = writing(of: node), !isUnlinked(node) else { return }
+        let namespace = try catalog.repository(repository).namespace
+        guard let written = try file.freeze(objects, in: namespace, durability, if: { !onlyUnopened || node.writers.load(ordering: .acquiring) == 0 }) else {
             if durability == .durable { try synchronize() }
             return
         }
-        let (path, attributes) = state.withLock { _ in (node.path, node.attributes) }
-        var entry = Entry(address: address, lastModified: .now(), size: written.size, eTag: Hex.text(written.md5), metadata: node.entry?.metadata ?? [:],
-                          contentType: node.entry?.contentType ?? "application/octet-stream")
+        let (path, old, attributes, folder) = state.withLock { state in
+            (node.path, node.entry, node.attributes, state.numbers[Paths.split(node.path).folder].flatMap { state.nodes[$0] })
+        }
+        var entry = Entry(address: written.address, lastModified: .now(), size: written.size, eTag: Hex.text(written.md5), metadata: old?.metadata ?? [:], contentType: old?.contentType ?? "application/octet-stream")
         attributes.write(into: &entry.metadata, isFolder: false)
-        let folder = state.withLock { state in state.numbers[Paths.split(path).folder].flatMap { state.nodes[$0] } }
         try stage([(path, entry)] + (folder.map { fill($0) } ?? []), durability)
-        state.withLock { _ in node.entry = entry }
-        _ = dirty.withLock { $0.removeValue(forKey: node.number) }
+        state.withLock { [entry] _ in node.entry = entry }
+        file.noteStaged(written)
+        if !file.isDirty { _ = dirty.withLock { $0.removeValue(forKey: node.number) } }
         setUnpublished(path, false)
-        file.forget()
     }
 
     /// The last handle is closed: the staged bytes are the object's now.
     func close(_ node: Node) throws {
         try publish(node, .eventual, onlyUnopened: true)
-        state.withLock { _ in if node.writers == 0, node.writing?.isDirty != true || node.isUnlinked { node.writing = nil } }
+        // Let go outside the lock: its descriptor is closed with it.
+        let file = state.withLock { _ -> StagedFile? in
+            guard node.writers.load(ordering: .acquiring) == 0, node.writing?.isDirty != true || node.isUnlinked else { return nil }
+            defer { node.writing = nil }
+            return node.writing
+        }
+        _ = consume file
     }
 
     /// A handle that writes was opened; before anything is written or cut through it.
-    func beginWriting(_ node: Node) { state.withLock { _ in node.writers += 1 } }
+    func beginWriting(_ node: Node) { node.writers.add(1, ordering: .acquiringAndReleasing) }
 
     /// It was closed.
     func endWriting(_ node: Node) throws {
-        state.withLock { _ in node.writers -= 1 }
+        node.writers.subtract(1, ordering: .acquiringAndReleasing)
         try close(node)
     }
 
@@ -477,4 +531,24 @@ final class Tree: Sendable {
         try objects.synchronize()
         try catalog.store.write([], .durable)
     }
+}
+
+/// pthread_rwlock(3): many readers or one writer, over calls that may block.
+@safe private final class ReadWriteLock: @unchecked Sendable {
+    // May be used from any thread by its contract; the pointer never changes.
+    private let handle: UnsafeMutablePointer<pthread_rwlock_t>
+
+    init() {
+        unsafe handle = .allocate(capacity: 1)
+        unsafe pthread_rwlock_init(handle, nil)
+    }
+
+    deinit {
+        unsafe pthread_rwlock_destroy(handle)
+        unsafe handle.deallocate()
+    }
+
+    func readLock() { unsafe pthread_rwlock_rdlock(handle) }
+    func writeLock() { unsafe pthread_rwlock_wrlock(handle) }
+    func unlock() { unsafe pthread_rwlock_unlock(handle) }
 }

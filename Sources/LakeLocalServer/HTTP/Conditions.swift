@@ -28,7 +28,7 @@ enum ByteRange: Equatable {
         guard let first = Int64(ends[0]), first < size else { self = .unsatisfiable; return }
         if ends[1].isEmpty { self = .part(first..<size); return }
         guard let last = Int64(ends[1]), last >= first else { self = .unsatisfiable; return }
-        self = .part(first..<min(last + 1, size))
+        self = .part(first..<(last >= size ? size : last + 1))
     }
 }
 

@@ -192,7 +192,7 @@ extension REST {
                 if let current = try? catalog.entry(path, at: call["branch"], in: call["repository"]).entry, current.address == relative {
                     throw LakeError(.invalidValue, "physical address '\(given)' was linked already")
                 }
-                let entry = Entry(address: relative, lastModified: body.mtime.map { Timestamp(seconds: $0) } ?? .now(), size: body.sizeBytes,
+                let entry = Entry(address: relative, lastModified: try Timestamp(given: body.mtime), size: body.sizeBytes,
                                   eTag: body.checksum.filter { $0 != "\"" && $0 != " " }, metadata: Metadata(body.userMetadata ?? [:]), contentType: body.contentType ?? "application/octet-stream")
                 try catalog.stage(entry, at: path, on: call["branch"], in: call["repository"], if: Precheck.writeCondition(call.request), force: body.force ?? false)
                 return .json(200, stats(path, entry, in: namespace))
@@ -206,7 +206,8 @@ extension REST {
                 guard body.physicalAddress.hasPrefix(root), !body.physicalAddress.contains("/../") else {
                     throw LakeError(.invalidValue, "physical address '\(body.physicalAddress)' is not under \(root)")
                 }
-                let entry = Entry(address: "data/" + body.physicalAddress.dropFirst(root.count), lastModified: body.mtime.map { Timestamp(seconds: $0) } ?? .now(), size: body.sizeBytes,
+                guard body.sizeBytes >= 0 else { throw LakeError(.invalidValue, "size_bytes \(body.sizeBytes) is negative") }
+                let entry = Entry(address: "data/" + body.physicalAddress.dropFirst(root.count), lastModified: try Timestamp(given: body.mtime), size: body.sizeBytes,
                                   eTag: body.checksum, metadata: Metadata(body.metadata ?? [:]), contentType: body.contentType ?? "application/octet-stream")
                 try catalog.stage(entry, at: path, on: call["branch"], in: call["repository"], force: body.force ?? false)
                 return .json(201, stats(path, entry, in: try repository.namespace))
@@ -264,7 +265,7 @@ private final class UploadSink: BodySink, @unchecked Sendable {
             do {
                 try rest.catalog.stage(entry, at: path, on: call["branch"], in: call["repository"], if: Precheck.writeCondition(call.request), force: isForced)
             } catch {
-                upload.discard()
+                if !LakeError(error).mayBeStaged { upload.discard() }
                 throw error
             }
             return .json(201, rest.stats(path, entry, in: try repository.namespace))

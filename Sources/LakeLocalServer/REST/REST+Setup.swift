@@ -163,13 +163,15 @@ extension REST {
         router.add("POST", "lakefuse/mounts") { call in
             call.json(MountMessage.self) { body in
                 try call.require(.repository("ReadRepository", body.repository), .object("ReadObject", body.repository, "*"), .repository("ListObjects", body.repository))
+                // It changes the server's own machine, and who looks there: no matter of one repository.
+                try call.require(.all("fs:MountOnServer"))
                 if body.readOnly != true { try call.require(.object("WriteObject", body.repository, "*"), .object("DeleteObject", body.repository, "*")) }
                 try control().mount(body)
                 return .json(201, body)
             }
         }
         router.add("DELETE", "lakefuse/mounts") { call in
-            try call.require(.all("fs:ReadConfig"))
+            try call.require(.all("fs:MountOnServer"))
             let directory = try call.required("directory")
             return call.work {
                 try control().unmount(directory)

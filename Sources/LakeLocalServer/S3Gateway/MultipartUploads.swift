@@ -140,7 +140,12 @@ struct MultipartUploads: Sendable {
         let old = try catalog.store.value(for: Self.key(number), in: Self.parts(record.id)).map { try Part(decoding: $0) }
         try catalog.store.set(part.encoded, for: Self.key(number), in: Self.parts(record.id))
         if let old { try catalog.objects.remove(repository.namespace.location(old.address)) }
-        _ = try find(call)  // Aborted meanwhile: the client must know.
+        do { _ = try find(call) } catch {
+            // Aborted meanwhile: nothing of it stays, and the client must know.
+            try catalog.store.remove(Self.key(number), in: Self.parts(record.id))
+            try catalog.objects.remove(repository.namespace.location(part.address))
+            throw error
+        }
     }
 
     private func copyPart(_ call: S3Call, _ gateway: S3Gateway, _ record: Record, _ number: Int, _ repository: Repository) throws -> Reception {
@@ -194,9 +199,10 @@ struct MultipartUploads: Sendable {
             }
             guard chosen.dropLast().allSatisfy({ $0.size >= Self.leastPartBytes }) else { throw S3Error(400, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size") }
             let eTag = Hex.text(Hash.digest(.md5, chosen.flatMap(\.md5)))
-            let location = namespace.location(record.address)
+            // An address of its own for each completion: objects are never overwritten.
+            let address = catalog.newAddress(), location = namespace.location(address)
             let size = try catalog.objects.join(chosen.map { namespace.location($0.address) }, to: location)
-            let entry = Entry(address: record.address, lastModified: .now(), size: size, eTag: eTag, metadata: record.metadata, contentType: record.contentType)
+            let entry = Entry(address: address, lastModified: .now(), size: size, eTag: eTag, metadata: record.metadata, contentType: record.contentType)
             try catalog.stage(entry, at: call.key, on: call.ref, in: call.bucket, if: Precheck.writeCondition(call.request))
             try drop(record, namespace)
             return gateway.xml("CompleteMultipartUploadResult") {

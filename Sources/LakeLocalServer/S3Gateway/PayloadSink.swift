@@ -91,6 +91,7 @@ final class PayloadSink: BodySink, @unchecked Sendable {
             do {
                 return try work([], Written(address: upload.address, location: upload.location, size: upload.size, md5: digest, checksums: results))
             } catch {
+                if LakeError(error).mayBeStaged { return gateway.failure(S3Error(error, isWrite: true), call) }  // The bytes may be named already.
                 upload.discard()
                 throw error
             }

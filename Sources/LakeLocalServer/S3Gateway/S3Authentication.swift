@@ -76,6 +76,11 @@ struct S3Authentication: Sendable {
 
     private func signedHeaders(_ names: Substring, _ request: Request) throws -> [(name: String, value: String)] {
         let names = names.utf8.split(separator: 0x3b).map { String(decoding: Array($0), as: UTF8.self) }
+        // Headers that change what a request does are no one's to add to a signed one.
+        let binding = ["x-amz-copy-source", "x-amz-meta", "x-amz-acl", "x-amz-tagging"]
+        for header in request.headers where binding.contains(where: { header.name.hasPrefix($0) }) && !names.contains(header.name) {
+            throw S3Error(403, "AccessDenied", "There were headers present in the request which were not signed: \(header.name)")
+        }
         guard names.contains("host") else { throw S3Error(400, "AuthorizationHeaderMalformed", "The signed headers must have host among them") }
         return names.map { name in (name, request.headers.filter { $0.name == name }.map(\.value).joined(separator: ",")) }
     }

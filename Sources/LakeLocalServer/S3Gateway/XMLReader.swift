@@ -31,9 +31,14 @@ final class XMLElement {
         unsafe XML_SetElementHandler(parser, { context, name, _ in
             let builder = unsafe Unmanaged<Builder>.fromOpaque(context!).takeUnretainedValue()
             let element = unsafe XMLElement(String(String(cString: name!).split(separator: " ").last ?? ""))
+            if builder.open.count >= Builder.greatestDepth {
+                // Not chained to its parent: freeing a deep chain would need as deep a stack.
+                builder.isTooDeep = true
+                builder.open.append(element)
+                return
+            }
             builder.open.last?.children.append(element)
             if builder.root == nil { builder.root = element }
-            if builder.open.count >= Builder.greatestDepth { builder.isTooDeep = true }
             builder.open.append(element)
         }, { context, _ in
             let builder = unsafe Unmanaged<Builder>.fromOpaque(context!).takeUnretainedValue()

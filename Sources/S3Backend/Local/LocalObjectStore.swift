@@ -16,8 +16,10 @@ package final class LocalObjectStore: ObjectStore {
     private let folders = Mutex<Set<String>>([])
     private static let foldersKept = 10_000
     private let folderSync: GroupCommit<String, StoreError?>
-    /// Whether objects were finished as `.eventual` since the last `synchronize`.
-    private let hasUnsynced = Atomic<Bool>(false)
+    /// Objects finished as `.eventual`, and how many of them the last sync covered.
+    private let written = Atomic<UInt64>(0), synced = Atomic<UInt64>(0)
+    /// One sync of the whole disk at a time; the one lock here that is held over I/O, for that is what it is about.
+    private let syncing = Mutex<Void>(())
 
     /// Uses `root`, making it if it is not there. Temporary files that a crash left are removed.
     package init(root: String) throws(StoreError) {
@@ -66,7 +68,9 @@ package final class LocalObjectStore: ObjectStore {
             return
         }
         switch errno {
-        case EEXIST: return
+        case EEXIST:
+            // Another thread may have made it just now, and not synced it yet.
+            if let slash = path.lastIndex(of: "/"), slash > path.startIndex { try synchronize(folder: String(path[..<slash])) }
         case ENOENT:
             guard let slash = path.lastIndex(of: "/"), slash > path.startIndex else { throw failure("cannot make", path) }
             try makeFolders(String(path[..<slash]))
@@ -99,6 +103,8 @@ package final class LocalObjectStore: ObjectStore {
         for part in location.path.split(separator: "/", omittingEmptySubsequences: false) where part == ".." || part == "." || part.isEmpty || part.utf8.contains(0) {
             throw StoreError(.invalid, "\(location) is not a valid address")
         }
+        // Names with a dot are the store's own.
+        guard !location.path.hasPrefix(".") else { throw StoreError(.invalid, "\(location) is not a valid address: a namespace may not begin with a dot") }
         return root + "/" + location.path
     }
 
@@ -126,7 +132,7 @@ package final class LocalObjectStore: ObjectStore {
         case .durable:
             if let outcome = folderSync.submit(folder), let error = outcome { throw error }
         case .eventual:
-            hasUnsynced.store(true, ordering: .releasing)
+            written.add(1, ordering: .releasing)
         }
     }
 
@@ -221,7 +227,7 @@ package final class LocalObjectStore: ObjectStore {
     /// Adds objects under `folder` in byte order of their paths.
     private func walk(_ folder: String, _ start: String, _ after: String?, _ limit: Int, _ found: inout [StoredObject]) throws(StoreError) {
         var names: [(sort: [UInt8], path: String, isFolder: Bool, info: stat)] = []
-        for name in try Self.entries(of: root + "/" + folder) where name != ".incoming" {
+        for name in try Self.entries(of: root + "/" + folder) where !(folder == "" || folder == ".") || !name.hasPrefix(".") {
             let path = folder + "/" + name
             var info = stat()
             guard unsafe lstat(root + "/" + path, &info) == 0 else { continue }  // Gone since it was listed.
@@ -246,14 +252,24 @@ package final class LocalObjectStore: ObjectStore {
     }
 
     package func synchronize() throws(StoreError) {
-        guard hasUnsynced.exchange(false, ordering: .acquiringAndReleasing) else { return }
-        let descriptor = unsafe open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw Self.failure("cannot open", root) }
-        defer { Glibc.close(descriptor) }
-        guard lake_syncfs(descriptor) == 0 else {
-            hasUnsynced.store(true, ordering: .releasing)
-            throw Self.failure("cannot sync", root)
+        let wanted = written.load(ordering: .acquiring)
+        guard synced.load(ordering: .acquiring) < wanted else { return }
+        // Whoever comes while a sync runs waits for it, and runs another only if it began too early for them.
+        var failure: StoreError?
+        syncing.withLock { _ in
+            guard synced.load(ordering: .acquiring) < wanted else { return }
+            let covered = written.load(ordering: .acquiring)
+            do throws(StoreError) {
+                let descriptor = unsafe open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+                guard descriptor >= 0 else { throw Self.failure("cannot open", root) }
+                defer { Glibc.close(descriptor) }
+                guard lake_syncfs(descriptor) == 0 else { throw Self.failure("cannot sync", root) }
+                synced.store(covered, ordering: .releasing)
+            } catch {
+                failure = error
+            }
         }
+        if let failure { throw failure }
     }
 }
 

@@ -108,6 +108,8 @@ package final class Access: Sendable {
     package func setUp(userName: String, credentials given: Credentials? = nil) throws -> Credentials {
         guard try !isSetUp() else { throw LakeError(.alreadyExists(.user), "lakeFS already initialized") }
         let credentials = given ?? .make(for: userName)
+        // Claimed first: of two who come at once, one is refused.
+        guard try store.trySet(Array(Timestamp.now().rfc3339.utf8), for: Self.setupKey, in: Self.auth, if: .absent) else { throw LakeError(.alreadyExists(.user), "lakeFS already initialized") }
         var batch: [Mutation] = []
         func set(_ key: String, _ value: [UInt8]) { batch.append(.set(Self.auth, Key(key), value)) }
         func link(_ key: String, _ target: String) {
@@ -126,8 +128,10 @@ package final class Access: Sendable {
         set("users/\(userName)", User(name: userName, creationDate: .now()).encoded)
         link("gUsers/\(Self.administrators)/users/\(userName)", "users/\(userName)")
         set(Self.key(of: credentials), encode(credentials))
-        set(Self.setupKey.description, Array(Timestamp.now().rfc3339.utf8))
-        try store.write(batch, .durable)
+        do { try store.write(batch, .durable) } catch {
+            try? store.remove(Self.setupKey, in: Self.auth)
+            throw error
+        }
         return credentials
     }
 

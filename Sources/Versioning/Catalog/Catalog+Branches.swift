@@ -151,17 +151,18 @@ extension Catalog {
     /// Points a branch at another commit. Uncommitted changes are refused, or dropped when forced.
     package func hardReset(_ id: String, to ref: String, in repositoryID: String, force: Bool) throws {
         let repository = try writableRepository(repositoryID, force: force)
-        let (old, new) = try updateBranch(id, in: repository) { branch in
-            guard try force || !isDirty(branch, tokens: branch.tokens, in: repository) else {
-                throw LakeError(.dirtyBranch, "branch \(id) has uncommitted changes: commit or reset them first, or pass force to drop them")
-            }
+        guard force else {
+            // Sealed first, so that what is staged meanwhile is found, or stays.
+            _ = try moveHead(id, in: repository) { _ in try resolveCommit(ref, in: repository) }
+            return
+        }
+        let (old, _) = try updateBranch(id, in: repository) { branch in
             branch.commitID = try resolveCommit(ref, in: repository)
             branch.sealedTokens = []
             branch.stagingToken = RefStore.newToken(repository, id)
         }
         try refs.markDropped(old.tokens)
         cleanUp()
-        let kind: Change.Kind = force ? .everything : .moved(from: try metaRange(of: old.commitID, in: repository), to: try metaRange(of: new.commitID, in: repository))
-        events.publish(Change(repository: repositoryID, branch: id, kind: kind))
+        events.publish(Change(repository: repositoryID, branch: id, kind: .everything))
     }
 }

@@ -17,6 +17,8 @@ package enum WriteCondition: Sendable {
     case absent
     /// `If-Match`: these entity tags, or `*` for any.
     case matches([String])
+    /// The object is the one that was read before, by its address.
+    case sameAddress(String)
     /// `If-None-Match` with entity tags.
     case matchesNone([String])
 
@@ -24,6 +26,7 @@ package enum WriteCondition: Sendable {
         switch self {
         case .absent: entry == nil
         case .matches(let tags): entry.map { entry in tags.contains { $0 == "*" || $0 == entry.eTag } } ?? false
+        case .sameAddress(let address): entry?.address == address
         case .matchesNone(let tags): entry.map { entry in !tags.contains { $0 == "*" || $0 == entry.eTag } } ?? true
         }
     }
@@ -103,11 +106,19 @@ extension Catalog {
         for _ in 0..<Self.tries {
             let token = try branch(id, in: repository).branch.stagingToken
             try store.write(entries.map { .set(Partition(token), $0.key, $0.encoded) }, durability)
-            if try branch(id, in: repository).branch.stagingToken == token {
-                return events.publish(Change(repository: repository.id, branch: id, kind: .keys(entries.map(\.key)), origin: origin))
+            do {
+                if try branch(id, in: repository).branch.stagingToken == token {
+                    return events.publish(Change(repository: repository.id, branch: id, kind: .keys(entries.map(\.key)), origin: origin))
+                }
+            } catch {
+                var error = LakeError(error)
+                error.mayBeStaged = true
+                throw error
             }
         }
-        throw LakeError(.tooManyTries, "branch \(id) keeps being committed: try again")
+        var error = LakeError(.tooManyTries, "branch \(id) keeps being committed: try again")
+        error.mayBeStaged = true
+        throw error
     }
 
     /// Stages an object under `path`.
@@ -119,20 +130,28 @@ extension Catalog {
         try checkProtection(of: id, blocks: .stagingWrite, in: repository)
         let staged = StagedEntry(key: path, envelope: entry.envelope)
         guard let condition else { return try writeStaged([staged], on: id, in: repository, durability, origin: origin) }
+        var mayBeStaged = false
         for _ in 0..<Self.tries {
             let (branch, _) = try branch(id, in: repository), partition = Partition(branch.stagingToken)
             let own = try store.value(for: path, in: partition)
             let current = try find(path, at: ResolvedRef(repository: repository, commitID: branch.commitID, branch: branch, tokens: branch.tokens))
+            // What was found must be what the branch shows: a commit may have taken its tokens meanwhile.
+            guard try self.branch(id, in: repository).branch == branch else { continue }
             // What this call wrote before a commit came between is no obstacle to itself.
             guard current?.address == entry.address || condition.allows(current) else {
-                throw LakeError(.preconditionFailed, "path \(path): the condition of the request does not hold")
+                var error = LakeError(.preconditionFailed, "path \(path): the condition of the request does not hold")
+                error.mayBeStaged = mayBeStaged
+                throw error
             }
             guard try store.trySet(staged.encoded, for: path, in: partition, if: own.map { .matches($0) } ?? .absent, durability) else { continue }
+            mayBeStaged = true
             if try self.branch(id, in: repository).branch.stagingToken == branch.stagingToken {
                 return events.publish(Change(repository: repositoryID, branch: id, kind: .keys([path]), origin: origin))
             }
         }
-        throw LakeError(.tooManyTries, "path \(path) keeps changing: try again")
+        var error = LakeError(.tooManyTries, "path \(path) keeps changing: try again")
+        error.mayBeStaged = mayBeStaged
+        throw error
     }
 
     /// Stages values and removals (nil) in one step: what a rename in the mount is.
@@ -147,10 +166,16 @@ extension Catalog {
     package func delete(_ paths: [Key], on id: String, in repositoryID: String, force: Bool = false, _ durability: Durability = .durable, origin: Int? = nil) throws -> Set<Key> {
         for path in paths { try Names.checkPath(path) }
         let repository = try writableRepository(repositoryID, force: force)
-        let (branch, _) = try branch(id, in: repository)
         try checkProtection(of: id, blocks: .stagingWrite, in: repository)
-        let ref = ResolvedRef(repository: repository, commitID: branch.commitID, branch: branch, tokens: branch.tokens)
-        let present = try paths.filter { try find($0, at: ref) != nil }
+        var present: [Key] = []
+        for attempt in 0..<Self.tries {
+            let (branch, _) = try branch(id, in: repository)
+            let ref = ResolvedRef(repository: repository, commitID: branch.commitID, branch: branch, tokens: branch.tokens)
+            present = try paths.filter { try find($0, at: ref) != nil }
+            // What was found must be what the branch shows: a commit may have taken its tokens meanwhile.
+            if try self.branch(id, in: repository).branch == branch { break }
+            guard attempt < Self.tries - 1 else { throw LakeError(.tooManyTries, "branch \(id) keeps being committed: try again") }
+        }
         if !present.isEmpty { try writeStaged(present.map { StagedEntry(key: $0, envelope: nil) }, on: id, in: repository, durability, origin: origin) }
         return Set(present)
     }
@@ -183,9 +208,14 @@ extension Catalog {
     /// Replaces an object's user metadata.
     package func updateMetadata(_ metadata: Metadata, of path: Key, on id: String, in repositoryID: String) throws {
         _ = try checkWritable(id, in: repositoryID)
-        var entry = try entry(path, at: id, in: repositoryID).entry
-        entry.metadata = metadata
-        try stage(entry, at: path, on: id, in: repositoryID)
+        for _ in 0..<Self.tries {
+            var entry = try entry(path, at: id, in: repositoryID).entry
+            entry.metadata = metadata
+            do {
+                return try stage(entry, at: path, on: id, in: repositoryID, if: .sameAddress(entry.address))
+            } catch let error as LakeError where error.code == .preconditionFailed {}  // Someone wrote it anew: their bytes stay.
+        }
+        throw LakeError(.tooManyTries, "path \(path) keeps changing: try again")
     }
 
     /// A fresh address in the repository's namespace.

@@ -171,7 +171,7 @@ extension Catalog {
     /// Adds a commit record as it is, for migrations. Its id must be what its content says.
     package func addCommitRecord(_ commit: Commit, id: String, in repositoryID: String, force: Bool) throws {
         let repository = try writableRepository(repositoryID, force: force)
-        guard commit.generation > 0 else { throw LakeError(.invalidValue, "commit \(id) has no generation: 1 for a first commit, one more than its parents' otherwise") }
+        guard commit.generation > 0, commit.generation < Int32.max else { throw LakeError(.invalidValue, "commit \(id) has no generation: 1 for a first commit, one more than its parents' otherwise") }
         guard commit.id == id else { throw LakeError(.invalidValue, "commit id \(id) is not the one that its content gives: \(commit.id)") }
         guard try refs.findCommit(id, in: repository) == nil else { throw LakeError(.alreadyExists(.commit), "commit \(id): already exists") }
         _ = try refs.addCommit(commit, in: repository)

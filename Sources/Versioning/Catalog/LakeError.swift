@@ -40,6 +40,9 @@ package struct LakeError: Error, Sendable, CustomStringConvertible {
     /// Paths that both sides changed, in order; empty for other codes.
     package var conflicts: [Key] = []
 
+    /// A write may have been seen before it failed: what it names must stay.
+    package var mayBeStaged = false
+
     package init(_ code: Code, _ message: String, cause: (any Error)? = nil) {
         self.code = code
         self.message = message

@@ -12,6 +12,14 @@ package struct Timestamp: Sendable, Hashable, Comparable {
         self.nanoseconds = nanoseconds
     }
 
+    /// A time that a client gave in seconds, or now.
+    /// - Throws: `.invalidValue` for a time beyond the years 1 to 9999.
+    package init(given seconds: Int64?) throws {
+        guard let seconds else { self = .now(); return }
+        guard (-62_135_596_800...253_402_300_799).contains(seconds) else { throw LakeError(.invalidValue, "time \(seconds) is not within the years 1 to 9999") }
+        self.init(seconds: seconds)
+    }
+
     package static func now() -> Timestamp {
         var time = timespec()
         unsafe clock_gettime(CLOCK_REALTIME, &time)
@@ -24,7 +32,8 @@ package struct Timestamp: Sendable, Hashable, Comparable {
 
     /// The civil date and time in UTC (gmtime_r(3)).
     fileprivate var components: tm {
-        var time = time_t(seconds), parts = unsafe tm()
+        // The years 1 to 9999: what the written forms have room for.
+        var time = time_t(min(max(seconds, -62_135_596_800), 253_402_300_799)), parts = unsafe tm()
         unsafe gmtime_r(&time, &parts)
         return unsafe parts
     }
@@ -56,7 +65,7 @@ package struct Timestamp: Sendable, Hashable, Comparable {
     package var basic: String { rfc3339.filter { $0 != "-" && $0 != ":" } }
 
     private static func seconds(year: Int, month: Int, day: Int, hour: Int, minute: Int, second: Int) -> Int64? {
-        guard (1...12).contains(month), (1...31).contains(day), (0...23).contains(hour), (0...59).contains(minute), (0...60).contains(second) else { return nil }
+        guard (0...9999).contains(year), (1...12).contains(month), (1...31).contains(day), (0...23).contains(hour), (0...59).contains(minute), (0...60).contains(second) else { return nil }
         var parts = unsafe tm()
         unsafe parts.tm_year = Int32(year - 1900)
         unsafe parts.tm_mon = Int32(month - 1)

@@ -1,3 +1,5 @@
+import Synchronization
+
 /// Repositories, branches, tags and commits in the key-value store. Source: `lakefs-formats.md` 5.2, 5.3.
 /// Safe from any thread.
 package final class RefStore: Sendable {
@@ -124,12 +126,22 @@ package final class RefStore: Sendable {
     /// Notes that the partitions of `tokens` are to be emptied; `dropPending` does it. Source: `lakefs-formats.md` 7.11.
     func markDropped(_ tokens: [String]) throws {
         guard !tokens.isEmpty else { return }
+        let now = Timestamp.now().seconds
+        dropped.withLock { dropped in for token in tokens { dropped[Key(token)] = now } }
         try store.write(tokens.map { .set(Self.cleanupTokens, Key($0), Array("stub-value".utf8)) }, .eventual)
     }
 
-    /// Empties the partitions of dropped tokens. May run anywhere, any number of times.
+    /// When this process dropped which tokens: readers may still hold a branch as it was before.
+    private let dropped = Mutex<[Key: Int64]>([:])
+    /// Seconds that a dropped token's changes stay readable: longer than any request reads one branch record.
+    private static let graceSeconds: Int64 = 60
+
+    /// Empties the partitions of tokens that were dropped a while ago. May run anywhere, any number of times.
     func dropPending() throws {
+        let now = Timestamp.now().seconds
         for record in try store.page(of: Self.cleanupTokens, from: nil, before: nil, limit: 512) {
+            if let since = dropped.withLock({ $0[record.key] }), now - since < Self.graceSeconds { continue }
+            _ = dropped.withLock { $0.removeValue(forKey: record.key) }
             try store.removeAll(in: Partition(record.key))
             try store.write([.remove(Self.cleanupTokens, record.key)], .eventual)
         }

@@ -29,7 +29,7 @@ package struct Entry: Sendable, Equatable {
             switch field.number {
             case 1: address = field.string
             case 2: lastModified = try field.time()
-            case 3: size = field.signed
+            case 3: size = max(0, field.signed)
             case 4: eTag = field.string
             case 5: metadata.pairs.append(try field.pair())
             case 6: addressType = AddressType(rawValue: field.signed) ?? .byPrefixDeprecated
