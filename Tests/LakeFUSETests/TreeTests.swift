@@ -108,6 +108,53 @@ import Versioning
         #expect(try lake.catalog.entry("l", at: "main", in: "repo").entry.metadata["::lakefs::symlink-target"] == "f")
     }
 
+    /// One thread writes on and on, another publishes meanwhile: in the end the branch has the last bytes.
+    @Test func publishingWhileWriting() throws {
+        let node = try write("f", ""), count = 400
+        tree.beginWriting(node)
+        let writer = Thread(name: "writer") { [tree] in
+            for index in 0..<count {
+                do {
+                    let file = try tree.writable(node)
+                    _ = try unsafe [UInt8(truncatingIfNeeded: index)].withUnsafeBytes { try unsafe file.write($0, at: Int64(index), tree.purpose(node)) }
+                    tree.noteWrite(node)
+                } catch { Issue.record(error) }
+            }
+        }
+        for _ in 0..<60 { try tree.publish(node, .eventual) }
+        writer.join()
+        try tree.endWriting(node)
+        let found = try lake.catalog.entry("f", at: "main", in: "repo")
+        #expect(try lake.catalog.objects.readAll(found.location) == (0..<count).map { UInt8(truncatingIfNeeded: $0) })
+        #expect(try found.entry.eTag == Hex.text(Hash.digest(.md5, lake.catalog.objects.readAll(found.location))))
+    }
+
+    /// What could not be staged is not forgotten: the next try publishes it.
+    @Test func aPublishThatFailedIsTriedAgain() throws {
+        let node = try write("f", "old"), repository = try lake.catalog.repository("repo")
+        tree.beginWriting(node)
+        let file = try tree.writable(node, truncates: true)
+        _ = try unsafe Array("new".utf8).withUnsafeBytes { try unsafe file.write($0, at: 0, tree.purpose(node)) }
+        tree.noteWrite(node)
+        try lake.catalog.setProtectionRules([ProtectionRule(pattern: "main")], in: repository, ifChecksum: nil)
+        #expect(throws: LakeError.self) { try tree.publish(node, .eventual) }
+        #expect(throws: LakeError.self) { try tree.publish(node, .durable) }
+        try lake.catalog.setProtectionRules([], in: repository, ifChecksum: nil)
+        try tree.endWriting(node)
+        #expect(try text("f") == "new")
+    }
+
+    /// What a crash left staged becomes what it was to become, before anything is mounted.
+    @Test func leftoversArePublished() throws {
+        let left = try WriteStaging(folder: folder.path + "/left"), made = try left.make(), half = try left.make()
+        try left.register(made.name, WriteStaging.Record(repository: "repo", branch: "main", path: "d/left", address: lake.catalog.newAddress()))
+        #expect(unsafe Glibc.write(made.descriptor, "bytes", 5) == 5 && Glibc.write(half.descriptor, "half", 4) == 4)
+        left.close()
+        let registry = try MountRegistry(catalog: lake.catalog, staging: folder.path + "/left")
+        defer { registry.stop() }
+        #expect(try text("d/left") == "bytes" && paths() == ["d/left"])
+    }
+
     @Test func aSnapshotRefusesWrites() throws {
         try write("f", "x")
         let commit = try lake.catalog.commit(CommitRequest(committer: "t", message: "m"), on: "main", in: "repo").id

@@ -91,7 +91,7 @@ import Versioning
 }
 
 @Suite struct ByteRangeTests {
-    @Test(arguments: [("bytes=0-0", ByteRange.part(0..<1)), ("bytes=5-", .part(5..<10)), ("bytes=-3", .part(7..<10)), ("bytes=-30", .part(0..<10)), ("bytes=3-99", .part(3..<10)), ("bytes=10-", .unsatisfiable),
+    @Test(arguments: [("bytes=0-0", ByteRange.part(0..<1)), ("bytes=5-", .part(5..<10)), ("bytes=-3", .part(7..<10)), ("bytes=-30", .part(0..<10)), ("bytes=3-99", .part(3..<10)), ("bytes=0-9223372036854775807", .part(0..<10)), ("bytes=9223372036854775807-", .unsatisfiable), ("bytes=10-", .unsatisfiable),
                       ("bytes=3-2", .unsatisfiable), ("bytes=-0", .unsatisfiable), ("items=0-1", .malformed), ("bytes=a-b", .malformed)] as [(String, ByteRange)])
     func forms(header: String, wanted: ByteRange) { #expect(ByteRange(header, size: 10) == wanted) }
 }
@@ -127,8 +127,16 @@ import Versioning
     @Test func xmlIsReadAndRefused() {
         #expect(XMLElement.parse(Array("<a xmlns=\"urn:x\"><b>1 &lt; 2</b><b/></a>".utf8))?.all("b").map(\.text) == ["1 < 2", ""])
         #expect(XMLElement.parse(Array("<a>".utf8)) == nil && XMLElement.parse([]) == nil)
+        #expect(XMLElement.parse(Array(String(repeating: "<a>", count: 500_000).utf8)) == nil, "deep nonsense must not use up the stack")
         #expect(XMLElement.parse(Array(String(repeating: "<a>", count: 100).utf8) + Array(String(repeating: "</a>", count: 100).utf8)) == nil)
     }
+}
+
+@Test func timesBeyondReasonAreRefusedOrCut() {
+    #expect(Timestamp(httpDate: "Mon, 02 Jan 99999999999 15:04:05 GMT") == nil && Timestamp(httpDate: "nonsense") == nil)
+    #expect(Timestamp(seconds: .max).rfc3339 == "9999-12-31T23:59:59Z" && Timestamp(seconds: .min).httpDate.hasSuffix("GMT"))
+    #expect(throws: LakeError.self) { try Timestamp(given: 67_768_036_191_676_800) }
+    #expect(Timestamp(rfc3339: "2011-03-13T09:06:43.5+02:00") == Timestamp(seconds: 1_300_000_003, nanoseconds: 500_000_000))
 }
 
 /// The example of Amazon's documentation, "Signature calculations … GET object".

@@ -172,6 +172,26 @@ import Versioning
         for writer in 0..<3 { for index in 0..<150 { #expect(contents["w\(writer)/\(index)"] == "\(index)") } }
     }
 
+    @Test func resets() throws {
+        let lake = try lake()
+        try lake.put("a", "1")
+        let first = try lake.commit("one")
+        try lake.put("a", "2")
+        try lake.put("b", "2")
+        #expect(throws: LakeError.self) { try lake.catalog.hardReset("main", to: first, in: "repo", force: false) }
+        try lake.catalog.resetObject("a", on: "main", in: "repo", force: false)
+        #expect(try lake.contents("main") == ["a": "1", "b": "2"])
+        try lake.catalog.resetPrefix("b", on: "main", in: "repo", force: false)
+        #expect(try lake.contents("main") == ["a": "1"])
+        try lake.put("c", "3")
+        try lake.commit("two")
+        try lake.catalog.hardReset("main", to: first, in: "repo", force: false)
+        #expect(try lake.contents("main") == ["a": "1"])
+        try lake.put("c", "4")
+        try lake.catalog.hardReset("main", to: "main~0", in: "repo", force: true)
+        #expect(try lake.contents("main") == ["a": "1"])
+    }
+
     @Test func conditionalWrites() throws {
         let lake = try lake()
         try lake.catalog.stage(lake.entry("1"), at: "k", on: "main", in: "repo", if: .absent)
