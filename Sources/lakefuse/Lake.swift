@@ -17,6 +17,11 @@ final class Lake {
     private let requests: WorkerPool
     private let server = HTTPServer()
     private let mounts: MountRegistry?
+    private let stopping = CountingSemaphore()
+    private let upkeep: Thread
+
+    /// How often dropped staging tokens are looked for.
+    private static let upkeepMilliseconds = 60_000
 
     /// Threads for parts of one operation, and for requests that block: most wait for the disk's sync, hence many.
     private static let poolWidth = 4, requestWidth = 48
@@ -34,6 +39,7 @@ final class Lake {
         let committed = CommittedStore(objects: objects, pool: pool, cacheBytes: configuration.cacheBytes, parameters: configuration.ranges)
         catalog = Catalog(store: store, committed: committed)
         catalog.recover()
+        upkeep = Self.keepUp(catalog, until: stopping)
 
         let secret = configuration.encryptSecret.isEmpty ? try directory.secret("encrypt") : configuration.encryptSecret
         let access = Access(store: store, secretKey: secret), login = Login(access: access, secretKey: secret)
@@ -52,6 +58,10 @@ final class Lake {
         try server.start(host: host, port: port, handler: Server(rest: rest, gateway: gateway, access: access), pool: requests)
         address = "http://\(host.isEmpty || host == "0.0.0.0" ? "127.0.0.1" : host):\(server.port)"
         try directory.updateEndpoint(address)
+    }
+
+    private static func keepUp(_ catalog: Catalog, until stopping: CountingSemaphore) -> Thread {
+        Thread(name: "upkeep") { while !stopping.wait(milliseconds: upkeepMilliseconds) { catalog.cleanUp() } }
     }
 
     /// Creates the first user of an empty lake.
@@ -75,6 +85,8 @@ final class Lake {
 
     /// Ends mounts, requests and stores, in this order.
     func stop() {
+        stopping.post()
+        upkeep.join()
         mounts?.stop()
         server.stop()
         requests.stop()

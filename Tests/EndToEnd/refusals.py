@@ -144,9 +144,14 @@ class RefusalTest(LakeTest):
         self.assertIn(str(naming), done.stderr)
 
     def test_servers(self):
-        """A port in use, a data folder that another server holds."""
+        """A port in use, a data folder that another server holds, one of a newer version."""
         self.refused_server("--data", self.scratch / "data", "--listen", f"127.0.0.1:{self.lake.port}", naming=self.lake.port)
         self.refused_server("--data", self.lake.data, "--listen", "127.0.0.1:0", naming=self.lake.data)
+        newer = self.scratch / "newer"
+        newer.mkdir()
+        (newer / "format").write_text("99\n")
+        self.refused_server("--data", newer, "--listen", "127.0.0.1:0", naming="newer")
+        self.assertEqual(sorted(path.name for path in newer.iterdir()), ["format", "lock"])
 
     def test_usage(self):
         """Unknown flags, commands and addresses; a server that does not answer."""

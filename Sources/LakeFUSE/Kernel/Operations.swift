@@ -202,6 +202,7 @@ enum Operations {
                 }
                 unsafe info!.pointee.fh = keep(.file(node, open), request.mount)
                 unsafe info!.pointee.keep_cache = 1  // A node's bytes change only through this mount.
+                if !isWriter { unsafe info!.pointee.noflush = 1 }  // Nothing to publish: one request less for each close.
                 unsafe fuse_reply_open(request.pointer, info)
             }
         }

@@ -47,8 +47,8 @@ package final class Catalog: Sendable {
         }
     }
 
-    /// Empties dropped staging tokens in the background.
-    func cleanUp() {
+    /// Empties staging tokens that were dropped a while ago, in the background. To be called now and then.
+    package func cleanUp() {
         guard !isCleaning.exchange(true, ordering: .acquiring) else { return }
         committed.pool.run { [self] in
             defer { isCleaning.store(false, ordering: .releasing) }
