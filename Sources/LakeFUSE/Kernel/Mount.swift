@@ -59,6 +59,12 @@ import Versioning
         notifier.start(self)
         let origin = tree.catalog.events.subscribe { number in { [weak self] change in self?.take(change, own: number) } }
         tree.origin.store(origin, ordering: .relaxed)
+        tree.shadowed.withLock { shadowed in
+            shadowed = { [weak self] path in
+                self?.generation.add(1, ordering: .sequentiallyConsistent)
+                _ = self?.notifier.enqueue(.change(.keys([path])))
+            }
+        }
         let thread = Thread(name: "fuse-loop") { [self] in
             _ = unsafe lake_fuse_loop(session, Self.threads)
             tree.catalog.events.unsubscribe(origin)
@@ -154,7 +160,7 @@ import Versioning
     fileprivate func invalidateAll() {
         let nodes = tree.state.withLock { state in state.nodes.values.filter { $0.number != Tree.root && !$0.isUnlinked }.sorted { $0.path > $1.path } }
         for node in nodes {
-            if node.isFolder && exists(folder: node.path) {
+            if node.isFolder && exists(folder: tree.path(of: node)) {
                 invalidate(node.number)
                 continue
             }
@@ -163,7 +169,7 @@ import Versioning
                 if state.numbers[node.path] == node.number { state.numbers[node.path] = nil }
                 return state.numbers[Paths.split(node.path).folder]
             }
-            if let parent { invalidate(name: node.name, in: parent) }
+            if let parent { invalidate(name: Paths.split(tree.path(of: node)).name, in: parent) }
         }
         // Names that are cached as absent belong to no node.
         for name in absent.withLock({ names in

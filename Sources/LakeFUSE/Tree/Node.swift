@@ -37,9 +37,6 @@ final class Node: @unchecked Sendable {
         self.isFolder = isFolder
         self.attributes = attributes
     }
-
-    /// The last part of the path.
-    var name: [UInt8] { Paths.split(path).name }
 }
 
 /// Paths of a tree, as bytes.

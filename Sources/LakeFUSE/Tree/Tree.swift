@@ -27,6 +27,8 @@ final class Tree: Sendable {
     let origin = Atomic<Int>(-1)
     /// Read by publishes, written by renames of folders, which move many files at once.
     private let moving = ReadWriteLock()
+    /// Makes the kernel forget a path; set by the mount.
+    let shadowed = Mutex<(@Sendable (Key) -> Void)?>(nil)
     /// Files that have bytes to publish.
     private let dirty = Mutex<[UInt64: Node]>([:])
 
@@ -490,7 +492,12 @@ final class Tree: Sendable {
         var entry = Entry(address: written.address, lastModified: .now(), size: written.size, eTag: Hex.text(written.md5), metadata: old?.metadata ?? [:], contentType: old?.contentType ?? "application/octet-stream")
         attributes.write(into: &entry.metadata, isFolder: false)
         try stage([(path, entry)] + (folder.map { fill($0) } ?? []), durability)
-        state.withLock { [entry] _ in node.entry = entry }
+        let isShadowed = state.withLock { [entry] state in
+            node.entry = entry
+            return state.numbers[path] != node.number
+        }
+        // Another door wrote the path meanwhile and it got another node: that one shows what is no more.
+        if isShadowed { shadowed.withLock { $0 }?(path) }
         file.noteStaged(written)
         if !file.isDirty { _ = dirty.withLock { $0.removeValue(forKey: node.number) } }
         setUnpublished(path, false)
