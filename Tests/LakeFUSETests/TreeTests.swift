@@ -108,6 +108,13 @@ import Versioning
         #expect(try lake.catalog.entry("l", at: "main", in: "repo").entry.metadata["::lakefs::symlink-target"] == "f")
     }
 
+    @Test func aHardLinkIsASecondEntryOfTheObject() throws {
+        let node = try write("d/f", "x")
+        _ = try tree.makeHardLink(node.number, Tree.root, name("g"))
+        #expect(try paths() == ["d/f", "g"] && lake.catalog.entry("g", at: "main", in: "repo").entry.address == lake.catalog.entry("d/f", at: "main", in: "repo").entry.address)
+        #expect(throws: Errno.self) { try tree.makeHardLink(node.number, Tree.root, name("g")) }
+    }
+
     /// One thread writes on and on, another publishes meanwhile: in the end the branch has the last bytes.
     @Test func publishingWhileWriting() throws {
         let node = try write("f", ""), count = 400

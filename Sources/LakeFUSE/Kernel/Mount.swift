@@ -133,6 +133,7 @@ import Versioning
                 // The kernel may have it as a name that is not there.
                 return invalidate(name: part, in: folder)
             }
+            tree.noteChange(in: [Paths.split(here).folder])
             invalidate(folder)
             let isLast = index == parts.count - 1
             if known.isFolder, !isLast || key.bytes.last == Paths.slash {

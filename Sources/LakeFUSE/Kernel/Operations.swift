@@ -140,6 +140,12 @@ enum Operations {
                 unsafe request.entry(try request.tree.makeLink(UInt64(parent), name, target: String(cString: target!)), generation: generation, parent: UInt64(parent), name: name)
             }
         }
+        unsafe table.link = { request, number, parent, text in
+            unsafe answer(request) { request in
+                let name = unsafe name(text), generation = request.mount.generation.load(ordering: .sequentiallyConsistent)
+                request.entry(try request.tree.makeHardLink(UInt64(number), UInt64(parent), name), generation: generation, parent: UInt64(parent), name: name)
+            }
+        }
         unsafe table.mknod = { request, parent, text, mode, _ in
             unsafe answer(request) { request in
                 guard mode & S_IFMT == S_IFREG else { throw Errno(EPERM) }  // Pipes, sockets and devices cannot be committed.

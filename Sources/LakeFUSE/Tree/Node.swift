@@ -25,8 +25,8 @@ final class Node: @unchecked Sendable {
     /// Held while the file is published, renamed or unlinked: one of these at a time. Held over I/O and calls of the core,
     /// and taken before the tree's and the file's own lock.
     let publishing = Mutex<Void>(())
-    /// When a file was made that was never published.
-    let made = Timestamp.now()
+    /// When something last came into or went from a folder, as far as this mount knows; objects keep no such time.
+    var changed = Timestamp.now()
     /// The bytes being written, if any.
     var writing: StagedFile?
 

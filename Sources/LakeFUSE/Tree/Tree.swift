@@ -132,7 +132,7 @@ final class Tree: Sendable {
 
     func attributes(_ node: Node) -> stat {
         var info = stat()
-        let (entry, attributes, writing, isUnlinked) = state.withLock { _ in (node.entry, node.attributes, node.writing, node.isUnlinked) }
+        let (entry, attributes, writing, isUnlinked, changed) = state.withLock { _ in (node.entry, node.attributes, node.writing, node.isUnlinked, node.changed) }
         let facts = writing?.facts
         let kind = node.isFolder ? S_IFDIR : attributes.target != nil ? S_IFLNK : S_IFREG
         info.st_ino = ino_t(node.number)
@@ -144,8 +144,8 @@ final class Tree: Sendable {
         info.st_size = off_t(size)
         info.st_blksize = 1 << 17
         info.st_blocks = blkcnt_t((size + 511) / 512)
-        // A file that is being written has the time of its last write; a folder has none of its own.
-        let time = attributes.modified ?? (writing?.isDirty == true ? facts?.modified : nil) ?? entry?.lastModified ?? (node.isFolder ? Timestamp(seconds: 0) : node.made)
+        // A file that is being written has the time of its last write.
+        let time = attributes.modified ?? (writing?.isDirty == true ? facts?.modified : nil) ?? entry?.lastModified ?? changed
         info.st_mtim = timespec(tv_sec: Int(time.seconds), tv_nsec: Int(time.nanoseconds))
         info.st_ctim = info.st_mtim
         info.st_atim = info.st_mtim
@@ -187,6 +187,13 @@ final class Tree: Sendable {
             changes[index].entry!.address = upload.address
         }
         try catalog.stage(changes, on: ref, in: repository, durability, origin: writer)
+        noteChange(in: Set(changes.map { Paths.split($0.path).folder }))
+    }
+
+    /// Something came into or went from these folders.
+    func noteChange(in folders: Set<Key>) {
+        let now = Timestamp.now()
+        state.withLock { state in for folder in folders { if let number = state.numbers[folder] { state.nodes[number]?.changed = now } } }
     }
 
     // MARK: listing
@@ -256,6 +263,7 @@ final class Tree: Sendable {
         let node = adopt(path, entry: nil, isFolder: false, attributes, counts: true)
         state.withLock { _ in node.writing = file }
         setUnpublished(path, true)
+        noteChange(in: [Paths.split(path).folder])
         dirty.withLock { $0[node.number] = node }
         return node
     }
@@ -289,6 +297,23 @@ final class Tree: Sendable {
         return adopt(path, entry: entry, isFolder: false, attributes, counts: true)
     }
 
+    /// A second name for a file: another entry of the same object, and from then on a file of its own
+    /// (`mount.md` section 1: a hard link commits as two entries with one physical address).
+    func makeHardLink(_ number: UInt64, _ parent: UInt64, _ name: [UInt8]) throws -> Node {
+        try requireWritable()
+        let source = try node(number), folder = try node(parent), path = Paths.join(path(of: folder), name)
+        guard !source.isFolder else { throw Errno(EPERM) }
+        try requireAbsent(parent, name)
+        try Self.check(path)
+        return try source.publishing.withLock { _ in
+            try publishAlone(source, .eventual, onlyUnopened: false)
+            let (found, attributes, isUnlinked) = state.withLock { _ in (source.entry, source.attributes, source.isUnlinked) }
+            guard let entry = found, !isUnlinked else { throw Errno(ENOENT) }
+            try stage([(path, entry)] + fill(folder))
+            return adopt(path, entry: entry, isFolder: false, attributes, counts: true)
+        }
+    }
+
     /// The marker of a folder goes when something is in it: the change that says so, if it has one of ours.
     private func fill(_ folder: Node) -> [(path: Key, entry: Entry?)] {
         state.withLock { _ in
@@ -312,6 +337,7 @@ final class Tree: Sendable {
     /// Takes a node's name away; handles keep it.
     private func detach(_ node: Node) {
         setUnpublished(path(of: node), false)
+        noteChange(in: [Paths.split(path(of: node)).folder])
         _ = dirty.withLock { $0.removeValue(forKey: node.number) }
         let file = state.withLock { state -> StagedFile? in
             node.isUnlinked = true
@@ -489,7 +515,8 @@ final class Tree: Sendable {
         let (path, old, attributes, folder) = state.withLock { state in
             (node.path, node.entry, node.attributes, state.numbers[Paths.split(node.path).folder].flatMap { state.nodes[$0] })
         }
-        var entry = Entry(address: written.address, lastModified: .now(), size: written.size, eTag: Hex.text(written.md5), metadata: old?.metadata ?? [:], contentType: old?.contentType ?? "application/octet-stream")
+        // The time of the last write, not of the publish: a file must not look newer for having been closed.
+        var entry = Entry(address: written.address, lastModified: written.modified, size: written.size, eTag: Hex.text(written.md5), metadata: old?.metadata ?? [:], contentType: old?.contentType ?? "application/octet-stream")
         attributes.write(into: &entry.metadata, isFolder: false)
         try stage([(path, entry)] + (folder.map { fill($0) } ?? []), durability)
         let isShadowed = state.withLock { [entry] state in

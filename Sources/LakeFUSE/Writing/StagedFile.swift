@@ -16,6 +16,8 @@ final class StagedFile: Sendable {
         let address: String
         let size: Int64
         let md5: [UInt8]
+        /// Of the last write.
+        let modified: Timestamp
     }
 
     /// What the file is to become, as far as it is known when it is made.
@@ -198,7 +200,8 @@ final class StagedFile: Sendable {
             state.hash = nil
             _ = try objects.adopt(file: staging.path(state.name), as: namespace.location(state.address), durability)
             state.isFrozen = true
-            let frozen = Frozen(name: state.name, address: state.address, size: size, md5: md5)
+            let modified = Timestamp(seconds: Int64(info.st_mtim.tv_sec), nanoseconds: Int32(info.st_mtim.tv_nsec))
+            let frozen = Frozen(name: state.name, address: state.address, size: size, md5: md5, modified: modified)
             state.unstaged = frozen
             return frozen
         }

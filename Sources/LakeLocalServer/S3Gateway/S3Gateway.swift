@@ -69,10 +69,12 @@ package struct S3Gateway: Sendable {
         let has = { (name: String) in call.query.contains { $0.name == name } }
         switch method {
         case "GET" where has("uploadId"): return try uploads.listParts(call, self)
-        case "GET", "HEAD": return .respond(try read(call))
+        case "GET", "HEAD":
+            guard !["attributes", "torrent", "retention", "legal-hold"].contains(where: has) else { throw Self.unsupported }
+            return .respond(try read(call))
         case "PUT" where has("partNumber") || has("uploadId"): return try uploads.putPart(call, self)
         case "PUT" where has("acl") || has("tagging") || has("retention") || has("legal-hold"):
-            throw S3Error(501, "NotImplemented", "A header or sub-resource that you sent asks for something that this server does not do.")
+            throw Self.unsupported
         case "PUT" where call.request.header("x-amz-copy-source") != nil: return try copy(call)
         case "PUT": return try put(call)
         case "DELETE" where has("uploadId"): return try uploads.abort(call, self)
@@ -82,6 +84,8 @@ package struct S3Gateway: Sendable {
         default: throw S3Error(405, "MethodNotAllowed", "The specified method is not allowed against this resource.")
         }
     }
+
+    private static let unsupported = S3Error(501, "NotImplemented", "A header or sub-resource that you sent asks for something that this server does not do.")
 
     /// Requests for a ref without a key: there is no such object; making its "folder" is nothing to do.
     private func refOnly(_ call: S3Call) throws -> Reception {
