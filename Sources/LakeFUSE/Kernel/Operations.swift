@@ -299,12 +299,12 @@ enum Operations {
         unsafe table.statfs = { request, _ in
             unsafe answer(request) { request in
                 var info = statvfs()
-                let (total, free) = request.tree.catalog.objects.capacity() ?? (1 << 50, 1 << 50)
+                let (total, free, available) = request.tree.catalog.objects.capacity() ?? (1 << 50, 1 << 50, 1 << 50)
                 info.f_bsize = 4096
                 info.f_frsize = 4096
                 info.f_blocks = fsblkcnt_t(total / 4096)
                 info.f_bfree = fsblkcnt_t(free / 4096)
-                info.f_bavail = info.f_bfree
+                info.f_bavail = fsblkcnt_t(available / 4096)
                 info.f_files = 1 << 40
                 info.f_ffree = 1 << 40
                 info.f_favail = 1 << 40

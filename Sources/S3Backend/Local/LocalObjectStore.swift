@@ -245,10 +245,11 @@ package final class LocalObjectStore: ObjectStore {
         }
     }
 
-    package func capacity() -> (total: Int64, free: Int64)? {
+    package func capacity() -> (total: Int64, free: Int64, available: Int64)? {
         var info = statvfs()
         guard unsafe statvfs(root, &info) == 0 else { return nil }
-        return (Int64(info.f_blocks) * Int64(info.f_frsize), Int64(info.f_bavail) * Int64(info.f_frsize))
+        let unit = Int64(info.f_frsize)
+        return (Int64(info.f_blocks) * unit, Int64(info.f_bfree) * unit, Int64(info.f_bavail) * unit)
     }
 
     package func synchronize() throws(StoreError) {

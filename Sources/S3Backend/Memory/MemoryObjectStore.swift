@@ -74,6 +74,6 @@ package final class MemoryObjectStore: ObjectStore {
             .map { StoredObject(location: $0.key, byteCount: Int64($0.value.bytes.count), modified: $0.value.modified) }
     }
 
-    package func capacity() -> (total: Int64, free: Int64)? { nil }
+    package func capacity() -> (total: Int64, free: Int64, available: Int64)? { nil }
     package func synchronize() throws(StoreError) {}
 }

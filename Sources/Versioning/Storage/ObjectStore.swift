@@ -80,8 +80,8 @@ package protocol ObjectStore: Sendable {
     func file(_ location: ObjectLocation) throws(StoreError) -> FilePiece?
     /// Up to `limit` objects below `prefix` with a path greater than `after`, in byte order of their paths.
     func list(_ prefix: ObjectLocation, after: String?, limit: Int) throws(StoreError) -> [StoredObject]
-    /// Bytes in all, bytes free: what `statfs` tells. Nil where there is no such bound.
-    func capacity() -> (total: Int64, free: Int64)?
+    /// Bytes in all, bytes free, bytes free to who is not root: what `statfs` tells. Nil where there is no such bound.
+    func capacity() -> (total: Int64, free: Int64, available: Int64)?
     /// Makes everything durable that was finished as `.eventual` before.
     func synchronize() throws(StoreError)
 }
