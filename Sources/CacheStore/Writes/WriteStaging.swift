@@ -84,13 +84,7 @@ package final class WriteStaging: Sendable {
     package func leftovers() throws -> [(name: String, record: Record)] {
         let found = try index.page(of: Self.partition, from: nil, before: nil, limit: 1_000_000).filter { !$0.key.description.hasPrefix(prefix) }.map { ($0.key.description, try Record(decoding: $0.value)) }
         let known = Set(found.map(\.0))
-        if let directory = unsafe opendir(folder) {
-            defer { unsafe closedir(directory) }
-            while let entry = unsafe readdir(directory) {
-                let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) { unsafe $0.withMemoryRebound(to: CChar.self, capacity: 256) { unsafe String(cString: $0) } }
-                if !name.hasPrefix("."), !name.hasPrefix("index.db"), !name.hasPrefix(prefix), !known.contains(name) { unsafe unlink(path(name)) }
-            }
-        }
+        for name in try Folder.names(of: folder) where !name.hasPrefix(".") && !name.hasPrefix("index.db") && !name.hasPrefix(prefix) && !known.contains(name) { unsafe unlink(path(name)) }
         return found
     }
 }

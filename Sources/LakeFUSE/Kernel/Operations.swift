@@ -51,6 +51,14 @@ enum Operations {
 
     private static func name(_ text: UnsafePointer<CChar>?) -> [UInt8] { unsafe Array(UnsafeRawBufferPointer(start: text!, count: strlen(text!))) }
 
+    /// Answers a request that makes a name in a folder, with the node it made.
+    private static func answer(_ request: fuse_req_t?, making text: UnsafePointer<CChar>?, in parent: fuse_ino_t, _ make: (Tree, UInt64, [UInt8]) throws -> Node) {
+        unsafe answer(request) { request in
+            let name = unsafe name(text), generation = request.mount.generation.load(ordering: .sequentiallyConsistent)
+            request.entry(try make(request.tree, UInt64(parent), name), generation: generation, parent: UInt64(parent), name: name)
+        }
+    }
+
     static let table: fuse_lowlevel_ops = {
         var table = fuse_lowlevel_ops()
         unsafe table.`init` = { _, connection in
@@ -129,30 +137,20 @@ enum Operations {
             }
         }
         unsafe table.mkdir = { request, parent, text, mode in
-            unsafe answer(request) { request in
-                let name = unsafe name(text), generation = request.mount.generation.load(ordering: .sequentiallyConsistent)
-                request.entry(try request.tree.makeFolder(UInt64(parent), name, mode: mode), generation: generation, parent: UInt64(parent), name: name)
-            }
+            unsafe answer(request, making: text, in: parent) { try $0.makeFolder($1, $2, mode: mode) }
         }
         unsafe table.symlink = { request, target, parent, text in
-            unsafe answer(request) { request in
-                let name = unsafe name(text), generation = request.mount.generation.load(ordering: .sequentiallyConsistent)
-                unsafe request.entry(try request.tree.makeLink(UInt64(parent), name, target: String(cString: target!)), generation: generation, parent: UInt64(parent), name: name)
-            }
+            unsafe answer(request, making: text, in: parent) { unsafe try $0.makeLink($1, $2, target: String(cString: target!)) }
         }
         unsafe table.link = { request, number, parent, text in
-            unsafe answer(request) { request in
-                let name = unsafe name(text), generation = request.mount.generation.load(ordering: .sequentiallyConsistent)
-                request.entry(try request.tree.makeHardLink(UInt64(number), UInt64(parent), name), generation: generation, parent: UInt64(parent), name: name)
-            }
+            unsafe answer(request, making: text, in: parent) { try $0.makeHardLink(UInt64(number), $1, $2) }
         }
         unsafe table.mknod = { request, parent, text, mode, _ in
-            unsafe answer(request) { request in
+            unsafe answer(request, making: text, in: parent) { tree, parent, name in
                 guard mode & S_IFMT == S_IFREG else { throw Errno(EPERM) }  // Pipes, sockets and devices cannot be committed.
-                let name = unsafe name(text), generation = request.mount.generation.load(ordering: .sequentiallyConsistent)
-                let node = try request.tree.makeFile(UInt64(parent), name, mode: mode)
-                try request.tree.close(node)
-                request.entry(node, generation: generation, parent: UInt64(parent), name: name)
+                let node = try tree.makeFile(parent, name, mode: mode)
+                try tree.close(node)
+                return node
             }
         }
         unsafe table.unlink = { request, parent, text in

@@ -50,8 +50,10 @@ final class Tree: Sendable {
     private var writer: Int { origin.load(ordering: .relaxed) }
 
     /// What a staged file of `node` is to become.
-    func purpose(_ node: Node) -> StagedFile.Purpose {
-        StagedFile.Purpose(repository: repository, branch: ref, path: path(of: node), newAddress: { [catalog] in catalog.newAddress() })
+    func purpose(_ node: Node) -> StagedFile.Purpose { purpose(path(of: node)) }
+
+    private func purpose(_ path: Key) -> StagedFile.Purpose {
+        StagedFile.Purpose(repository: repository, branch: ref, path: path, newAddress: { [catalog] in catalog.newAddress() })
     }
 
     func path(of node: Node) -> Key { state.withLock { _ in node.path } }
@@ -257,7 +259,7 @@ final class Tree: Sendable {
         try requireAbsent(parent, name)
         try Self.check(path)
         _ = try catalog.checkWritable(ref, in: repository)
-        let file = try StagedFile(staging, StagedFile.Purpose(repository: repository, branch: ref, path: path, newAddress: { [catalog] in catalog.newAddress() }))
+        let file = try StagedFile(staging, purpose(path))
         var attributes = Attributes()
         attributes.mode = mode & 0o7777
         let node = adopt(path, entry: nil, isFolder: false, attributes, counts: true)

@@ -80,21 +80,12 @@ package final class LocalObjectStore: ObjectStore {
         }
     }
 
-    /// Names in a folder, without `.` and `..`; none if it is not there.
+    /// Names in a folder; none if it is not there.
     private static func entries(of folder: String) throws(StoreError) -> [String] {
-        guard let directory = unsafe opendir(folder) else {
-            if errno == ENOENT || errno == ENOTDIR { return [] }
-            throw failure("cannot list", folder)
+        do throws(StoreError) { return try Folder.names(of: folder) } catch {
+            guard error.code == .notFound else { throw error }
+            return []
         }
-        defer { unsafe closedir(directory) }
-        var names: [String] = []
-        while let entry = unsafe readdir(directory) {
-            let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) { pointer in
-                unsafe pointer.withMemoryRebound(to: CChar.self, capacity: 256) { unsafe String(cString: $0) }
-            }
-            if name != "." && name != ".." { names.append(name) }
-        }
-        return names
     }
 
     /// The file of a location, which must stay under the root.

@@ -8,13 +8,10 @@ package enum XID {
 
     /// Seconds of the year 4000: what descending ids count down from.
     private static let far: Int64 = 64_060_588_800
-    /// The same for run and pull-request ids (`lakefs-formats.md` 1.3).
-    private static let farRuns: Int64 = 32_500_915_200
 
     package static func make() -> String { make(seconds: Timestamp.now().seconds) }
     /// Newer ones sort first.
     package static func makeDescending() -> String { make(seconds: far - Timestamp.now().seconds) }
-    package static func makeRun() -> String { make(seconds: farRuns - Timestamp.now().seconds) }
 
     private static func make(seconds: Int64) -> String {
         let time = UInt32(truncatingIfNeeded: seconds), count = counter.add(1, ordering: .relaxed).newValue

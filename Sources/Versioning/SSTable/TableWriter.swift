@@ -24,7 +24,6 @@ package final class TableWriter {
     private var data = BlockBuilder(restartInterval: 16)
     private var index = BlockBuilder(restartInterval: 1)
     private var partitions: [(lastKey: [UInt8], block: [UInt8])] = []
-    private var pendingHandle: (offset: Int, length: Int)?
     private var lastUserKey: [UInt8] = []
     private var firstUserKey: [UInt8] = []
     private var count = 0, dataBlocks = 0, rawKeySize = 0, rawValueSize = 0
@@ -39,8 +38,6 @@ package final class TableWriter {
         userProperties = [("type", type)] + properties
         usesOldIndexRule = oldIndexRule
     }
-
-    package var recordCount: Int { count }
 
     /// The size that decides where ranges break (2.9); 8 for an empty table.
     package var estimatedSize: Int { file.count + data.estimate + index.estimate - partitionBytes }

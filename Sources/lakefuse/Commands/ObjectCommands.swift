@@ -40,12 +40,8 @@ extension Command {
 
     /// Files under a folder, their paths below it.
     private static func files(under folder: String, _ below: String = "") throws -> [String] {
-        guard let directory = unsafe opendir(folder + "/" + below) else { throw failure(folder + "/" + below) }
-        defer { unsafe closedir(directory) }
         var found: [String] = []
-        while let entry = unsafe readdir(directory) {
-            let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) { unsafe $0.withMemoryRebound(to: CChar.self, capacity: 256) { unsafe String(cString: $0) } }
-            if name == "." || name == ".." { continue }
+        for name in try Folder.names(of: folder + "/" + below) {
             let path = below.isEmpty ? name : below + "/" + name
             if isFolder(folder + "/" + path) { found += try files(under: folder, path) } else { found.append(path) }
         }
