@@ -15,6 +15,7 @@ final class Lake {
     private let objects: any ObjectStore
     private let pool: WorkerPool
     private let requests: WorkerPool
+    private let tasks: WorkerPool
     private let server = HTTPServer()
     private let mounts: MountRegistry?
     private let stopping = CountingSemaphore()
@@ -25,19 +26,23 @@ final class Lake {
 
     /// Threads for parts of one operation, and for requests that block: most wait for the disk's sync, hence many.
     private static let poolWidth = 4, requestWidth = 48
+    /// Imports, dumps and deletions at once; others wait.
+    private static let taskWidth = 4
 
     init(_ configuration: Configuration) throws {
         directory = try DataDirectory(configuration.dataDirectory)
         let data = directory.path
         let root = configuration.blockstorePath.isEmpty ? data + "/objects" : Files.absolute(configuration.blockstorePath)
-        let objects: any ObjectStore = configuration.blockstoreType == "mem" ? MemoryObjectStore() : try LocalObjectStore(root: root)
+        let objects: any ObjectStore = configuration.blockstoreType == "mem" ? MemoryObjectStore() : try LocalObjectStore(root: root, externalPrefixes: configuration.externalPrefixes)
         self.objects = objects
         store = configuration.databaseType == "mem" ? InMemoryKeyValueStore()
             : try SQLiteStore(path: configuration.databasePath.isEmpty ? data + "/lake.db" : configuration.databasePath, beforeSync: { () throws(StoreError) in try objects.synchronize() })
         pool = WorkerPool(name: "worker", width: Self.poolWidth)
         requests = WorkerPool(name: "request", width: Self.requestWidth)
         let committed = CommittedStore(objects: objects, pool: pool, cacheBytes: configuration.cacheBytes, parameters: configuration.ranges)
-        catalog = Catalog(store: store, committed: committed)
+        tasks = WorkerPool(name: "task", width: Self.taskWidth)
+        catalog = Catalog(store: store, committed: committed, tasks: tasks)
+        try catalog.checkSchema()
         catalog.recover()
         upkeep = Self.keepUp(catalog, until: stopping)
 
@@ -46,6 +51,7 @@ final class Lake {
         var settings = ServerSettings(signingSecret: configuration.signingSecret.isEmpty ? try directory.secret("signing") : configuration.signingSecret)
         settings.blockstoreType = configuration.blockstoreType
         settings.schemes = [configuration.blockstoreType]
+        settings.isImportEnabled = configuration.isImportEnabled
         settings.region = configuration.region
         settings.s3Domains = configuration.s3Domains
         // Staged on the objects' own disk: publishing is a rename.
@@ -85,11 +91,13 @@ final class Lake {
 
     /// Ends mounts, requests and stores, in this order.
     func stop() {
+        catalog.stop()
         stopping.post()
         upkeep.join()
         mounts?.stop()
         server.stop()
         requests.stop()
+        tasks.stop()
         pool.stop()
         try? objects.synchronize()
         (store as? SQLiteStore)?.close()

@@ -26,10 +26,13 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
+mkdir "$work/imports"
+export LAKE_IMPORT=$work/imports
 export LAKE_ACCESS_KEY_ID=AKIAJCONFORMANCE000Q LAKE_SECRET_ACCESS_KEY=conformance/secret+0123456789ABCDEFGHIJK
 env -u LAKE_ACCESS_KEY_ID -u LAKE_SECRET_ACCESS_KEY HOME="$work" LAKEFSACTION_VAR=this_is_actions_var \
     LAKEFUSE_INSTALLATION_ACCESS_KEY_ID="$LAKE_ACCESS_KEY_ID" \
     LAKEFUSE_INSTALLATION_SECRET_ACCESS_KEY="$LAKE_SECRET_ACCESS_KEY" \
+    LAKEFUSE_BLOCKSTORE_LOCAL_IMPORT_ENABLED=true LAKEFUSE_BLOCKSTORE_LOCAL_ALLOWED_EXTERNAL_PREFIXES="$LAKE_IMPORT" \
     "$binary" run --data "$work/data" --listen 127.0.0.1:0 >"$work/ready" 2>"$work/log" &
 server=$!
 for _ in $(seq 300); do

@@ -223,7 +223,7 @@ package import Versioning
             }
             guard let made = unsafe made else { return MHD_Result.NO }
             defer { unsafe MHD_destroy_response(made) }
-            for header in response.headers { unsafe MHD_add_response_header(made, header.name, header.value) }
+            for header in response.headers { unsafe MHD_add_response_header(made, header.name, header.value.isEmpty ? " " : header.value) }  // It takes no empty one.
             return unsafe MHD_queue_response(connection, UInt32(response.status), made)
         }
     }

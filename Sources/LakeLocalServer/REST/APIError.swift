@@ -2,6 +2,14 @@ import LakeAPI
 import Transport
 import Versioning
 
+/// A parameter that is there without a value: lakeFS says so in plain text, before it looks at anything else.
+struct MalformedParameter: Error, CustomStringConvertible {
+    let description: String
+
+    init(description: String) { self.description = description }
+    init(_ name: String) { description = "Invalid format for parameter \(name): multiple values for single value parameter '\(name)'" }
+}
+
 extension Response {
     /// A message as JSON.
     static func json(_ status: Int, _ message: some Encodable) -> Response {
@@ -14,6 +22,10 @@ extension Response {
 
     /// The answer that REST gives to an error of the core. Source: `lakefs-behaviour.md` section 1, status codes.
     init(_ error: any Error) {
+        if let malformed = error as? MalformedParameter {
+            self = .text(400, malformed.description + "\n", type: "text/plain; charset=utf-8")
+            return
+        }
         let error = LakeError(error)
         let status: Int = switch error.code {
         case .notFound: 404

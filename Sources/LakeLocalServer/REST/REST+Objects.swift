@@ -8,7 +8,7 @@ extension REST {
 
     func stats(_ path: Key, _ entry: Entry, in namespace: StorageNamespace, withMetadata: Bool = true) -> ObjectStats {
         ObjectStats(path: path.description, pathType: "object", physicalAddress: entry.fullAddress(in: namespace), checksum: entry.eTag, mtime: entry.lastModified.seconds,
-                    sizeBytes: entry.size, metadata: withMetadata ? entry.metadata.dictionary : [:], contentType: entry.contentType)
+                    sizeBytes: entry.size, metadata: withMetadata ? entry.metadata.dictionary : [:], contentType: entry.shownContentType)
     }
 
     func addObjects(_ router: inout Router) {
@@ -83,7 +83,11 @@ extension REST {
                         errors.append(.init(statusCode: error.code == .permissionDenied ? 401 : 400, message: error.message, path: path))
                     }
                 }
-                _ = try catalog.delete(allowed, on: call["branch"], in: call["repository"], force: force)
+                do {
+                    _ = try catalog.delete(allowed, on: call["branch"], in: call["repository"], force: force)
+                } catch let error as LakeError where error.code == .readOnlyRepository || error.code == .protectedBranch {
+                    errors += allowed.map { .init(statusCode: 403, message: error.message, path: $0.description) }
+                }
                 return .json(200, ObjectErrorList(errors: errors))
             }
         }
@@ -123,7 +127,7 @@ extension REST {
         case .notModified: return Response(status: 304, headers: [("ETag", "\"\(entry.eTag)\"")])
         case .failed: return isHead ? Response(status: 412) : .failure(412, "path \(path): the condition of the request does not hold")
         }
-        let type = entry.contentType.isEmpty ? "application/octet-stream" : entry.contentType
+        let type = entry.shownContentType
         var headers: [(name: String, value: String)] = [
             ("ETag", "\"\(entry.eTag)\""), ("Last-Modified", entry.lastModified.httpDate), ("Cache-Control", "no-store, must-revalidate"),
             ("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "default-src 'none'"),
@@ -145,7 +149,15 @@ extension REST {
             response.headers += headers + [("Content-Range", "bytes */\(entry.size)")]
             return response
         }
-        let body = try ObjectBody.make(catalog.objects, location, range, isHead: isHead, size: entry.size)
+        let body: Response.Body
+        do {
+            // A HEAD tells what the entry says, as lakeFS does; whether the bytes are there shows when they are read.
+            body = isHead ? .announced(range.upperBound - range.lowerBound) : try ObjectBody.make(catalog.objects, location, range, isHead: false, size: entry.size)
+        } catch let error as LakeError where error.code == .dataGone {
+            var response = Response(error)
+            response.headers += [("ETag", "\"\(entry.eTag)\""), ("Cache-Control", "no-store, must-revalidate"), ("Content-Disposition", "attachment")]
+            return response
+        }
         return Response(status: status, headers: [("Content-Type", type)] + headers, body: body)
     }
 
@@ -202,7 +214,7 @@ extension REST {
             let path = try call.path()
             try call.require(.object("WriteObject", call["repository"], path))
             return call.json(ObjectStageCreation.self) { body in
-                let repository = try catalog.repository(call["repository"]), root = try repository.namespace.location("data/").description
+                let repository = try catalog.checkWritable(call["branch"], in: call["repository"], force: body.force ?? false), root = try repository.namespace.location("data/").description
                 guard body.physicalAddress.hasPrefix(root), !body.physicalAddress.contains("/../") else {
                     throw LakeError(.invalidValue, "physical address '\(body.physicalAddress)' is not under \(root)")
                 }

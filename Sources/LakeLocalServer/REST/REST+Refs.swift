@@ -43,28 +43,32 @@ extension REST {
         router.add("POST", merge) { call in
             try call.require(.branch("CreateCommit", call["repository"], call["destination"]))
             return call.json(MergeCreation.self, isOptional: true) { body in
-                var options = Catalog.MergeOptions()
-                guard let strategy = MergeStrategy(rawValue: body.strategy ?? "") else {
-                    throw LakeError(.invalidValue, "merge strategy '\(body.strategy ?? "")' is not known: dest-wins or source-wins are")
-                }
-                options.strategy = strategy
-                options.squash = body.squashMerge ?? false
-                options.allowEmpty = body.allowEmpty ?? false
-                options.force = body.force ?? false
-                let request = CommitRequest(committer: call.user, message: body.message ?? "", metadata: Metadata(body.metadata ?? [:]))
+                let (request, options) = try mergeRequest(body, by: call.user)
                 return .json(200, MergeResult(reference: try catalog.merge(call["source"], into: call["destination"], request, options, in: call["repository"])))
             }
         }
         router.add("GET", "v1/repositories/{repository}/refs/{left}/diff/{right}") { call in
             try call.require(.repository("ListObjects", call["repository"]))
-            let type = call.text("type") ?? "three_dot"
-            guard type == "three_dot" || type == "two_dot" else { throw LakeError(.invalidValue, "parameter \"type\" in query has an error: value must be one of two_dot, three_dot") }
+            let type = try call.choice("type", ["two_dot", "three_dot"]) ?? "three_dot"
             let query = try diffQuery(call), withRight = try call.flag("include_right_stats") as Bool
             return call.work {
                 let page = try catalog.diff(call["left"], call["right"], isThreeDot: type == "three_dot", in: call["repository"], query)
                 return .json(200, ResultList(page, next: \.path) { diffMessage($0, withRight: withRight) })
             }
         }
+    }
+
+    /// What a merge's body asks for.
+    func mergeRequest(_ body: MergeCreation, by user: String) throws -> (CommitRequest, Catalog.MergeOptions) {
+        var options = Catalog.MergeOptions()
+        guard let strategy = MergeStrategy(rawValue: body.strategy ?? "") else {
+            throw LakeError(.invalidValue, "merge strategy '\(body.strategy ?? "")' is not known: dest-wins or source-wins are")
+        }
+        options.strategy = strategy
+        options.squash = body.squashMerge ?? false
+        options.allowEmpty = body.allowEmpty ?? false
+        options.force = body.force ?? false
+        return (CommitRequest(committer: user, message: body.message ?? "", metadata: Metadata(body.metadata ?? [:])), options)
     }
 
     func addCommits(_ router: inout Router) {

@@ -22,6 +22,7 @@ extension REST {
                 let defaultBranch = body.defaultBranch.flatMap { $0.isEmpty ? nil : $0 } ?? "main"
                 let made = try catalog.createRepository(body.name, storageNamespace: body.storageNamespace, defaultBranch: defaultBranch,
                                                         isReadOnly: body.readOnly ?? false, isBare: isBare, schemes: settings.schemes)
+                if body.sampleData == true && !isBare { try catalog.addSampleData(to: made.id, committer: call.user) }
                 return .json(201, message(made))
             }
         }
@@ -44,7 +45,7 @@ extension REST {
         router.add("POST", "v1/repositories/{repository}/metadata") { call in
             try call.require(.repository("UpdateRepository", call["repository"]))
             return call.json(RepositoryMetadataSet.self) { body in
-                try catalog.updateRepositoryMetadata(call["repository"], force: false) { metadata in
+                try catalog.updateRepositoryMetadata(call["repository"], force: true) { metadata in
                     for (key, value) in body.metadata { metadata[key] = value }
                 }
                 return .noContent
@@ -53,29 +54,9 @@ extension REST {
         router.add("DELETE", "v1/repositories/{repository}/metadata") { call in
             try call.require(.repository("UpdateRepository", call["repository"]))
             return call.json(RepositoryMetadataKeys.self) { body in
-                try catalog.updateRepositoryMetadata(call["repository"], force: false) { metadata in
+                try catalog.updateRepositoryMetadata(call["repository"], force: true) { metadata in
                     for key in body.keys { metadata[key] = nil }
                 }
-                return .noContent
-            }
-        }
-        addProtection(&router)
-    }
-
-    private func addProtection(_ router: inout Router) {
-        let path = "v1/repositories/{repository}/settings/branch_protection"
-        router.add("GET", path) { call in
-            try call.require(Permission("branches:GetBranchProtectionRules", "arn:lakefs:fs:::repository/\(call["repository"])"))
-            let (rules, checksum) = try catalog.protectionRules(catalog.repository(call["repository"]))
-            var response = Response.json(200, rules.map { BranchProtectionRule(pattern: $0.pattern) })
-            response.headers.append(("ETag", "\"\(checksum)\""))
-            return .respond(response)
-        }
-        router.add("PUT", path) { call in
-            try call.require(Permission("branches:SetBranchProtectionRules", "arn:lakefs:fs:::repository/\(call["repository"])"))
-            return call.json([BranchProtectionRule].self) { body in
-                let checksum = call.request.header("if-match").map { Precheck.tags($0).first ?? "" }
-                try catalog.setProtectionRules(body.map { ProtectionRule(pattern: $0.pattern) }, in: catalog.repository(call["repository"]), ifChecksum: checksum)
                 return .noContent
             }
         }

@@ -90,7 +90,7 @@ extension REST {
     private var storage: StorageConfig {
         let scheme = settings.schemes.sorted().first ?? "local"
         return StorageConfig(blockstoreType: settings.blockstoreType, blockstoreNamespaceExample: "\(scheme)://example-bucket/",
-                             blockstoreNamespaceValidityRegex: "^\(scheme)://", defaultNamespacePrefix: "\(scheme)://", importValidityRegex: "^\(scheme)://")
+                             blockstoreNamespaceValidityRegex: "^\(scheme)://", defaultNamespacePrefix: "\(scheme)://", importSupport: settings.isImportEnabled, importValidityRegex: "^\(scheme)://")
     }
 
     func addConfiguration(_ router: inout Router) {

@@ -6,6 +6,8 @@ package import Versioning
 package struct ServerSettings: Sendable {
     /// `blockstore.type`: `local`, `mem`.
     package var blockstoreType = "local"
+    /// Whether imports from folders of this machine are allowed.
+    package var isImportEnabled = false
     /// Schemes that storage namespaces may have.
     package var schemes: Set<String> = ["local"]
     /// Signs addresses that are handed out for direct uploads.
@@ -51,6 +53,9 @@ package struct REST: Sendable {
         addCommits(&router)
         addObjects(&router)
         addMetadata(&router)
+        addSettings(&router)
+        addPulls(&router)
+        addTransfer(&router)
         addMounts(&router)
     }
 

@@ -33,8 +33,22 @@ struct Call: Sendable {
 
     func flag(_ name: String) throws -> Bool { try flag(name) ?? false }
 
-    func flag(_ name: String) throws -> Bool? {
+    /// The value of a parameter that is not text: it may be absent, but not empty.
+    private func value(_ name: String) throws -> String? {
         guard let value = text(name) else { return nil }
+        guard !value.isEmpty else { throw MalformedParameter(name) }
+        return value
+    }
+
+    /// One of a few words, or nil.
+    func choice(_ name: String, _ words: [String]) throws -> String? {
+        guard let value = try value(name) else { return nil }
+        guard words.contains(value) else { throw LakeError(.invalidValue, "parameter \"\(name)\" in query has an error: value must be one of \(words.joined(separator: ", "))") }
+        return value
+    }
+
+    func flag(_ name: String) throws -> Bool? {
+        guard let value = try value(name) else { return nil }
         switch value {
         case "true", "1", "t", "T", "TRUE", "True": return true
         case "false", "0", "f", "F", "FALSE", "False": return false
@@ -44,7 +58,7 @@ struct Call: Sendable {
 
     /// How many items a page is to have: 100 unless asked, 1,000 at most, and never none.
     func amount() throws -> Int {
-        guard let text = text("amount") else { return 100 }
+        guard let text = try value("amount") else { return 100 }
         guard let amount = Int(text) else { throw LakeError(.invalidValue, "parameter \"amount\" in query has an error: value \(text) is not an integer") }
         guard amount >= -1 else { throw LakeError(.invalidValue, "parameter \"amount\" in query has an error: number must be at least -1") }
         guard amount <= 1000 else { throw LakeError(.invalidValue, "parameter \"amount\" in query has an error: number must be at most 1000") }

@@ -5,7 +5,6 @@ import Versioning
 /// joined. Source: `lakefs-formats.md` 5.2 (`multiparts`), Amazon S3 API reference.
 struct MultipartUploads: Sendable {
     let catalog: Catalog
-    private static let partition = Partition("multiparts")
     private static let mostParts = 10_000
     /// Parts but the last have at least this many bytes.
     private static let leastPartBytes: Int64 = 5 << 20
@@ -84,13 +83,12 @@ struct MultipartUploads: Sendable {
         }
     }
 
-    private static func parts(_ id: String) -> Partition { Partition("lakefuse-parts:\(id)") }
     private static func key(_ number: Int) -> Key { Key(String(repeating: "0", count: 5 - String(number).count) + String(number)) }
 
     /// The upload that a request names, which must be of its bucket and key.
     private func find(_ call: S3Call) throws -> Record {
         let id = call.value("uploadId") ?? ""
-        guard Names.isHex(id, 32...32), let bytes = try catalog.store.value(for: Key(id), in: Self.partition) else { throw S3Error.noSuchUpload }
+        guard Names.isHex(id, 32...32), let bytes = try catalog.store.value(for: Key(id), in: Catalog.multipartUploads) else { throw S3Error.noSuchUpload }
         let record = try Record(decoding: bytes)
         guard record.path == Self.path(call) else { throw S3Error.noSuchUpload }
         return record
@@ -100,7 +98,7 @@ struct MultipartUploads: Sendable {
     private static func path(_ call: S3Call) -> String { "\(call.bucket)/\(call.ref)/\(call.key)" }
 
     private func allParts(_ id: String) throws -> [(number: Int, part: Part)] {
-        try catalog.store.page(of: Self.parts(id), from: nil, before: nil, limit: Self.mostParts).map { (Int($0.key.description) ?? 0, try Part(decoding: $0.value)) }
+        try catalog.store.page(of: Catalog.uploadParts(id), from: nil, before: nil, limit: Self.mostParts).map { (Int($0.key.description) ?? 0, try Part(decoding: $0.value)) }
     }
 
     func create(_ call: S3Call, _ gateway: S3Gateway) throws -> Reception {
@@ -109,7 +107,7 @@ struct MultipartUploads: Sendable {
         _ = try catalog.checkWritable(call.ref, in: call.bucket)
         let record = Record(id: Hex.text(randomBytes(16)), path: Self.path(call), address: catalog.newAddress(), metadata: try S3Gateway.metadata(of: call.request), contentType: S3Gateway.contentType(of: call.request))
         return try gateway.body(call) { _ in
-            try catalog.store.set(record.encoded, for: Key(record.id), in: Self.partition)
+            try catalog.store.set(record.encoded, for: Key(record.id), in: Catalog.multipartUploads)
             return gateway.xml("InitiateMultipartUploadResult") {
                 $0.text("Bucket", call.bucket)
                 $0.text("Key", "\(call.ref)/\(call.key)")
@@ -137,12 +135,12 @@ struct MultipartUploads: Sendable {
 
     /// Records a part in place of an older one of its number, whose bytes go.
     private func keep(_ part: Part, _ number: Int, of record: Record, in repository: Repository, _ call: S3Call) throws {
-        let old = try catalog.store.value(for: Self.key(number), in: Self.parts(record.id)).map { try Part(decoding: $0) }
-        try catalog.store.set(part.encoded, for: Self.key(number), in: Self.parts(record.id))
+        let old = try catalog.store.value(for: Self.key(number), in: Catalog.uploadParts(record.id)).map { try Part(decoding: $0) }
+        try catalog.store.set(part.encoded, for: Self.key(number), in: Catalog.uploadParts(record.id))
         if let old { try catalog.objects.remove(repository.namespace.location(old.address)) }
         do { _ = try find(call) } catch {
             // Aborted meanwhile: nothing of it stays, and the client must know.
-            try catalog.store.remove(Self.key(number), in: Self.parts(record.id))
+            try catalog.store.remove(Self.key(number), in: Catalog.uploadParts(record.id))
             try catalog.objects.remove(repository.namespace.location(part.address))
             throw error
         }
@@ -217,7 +215,7 @@ struct MultipartUploads: Sendable {
     /// Forgets an upload, then its parts: a crash between leaves only unreferenced files.
     private func drop(_ record: Record, _ namespace: StorageNamespace) throws {
         let parts = try allParts(record.id)
-        try catalog.store.write([.remove(Self.partition, Key(record.id))] + parts.map { .remove(Self.parts(record.id), Self.key($0.number)) }, .durable)
+        try catalog.store.write([.remove(Catalog.multipartUploads, Key(record.id))] + parts.map { .remove(Catalog.uploadParts(record.id), Self.key($0.number)) }, .durable)
         for part in parts { try catalog.objects.remove(namespace.location(part.part.address)) }
     }
 
@@ -259,7 +257,7 @@ struct MultipartUploads: Sendable {
         let prefix = "\(call.bucket)/" + (call.value("prefix") ?? ""), limit = min(max(call.value("max-uploads").flatMap { Int($0) } ?? 1000, 1), 1000)
         let marker = "\(call.bucket)/" + (call.value("key-marker") ?? "")
         // Uploads in progress are few, and keyed by id: all are looked at.
-        var found = try catalog.store.page(of: Self.partition, from: nil, before: nil, limit: 100_000).map { try Record(decoding: $0.value) }
+        var found = try catalog.store.page(of: Catalog.multipartUploads, from: nil, before: nil, limit: 100_000).map { try Record(decoding: $0.value) }
         found = found.filter { $0.path.hasPrefix(prefix) && (call.value("key-marker") == nil || $0.path > marker) }.sorted { ($0.path, $0.created) < ($1.path, $1.created) }
         let shown = found.prefix(limit)
         return gateway.xml("ListMultipartUploadsResult") { xml in

@@ -46,7 +46,7 @@ extension S3Gateway {
         case .failed: throw S3Error.preconditionFailed
         }
         var headers: [(name: String, value: String)] = [
-            ("Content-Type", call.value("response-content-type") ?? (entry.contentType.isEmpty ? "application/octet-stream" : entry.contentType)),
+            ("Content-Type", call.value("response-content-type") ?? entry.shownContentType),
             ("ETag", "\"\(entry.eTag)\""), ("Last-Modified", entry.lastModified.httpDate), ("Accept-Ranges", "bytes"),
         ]
         for (name, header) in [("content-disposition", "Content-Disposition"), ("cache-control", "Cache-Control"), ("content-language", "Content-Language"), ("content-encoding", "Content-Encoding"), ("expires", "Expires")] {

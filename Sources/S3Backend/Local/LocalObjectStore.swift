@@ -11,6 +11,8 @@ package import Versioning
 package final class LocalObjectStore: ObjectStore {
     package let root: String
     private let incoming: String
+    /// Folders outside of the root that may be read: what imports name. Absolute, links resolved, no slash at the end.
+    private let externalPrefixes: [String]
     private let temporaryCount = Atomic<UInt64>(0)
     /// Folders known to exist and to be durable in their parents.
     private let folders = Mutex<Set<String>>([])
@@ -22,8 +24,10 @@ package final class LocalObjectStore: ObjectStore {
     private let syncing = Mutex<Void>(())
 
     /// Uses `root`, making it if it is not there. Temporary files that a crash left are removed.
-    package init(root: String) throws(StoreError) {
+    /// - Parameter externalPrefixes: folders whose files may be read by full addresses (`local:///folder/file`); none by default.
+    package init(root: String, externalPrefixes: [String] = []) throws(StoreError) {
         self.root = root
+        self.externalPrefixes = externalPrefixes.compactMap(Self.resolved)
         incoming = root + "/.incoming"
         folderSync = GroupCommit(name: "folder-sync", limit: 1024) { paths in
             var results: [String: StoreError?] = [:]
@@ -99,6 +103,23 @@ package final class LocalObjectStore: ObjectStore {
         return root + "/" + location.path
     }
 
+    /// The file of a location that is only read: under the root, or a file outside that may be.
+    /// - Throws: `.notFound` for a file outside that is not there, or not ours to read.
+    private func readablePath(_ location: ObjectLocation) throws(StoreError) -> String {
+        guard location.scheme == "local", location.path.hasPrefix("/") else { return try path(location) }
+        guard let resolved = Self.resolved(location.path), externalPrefixes.contains(where: { resolved == $0 || resolved.hasPrefix($0 == "/" ? $0 : $0 + "/") }) else {
+            throw StoreError(.notFound, "\(location) is not there, or not under a folder of blockstore.local.allowed_external_prefixes")
+        }
+        return resolved
+    }
+
+    /// The absolute path without links (realpath(3)); nil if nothing is there.
+    private static func resolved(_ path: String) -> String? {
+        guard let found = unsafe realpath(path, nil) else { return nil }
+        defer { unsafe free(found) }
+        return unsafe String(cString: found)
+    }
+
     private static func folder(of path: String) -> String { String(path[..<path.lastIndex(of: "/")!]) }
 
     fileprivate func temporaryPath() -> String { "\(incoming)/\(getpid())-\(temporaryCount.add(1, ordering: .relaxed).newValue)" }
@@ -155,7 +176,7 @@ package final class LocalObjectStore: ObjectStore {
     }
 
     package func file(_ location: ObjectLocation) throws(StoreError) -> FilePiece? {
-        let path = try path(location)
+        let path = try readablePath(location)
         let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { throw Self.failure("cannot open", location.description) }
         var info = stat()
@@ -168,7 +189,11 @@ package final class LocalObjectStore: ObjectStore {
 
     package func size(of location: ObjectLocation) throws(StoreError) -> Int64? {
         var info = stat()
-        let path = try path(location)
+        let path: String
+        do throws(StoreError) { path = try readablePath(location) } catch {
+            if error.code == .notFound { return nil }
+            throw error
+        }
         guard unsafe lstat(path, &info) == 0 else {
             if errno == ENOENT || errno == ENOTDIR { return nil }
             throw Self.failure("cannot look at", location.description)
@@ -211,27 +236,49 @@ package final class LocalObjectStore: ObjectStore {
 
     package func list(_ prefix: ObjectLocation, after: String?, limit: Int) throws(StoreError) -> [StoredObject] {
         var found: [StoredObject] = []
-        try walk(prefix.path, prefix.path, after, limit, &found)
+        struct Enough: Error {}
+        do {
+            try walk(prefix, after: after ?? "") { object in
+                guard found.count < limit else { throw Enough() }
+                found.append(object)
+            }
+        } catch let error as StoreError {
+            throw error
+        } catch {}
         return found
     }
 
-    /// Adds objects under `folder` in byte order of their paths.
-    private func walk(_ folder: String, _ start: String, _ after: String?, _ limit: Int, _ found: inout [StoredObject]) throws(StoreError) {
+    package func walk(_ prefix: ObjectLocation, _ body: (StoredObject) throws -> Void) throws {
+        var info = stat()
+        if try size(of: prefix) != nil, try unsafe lstat(readablePath(prefix), &info) == 0 {
+            return try body(StoredObject(location: prefix, byteCount: Int64(info.st_size), modified: Int64(info.st_mtim.tv_sec)))
+        }
+        try walk(prefix, after: "", body)
+    }
+
+    private func walk(_ prefix: ObjectLocation, after: String, _ body: (StoredObject) throws -> Void) throws {
+        if prefix.path.hasPrefix("/") { _ = try readablePath(prefix) }
+        try walk(prefix.path, below: prefix.path.hasPrefix("/") ? "" : root + "/", Array(after.utf8), body)
+    }
+
+    /// Objects under `base` + `folder` in byte order of their paths; folders that lie before `after` are not opened.
+    private func walk(_ folder: String, below base: String, _ after: [UInt8], _ body: (StoredObject) throws -> Void) throws {
         var names: [(sort: [UInt8], path: String, isFolder: Bool, info: stat)] = []
-        for name in try Self.entries(of: root + "/" + folder) where !(folder == "" || folder == ".") || !name.hasPrefix(".") {
+        for name in try Self.entries(of: base + folder) where !(folder == "" || folder == ".") || !name.hasPrefix(".") {
             let path = folder + "/" + name
             var info = stat()
-            guard unsafe lstat(root + "/" + path, &info) == 0 else { continue }  // Gone since it was listed.
+            guard unsafe lstat(base + path, &info) == 0 else { continue }  // Gone since it was listed.
             let isFolder = info.st_mode & S_IFMT == S_IFDIR
+            guard isFolder || info.st_mode & S_IFMT == S_IFREG else { continue }  // A link or a device is no object.
             // A folder sorts as what is in it does: with its slash.
             names.append((Array((isFolder ? path + "/" : path).utf8), path, isFolder, info))
         }
         names.sort { $0.sort.precedes($1.sort) }
-        for name in names where found.count < limit {
+        for name in names {
             if name.isFolder {
-                try walk(name.path, start, after, limit, &found)
-            } else if after.map({ Array($0.utf8).precedes(name.sort) }) ?? true {
-                found.append(StoredObject(location: ObjectLocation(scheme: "local", path: name.path), byteCount: Int64(name.info.st_size), modified: Int64(name.info.st_mtim.tv_sec)))
+                if after.starts(with: Key(name.sort)) || after.precedes(name.sort) { try walk(name.path, below: base, after, body) }
+            } else if after.precedes(name.sort) {
+                try body(StoredObject(location: ObjectLocation(scheme: "local", path: name.path), byteCount: Int64(name.info.st_size), modified: Int64(name.info.st_mtim.tv_sec)))
             }
         }
     }

@@ -1,14 +1,9 @@
 extension Catalog {
     package func listBranches(_ repositoryID: String, prefix: String, after: String, limit: Int, showHidden: Bool) throws -> Page<Branch> {
         let repository = try repository(repositoryID)
-        var found: [Branch] = [], position = after
-        while found.count <= limit {
-            let page = try refs.branches(in: repository, prefix: prefix, after: position, limit: limit + 1)
-            found += page.filter { showHidden || !$0.isHidden }
-            guard page.count == limit + 1 else { break }
-            position = page.last!.id
-        }
-        return Page(found, limit: limit)
+        return try gather(after: after, limit: limit, next: \.id) { position, count in
+            try refs.branches(in: repository, prefix: prefix, after: position, limit: count)
+        } where: { showHidden || !$0.isHidden }
     }
 
     package func branch(_ id: String, in repositoryID: String) throws -> Branch { try branch(id, in: repository(repositoryID)).branch }

@@ -184,8 +184,8 @@ extension Catalog {
     package func copy(_ source: Key, at sourceRef: String, from sourceRepository: String, to destination: Key, on id: String, in repositoryID: String,
                       metadata: Metadata? = nil, contentType: String? = nil, condition: WriteCondition? = nil, force: Bool = false, isShallow: Bool = false) throws -> Entry {
         try Names.checkPath(destination)
-        let repository = try checkWritable(id, in: repositoryID, force: force)
         var (entry, location, _) = try self.entry(source, at: sourceRef, in: sourceRepository)
+        let repository = try checkWritable(id, in: repositoryID, force: force)
         if isShallow && sourceRepository == repositoryID {
             if entry.metadata["::lakefs::shallow-copy"] == nil { entry.metadata["::lakefs::shallow-copy"] = source.description }
         } else {

@@ -31,18 +31,50 @@ package final class Catalog: Sendable {
     /// Tries of a compare-and-set on a contended branch (`lakefs-formats.md` 7.2).
     static let tries = 10
     private let isCleaning = Atomic<Bool>(false)
+    /// Runs what nobody waits for: imports, dumps, restores, deletions.
+    let tasks: WorkerPool
+    /// Names this process in records of tasks.
+    let instanceID = XID.make()
+    /// Imports that this process runs.
+    let imports = Mutex<Set<String>>([])
+    /// Instances of repositories whose records this process is removing.
+    let removals = Mutex<Set<String>>([])
+    private let stopping = Atomic<Bool>(false)
+    /// Looked at by long loops.
+    var isStopping: Bool { stopping.load(ordering: .relaxed) }
 
-    package init(store: any KeyValueStore, committed: CommittedStore) {
+    /// - Parameter tasks: threads for long operations that nobody waits for; the owner stops it after `stop()`.
+    package init(store: any KeyValueStore, committed: CommittedStore, tasks: WorkerPool) {
         refs = RefStore(store)
         self.committed = committed
+        self.tasks = tasks
+    }
+
+    /// Asks long operations to end; they can be started again later.
+    package func stop() { stopping.store(true, ordering: .relaxed) }
+
+    /// What lakeFS's servers of this format write, and look for.
+    private static let schemaVersion = 4
+
+    /// Takes the store as one of lakeFS's format, noting the format in an empty one. Call before anything else.
+    /// - Throws: `.unavailable` if another format is in it. Source: `lakefs-formats.md` 5.2.
+    package func checkSchema() throws {
+        let partition = Partition("kv-internal-metadata"), key = Key("kv/schema/version")
+        if try store.trySet(Array(String(Self.schemaVersion).utf8), for: key, in: partition, if: .absent) { return }
+        let found = String(decoding: try store.value(for: key, in: partition) ?? [], as: UTF8.self)
+        guard found == String(Self.schemaVersion) else {
+            throw LakeError(.unavailable, "the key-value store has schema version '\(found)', this program's is \(Self.schemaVersion): migrate it with lakeFS first, or use a newer lakefuse")
+        }
     }
 
     /// Work that a crash left behind: dropped staging tokens are emptied, deleted repositories removed.
     package func recover() {
         cleanUp()
-        committed.pool.run { [self] in
-            for repository in (try? refs.repositories(prefix: "", after: "", limit: Int.max)) ?? [] where repository.state == .inDeletion {
-                try? removeRecords(of: repository)
+        tasks.run { [self] in
+            var after = ""
+            while !isStopping, let page = try? refs.repositories(prefix: "", after: after, limit: 1000), let last = page.last {
+                for repository in page where repository.state == .inDeletion { removeInBackground(repository) }
+                after = last.id
             }
         }
     }
@@ -76,12 +108,20 @@ package final class Catalog: Sendable {
     }
 
     package func listRepositories(prefix: String, after: String, limit: Int, matching search: String = "") throws -> Page<Repository> {
-        var found: [Repository] = [], position = after
+        try gather(after: after, limit: limit, next: \.id) { position, count in
+            try refs.repositories(prefix: prefix, after: position, limit: count)
+        } where: { $0.state == .active && (search.isEmpty || $0.id.contains(search)) }
+    }
+
+    /// A page of those items that are wanted, read from as many pages as it takes.
+    func gather<Item: Sendable>(after: String, limit: Int, next: (Item) -> String, _ read: (_ after: String, _ limit: Int) throws -> [Item],
+                                where isWanted: (Item) -> Bool) rethrows -> Page<Item> {
+        var found: [Item] = [], position = after
         while found.count <= limit {
-            let page = try refs.repositories(prefix: prefix, after: position, limit: 1000)
-            found += page.filter { $0.state == .active && (search.isEmpty || $0.id.contains(search)) }
-            guard page.count == 1000 else { break }
-            position = page.last!.id
+            let page = try read(position, limit + 1)
+            found += page.filter(isWanted)
+            guard page.count == limit + 1 else { break }
+            position = next(page.last!)
         }
         return Page(found, limit: limit)
     }
@@ -99,7 +139,10 @@ package final class Catalog: Sendable {
         guard schemes.contains(namespace.scheme) else {
             throw LakeError(.invalidValue, "storage namespace '\(storageNamespace)' does not fit the block store of this server: use \(schemes.sorted().map { $0 + "://" }.joined(separator: " or "))")
         }
-        guard try refs.repository(id) == nil else { throw LakeError(.alreadyExists(.repository), "repository \(id): not unique") }
+        if let old = try refs.repository(id) {
+            // A name whose repository is being deleted is free as soon as that is done.
+            guard old.state == .inDeletion, try waitForRemoval(of: old) else { throw LakeError(.alreadyExists(.repository), "repository \(id): not unique") }
+        }
         if !isBare && !isReadOnly {
             for marker in ["dummy", "_lakefs/dummy"] where try objects.size(of: namespace.location(marker)) != nil {
                 throw LakeError(.invalidValue, "storage namespace \(storageNamespace) is in use already: found \(marker) in it")
@@ -123,22 +166,7 @@ package final class Catalog: Sendable {
         guard try refs.setRepository(repository, if: .present) else { throw LakeError.notFound(.repository, id) }
         repositories.remove(id)
         events.publish(Change(repository: id, branch: nil, kind: .removed))
-        try removeRecords(of: repository)
-    }
-
-    private func removeRecords(of repository: Repository) throws {
-        var after = ""
-        while true {
-            let branches = try refs.branches(in: repository, prefix: "", after: after, limit: 1000)
-            guard let last = branches.last else { break }
-            try refs.markDropped(branches.flatMap(\.tokens))
-            after = last.id
-        }
-        try store.removeAll(in: repository.partition)
-        try refs.removeRepository(repository.id)
-        refs.forget()
-        repositories.remove(repository.id)
-        cleanUp()
+        removeInBackground(repository)
     }
 
     // MARK: repository metadata

@@ -3,7 +3,7 @@ package struct LakeError: Error, Sendable, CustomStringConvertible {
     /// Kinds of things that can be missing or there already.
     package enum Thing: String, Sendable, Hashable {
         case repository, branch, tag, commit, reference = "ref", object = "path", metaRange = "metarange", user, credentials
-        case mount, upload, storageNamespace = "storage namespace", settings, parent
+        case mount, upload, pullRequest = "pull request", task, importJob = "import", rule, storageNamespace = "storage namespace", settings, parent
     }
 
     package enum Code: Sendable, Hashable {

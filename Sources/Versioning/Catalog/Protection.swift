@@ -14,8 +14,12 @@ extension Catalog {
     private static let protectionKey = Key("settings/protected_branches")
 
     /// The rules in the order they were set, and the checksum that a conditional change names.
-    package func protectionRules(_ repository: Repository) throws -> (rules: [ProtectionRule], checksum: String) {
+    private func protectionRules(_ repository: Repository) throws -> (rules: [ProtectionRule], checksum: String) {
         guard let bytes = try store.value(for: Self.protectionKey, in: repository.partition), !bytes.isEmpty else { return ([], "") }
+        return (try protectionRules(decoding: bytes), Hex.text(Hash.digest(.sha256, bytes)))
+    }
+
+    private func protectionRules(decoding bytes: [UInt8]) throws -> [ProtectionRule] {
         var rules: [ProtectionRule] = []
         try readProtobuf(bytes) { field in
             guard field.number == 1 else { return }
@@ -28,16 +32,40 @@ extension Catalog {
             }
             rules.append(ProtectionRule(pattern: String(decoding: pair.key, as: UTF8.self), blocked: actions))
         }
-        return (rules, Hex.text(Hash.digest(.sha256, bytes)))
+        return rules
     }
 
-    /// - Parameter checksum: if given, the rules must still be those it stands for.
-    package func setProtectionRules(_ rules: [ProtectionRule], in repository: Repository, ifChecksum checksum: String?) throws {
-        for rule in rules {
-            guard Glob(rule.pattern) != nil else { throw LakeError(.invalidValue, "branch pattern '\(rule.pattern)' is not a valid glob") }
+    package func protectionRules(of repositoryID: String) throws -> (rules: [ProtectionRule], checksum: String) { try protectionRules(repository(repositoryID)) }
+
+    /// - Parameter checksum: if given, the rules must still be those it stands for; nobody can name the absence of rules.
+    package func setProtectionRules(_ rules: [ProtectionRule], in repositoryID: String, ifChecksum checksum: String?) throws {
+        let repository = try writableRepository(repositoryID, force: false), old = try store.value(for: Self.protectionKey, in: repository.partition)
+        let changed = LakeError(.preconditionFailed, "the rules were changed by someone else: read them again")
+        if let checksum {
+            guard let old, !old.isEmpty, checksum == Hex.text(Hash.digest(.sha256, old)) else { throw changed }
         }
+        guard try set(rules, in: repository, if: checksum == nil ? nil : old.map { .matches($0) }) else { throw changed }
+    }
+
+    /// Changes the rules from what they are, whoever else does at the same time.
+    package func updateProtectionRules(of repositoryID: String, _ change: (inout [ProtectionRule]) throws -> Void) throws {
+        let repository = try writableRepository(repositoryID, force: false)
+        for attempt in 0..<Self.tries {
+            let old = try store.value(for: Self.protectionKey, in: repository.partition)
+            var rules = try protectionRules(decoding: old ?? [])
+            try change(&rules)
+            if try set(rules, in: repository, if: old.map { .matches($0) } ?? .absent) { return }
+            pauseBeforeRetry(attempt)
+        }
+        throw LakeError(.tooManyTries, "the protection rules of \(repositoryID) keep changing: try again")
+    }
+
+    /// False if the condition does not hold. Of two rules with one pattern the last one stays.
+    private func set(_ rules: [ProtectionRule], in repository: Repository, if condition: Precondition?) throws -> Bool {
         var writer = ProtobufWriter()
-        for rule in rules {
+        for (index, rule) in rules.enumerated() {
+            guard Glob(rule.pattern) != nil else { throw LakeError(.invalidValue, "branch pattern '\(rule.pattern)' is not a valid glob") }
+            guard !rules[(index + 1)...].contains(where: { $0.pattern == rule.pattern }) else { continue }
             writer.message(1) { entry in
                 entry.always(1, Array(rule.pattern.utf8))
                 var packed: [UInt8] = []
@@ -47,14 +75,7 @@ extension Catalog {
                 entry.always(2, value.bytes)
             }
         }
-        let old = try store.value(for: Self.protectionKey, in: repository.partition)
-        if let checksum {
-            let current = old.map { $0.isEmpty ? "" : Hex.text(Hash.digest(.sha256, $0)) } ?? ""
-            guard checksum == current else { throw LakeError(.preconditionFailed, "the rules were changed by someone else: read them again") }
-        }
-        guard try store.trySet(writer.bytes, for: Self.protectionKey, in: repository.partition, if: checksum == nil ? nil : old.map { .matches($0) } ?? .absent) else {
-            throw LakeError(.preconditionFailed, "the rules were changed by someone else: read them again")
-        }
+        return try store.trySet(writer.bytes, for: Self.protectionKey, in: repository.partition, if: condition)
     }
 
     func checkProtection(of branch: String, blocks action: ProtectionRule.Action, in repository: Repository) throws {

@@ -9,11 +9,12 @@ package enum MergeStrategy: String, Sendable {
 extension CommittedStore {
     /// The three-way merge of two metaranges over their base. Ranges that only one side changed are copied unopened.
     /// Source: `lakefs-formats.md` 7.6; base records are compared by key, as is the evident intent there.
+    /// - Parameter prefixes: what lies under these in the destination counts as not there (imports, 7.13).
     /// - Throws: `LakeError.conflict` with every conflicting path, if `strategy` is `.none`.
-    package func merge(source: String, into destination: String, base: String, strategy: MergeStrategy, in namespace: StorageNamespace) throws -> String {
-        let merge = ThreeWayMerge(
-            store: self, namespace: namespace, base: base, strategy: strategy,
-            source: try cursor(source, in: namespace), destination: try cursor(destination, in: namespace))
+    package func merge(source: String, into destination: String, base: String, strategy: MergeStrategy, hiding prefixes: [Key] = [], in namespace: StorageNamespace) throws -> String {
+        let ours = try cursor(destination, in: namespace)
+        ours.hide(prefixes)
+        let merge = ThreeWayMerge(store: self, namespace: namespace, base: base, strategy: strategy, source: try cursor(source, in: namespace), destination: ours)
         return try merge.run()
     }
 }
@@ -99,6 +100,10 @@ private final class ThreeWayMerge {
     private func passOver(_ side: MetaRangeCursor, _ range: CommittedRange) throws -> Bool {
         let old = try overlap(range)
         if old == nil {
+            if side.mayHide(in: range) {
+                try side.next()
+                return true
+            }
             try writer.add(range)
         } else if old!.id != range.id {
             return false

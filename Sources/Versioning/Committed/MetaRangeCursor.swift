@@ -21,6 +21,30 @@ package final class MetaRangeCursor {
         try nextRange()
     }
 
+    /// Prefixes whose records are passed over.
+    private var hidden: [Key] = []
+
+    /// Passes over records under these prefixes from now on. Heads of ranges are still stood at.
+    func hide(_ prefixes: [Key]) { hidden = prefixes }
+
+    /// Whether the range has room for a record that is passed over.
+    func mayHide(in range: CommittedRange) -> Bool {
+        hidden.contains { prefix in !(range.maxKey < prefix) && (prefix.upperBound.map { range.minKey < $0 } ?? true) }
+    }
+
+    /// Leaves records that are hidden behind.
+    private func passHidden() throws {
+        while let key, let prefix = hidden.first(where: { key.starts(with: $0) }) {
+            guard let bound = prefix.upperBound else {
+                records = nil
+                self.key = nil
+                range = nil
+                return
+            }
+            try seek(bound)
+        }
+    }
+
     package var isAtHead: Bool { range != nil && key == nil }
 
     /// The value of the record under the cursor.
@@ -41,6 +65,7 @@ package final class MetaRangeCursor {
             return try records!.advance()
         }
         if found { key = records!.key } else { try nextRange() }
+        if !hidden.isEmpty { try passHidden() }
     }
 
     /// Goes to the first record not below `target`; stays at the head of a range that lies behind it as a whole.

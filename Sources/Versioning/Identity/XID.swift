@@ -6,12 +6,14 @@ package enum XID {
     private static let machine = randomBytes(5)  // Machine id and process id: any bytes that differ between processes.
     private static let counter = Atomic<UInt32>(randomBytes(3).reduce(0) { $0 << 8 | UInt32($1) })
 
-    /// Seconds of the year 4000: what descending ids count down from.
-    private static let far: Int64 = 64_060_588_800
+    /// What descending ids count down from, in seconds since 1970: the year 4000 for partitions of objects, 3000 for pulls and runs.
+    private static let far: Int64 = 64_060_588_800, near: Int64 = 32_500_915_200
 
     package static func make() -> String { make(seconds: Timestamp.now().seconds) }
-    /// Newer ones sort first.
+    /// Newer ones sort first: partitions of objects.
     package static func makeDescending() -> String { make(seconds: far - Timestamp.now().seconds) }
+    /// Newer ones sort first: pull requests and runs. Source: `lakefs-formats.md` 1.3.
+    package static func makeRunID() -> String { make(seconds: near - Timestamp.now().seconds) }
 
     private static func make(seconds: Int64) -> String {
         let time = UInt32(truncatingIfNeeded: seconds), count = counter.add(1, ordering: .relaxed).newValue

@@ -23,11 +23,11 @@ package enum Names {
     }
 
     package static func checkTag(_ name: String) throws {
-        let bytes = Array(name.utf8), forbidden = Set("^:?*[\\/~".utf8)
-        let isValid = (1...1000).contains(bytes.count) && name != "@" && !name.hasSuffix(".") && !name.hasSuffix(".lock")
+        let bytes = Array(name.utf8), forbidden = Set("^:?*[\\/".utf8)
+        let isValid = (1...1000).contains(bytes.count) && name != "@" && bytes[0] != 0x7e && !name.hasSuffix(".") && !name.hasSuffix(".lock")
             && !name.contains("..") && !name.contains("@{") && bytes.allSatisfy { $0 > 0x20 && $0 != 0x7f && !forbidden.contains($0) }
         guard isValid else {
-            throw LakeError(.invalidValue, "tag name '\(name.prefix(80))' is not allowed: no spaces, none of ^ : ? * [ \\ / ~, no '..' or '@{', not ending in '.' or '.lock'")
+            throw LakeError(.invalidValue, "tag name '\(name.prefix(80))' is not allowed: no spaces, none of ^ : ? * [ \\ /, no '..' or '@{', no ~ in front, not ending in '.' or '.lock'")
         }
     }
 

@@ -33,7 +33,7 @@ package struct Repository: Sendable, Equatable {
         self.isReadOnly = isReadOnly
     }
 
-    init(decoding bytes: [UInt8]) throws {
+    package init(decoding bytes: [UInt8]) throws {
         self.init(id: "", storageNamespace: "", defaultBranch: "", creationDate: Timestamp(seconds: 0), instanceUID: "")
         try readProtobuf(bytes) { field in
             switch field.number {
@@ -50,7 +50,7 @@ package struct Repository: Sendable, Equatable {
         }
     }
 
-    var encoded: [UInt8] {
+    package var encoded: [UInt8] {
         var writer = ProtobufWriter()
         writer.string(1, id)
         writer.string(2, storageNamespace)

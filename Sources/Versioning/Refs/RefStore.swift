@@ -14,7 +14,7 @@ package final class RefStore: Sendable {
 
     init(_ store: any KeyValueStore) { self.store = store }
 
-    private func decode<Value>(_ what: String, _ body: () throws -> Value) throws -> Value {
+    func decode<Value>(_ what: String, _ body: () throws -> Value) throws -> Value {
         do { return try body() } catch is ProtobufError { throw LakeError(.corrupt, "the stored record of \(what) is no message") }
     }
 
@@ -38,7 +38,8 @@ package final class RefStore: Sendable {
         }
     }
 
-    private func page(_ partition: Partition, _ folder: String, prefix: String, after: String, limit: Int) throws -> [(key: Key, value: [UInt8])] {
+    /// Records below a folder of keys, without what does not begin with `prefix` or does not follow `after`.
+    func page(_ partition: Partition, _ folder: String, prefix: String, after: String, limit: Int) throws -> [(key: Key, value: [UInt8])] {
         let from = after.isEmpty ? nil : Key(folder + after).successor
         return try store.page(of: partition, prefix: Key(folder + prefix), from: from, limit: limit)
     }

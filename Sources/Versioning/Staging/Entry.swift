@@ -23,6 +23,9 @@ package struct Entry: Sendable, Equatable {
         self.contentType = contentType
     }
 
+    /// What clients are told: imported entries have no type of their own.
+    package var shownContentType: String { contentType.isEmpty ? "application/octet-stream" : contentType }
+
     package init(decoding bytes: some Collection<UInt8>) throws {
         self.init(address: "", addressType: .byPrefixDeprecated, lastModified: Timestamp(seconds: 0), size: 0, eTag: "", contentType: "")
         try readProtobuf(bytes) { field in
@@ -66,14 +69,14 @@ package struct Entry: Sendable, Equatable {
     /// Where the bytes lie, for a repository with this namespace. Deprecated addresses are URIs if they look like one.
     package func location(in namespace: StorageNamespace) throws -> ObjectLocation {
         if addressType == .relative { return namespace.location(address) }
-        if let full = StorageNamespace(address) { return ObjectLocation(scheme: full.scheme, path: full.path) }
+        if let full = ObjectLocation(address: address) { return full }
         if addressType == .byPrefixDeprecated { return namespace.location(address) }
         throw LakeError(.dataGone, "address \(address) names no object")
     }
 
     /// The address with its scheme, as REST shows it.
     package func fullAddress(in namespace: StorageNamespace) -> String {
-        if addressType == .full || (addressType == .byPrefixDeprecated && StorageNamespace(address) != nil) { return address }
+        if addressType == .full || (addressType == .byPrefixDeprecated && ObjectLocation(address: address) != nil) { return address }
         return namespace.location(address).description
     }
 }

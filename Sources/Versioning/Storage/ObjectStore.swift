@@ -8,14 +8,15 @@ package struct StorageNamespace: Hashable, Sendable, CustomStringConvertible {
 
     /// Nil if `text` is no URI of the form `scheme://name[/path]`.
     package init?(_ text: String) {
-        let bytes = Array(text.utf8)
-        guard let colon = bytes.firstIndex(of: 0x3a), colon > 0, bytes[colon...].starts(with: [0x3a, 0x2f, 0x2f]) else { return nil }
-        var rest = bytes[(colon + 3)...]
-        while rest.first == 0x2f { rest.removeFirst() }
-        while rest.last == 0x2f { rest.removeLast() }
-        guard !rest.isEmpty, bytes[..<colon].allSatisfy({ ($0 >= 97 && $0 <= 122) || ($0 >= 48 && $0 <= 57) }) else { return nil }
-        scheme = String(decoding: bytes[..<colon], as: UTF8.self)
-        path = String(decoding: rest, as: UTF8.self)
+        guard let location = ObjectLocation(address: text) else { return nil }
+        scheme = location.scheme
+        // To a file system two slashes are one; in a bucket they are two.
+        let parts = location.path.split(separator: "/", omittingEmptySubsequences: scheme == "local")
+        var rest = parts[...]
+        while rest.first?.isEmpty == true { rest.removeFirst() }
+        while rest.last?.isEmpty == true { rest.removeLast() }
+        guard !rest.isEmpty else { return nil }
+        path = rest.joined(separator: "/")
     }
 
     package var description: String { "\(scheme)://\(path)" }
@@ -32,6 +33,16 @@ package struct ObjectLocation: Hashable, Sendable, CustomStringConvertible {
         self.scheme = scheme
         self.path = path
     }
+
+    /// What a full address names: all behind `scheme://`, as it stands. `local:///x` is the file `/x`, outside of the store.
+    /// Nil if `address` is no URI of the form `scheme://path`.
+    package init?(address: String) {
+        let bytes = Array(address.utf8)
+        guard let colon = bytes.firstIndex(of: 0x3a), colon > 0, bytes[colon...].starts(with: [0x3a, 0x2f, 0x2f]), bytes.count > colon + 3,
+              bytes[..<colon].allSatisfy({ ($0 >= 97 && $0 <= 122) || ($0 >= 48 && $0 <= 57) }) else { return nil }
+        self.init(scheme: String(decoding: bytes[..<colon], as: UTF8.self), path: String(decoding: bytes[(colon + 3)...], as: UTF8.self))
+    }
+
     package var description: String { "\(scheme)://\(path)" }
 }
 
@@ -80,6 +91,8 @@ package protocol ObjectStore: Sendable {
     func file(_ location: ObjectLocation) throws(StoreError) -> FilePiece?
     /// Up to `limit` objects below `prefix` with a path greater than `after`, in byte order of their paths.
     func list(_ prefix: ObjectLocation, after: String?, limit: Int) throws(StoreError) -> [StoredObject]
+    /// Gives every object below `prefix` to `body`, in byte order of their paths, or `prefix` itself if that is one; ends where `body` throws.
+    func walk(_ prefix: ObjectLocation, _ body: (StoredObject) throws -> Void) throws
     /// Bytes in all, bytes free, bytes free to who is not root: what `statfs` tells. Nil where there is no such bound.
     func capacity() -> (total: Int64, free: Int64, available: Int64)?
     /// Makes everything durable that was finished as `.eventual` before.
@@ -100,6 +113,17 @@ package struct StoredObject: Sendable, Hashable {
 }
 
 extension ObjectStore {
+    package func walk(_ prefix: ObjectLocation, _ body: (StoredObject) throws -> Void) throws {
+        if let byteCount = try size(of: prefix) { return try body(StoredObject(location: prefix, byteCount: byteCount, modified: Timestamp.now().seconds)) }
+        var after: String?
+        while true {
+            let page = try list(prefix, after: after, limit: 1000)
+            for object in page { try body(object) }
+            guard page.count == 1000 else { return }
+            after = page.last!.location.path
+        }
+    }
+
     /// Writes a small object at once, durable.
     package func put(_ bytes: [UInt8], at location: ObjectLocation) throws(StoreError) {
         let writer = try makeWriter(location)

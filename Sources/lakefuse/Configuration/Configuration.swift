@@ -16,6 +16,10 @@ struct Configuration {
     var blockstoreType = "local"
     /// `blockstore.local.path`: a folder; `<data>/objects` if empty.
     var blockstorePath = ""
+    /// `blockstore.local.import_enabled`, `blockstore.local.allowed_external_prefixes` (comma-separated folders): what imports may name.
+    var isImportEnabled = false, allowedExternalPrefixes: [String] = []
+    /// Folders outside of the store that may be read.
+    var externalPrefixes: [String] { isImportEnabled ? allowedExternalPrefixes : [] }
     /// `blockstore.signing.secret_key`: signs upload addresses; made up and kept in `<data>/secrets` if empty.
     var signingSecret = ""
     /// `auth.encrypt.secret_key`: encrypts stored secrets and signs tokens; made up and kept in `<data>/secrets` if empty.
@@ -46,6 +50,8 @@ struct Configuration {
         case "database.sqlite.path": databasePath = value
         case "blockstore.type": blockstoreType = try choice(["local", "mem"])
         case "blockstore.local.path": blockstorePath = value
+        case "blockstore.local.import_enabled": isImportEnabled = try choice(["true", "false"]) == "true"
+        case "blockstore.local.allowed_external_prefixes": allowedExternalPrefixes = value.split(separator: ",").map(String.init)
         case "blockstore.signing.secret_key": signingSecret = value
         case "auth.encrypt.secret_key": encryptSecret = value
         case "installation.user_name": userName = value
@@ -63,7 +69,8 @@ struct Configuration {
 
     /// All keys: what the environment is searched for.
     static let keys = [
-        "data", "listen_address", "database.type", "database.sqlite.path", "blockstore.type", "blockstore.local.path", "blockstore.signing.secret_key", "auth.encrypt.secret_key",
+        "data", "listen_address", "database.type", "database.sqlite.path", "blockstore.type", "blockstore.local.path", "blockstore.local.import_enabled",
+        "blockstore.local.allowed_external_prefixes", "blockstore.signing.secret_key", "auth.encrypt.secret_key",
         "installation.user_name", "installation.access_key_id", "installation.secret_access_key", "gateways.s3.region", "gateways.s3.domain_name",
         "committed.sstable.memory.cache_size_bytes", "committed.permanent.min_range_size_bytes", "committed.permanent.max_range_size_bytes", "committed.permanent.range_raggedness_entries",
     ]

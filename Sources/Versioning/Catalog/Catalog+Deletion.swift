@@ -1,0 +1,68 @@
+import Glibc
+import Synchronization
+
+/// Repositories on their way out: gone for readers at once, their records removed in the background, their objects kept.
+/// Source: `lakefs-formats.md` 7.12; unlike there nothing is left behind in the key-value store.
+extension Catalog {
+    func removeInBackground(_ repository: Repository) {
+        tasks.run { [self] in try? remove(repository) }  // What fails is tried again at the next start, or when the name is wanted.
+    }
+
+    /// Removes the records of a repository that is marked as being deleted.
+    private func remove(_ repository: Repository) throws {
+        // Two removers of one repository: the slower one could take the record of a new repository of that name.
+        guard removals.withLock({ $0.insert(repository.instanceUID).inserted }) else { return }
+        defer { _ = removals.withLock { $0.remove(repository.instanceUID) } }
+        guard try refs.repository(repository.id)?.instanceUID == repository.instanceUID else { return }
+        try removeUploads(to: repository)
+        var after = ""
+        while true {
+            let branches = try refs.branches(in: repository, prefix: "", after: after, limit: 1000)
+            guard let last = branches.last else { break }
+            try refs.markDropped(branches.flatMap(\.tokens))
+            after = last.id
+        }
+        try remove("repos/\(repository.partition)/", in: RefStore.pulls)
+        try remove("repos/\(repository.id)/", in: Partition("actions"))
+        try store.removeAll(in: repository.partition)
+        try refs.removeRepository(repository.id)
+        refs.forget()
+        cleanUp()
+    }
+
+    /// Multipart uploads on their way: their records begin with repository and branch.
+    private func removeUploads(to repository: Repository) throws {
+        var cursor = PartitionCursor(store, Self.multipartUploads)
+        while let record = try cursor.current() {
+            cursor.advance()
+            var path = ""
+            try readProtobuf(record.value) { if $0.number == 2 { path = $0.string } }
+            let parts = path.split(separator: "/", maxSplits: 2)
+            guard parts.count == 3, parts[0] == repository.id, try refs.branch(String(parts[1]), in: repository) != nil else { continue }
+            try store.removeAll(in: Self.uploadParts(record.key.description))
+            try store.write([.remove(Self.multipartUploads, record.key)], .eventual)
+        }
+    }
+
+    /// Records of multipart uploads, by upload id; and what our gateway keeps of the parts of one.
+    package static let multipartUploads = Partition("multiparts")
+    package static func uploadParts(_ id: String) -> Partition { Partition("lakefuse-parts:\(id)") }
+
+    private func remove(_ prefix: String, in partition: Partition) throws {
+        while true {
+            let page = try store.page(of: partition, prefix: Key(prefix), limit: 1000)
+            guard !page.isEmpty else { return }
+            try store.write(page.map { .remove(partition, $0.key) }, .eventual)
+        }
+    }
+
+    /// Removes what is left of a repository, or waits until another thread has; false if that takes too long.
+    func waitForRemoval(of repository: Repository) throws -> Bool {
+        for _ in 0..<500 {
+            try remove(repository)
+            guard let current = try refs.repository(repository.id), current.instanceUID == repository.instanceUID else { return true }
+            usleep(10_000)
+        }
+        return false
+    }
+}

@@ -1,0 +1,213 @@
+import Synchronization
+
+/// One place to import from, and where on the branch its objects go.
+package struct ImportSource: Sendable, Equatable {
+    package enum Kind: String, Sendable { case commonPrefix = "common_prefix", object }
+    package var kind: Kind
+    /// A full address, such as `local:///data/photos/` or `s3://bucket/prefix`.
+    package var address: String
+    package var destination: Key
+    package init(kind: Kind, address: String, destination: Key) {
+        self.kind = kind
+        self.address = address
+        self.destination = destination
+    }
+}
+
+/// Imports name objects where they lie, without copying them. Source: `lakefs-formats.md` 7.13.
+extension Catalog {
+    /// Starts an import and returns its id; `importStatus` tells how it goes on.
+    package func startImport(_ sources: [ImportSource], _ request: CommitRequest, on branch: String, in repositoryID: String) throws -> String {
+        let repository = try writableRepository(repositoryID, force: request.force), namespace = try repository.namespace.description + "/"
+        _ = try self.branch(branch, in: repository)
+        for source in sources {
+            guard !source.address.isEmpty else { throw LakeError(.invalidValue, "import source is empty: give an address such as local:///folder/") }
+            guard !source.address.hasPrefix(namespace), !namespace.hasPrefix(source.address.hasSuffix("/") ? source.address : source.address + "/") else {
+                throw LakeError(.invalidValue, "import source \(source.address) lies in the repository's own storage namespace")
+            }
+            guard source.kind == .commonPrefix || !source.destination.isEmpty else { throw LakeError(.invalidValue, "import of the object \(source.address) needs a destination path") }
+            guard source.destination.count <= 1024 else { throw LakeError(.invalidValue, "import destination of \(source.destination.count) bytes is too long: 1,024 at most") }
+        }
+        try refs.removeEnded(in: repository)
+        let job = try ImportJob(self, repository, branch, sources, request)
+        imports.withLock { _ = $0.insert(job.id) }
+        tasks.run { [self] in
+            job.run()
+            imports.withLock { _ = $0.remove(job.id) }
+        }
+        return job.id
+    }
+
+    /// How an import goes on. One whose server is gone shows as failed.
+    package func importStatus(_ id: String, in repositoryID: String) throws -> ImportStatus {
+        let repository = try repository(repositoryID)
+        guard let (status, bytes) = try refs.importStatus(id, in: repository) else { throw LakeError.notFound(.importJob, id) }
+        return try failIfAbandoned(status, bytes, in: repository)
+    }
+
+    /// Seconds after which an import that tells nothing is taken for dead; a live one tells every second.
+    private static let silentSeconds: Int64 = 60
+
+    private func failIfAbandoned(_ status: ImportStatus, _ bytes: [UInt8], in repository: Repository) throws -> ImportStatus {
+        guard !status.hasEnded, !imports.withLock({ $0.contains(status.id) }), Timestamp.now().seconds - status.updated.seconds > Self.silentSeconds else { return status }
+        var failed = status
+        failed.error = "interrupted: its server stopped"
+        failed.updated = .now()
+        guard try refs.setImportStatus(failed, in: repository, if: .matches(bytes)) else { return try importStatus(status.id, in: repository.id) }
+        try refs.markDropped([ImportJob.partitionName(status.id)])
+        return failed
+    }
+
+    /// - Throws: `.conflict` if it has ended already.
+    package func cancelImport(_ id: String, in repositoryID: String) throws {
+        let repository = try repository(repositoryID)
+        for _ in 0..<Self.tries {
+            guard let (found, bytes) = try refs.importStatus(id, in: repository) else { throw LakeError.notFound(.importJob, id) }
+            var status = found
+            guard !status.hasEnded else { throw LakeError(.conflict, "import \(id) has ended already") }
+            status.error = "Canceled"
+            status.updated = .now()
+            if try refs.setImportStatus(status, in: repository, if: .matches(bytes)) { return }
+        }
+        throw LakeError(.tooManyTries, "import \(id) keeps changing: try again")
+    }
+}
+
+/// One import on its way: used by the thread that runs it.
+private final class ImportJob: @unchecked Sendable {
+    // Made on one thread, handed to another, and used by that one alone.
+    let id: String
+    private let catalog: Catalog
+    private let repository: Repository
+    private let branch: String
+    private let sources: [ImportSource]
+    private let request: CommitRequest
+    private var status: ImportStatus
+    private var stored: [UInt8]
+    private let partition: Partition
+    private var batch: [Mutation] = []
+
+    private static let batchSize = 1000
+
+    init(_ catalog: Catalog, _ repository: Repository, _ branch: String, _ sources: [ImportSource], _ request: CommitRequest) throws {
+        id = XID.make()
+        self.catalog = catalog
+        self.repository = repository
+        self.branch = branch
+        self.sources = sources
+        self.request = request
+        status = ImportStatus(id: id)
+        stored = status.encoded
+        partition = Partition(Self.partitionName(id))
+        guard try catalog.refs.setImportStatus(status, in: repository, if: .absent) else { throw LakeError(.alreadyExists(.importJob), "import \(id): already exists") }
+    }
+
+    /// The partition where entries are put in order.
+    static func partitionName(_ id: String) -> String { "import:\(id)" }
+
+    func run() {
+        do {
+            try importAll()
+        } catch {
+            status.error = LakeError(error).message
+            status.updated = .now()
+            // Refused if it was cancelled: then that stands.
+            _ = try? catalog.refs.setImportStatus(status, in: repository, if: .matches(stored))
+        }
+        try? catalog.store.removeAll(in: partition)
+    }
+
+    /// Tells how far it is, at most once a second.
+    /// - Throws: `.conflict` if someone cancelled it, or the server stops.
+    private func tell(atOnce: Bool = false) throws {
+        guard !catalog.isStopping else { throw LakeError(.unavailable, "interrupted: the server stops") }
+        let now = Timestamp.now()
+        guard atOnce || now.seconds > status.updated.seconds else { return }
+        status.updated = now
+        guard try catalog.refs.setImportStatus(status, in: repository, if: .matches(stored)) else { throw LakeError(.conflict, "Canceled") }
+        stored = status.encoded
+    }
+
+    private func importAll() throws {
+        for source in sources { try read(source) }
+        try flush()
+        let metaRange = try writeRanges()
+        try tell(atOnce: true)
+        var request = request
+        if request.message.isEmpty { request.message = "Import objects" }
+        request.metadata[".lakefs.merge.strategy"] = MergeStrategy.sourceWins.rawValue
+        try catalog.checkProtection(of: branch, blocks: .commit, in: repository)
+        var made: (id: String, commit: Commit)?
+        _ = try catalog.moveHead(branch, in: repository) { branch in
+            let head = try catalog.refs.commit(branch.commitID, in: repository)
+            let result = try catalog.committed.merge(source: metaRange, into: head.metaRangeID, base: "", strategy: .sourceWins, hiding: sources.map(\.destination), in: repository.namespace)
+            made = try catalog.addCommit(request, metaRange: result, parents: [(branch.commitID, head)], in: repository)
+            return made!.id
+        }
+        status.isCompleted = true
+        status.commit = made
+        status.metaRangeID = made!.commit.metaRangeID
+        status.updated = .now()
+        if try !catalog.refs.setImportStatus(status, in: repository, if: .matches(stored)) {
+            // Cancelled too late: the commit is there.
+            _ = try catalog.refs.setImportStatus(status, in: repository, if: .present)
+        }
+        try catalog.updateRepositoryMetadata(repository.id, force: true) { $0[".lakefs.last.import.timestamp"] = String(made!.commit.creationDate.seconds) }
+    }
+
+    private func read(_ source: ImportSource) throws {
+        guard let root = ObjectLocation(address: source.address) else { throw LakeError(.invalidValue, "import source '\(source.address)' is not valid: give an address such as local:///folder/") }
+        var path = root.path[...]
+        while path.count > 1, path.last == "/" { path = path.dropLast() }
+        let start = ObjectLocation(scheme: root.scheme, path: String(path)), before = status.progress
+        let prefixCount = path.utf8.count + (path == "/" ? 0 : 1)
+        try catalog.objects.walk(start) { object in
+            // The source itself: as a path relative to it, lakeFS calls it so too.
+            try add(object, source, relative: object.location == start ? "." : String(decoding: object.location.path.utf8.dropFirst(prefixCount), as: UTF8.self))
+        }
+        guard status.progress > before else { throw LakeError(.notFound(.object), "import source \(source.address): nothing is there") }
+    }
+
+    private func add(_ object: StoredObject, _ source: ImportSource, relative: String) throws {
+        var key = source.destination.bytes
+        if source.kind == .commonPrefix {
+            if let last = key.last, last != 0x2f { key.append(0x2f) }
+            key += Array(relative.utf8)
+        }
+        try Names.checkPath(Key(key))
+        let entry = Entry(address: object.location.description, addressType: .full, lastModified: Timestamp(seconds: object.modified), size: object.byteCount,
+                          eTag: try checksum(object), contentType: "")
+        batch.append(.set(partition, Key(key), entry.envelope.bytes))
+        status.progress += 1
+        if batch.count == Self.batchSize { try flush() }
+    }
+
+    /// The MD5 of an object's bytes.
+    private func checksum(_ object: StoredObject) throws -> String {
+        var hash = Hash(.md5)
+        let piece: Int64 = 1 << 20
+        for start in stride(from: Int64(0), to: object.byteCount, by: Int(piece)) {
+            hash.update(try catalog.objects.read(object.location, start..<min(start + piece, object.byteCount)))
+        }
+        return Hex.text(hash.finish())
+    }
+
+    private func flush() throws {
+        if !batch.isEmpty { try catalog.store.write(batch, .eventual) }
+        batch = []
+        try tell()
+    }
+
+    /// The entries, in order, as ranges and a metarange.
+    private func writeRanges() throws -> String {
+        let writer = MetaRangeWriter(store: catalog.committed, namespace: try repository.namespace)
+        var cursor = PartitionCursor(catalog.store, partition), count = 0
+        while let record = try cursor.current() {
+            try writer.add(record.key.bytes, record.value)
+            cursor.advance()
+            count += 1
+            if count % Self.batchSize == 0 { try tell() }
+        }
+        return try writer.finish()
+    }
+}
