@@ -268,19 +268,21 @@ private final class UploadSink: BodySink, @unchecked Sendable {
         do {
             if let form {
                 guard form.isComplete else { throw LakeError(.invalidValue, "the form has no complete part named 'content'") }
-                contentType = form.partType ?? ""  // As lakeFS keeps a part without a type.
+                contentType = form.partType ?? ""
             }
             var metadata = Metadata()
             for header in call.request.headers where header.name.hasPrefix("x-lakefs-meta-") { metadata[String(header.name.dropFirst("x-lakefs-meta-".count))] = header.value }
             try upload.finish()
-            let entry = Entry(address: upload.address, lastModified: .now(), size: upload.size, eTag: Hex.text(upload.digest()), metadata: metadata, contentType: contentType)
+            let entry = Entry(address: upload.address, lastModified: .now(), size: upload.size, eTag: Hex.text(upload.digest()), metadata: metadata, contentType: contentType.isEmpty ? "application/octet-stream" : contentType)
             do {
                 try rest.catalog.stage(entry, at: path, on: call["branch"], in: call["repository"], if: Precheck.writeCondition(call.request), force: isForced)
             } catch {
                 if !LakeError(error).mayBeStaged { upload.discard() }
                 throw error
             }
-            return .json(201, rest.stats(path, entry, in: try repository.namespace))
+            var answer = rest.stats(path, entry, in: try repository.namespace)
+            answer.contentType = contentType  // lakeFS tells what came, and keeps what it stands for.
+            return .json(201, answer)
         } catch {
             return Response(error)
         }
