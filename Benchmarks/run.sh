@@ -10,4 +10,6 @@ if [ ${#missing[@]} -gt 0 ]; then
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
 fi
-exec python3 "$here/bench.py" "$@"
+program=bench.py
+case " $* " in *" --only versioning "* | *" --only=versioning "*) program=versioning.py ;; esac
+exec python3 "$here/$program" "$@"

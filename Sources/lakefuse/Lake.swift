@@ -72,6 +72,7 @@ final class Lake {
 
     /// Creates the first user of an empty lake.
     private static func setUp(_ access: Access, _ configuration: Configuration, _ directory: DataDirectory) throws {
+        try access.adoptBasicUser()
         guard try !access.isSetUp() else { return }
         if configuration.accessKeyID.isEmpty != configuration.secretAccessKey.isEmpty {
             throw LakeError(.invalidValue, "installation.access_key_id and installation.secret_access_key go together: set both or none")

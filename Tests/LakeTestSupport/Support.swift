@@ -152,7 +152,7 @@ package final class MemoryLake: Sendable {
         self.store = store
         var parameters = CommittedStore.Parameters()
         parameters.raggednessEntries = raggedness
-        catalog = Catalog(store: store, committed: CommittedStore(objects: objects, pool: pool, cacheBytes: 1 << 20, parameters: parameters))
+        catalog = Catalog(store: store, committed: CommittedStore(objects: objects, pool: pool, cacheBytes: 1 << 20, parameters: parameters), tasks: pool)
     }
 
     deinit { pool.stop() }

@@ -6,9 +6,10 @@ extension REST {
     /// Types, as they are written, that a browser may show in place (without scripts: see the policy header); everything else is offered for download.
     private static let inlineTypes: Set<String> = ["text/plain", "text/html", "text/markdown", "image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml", "application/pdf", "application/json", "application/javascript", "video/mp4", "audio/mpeg"]
 
-    func stats(_ path: Key, _ entry: Entry, in namespace: StorageNamespace, withMetadata: Bool = true) -> ObjectStats {
+    /// - Parameter withMetadata: false for an empty map in place of the entry's, nil for none: as listings tell it.
+    func stats(_ path: Key, _ entry: Entry, in namespace: StorageNamespace, withMetadata: Bool? = true) -> ObjectStats {
         ObjectStats(path: path.description, pathType: "object", physicalAddress: entry.fullAddress(in: namespace), checksum: entry.eTag, mtime: entry.lastModified.seconds,
-                    sizeBytes: entry.size, metadata: withMetadata ? entry.metadata.dictionary : [:], contentType: entry.shownContentType)
+                    sizeBytes: entry.size, metadata: withMetadata.map { $0 ? entry.metadata.dictionary : [:] }, contentType: entry.shownContentType)
     }
 
     func addObjects(_ router: inout Router) {
@@ -45,7 +46,7 @@ extension REST {
             let page = try catalog.list(ref, query)
             return .respond(.json(200, ResultList(page, next: \.path) { item in
                 switch item {
-                case .object(let path, let entry): stats(path, entry, in: namespace, withMetadata: withMetadata)
+                case .object(let path, let entry): stats(path, entry, in: namespace, withMetadata: withMetadata && !entry.metadata.isEmpty ? true : nil)
                 case .commonPrefix(let path):
                     ObjectStats(path: path.description, pathType: "common_prefix", physicalAddress: "", checksum: "", mtime: 0, sizeBytes: nil, metadata: nil, contentType: nil)
                 }
@@ -215,11 +216,12 @@ extension REST {
             try call.require(.object("WriteObject", call["repository"], path))
             return call.json(ObjectStageCreation.self) { body in
                 let repository = try catalog.checkWritable(call["branch"], in: call["repository"], force: body.force ?? false), root = try repository.namespace.location("data/").description
-                guard body.physicalAddress.hasPrefix(root), !body.physicalAddress.contains("/../") else {
-                    throw LakeError(.invalidValue, "physical address '\(body.physicalAddress)' is not under \(root)")
+                let isOwn = body.physicalAddress.hasPrefix(root) && !body.physicalAddress.contains("/../")
+                guard isOwn || ObjectLocation(address: body.physicalAddress).map(catalog.objects.isOpen) == true else {
+                    throw LakeError(.invalidValue, "physical address '\(body.physicalAddress)' is not under \(root), nor under a folder that imports may name")
                 }
                 guard body.sizeBytes >= 0 else { throw LakeError(.invalidValue, "size_bytes \(body.sizeBytes) is negative") }
-                let entry = Entry(address: "data/" + body.physicalAddress.dropFirst(root.count), lastModified: try Timestamp(given: body.mtime), size: body.sizeBytes,
+                let entry = Entry(address: isOwn ? "data/" + body.physicalAddress.dropFirst(root.count) : body.physicalAddress, addressType: isOwn ? .relative : .full, lastModified: try Timestamp(given: body.mtime), size: body.sizeBytes,
                                   eTag: body.checksum, metadata: Metadata(body.metadata ?? [:]), contentType: body.contentType ?? "application/octet-stream")
                 try catalog.stage(entry, at: path, on: call["branch"], in: call["repository"], force: body.force ?? false)
                 return .json(201, stats(path, entry, in: try repository.namespace))

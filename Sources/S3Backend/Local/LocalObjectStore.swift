@@ -11,8 +11,8 @@ package import Versioning
 package final class LocalObjectStore: ObjectStore {
     package let root: String
     private let incoming: String
-    /// Folders outside of the root that may be read: what imports name. Absolute, links resolved, no slash at the end.
-    private let externalPrefixes: [String]
+    /// Folders outside of the root that may be read: what imports name. As given, and with links resolved; no slash at the end.
+    private let externalPrefixes: (given: [String], resolved: [String])
     private let temporaryCount = Atomic<UInt64>(0)
     /// Folders known to exist and to be durable in their parents.
     private let folders = Mutex<Set<String>>([])
@@ -27,7 +27,8 @@ package final class LocalObjectStore: ObjectStore {
     /// - Parameter externalPrefixes: folders whose files may be read by full addresses (`local:///folder/file`); none by default.
     package init(root: String, externalPrefixes: [String] = []) throws(StoreError) {
         self.root = root
-        self.externalPrefixes = externalPrefixes.compactMap(Self.resolved)
+        let given = externalPrefixes.map { prefix in prefix.hasSuffix("/") && prefix != "/" ? String(prefix.dropLast()) : prefix }
+        self.externalPrefixes = (given, given.compactMap(Self.resolved))
         incoming = root + "/.incoming"
         folderSync = GroupCommit(name: "folder-sync", limit: 1024) { paths in
             var results: [String: StoreError?] = [:]
@@ -107,10 +108,17 @@ package final class LocalObjectStore: ObjectStore {
     /// - Throws: `.notFound` for a file outside that is not there, or not ours to read.
     private func readablePath(_ location: ObjectLocation) throws(StoreError) -> String {
         guard location.scheme == "local", location.path.hasPrefix("/") else { return try path(location) }
-        guard let resolved = Self.resolved(location.path), externalPrefixes.contains(where: { resolved == $0 || resolved.hasPrefix($0 == "/" ? $0 : $0 + "/") }) else {
+        guard let resolved = Self.resolved(location.path), Self.lies(resolved, under: externalPrefixes.resolved) else {
             throw StoreError(.notFound, "\(location) is not there, or not under a folder of blockstore.local.allowed_external_prefixes")
         }
         return resolved
+    }
+
+    private static func lies(_ path: String, under prefixes: [String]) -> Bool { prefixes.contains { path == $0 || path.hasPrefix($0 == "/" ? $0 : $0 + "/") } }
+
+    package func isOpen(_ location: ObjectLocation) -> Bool {
+        guard location.scheme == "local", Self.lies(location.path, under: externalPrefixes.given) else { return false }
+        return !location.path.split(separator: "/", omittingEmptySubsequences: false).dropFirst().contains { $0 == ".." || $0 == "." || $0.isEmpty }
     }
 
     /// The absolute path without links (realpath(3)); nil if nothing is there.

@@ -110,6 +110,16 @@ package final class Access: Sendable {
         let credentials = given ?? .make(for: userName)
         // Claimed first: of two who come at once, one is refused.
         guard try store.trySet(Array(Timestamp.now().rfc3339.utf8), for: Self.setupKey, in: Self.auth, if: .absent) else { throw LakeError(.alreadyExists(.user), "lakeFS already initialized") }
+        let batch = administration(of: User(name: userName, creationDate: .now())) + [.set(Self.auth, Key(Self.key(of: credentials)), encode(credentials))]
+        do { try store.write(batch, .durable) } catch {
+            try? store.remove(Self.setupKey, in: Self.auth)
+            throw error
+        }
+        return credentials
+    }
+
+    /// The records of a user who may do everything, with group and policies.
+    private func administration(of user: User) -> [Mutation] {
         var batch: [Mutation] = []
         func set(_ key: String, _ value: [UInt8]) { batch.append(.set(Self.auth, Key(key), value)) }
         func link(_ key: String, _ target: String) {
@@ -125,14 +135,22 @@ package final class Access: Sendable {
             set("policies/\(policy.name)", policy.encoded)
             link("gPolicies/\(Self.administrators)/policies/\(policy.name)", "policies/\(policy.name)")
         }
-        set("users/\(userName)", User(name: userName, creationDate: .now()).encoded)
-        link("gUsers/\(Self.administrators)/users/\(userName)", "users/\(userName)")
-        set(Self.key(of: credentials), encode(credentials))
-        do { try store.write(batch, .durable) } catch {
-            try? store.remove(Self.setupKey, in: Self.auth)
-            throw error
+        set("users/\(user.name)", user.encoded)
+        link("gUsers/\(Self.administrators)/users/\(user.name)", "users/\(user.name)")
+        return batch
+    }
+
+    /// Takes over the one user of a lakeFS without roles, who may do everything. Their records stay where they are.
+    /// Source: `lakefs-formats.md` 5.5, `basicAuth`.
+    package func adoptBasicUser() throws {
+        let basic = Partition("basicAuth"), prefix: Key = "uCredentials/superAdmin/credentials/"
+        guard try listUsers(prefix: "", after: "", limit: 1).items.isEmpty, let bytes = try store.value(for: "users/superAdmin", in: basic) else { return }
+        let user = try User(decoding: bytes)
+        var batch = administration(of: user)
+        for record in try store.page(of: basic, prefix: prefix, limit: 100) {
+            batch.append(.set(Self.auth, Key("uCredentials/\(user.name)/credentials/\(record.key.description.dropFirst(prefix.count))"), record.value))
         }
-        return credentials
+        try store.write(batch, .durable)
     }
 
     private static func key(of credentials: Credentials) -> String { "uCredentials/\(credentials.userName)/credentials/\(credentials.accessKeyID)" }

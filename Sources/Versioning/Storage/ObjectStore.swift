@@ -93,6 +93,8 @@ package protocol ObjectStore: Sendable {
     func list(_ prefix: ObjectLocation, after: String?, limit: Int) throws(StoreError) -> [StoredObject]
     /// Gives every object below `prefix` to `body`, in byte order of their paths, or `prefix` itself if that is one; ends where `body` throws.
     func walk(_ prefix: ObjectLocation, _ body: (StoredObject) throws -> Void) throws
+    /// Whether an entry may name `location` by its full address: a place outside of all namespaces that is open to readers.
+    func isOpen(_ location: ObjectLocation) -> Bool
     /// Bytes in all, bytes free, bytes free to who is not root: what `statfs` tells. Nil where there is no such bound.
     func capacity() -> (total: Int64, free: Int64, available: Int64)?
     /// Makes everything durable that was finished as `.eventual` before.
@@ -113,6 +115,8 @@ package struct StoredObject: Sendable, Hashable {
 }
 
 extension ObjectStore {
+    package func isOpen(_ location: ObjectLocation) -> Bool { false }
+
     package func walk(_ prefix: ObjectLocation, _ body: (StoredObject) throws -> Void) throws {
         if let byteCount = try size(of: prefix) { return try body(StoredObject(location: prefix, byteCount: byteCount, modified: Timestamp.now().seconds)) }
         var after: String?
