@@ -138,15 +138,15 @@ import Versioning
 
     /// What could not be staged is not forgotten: the next try publishes it.
     @Test func aPublishThatFailedIsTriedAgain() throws {
-        let node = try write("f", "old"), repository = try lake.catalog.repository("repo")
+        let node = try write("f", "old")
         tree.beginWriting(node)
         let file = try tree.writable(node, truncates: true)
         _ = try unsafe Array("new".utf8).withUnsafeBytes { try unsafe file.write($0, at: 0, tree.purpose(node)) }
         tree.noteWrite(node)
-        try lake.catalog.setProtectionRules([ProtectionRule(pattern: "main")], in: repository, ifChecksum: nil)
+        try lake.catalog.setProtectionRules([ProtectionRule(pattern: "main")], in: "repo", ifChecksum: nil)
         #expect(throws: LakeError.self) { try tree.publish(node, .eventual) }
         #expect(throws: LakeError.self) { try tree.publish(node, .durable) }
-        try lake.catalog.setProtectionRules([], in: repository, ifChecksum: nil)
+        try lake.catalog.setProtectionRules([], in: "repo", ifChecksum: nil)
         try tree.endWriting(node)
         #expect(try text("f") == "new")
     }

@@ -207,13 +207,12 @@ import Versioning
     @Test func protectionAndReadOnly() throws {
         let lake = try lake()
         try lake.put("k", "1")
-        let repository = try lake.catalog.repository("repo")
-        try lake.catalog.setProtectionRules([ProtectionRule(pattern: "ma*")], in: repository, ifChecksum: nil)
+        try lake.catalog.setProtectionRules([ProtectionRule(pattern: "ma*")], in: "repo", ifChecksum: nil)
         #expect(throws: LakeError.self) { try lake.put("k", "2") }
         #expect(throws: LakeError.self) { try lake.commit("c") }
-        #expect(throws: LakeError.self) { try lake.catalog.setProtectionRules([], in: repository, ifChecksum: "wrong") }
-        #expect(throws: LakeError.self) { try lake.catalog.setProtectionRules([ProtectionRule(pattern: "[")], in: repository, ifChecksum: nil) }
-        try lake.catalog.setProtectionRules([], in: repository, ifChecksum: lake.catalog.protectionRules(repository).checksum)
+        #expect(throws: LakeError.self) { try lake.catalog.setProtectionRules([], in: "repo", ifChecksum: "wrong") }
+        #expect(throws: LakeError.self) { try lake.catalog.setProtectionRules([ProtectionRule(pattern: "[")], in: "repo", ifChecksum: nil) }
+        try lake.catalog.setProtectionRules([], in: "repo", ifChecksum: lake.catalog.protectionRules(of: "repo").checksum)
         try lake.commit("c")
     }
 

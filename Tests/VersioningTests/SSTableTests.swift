@@ -5,7 +5,7 @@ import Versioning
 /// Tables against the golden ones of pebble and lakeFS (`shared/fixtures/sstables`).
 @Suite(.enabled(if: Fixtures.areHere)) struct SSTableGoldenTests {
     private func records(_ bytes: [UInt8]) throws -> [(key: [UInt8], value: [UInt8])] {
-        var cursor = try TableReader(name: "t", source: MemoryTable(bytes), cache: BlockCache(budgetBytes: 1 << 20)).cursor()
+        let cursor = try TableReader(name: "t", source: MemoryTable(bytes), cache: BlockCache(budgetBytes: 1 << 20)).cursor()
         var found: [(key: [UInt8], value: [UInt8])] = []
         while try cursor.advance() { found.append((cursor.key, cursor.value)) }
         return found
@@ -54,7 +54,7 @@ import Versioning
             let table = try TableReader(name: "t", source: MemoryTable(bytes), cache: BlockCache(budgetBytes: 1 << 16))
             for index in stride(from: 0, to: all.count, by: max(1, all.count / 300)) {
                 #expect(try table.value(for: all[index].key) == all[index].value)
-                var cursor = table.cursor()
+                let cursor = table.cursor()
                 // Just behind a key is the next one.
                 let found = try cursor.seek(all[index].key + [0])
                 #expect(found == (index + 1 < all.count))

@@ -46,15 +46,17 @@ extension Catalog {
         if isThreeDot { _ = try resolveCommit(right, in: repository) }
         let leftRef = try resolve(left, in: repository), rightRef = try resolve(right, in: repository)
         let leftRange = try metaRange(of: leftRef), rightRange = try metaRange(of: rightRef)
+        // By delimiter it goes in leaps.
+        func walker(_ metaRange: String) throws -> MetaRangeCursor { query.delimiter.isEmpty ? try committed.scan(metaRange, in: namespace) : try committed.cursor(metaRange, in: namespace) }
         guard isThreeDot else {
             if right.hasSuffix("$") { return try page(StagedDiff(self, left: leftRange, right: rightRef, rightRange), query) }
-            return try page(MetaRangeDiff(try committed.cursor(leftRange, in: namespace), try committed.cursor(rightRange, in: namespace)), query)
+            return try page(MetaRangeDiff(try walker(leftRange), try walker(rightRange)), query)
         }
         guard let base = try refs.mergeBase(leftRef.commitID, rightRef.commitID, in: repository) else {
             throw LakeError(.notFound(.commit), "\(left) and \(right) have no common history")
         }
         let baseRange = try metaRange(of: base, in: repository)
-        let comparison = MetaRangeComparison(destination: try committed.cursor(leftRange, in: namespace), source: try committed.cursor(rightRange, in: namespace)) { [committed] key in
+        let comparison = MetaRangeComparison(destination: try walker(leftRange), source: try walker(rightRange)) { [committed] key in
             try committed.record(key, metaRange: baseRange, in: namespace)
         }
         return try page(comparison, query)

@@ -154,7 +154,7 @@ extension Catalog {
             }
         }
         for prefix in query.prefixes {
-            let diff = MetaRangeDiff(try committed.cursor(old, in: namespace), try committed.cursor(new, in: namespace))
+            let diff = MetaRangeDiff(try committed.scan(old, in: namespace), try committed.scan(new, in: namespace))
             try diff.seek(prefix)
             if let first = try diff.next(), first.key.hasPrefix(prefix) { return true }
         }

@@ -128,7 +128,7 @@ extension Catalog {
         func records(_ metaRange: String, _ body: (Key, [UInt8]) throws -> Void) throws {
             guard metaRange.isEmpty || Names.isHex(metaRange, 64...64) else { throw LakeError(.invalidValue, "metarange '\(metaRange)' is not valid: 64 hex digits are") }
             let cursor: MetaRangeCursor
-            do { cursor = try committed.cursor(metaRange, in: namespace) } catch let error as LakeError where error.code == .notFound(.metaRange) {
+            do { cursor = try committed.scan(metaRange, in: namespace) } catch let error as LakeError where error.code == .notFound(.metaRange) {
                 throw LakeError(.dataGone, "No data: metarange \(metaRange) is not in \(namespace)", cause: error)
             }
             while try cursor.nextRecord() { try body(Key(cursor.key!), Array(cursor.envelope().data)) }

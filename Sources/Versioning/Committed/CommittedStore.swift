@@ -11,11 +11,11 @@ package final class CommittedStore: Sendable {
         package var raggednessEntries: UInt64 = 50_000
         package init() {}
 
-        func breaks(after key: [UInt8], estimatedSize: Int) -> Bool {
+        func breaks(after key: UnsafeRawBufferPointer, estimatedSize: Int) -> Bool {
             if estimatedSize < minRangeSizeBytes { return false }
             if estimatedSize >= maxRangeSizeBytes { return true }
             var hash: UInt64 = 14_695_981_039_346_656_037
-            for byte in key { hash = (hash ^ UInt64(byte)) &* 1_099_511_628_211 }
+            for unsafe byte in unsafe key { hash = (hash ^ UInt64(byte)) &* 1_099_511_628_211 }
             return hash % raggednessEntries == 0
         }
     }
@@ -69,15 +69,21 @@ package final class CommittedStore: Sendable {
         return try objects.size(of: Self.location(of: id, in: namespace)) != nil
     }
 
+    /// Walks a metarange from record to record, or in leaps: its blocks come through the cache.
     package func cursor(_ metaRange: String, in namespace: StorageNamespace) throws -> MetaRangeCursor {
-        try MetaRangeCursor(store: self, namespace: namespace, metaRange: metaRange)
+        try MetaRangeCursor(store: self, namespace: namespace, metaRange: metaRange, isScan: false)
+    }
+
+    /// Walks a metarange whole, or most of it: ranges are read ahead, past the cache.
+    package func scan(_ metaRange: String, in namespace: StorageNamespace) throws -> MetaRangeCursor {
+        try MetaRangeCursor(store: self, namespace: namespace, metaRange: metaRange, isScan: true)
     }
 
     /// The record of `key`, or nil: one block of the metarange, one of a range. Source: `lakefs-formats.md` 7.1.
     package func record(_ key: Key, metaRange: String, in namespace: StorageNamespace) throws -> Envelope? {
         guard !metaRange.isEmpty else { return nil }
         return try wrap(metaRange) {
-            var ranges = try table(metaRange, in: namespace).cursor()
+            let ranges = try table(metaRange, in: namespace).cursor()
             guard try ranges.seek(key.bytes) else { return nil }
             let range = try CommittedRange(decoding: ranges.value)
             guard !(key < range.minKey) else { return nil }
@@ -89,7 +95,7 @@ package final class CommittedStore: Sendable {
     func range(reaching key: Key, metaRange: String, in namespace: StorageNamespace) throws -> CommittedRange? {
         guard !metaRange.isEmpty else { return nil }
         return try wrap(metaRange) {
-            var ranges = try table(metaRange, in: namespace).cursor()
+            let ranges = try table(metaRange, in: namespace).cursor()
             return try ranges.seek(key.bytes) ? CommittedRange(decoding: ranges.value) : nil
         }
     }

@@ -28,7 +28,8 @@ package protocol DifferenceCursor: AnyObject {
     func seek(_ target: Key) throws
 }
 
-/// The differences of two metaranges; ranges that both sides share are skipped unopened.
+/// The differences of two metaranges; ranges that both sides share are skipped unopened, and so are blocks of ranges
+/// where both cursors read ahead.
 /// Source: `lakefs-formats.md` 7.5.
 package final class MetaRangeDiff: DifferenceCursor {
     private let left: MetaRangeCursor
@@ -67,36 +68,39 @@ package final class MetaRangeDiff: DifferenceCursor {
                 if left.isAtHead { try left.next() } else { return try removed() }
                 continue
             }
-            if l.id == r.id, left.key == right.key {
-                // Both at the head, or at the same record, of the same range.
-                try left.nextRange()
-                try right.nextRange()
-                continue
-            }
-            switch (left.key, right.key) {
-            case (nil, nil):
-                if l.minKey < r.minKey {
+            switch (left.hasRecord, right.hasRecord) {
+            case (false, false):
+                if l.id == r.id {
+                    try left.nextRange()
+                    try right.nextRange()
+                } else if l.minKey < r.minKey {
                     try left.next()
                 } else if r.minKey < l.minKey {
                     try right.next()
                 } else {
-                    try left.next()
-                    try right.next()
+                    try MetaRangeCursor.nextOnBoth(left, right)
                 }
-            case (nil, let key?):
-                if key.precedes(l.minKey.bytes) { return try added() }
+            case (false, true):
+                if right.order(to: l.minKey.bytes) < 0 { return try added() }
                 try left.next()
-            case (let key?, nil):
-                if key.precedes(r.minKey.bytes) { return try removed() }
+            case (true, false):
+                if left.order(to: r.minKey.bytes) < 0 { return try removed() }
                 try right.next()
-            case (let leftKey?, let rightKey?):
-                let order = leftKey.compare(rightKey)
+            case (true, true):
+                let order = left.order(to: right)
                 if order < 0 { return try removed() }
                 if order > 0 { return try added() }
-                let leftValue = try left.envelope(), rightValue = try right.envelope()
-                try left.next()
-                try right.next()
-                if !leftValue.hasIdentity(of: rightValue) { return Difference(kind: .changed, key: Key(leftKey), left: leftValue, right: rightValue) }
+                if l.id == r.id {
+                    // At the same record of the same range.
+                    try left.nextRange()
+                    try right.nextRange()
+                } else if try left.hasIdentity(of: right) {
+                    try MetaRangeCursor.nextOnBoth(left, right)
+                } else {
+                    let difference = Difference(kind: .changed, key: Key(left.key!), left: try left.envelope(), right: try right.envelope())
+                    try MetaRangeCursor.nextOnBoth(left, right)
+                    return difference
+                }
             }
         }
     }

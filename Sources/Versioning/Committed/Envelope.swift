@@ -1,3 +1,5 @@
+import Glibc
+
 /// The value of a table's record: an identity and the data it stands for.
 ///
 ///     zigzag varint length · identity · zigzag varint length · data
@@ -39,6 +41,27 @@ package struct Envelope: Sendable {
     package var identity: ArraySlice<UInt8> { bytes[identityRange] }
     package var data: ArraySlice<UInt8> { bytes[dataRange] }
 
+    /// Whether two encoded values have the same identity.
+    static func haveSameIdentity(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBufferPointer) throws(SSTableError) -> Bool {
+        let l = unsafe try identity(left), r = unsafe try identity(right)
+        return unsafe l.count == r.count && (l.count == 0 || memcmp(l.baseAddress!, r.baseAddress!, l.count) == 0)
+    }
+
+    private static func identity(_ bytes: UnsafeRawBufferPointer) throws(SSTableError) -> UnsafeRawBufferPointer {
+        var position = 0, raw = 0, shift = 0
+        while position < bytes.count, shift < 35 {
+            let byte = unsafe bytes[position]
+            position += 1
+            raw |= Int(byte & 0x7f) << shift
+            if byte < 0x80 {
+                guard raw & 1 == 0, raw >> 1 <= bytes.count - position else { break }
+                return unsafe UnsafeRawBufferPointer(rebasing: bytes[position..<position + raw >> 1])
+            }
+            shift += 7
+        }
+        throw .malformed("value envelope")
+    }
+
     package func hasIdentity(of other: Envelope) -> Bool { identity.elementsEqual(other.identity) }
 }
 
@@ -56,6 +79,11 @@ package struct CommittedRange: Sendable, Equatable {
         self.maxKey = maxKey
         self.estimatedSize = estimatedSize
         self.count = count
+    }
+
+    /// What a table that was just written is.
+    init(_ summary: TableWriter.Summary) {
+        self.init(id: summary.id, minKey: summary.minKey, maxKey: summary.maxKey, estimatedSize: Int64(summary.estimatedSize), count: Int64(summary.count))
     }
 
     init(decoding value: [UInt8]) throws {

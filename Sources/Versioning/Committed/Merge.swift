@@ -12,9 +12,9 @@ extension CommittedStore {
     /// - Parameter prefixes: what lies under these in the destination counts as not there (imports, 7.13).
     /// - Throws: `LakeError.conflict` with every conflicting path, if `strategy` is `.none`.
     package func merge(source: String, into destination: String, base: String, strategy: MergeStrategy, hiding prefixes: [Key] = [], in namespace: StorageNamespace) throws -> String {
-        let ours = try cursor(destination, in: namespace)
+        let ours = try scan(destination, in: namespace)
         ours.hide(prefixes)
-        let merge = ThreeWayMerge(store: self, namespace: namespace, base: base, strategy: strategy, source: try cursor(source, in: namespace), destination: ours)
+        let merge = ThreeWayMerge(store: self, namespace: namespace, base: base, strategy: strategy, source: try scan(source, in: namespace), destination: ours)
         return try merge.run()
     }
 }
@@ -50,18 +50,18 @@ private final class ThreeWayMerge {
 
     func run() throws -> String {
         while let s = source.range, let d = destination.range {
-            switch (source.key, destination.key) {
-            case (nil, nil): try heads(s, d)
-            case (let key?, nil): try record(of: source, key, beside: destination, d)
-            case (nil, let key?): try record(of: destination, key, beside: source, s)
-            case (let sourceKey?, let destinationKey?):
-                let order = sourceKey.compare(destinationKey)
+            switch (source.hasRecord, destination.hasRecord) {
+            case (false, false): try heads(s, d)
+            case (true, false): try record(of: source, beside: destination, d)
+            case (false, true): try record(of: destination, beside: source, s)
+            case (true, true):
+                let order = source.order(to: destination)
                 if order < 0 {
-                    try alone(source, sourceKey)
+                    try alone(source)
                 } else if order > 0 {
-                    try alone(destination, destinationKey)
+                    try alone(destination)
                 } else {
-                    try both(sourceKey)
+                    try both()
                 }
             }
         }
@@ -112,10 +112,10 @@ private final class ThreeWayMerge {
         return true
     }
 
-    private func record(of side: MetaRangeCursor, _ key: [UInt8], beside other: MetaRangeCursor, _ head: CommittedRange) throws {
-        if key.precedes(head.minKey.bytes) {
-            try alone(side, key)
-        } else if head.maxKey.bytes.precedes(key) {
+    private func record(of side: MetaRangeCursor, beside other: MetaRangeCursor, _ head: CommittedRange) throws {
+        if side.order(to: head.minKey.bytes) < 0 {
+            try alone(side)
+        } else if side.order(to: head.maxKey.bytes) > 0 {
             if try !passOver(other, head) { try other.next() }
         } else {
             try other.next()
@@ -123,8 +123,8 @@ private final class ThreeWayMerge {
     }
 
     /// A record that only one side has.
-    private func alone(_ side: MetaRangeCursor, _ key: [UInt8]) throws {
-        let value = try side.envelope()
+    private func alone(_ side: MetaRangeCursor) throws {
+        let key = side.key!, value = try side.envelope()
         if let old = try baseRecord(key) {
             if !old.hasIdentity(of: value) {
                 // Removed there, changed here.
@@ -140,8 +140,8 @@ private final class ThreeWayMerge {
         try side.next()
     }
 
-    private func both(_ key: [UInt8]) throws {
-        let ours = try destination.envelope(), theirs = try source.envelope()
+    private func both() throws {
+        let key = source.key!, ours = try destination.envelope(), theirs = try source.envelope()
         if ours.hasIdentity(of: theirs) {
             try writer.add(key, theirs.bytes)
         } else {
@@ -164,8 +164,8 @@ private final class ThreeWayMerge {
 
     private func rest(_ side: MetaRangeCursor) throws {
         while let range = side.range {
-            if let key = side.key {
-                try alone(side, key)
+            if side.hasRecord {
+                try alone(side)
             } else if try !passOver(side, range) {
                 try side.next()
             }

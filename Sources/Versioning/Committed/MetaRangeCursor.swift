@@ -4,19 +4,22 @@ package final class MetaRangeCursor {
     private let store: CommittedStore
     private let namespace: StorageNamespace
     private let metaRange: String
+    /// Ranges are read whole, past the cache.
+    private let isScan: Bool
     private var ranges: TableCursor?
     private var records: TableCursor?
 
     /// The range that the cursor is in, or nil at the end.
     package private(set) var range: CommittedRange?
-    /// The record's key; nil at the head of a range.
-    package private(set) var key: [UInt8]?
+    /// Whether it stands at a record; at the head of a range, or at the end, it does not.
+    package private(set) var hasRecord = false
 
     /// Stands at the head of the first range.
-    init(store: CommittedStore, namespace: StorageNamespace, metaRange: String) throws {
+    init(store: CommittedStore, namespace: StorageNamespace, metaRange: String, isScan: Bool) throws {
         self.store = store
         self.namespace = namespace
         self.metaRange = metaRange
+        self.isScan = isScan
         if !metaRange.isEmpty { ranges = try store.table(metaRange, in: namespace).cursor() }
         try nextRange()
     }
@@ -37,7 +40,7 @@ package final class MetaRangeCursor {
         while let key, let prefix = hidden.first(where: { key.starts(with: $0) }) {
             guard let bound = prefix.upperBound else {
                 records = nil
-                self.key = nil
+                hasRecord = false
                 range = nil
                 return
             }
@@ -45,48 +48,83 @@ package final class MetaRangeCursor {
         }
     }
 
-    package var isAtHead: Bool { range != nil && key == nil }
+    package var isAtHead: Bool { range != nil && !hasRecord }
+
+    /// The record's key; nil at the head of a range.
+    package var key: [UInt8]? { hasRecord ? records!.key : nil }
+
+    /// Negative, zero or positive: how the record's key compares with another, without copying it.
+    func order(to key: [UInt8]) -> Int { records!.order(to: key) }
+    func order(to other: MetaRangeCursor) -> Int { records!.order(to: other.records!) }
 
     /// The value of the record under the cursor.
     package func envelope() throws -> Envelope { try store.wrap(range!.id) { try Envelope(decoding: records!.value) } }
 
+    /// Whether both cursors' records have the same identity.
+    func hasIdentity(of other: MetaRangeCursor) throws -> Bool {
+        try store.wrap(range!.id) { unsafe try Envelope.haveSameIdentity(records!.valueBuffer, other.records!.valueBuffer) }
+    }
+
     /// Passes over what is left of the range, to the head of the next one.
     package func nextRange() throws {
         records = nil
-        key = nil
+        hasRecord = false
         range = try store.wrap(metaRange) { try ranges?.advance() == true ? CommittedRange(decoding: ranges!.value) : nil }
+    }
+
+    private func open(_ range: CommittedRange) throws {
+        guard records == nil else { return }
+        let table = try store.table(range.id, in: namespace)
+        records = isScan ? table.scan() : table.cursor()
     }
 
     /// Enters the range, or goes to its next record, or behind the last one to the head of the next range.
     package func next() throws {
         guard let range else { return }
         let found = try store.wrap(range.id) {
-            if records == nil { records = try store.table(range.id, in: namespace).cursor() }
+            try open(range)
             return try records!.advance()
         }
-        if found { key = records!.key } else { try nextRange() }
+        if found { hasRecord = true } else { try nextRange() }
         if !hidden.isEmpty { try passHidden() }
+    }
+
+    /// As `next` on both, but passes over whole blocks that both hold with the same bytes.
+    static func nextOnBoth(_ left: MetaRangeCursor, _ right: MetaRangeCursor) throws {
+        guard let l = left.range, let r = right.range, left.isScan, right.isScan else {
+            try left.next()
+            return try right.next()
+        }
+        try left.store.wrap(l.id) {
+            try left.open(l)
+            try right.store.wrap(r.id) {
+                try right.open(r)
+                try TableCursor.skipEqualBlocks(left.records!, right.records!)
+            }
+        }
+        try left.next()
+        try right.next()
     }
 
     /// Goes to the first record not below `target`; stays at the head of a range that lies behind it as a whole.
     package func seek(_ target: Key) throws {
         guard !metaRange.isEmpty else { return }
-        if let range, records != nil, range.maxKey >= target, let key, key.precedes(target.bytes) {
+        if let range, hasRecord, range.maxKey >= target, records!.order(to: target.bytes) < 0 {
             // In the same range: no need to look the range up again.
             return try enter(range, at: target)
         }
         records = nil
-        key = nil
+        hasRecord = false
         range = try store.wrap(metaRange) { try ranges!.seek(target.bytes) ? CommittedRange(decoding: ranges!.value) : nil }
         if let range, range.minKey < target { try enter(range, at: target) }
     }
 
     private func enter(_ range: CommittedRange, at target: Key) throws {
         let found = try store.wrap(range.id) {
-            if records == nil { records = try store.table(range.id, in: namespace).cursor() }
+            try open(range)
             return try records!.seek(target.bytes)
         }
-        if found { key = records!.key } else { try nextRange() }
+        if found { hasRecord = true } else { try nextRange() }
     }
 
     /// Goes to the next record, entering ranges at their heads; false at the end.

@@ -3,12 +3,15 @@ import Synchronization
 /// Writes a metarange: records and whole ranges in ascending order, ranges uploaded in parallel.
 /// Nothing is visible under its id before everything below it is durable. Source: `lakefs-formats.md` 4.3.
 package final class MetaRangeWriter {
+    private let properties: [(String, String)]
     private let store: CommittedStore
     private let namespace: StorageNamespace
-    private let properties: [(String, String)]
-    private var writer: TableWriter?
-    private var ranges: [CommittedRange] = []
     private let uploads: Uploads
+    private let ranges: RangeList
+    private let writer: RangeWriter
+
+    /// Ranges written and copied so far.
+    private final class RangeList { var all: [CommittedRange] = [] }
 
     /// Ranges on their way to the object store; at most as many as the pool is wide.
     private final class Uploads: Sendable {
@@ -50,42 +53,43 @@ package final class MetaRangeWriter {
         self.store = store
         self.namespace = namespace
         self.properties = properties
-        uploads = Uploads(store)
+        let uploads = Uploads(store), ranges = RangeList()
+        self.uploads = uploads
+        self.ranges = ranges
+        writer = RangeWriter(store.parameters, properties: properties) { summary in
+            ranges.all.append(CommittedRange(summary))
+            try uploads.start(summary.bytes, at: CommittedStore.location(of: summary.id, in: namespace))
+        }
     }
 
     deinit { uploads.drain() }
 
     /// Adds a record behind everything added so far.
     package func add(_ key: [UInt8], _ envelope: [UInt8]) throws {
-        let open = writer ?? TableWriter(type: "ranges", properties: properties)
-        writer = open
-        open.add(key, envelope)
-        if store.parameters.breaks(after: key, estimatedSize: open.estimatedSize) { try closeRange() }
+        unsafe try key.withUnsafeBytes { key in unsafe try envelope.withUnsafeBytes { unsafe try writer.add(key, $0) } }
     }
 
     /// Adds a whole range, unopened. What is being written ends before it.
     package func add(_ range: CommittedRange) throws {
-        try closeRange()
-        ranges.append(range)
-    }
-
-    private func closeRange() throws {
-        guard let open = writer else { return }
-        writer = nil
-        let summary = open.finish()
-        ranges.append(CommittedRange(id: summary.id, minKey: summary.minKey, maxKey: summary.maxKey,
-                                     estimatedSize: Int64(summary.estimatedSize), count: Int64(summary.count)))
-        try uploads.start(summary.bytes, at: CommittedStore.location(of: summary.id, in: namespace))
+        try writer.close()
+        ranges.all.append(range)
     }
 
     /// Writes the metarange when all ranges are stored, and returns its id.
     package func finish() throws -> String {
-        try closeRange()
+        try writer.close()
         try uploads.waitForAll()
+        return try store.putMetaRange(ranges.all, properties: properties, in: namespace)
+    }
+}
+
+extension CommittedStore {
+    /// Stores a metarange of these ranges, all of which are stored already, and returns its id.
+    func putMetaRange(_ ranges: [CommittedRange], properties: [(String, String)] = [], in namespace: StorageNamespace) throws -> String {
         let table = TableWriter(type: "metaranges", properties: properties)
         for range in ranges.sorted(by: { $0.maxKey < $1.maxKey }) { table.add(range.maxKey.bytes, range.encoded) }
         let summary = table.finish()
-        try store.objects.put(summary.bytes, at: CommittedStore.location(of: summary.id, in: namespace))
+        try objects.put(summary.bytes, at: Self.location(of: summary.id, in: namespace))
         return summary.id
     }
 }

@@ -27,9 +27,10 @@ package final class TableWriter {
     private var lastUserKey: [UInt8] = []
     private var firstUserKey: [UInt8] = []
     private var count = 0, dataBlocks = 0, rawKeySize = 0, rawValueSize = 0
-    private var partitionBytes = 0
     private var hash = Hash(.sha256)
     private var unhashed: [UInt8] = []
+    /// Where blocks are compressed before they go to the file.
+    private var scratch: [UInt8] = []
 
     /// - Parameters:
     ///   - type: `ranges` or `metaranges`.
@@ -40,25 +41,36 @@ package final class TableWriter {
     }
 
     /// The size that decides where ranges break (2.9); 8 for an empty table.
-    package var estimatedSize: Int { file.count + data.estimate + index.estimate - partitionBytes }
+    package var estimatedSize: Int { file.count + data.estimate + index.estimate }
 
     /// Adds a record; keys must come in strictly ascending order.
     package func add(_ key: [UInt8], _ value: [UInt8]) {
-        precondition(count == 0 || lastUserKey.precedes(key), "table keys must ascend")
-        if data.isFull(beforeKeySize: key.count + 8, valueSize: value.count) { finishDataBlock(next: key) }
-        data.add(key + Self.setTrailer, shareLimit: key.count, value: value)
-        if count == 0 { firstUserKey = key }
-        lastUserKey = key
+        unsafe key.withUnsafeBytes { key in unsafe value.withUnsafeBytes { unsafe add(key, $0) } }
+    }
+
+    package func add(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
+        unsafe precondition(count == 0 || compare(key, lastUserKey) > 0, "table keys must ascend")
+        if data.isFull(beforeKeySize: key.count + 8, valueSize: value.count) { unsafe finishDataBlock(next: key) }
+        unsafe Self.setTrailer.withUnsafeBytes { unsafe data.add(key, trailer: $0, value: value) }
+        if count == 0 { firstUserKey = unsafe Array(key) }
+        lastUserKey.removeAll(keepingCapacity: true)
+        unsafe lastUserKey.append(contentsOf: key)
         count += 1
         rawKeySize += key.count + 8
         rawValueSize += value.count
-        unhashed += Array(String(key.count).utf8)
-        unhashed += key
-        unhashed.append(0x7c)
-        unhashed += Array(String(value.count).utf8)
-        unhashed += value
-        unhashed.append(0x7c)
+        unsafe Self.appendHashed(key, value, to: &unhashed)
         if unhashed.count >= 32768 { hashPending() }
+    }
+
+    /// A record as the table's id is hashed over (4.1): both lengths in decimal.
+    private static func appendHashed(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, to bytes: inout [UInt8]) {
+        bytes.reserveCapacity(bytes.count + key.count + value.count + 42)
+        bytes.append(decimal: key.count)
+        unsafe bytes.append(contentsOf: key)
+        bytes.append(0x7c)
+        bytes.append(decimal: value.count)
+        unsafe bytes.append(contentsOf: value)
+        bytes.append(0x7c)
     }
 
     private func hashPending() {
@@ -66,21 +78,87 @@ package final class TableWriter {
         unhashed.removeAll(keepingCapacity: true)
     }
 
-    /// Writes a block with its trailer and returns its handle.
-    private func write(_ block: [UInt8], compressed: Bool) -> (offset: Int, length: Int) {
+    // MARK: blocks of another table
+
+    package var isEmpty: Bool { count == 0 }
+
+    /// Takes over a block of another table as it is stored: what writing its records would give, without compressing them again.
+    ///
+    /// That is so if the other table's blocks end as ours do, and the record that follows the block is the same in both. Refused if a block is open here that goes on.
+    /// - Parameters:
+    ///   - stored: with its trailer.
+    ///   - indexKey: the key of its index entry, as it is stored.
+    ///   - breaks: tells whether a range ends after a record of that key at that size; the block is refused if any does.
+    /// - Returns: false if it was refused; nothing was taken then.
+    func take(_ block: Block, stored: ArraySlice<UInt8>, indexKey: [UInt8], breaks: (UnsafeRawBufferPointer, Int) -> Bool) throws -> Bool {
+        if !data.isEmpty {
+            var first = BlockCursor(block)
+            guard try first.advance(), first.key.count >= 8 else { throw SSTableError.malformed("block without records") }
+            guard data.isFull(beforeKeySize: first.key.count, valueSize: first.value.count) else { return false }
+            unsafe first.key.withUnsafeBytes { unsafe finishDataBlock(next: UnsafeRawBufferPointer(rebasing: $0[..<($0.count - 8)])) }
+        }
+        let mark = unhashed.count, largest = file.count + block.count + index.estimate
+        var cursor = BlockCursor(block), records = 0, keyBytes = 0, valueBytes = 0, isFirst = true, doesBreak = false
+        while try cursor.advance() {
+            guard cursor.key.count >= 8 else { throw SSTableError.malformed("key without trailer") }
+            unsafe cursor.key.withUnsafeBytes { stored in
+                let key = unsafe UnsafeRawBufferPointer(rebasing: stored[..<(stored.count - 8)])
+                if isFirst {
+                    unsafe precondition(count == 0 || compare(key, lastUserKey) > 0, "table keys must ascend")
+                    if count == 0 { firstUserKey = unsafe Array(key) }
+                    isFirst = false
+                }
+                // Sizes within the block lie below its end's: `largest` errs on the side of refusing.
+                doesBreak = unsafe doesBreak || breaks(key, largest)
+                unsafe Self.appendHashed(key, cursor.valueBuffer, to: &unhashed)
+                keyBytes += stored.count
+            }
+            if doesBreak {
+                unhashed.removeLast(unhashed.count - mark)
+                return false
+            }
+            records += 1
+            valueBytes += cursor.value.count
+        }
+        guard records > 0 else { return false }
+        lastUserKey.removeAll(keepingCapacity: true)
+        lastUserKey.append(contentsOf: cursor.key.dropLast(8))
+        count += records
+        rawKeySize += keyBytes
+        rawValueSize += valueBytes
+        if unhashed.count >= 32768 { hashPending() }
         let offset = file.count
-        var type: UInt8 = 0, stored = block
+        file += stored
+        dataBlocks += 1
+        addIndexEntry(indexKey, (offset, stored.count - TableReader.blockTrailer))
+        return true
+    }
+
+    // MARK: writing
+
+    /// Writes a block with its trailer and returns its handle.
+    private func write(_ block: UnsafeRawBufferPointer, compressed: Bool) -> (offset: Int, length: Int) {
+        let offset = file.count
+        var isPacked = false
         if compressed {
-            let packed = Snappy.compress(block)
-            if packed.count < block.count - block.count / 8 {
-                stored = packed
-                type = 1
+            let bound = Snappy.bound(block.count)
+            if scratch.count < bound { scratch = [UInt8](repeating: 0, count: bound) }
+            unsafe scratch.withUnsafeMutableBufferPointer { scratch in
+                let length = unsafe Snappy.compress(block, into: scratch.baseAddress!)
+                if length < block.count - block.count / 8 {
+                    unsafe append(UnsafeRawBufferPointer(start: scratch.baseAddress, count: length), type: 1)
+                    isPacked = true
+                }
             }
         }
-        file += stored
+        if !isPacked { unsafe append(block, type: 0) }
+        return (offset, file.count - offset - TableReader.blockTrailer)
+    }
+
+    private func append(_ stored: UnsafeRawBufferPointer, type: UInt8) {
+        unsafe file.append(contentsOf: stored)
         file.append(type)
-        file.append(littleEndian: BlockChecksum.masked(stored[...], type: type))
-        return (offset, stored.count)
+        unsafe file.append(littleEndian: BlockChecksum.masked(stored, type: type))
     }
 
     private static func encode(_ handle: (offset: Int, length: Int)) -> [UInt8] {
@@ -90,10 +168,10 @@ package final class TableWriter {
         return bytes
     }
 
-    private func finishDataBlock(next: [UInt8]?) {
-        let handle = write(data.finish(), compressed: true)
+    private func finishDataBlock(next: UnsafeRawBufferPointer?) {
+        let handle = unsafe data.finish { unsafe write($0, compressed: true) }
         dataBlocks += 1
-        let separator = next.map { Self.separator(lastUserKey, $0) } ?? Self.successor(lastUserKey)
+        let separator = unsafe next.map { unsafe Self.separator(lastUserKey, Array($0)) } ?? Self.successor(lastUserKey)
         let isShorter = separator.count <= lastUserKey.count && lastUserKey.precedes(separator)
         let key = isShorter ? separator + Self.separatorTrailer : lastUserKey + Self.setTrailer
         addIndexEntry(key, handle)
@@ -130,11 +208,11 @@ package final class TableWriter {
     package func finish() -> Summary {
         let estimated = estimatedSize
         if count == 0 {
-            let handle = write(data.finish(), compressed: true)
+            let handle = unsafe data.finish { unsafe write($0, compressed: true) }
             dataBlocks = 1
             addIndexEntry([255, 0, 0, 0, 0, 0, 0, 0], handle)
         } else {
-            finishDataBlock(next: nil)
+            unsafe finishDataBlock(next: nil)
         }
         let dataSize = file.count
         let indexHandle: (offset: Int, length: Int)
@@ -143,7 +221,7 @@ package final class TableWriter {
         if partitions.isEmpty {
             let block = index.finish()
             indexSize = block.count + 5
-            indexHandle = write(block, compressed: true)
+            indexHandle = unsafe block.withUnsafeBytes { unsafe write($0, compressed: true) }
         } else {
             let lastKey = index.lastKey
             partitions.append((lastKey, index.finish()))
@@ -151,13 +229,13 @@ package final class TableWriter {
             var top = BlockBuilder(restartInterval: 1), sum = 0
             for partition in partitions {
                 sum += partition.block.count
-                let handle = write(partition.block, compressed: true)
+                let handle = unsafe partition.block.withUnsafeBytes { unsafe write($0, compressed: true) }
                 top.add(partition.lastKey, shareLimit: partition.lastKey.count - 8, value: Self.encode(handle))
             }
             let block = top.finish()
             topLevelSize = block.count
             indexSize = sum + block.count + 5
-            indexHandle = write(block, compressed: true)
+            indexHandle = unsafe block.withUnsafeBytes { unsafe write($0, compressed: true) }
         }
 
         var properties = userProperties.map { (Array($0.0.utf8), Array($0.1.utf8)) }
@@ -208,12 +286,12 @@ package final class TableWriter {
         number("raw.value.size", rawValueSize)
         var propertyBlock = BlockBuilder(restartInterval: Int(Int32.max))
         for (name, value) in properties.sorted(by: { $0.0.precedes($1.0) }) { propertyBlock.add(name, shareLimit: name.count, value: value) }
-        let propertyHandle = write(propertyBlock.finish(), compressed: false)
+        let propertyHandle = unsafe propertyBlock.finish { unsafe write($0, compressed: false) }
 
         var metaindex = BlockBuilder(restartInterval: 1)
         let name = Array("rocksdb.properties".utf8)
         metaindex.add(name, shareLimit: name.count, value: Self.encode(propertyHandle))
-        let metaindexHandle = write(metaindex.finish(), compressed: false)
+        let metaindexHandle = unsafe metaindex.finish { unsafe write($0, compressed: false) }
 
         var footer: [UInt8] = [1]
         footer += Self.encode(metaindexHandle)

@@ -101,6 +101,35 @@ struct StagedEntry {
         envelope = identity.isEmpty ? nil : Envelope(identity: Array(identity), data: Array(data))
     }
 
+    /// The encoded value of a stored record, or nil for a tombstone: without making anything else of it.
+    static func envelope(of stored: [UInt8], key: Key) throws -> [UInt8]? {
+        do {
+            var identity: ArraySlice<UInt8> = [], data: ArraySlice<UInt8> = []
+            var position = 0
+            while position < stored.count {
+                // Three fields with lengths, each once: anything else goes the long way.
+                let tag = stored[position]
+                position += 1
+                guard tag == 0x0a || tag == 0x12 || tag == 0x1a, let length = stored.varint(at: &position), length <= UInt64(stored.count - position) else {
+                    return try StagedEntry(key: key, decoding: stored).envelope?.bytes
+                }
+                let end = position + Int(length)
+                if tag == 0x12 { identity = stored[position..<end] } else if tag == 0x1a { data = stored[position..<end] }
+                position = end
+            }
+            guard !identity.isEmpty else { return nil }
+            var bytes: [UInt8] = []
+            bytes.reserveCapacity(identity.count + data.count + 8)
+            bytes.append(zigzag: Int64(identity.count))
+            bytes += identity
+            bytes.append(zigzag: Int64(data.count))
+            bytes += data
+            return bytes
+        } catch {
+            throw LakeError(.corrupt, "the staged entry of \(key) is no message")
+        }
+    }
+
     var encoded: [UInt8] {
         var writer = ProtobufWriter()
         writer.bytes(1, key.bytes)

@@ -33,10 +33,16 @@ struct StagingCursor: ChangeCursor {
         for index in cursors.indices { try cursors[index].seek(target) }
     }
 
-    mutating func next() throws -> (key: Key, envelope: Envelope?)? {
+    mutating func next() throws -> (key: Key, envelope: [UInt8]?)? {
+        if cursors.count == 1 {
+            // One token, as nearly always: nothing to compare.
+            guard let record = try cursors[0].current() else { return nil }
+            cursors[0].advance()
+            return (record.key, try StagedEntry.envelope(of: record.value, key: record.key))
+        }
         guard let entry = try current() else { return nil }
         try advance(past: entry.key)
-        return (entry.key, entry.envelope)
+        return (entry.key, entry.envelope?.bytes)
     }
 }
 
@@ -106,7 +112,8 @@ final class UncommittedDiff: DifferenceCursor {
     func seek(_ target: Key) throws { try staging.seek(target) }
 
     func next() throws -> Difference? {
-        while let change = try staging.next() {
+        while let change = try staging.current() {
+            try staging.advance(past: change.key)
             let old = try base(change.key)
             switch (old, change.envelope) {
             case (nil, nil): continue

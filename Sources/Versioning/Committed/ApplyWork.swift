@@ -1,0 +1,166 @@
+import Synchronization
+
+/// Writes the pieces of a commit on the pool, a few at once, and puts their ranges in order.
+final class ApplyWork: Sendable {
+    private struct State {
+        /// One list a unit or copied range, in order; nil while it is being written.
+        var results: [[CommittedRange]?] = []
+        var count = ChangeCount()
+        var running = 0
+        var failure: (any Error)?
+    }
+
+    private let state = Mutex(State())
+    private let ended = CountingSemaphore()
+    private let store: CommittedStore
+    private let namespace: StorageNamespace
+
+    init(store: CommittedStore, namespace: StorageNamespace) {
+        self.store = store
+        self.namespace = namespace
+    }
+
+    /// Takes over a range unopened.
+    func copy(_ range: CommittedRange) throws { state.withLock { $0.results.append([range]) } }
+
+    /// Writes pieces soon; waits if as many units as the pool is wide are being written.
+    func start(_ pieces: [ApplyPiece]) throws {
+        while state.withLock({ $0.running }) >= max(store.pool.width, 1) { try waitForOne() }
+        let index = state.withLock { state in
+            state.running += 1
+            state.results.append(nil)
+            return state.results.count - 1
+        }
+        store.pool.run { [self] in
+            do {
+                let (ranges, count) = try write(pieces)
+                state.withLock { state in
+                    state.results[index] = ranges
+                    state.count += count
+                }
+            } catch {
+                state.withLock { $0.failure = $0.failure ?? error }
+            }
+            ended.post()
+        }
+    }
+
+    private func waitForOne() throws {
+        ended.wait()
+        let failure = state.withLock { state in
+            state.running -= 1
+            return state.failure
+        }
+        if let failure { throw failure }
+    }
+
+    /// Lets what runs end; its outcome is of no interest any more.
+    func drain() {
+        while state.withLock({ $0.running }) > 0 { try? waitForOne() }
+    }
+
+    /// All ranges, when they are stored.
+    func finish() throws -> ([CommittedRange], ChangeCount) {
+        defer { drain() }
+        while state.withLock({ $0.running }) > 0 { try waitForOne() }
+        return state.withLock { state in (state.results.flatMap { $0! }, state.count) }
+    }
+
+    // MARK: one unit
+
+    private func write(_ pieces: [ApplyPiece]) throws -> ([CommittedRange], ChangeCount) {
+        var ranges: [CommittedRange] = [], count = ChangeCount()
+        let writer = RangeWriter(store.parameters) { [store, namespace] summary in
+            ranges.append(CommittedRange(summary))
+            try store.objects.put(summary.bytes, at: CommittedStore.location(of: summary.id, in: namespace))
+        }
+        for piece in pieces {
+            var merge = PieceMerge(piece: piece, writer: writer)
+            if let range = piece.range {
+                try store.wrap(range.id) { try merge.run(over: store.table(range.id, in: namespace)) }
+            }
+            try merge.rest()
+            count += merge.count
+        }
+        try writer.close()
+        return (ranges, count)
+    }
+}
+
+/// Lays the changes of one piece over the records of its base range.
+private struct PieceMerge {
+    let piece: ApplyPiece
+    let writer: RangeWriter
+    private var next = 0
+    private(set) var count = ChangeCount()
+
+    init(piece: ApplyPiece, writer: RangeWriter) {
+        self.piece = piece
+        self.writer = writer
+    }
+
+    mutating func run(over table: TableReader) throws {
+        let cursor = table.scan()
+        if let after = piece.after {
+            guard try cursor.seek(after.successor.bytes), try record(cursor) else { return }
+        }
+        while true {
+            while try cursor.advanceInBlock() {
+                guard try record(cursor) else { return }
+            }
+            guard let (entry, block) = try cursor.nextBlock() else { return }
+            // A block that no change touches, and whose follower none precedes, is taken as it is stored.
+            if table.hasOurBlocks, let follower = try cursor.firstKeyOfNextBlock(), isQuiet(through: follower),
+               try writer.take(block, stored: cursor.stored(entry.handle), indexKey: entry.key) {
+                cursor.passBlock()
+            }
+        }
+    }
+
+    /// Whether no change has a key up to and with `key`, and the piece goes on behind it.
+    private func isQuiet(through key: [UInt8]) -> Bool {
+        if let last = piece.last, !key.precedes(last.bytes) { return false }
+        guard next < piece.changes.count else { return true }
+        return unsafe piece.changes.with(next) { change, _ in unsafe compare(change, key) > 0 }
+    }
+
+    /// Writes the record under the cursor and the changes before it; false if it lies behind the piece.
+    private mutating func record(_ cursor: TableCursor) throws -> Bool {
+        if let last = piece.last, cursor.order(to: last.bytes) > 0 { return false }
+        while next < piece.changes.count {
+            let order = unsafe piece.changes.with(next) { change, _ in unsafe cursor.withKey { unsafe compare($0, change) } }
+            if order < 0 { break }
+            if order > 0 {
+                try change()
+                continue
+            }
+            // The same key: the base record stays if the content is the same.
+            let writer = writer
+            unsafe count += try piece.changes.with(next) { key, value in
+                guard let value = unsafe value else { return ChangeCount(removed: 1) }
+                let isSame = unsafe try Envelope.haveSameIdentity(cursor.valueBuffer, value)
+                unsafe try writer.add(key, isSame ? cursor.valueBuffer : value)
+                return ChangeCount(changed: isSame ? 0 : 1)
+            }
+            next += 1
+            return true
+        }
+        unsafe try cursor.withKey { unsafe try writer.add($0, cursor.valueBuffer) }
+        return true
+    }
+
+    /// Writes a change whose key the base does not have.
+    private mutating func change() throws {
+        let isAdded = unsafe try piece.changes.with(next) { key, value in
+            if let value = unsafe value { unsafe try writer.add(key, value) }
+            return unsafe value != nil
+        }
+        if isAdded { count.added += 1 }
+        next += 1
+    }
+
+    /// Writes the changes behind all records.
+    mutating func rest() throws {
+        while next < piece.changes.count { try change() }
+    }
+}
