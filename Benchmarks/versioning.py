@@ -85,8 +85,9 @@ class Table:
             times = f"{row['times_better']:.2f}" if row["times_better"] else ""
             sign = "" if row["goal"] is None else "≥ " if row["unit"] == "1/s" else "≤ "
             met = {None: "", True: "yes", False: "no"}[row["met"]]
-            lines.append(f"| {row['measure']} | {row['unit']} | {' - '.join(map(number, row['lakefs_span']))} | {number(row['median'])} "
-                         f"| {number(row['best'])} | {times} | {sign}{number(row['goal'])} | {met} |")
+            lakefs = " - ".join(map(number, row["lakefs_span"]))
+            lines.append(f"| {row['measure']} | {row['unit']} | {lakefs} | {number(row['median'])} | {number(row['best'])} "
+                         f"| {times} | {sign}{number(row['goal'])} | {met} |")
         return "\n".join(lines)
 
 
@@ -104,8 +105,9 @@ class Bench:
         login = base64.b64encode(":".join(self.lake.keys).encode()).decode()
         self.headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
         self.login = f"Authorization: Basic {login}"
-        self.connection = self.lake.connection(timeout=600)
-        self.began, self.busy_before = time.monotonic(), busy_seconds()
+        self.connection = None
+        self.reconnect()
+        self.began, self.others_before = time.monotonic(), self.others_seconds()
         self.machine["an empty REST call from this process, ms"] = statistics.median(
             self.timed("GET", "/healthcheck", 204)[0] for _ in range(200))
         self.remember_memory("at start")
@@ -164,12 +166,25 @@ class Bench:
         self.memory[when] = now
         say(f"  memory {when}: {now['VmRSS']:.0f} MB resident ({now['RssAnon']:.0f} anonymous), highest {now['VmHWM']:.0f}")
 
+    def others_seconds(self):
+        """Processor seconds since the machine was started that neither the server nor this process and its children took."""
+        user, nice, system, _, _, irq, softirq, steal = map(int, pathlib.Path("/proc/stat").read_text().split()[1:9])
+        own = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return ((user + nice + system + irq + softirq + steal) / TICKS
+                - sum(usage.ru_utime + usage.ru_stime for usage in own) - self.server_cpu())
+
     def others_cores(self):
         """Cores that other processes took since the server was started, on average."""
-        own = sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
-        return max(busy_seconds() - self.busy_before - own - self.server_cpu(), 0) / (time.monotonic() - self.began)
+        return max(self.others_seconds() - self.others_before, 0) / (time.monotonic() - self.began)
 
     # -- calls ----------------------------------------------------------------------------------------------------
+
+    def reconnect(self):
+        """After long work on other connections: the server closes idle ones."""
+        if self.connection:
+            self.connection.close()
+        self.connection = self.lake.connection(timeout=600)
+        self.timed("GET", "/healthcheck", 204)
 
     def timed(self, method, path, expect, /, body=None, **query):
         """One call's milliseconds, and the answer's body."""
@@ -207,11 +222,13 @@ class Bench:
         """Stages a new version of every entry; the rate."""
         self.version += 1
         target = f"PUT /api/v1/repositories/{self.repository}/branches/{branch}/objects?path="
-        return self.load(f"{target}{self.entries.quoted(n)} {self.entries.message(n, self.version, self.repository)}" for n in indices)
+        return self.load(f"{target}{self.entries.quoted(n)} {self.entries.message(n, self.version, self.repository)}"
+                         for n in indices)
 
     def commit(self, branch="main"):
         """Milliseconds, and the commit's id."""
-        took, body = self.timed("POST", f"/repositories/{self.repository}/branches/{branch}/commits", 201, body={"message": "benchmark"})
+        took, body = self.timed("POST", f"/repositories/{self.repository}/branches/{branch}/commits", 201,
+                                body={"message": "benchmark"})
         return took, json.loads(body)["id"]
 
     def check(self, page, count, what):
@@ -245,6 +262,7 @@ class Bench:
                 if load == 0 and first == 0:
                     self.remember_memory("with the first staged entries")
                 self.rest_a_while()
+                self.reconnect()
                 took, _ = self.commit()
                 (later if first else times).append(took)
                 say(f"    committed in {took:,.0f} ms")
@@ -256,12 +274,13 @@ class Bench:
             self.table.add(f"commit of {BATCH:,} more, each time", "ms", later)
         if len(self.lake.list(self.repository, "main@")) != count:
             sys.exit("the commit does not hold what was staged")
+        self.reconnect()
 
     def reads(self):
         say("reads of the committed branch")
         objects, count = f"/repositories/{self.repository}/refs/main/objects", self.entries.count
-        found = self.ask("GET", objects + "/stat", path=self.entries.path(count // 2))
-        expected = json.loads(self.entries.message(count // 2, self.version, self.repository))
+        found = self.ask("GET", objects + "/stat", path=self.entries.path(count - 1))
+        expected = json.loads(self.entries.message(count - 1, self.version, self.repository))
         if any(found[name] != value for name, value in expected.items()):
             sys.exit(f"stat tells {found}, staged was {expected}")
         page = self.ask("GET", objects + "/ls", amount=1000, after=self.entries.path(9))
@@ -274,7 +293,7 @@ class Bench:
 
         objects = "GET /api/v1" + objects
         places = [self.random.randrange(count) for _ in range(min(count, 100_000))]
-        # As many random pages as there are, but the last one, which may be shorter.
+        # Anywhere but in the last page, which would be shorter.
         pages = [self.random.randrange(max(count - 1000, 1)) for _ in range(10_000)]
         for measure, lakefs, requests in (
                 ("stat of a random entry", 6700, [f"{objects}/stat?path={self.entries.quoted(n)}" for n in places]),
@@ -356,7 +375,8 @@ class Bench:
         self.table.add("resident memory, highest", "MB", [self.memory["after all"]["VmHWM"]], (1700, 2100), goal=300)
 
     def markdown(self):
-        lines = [f"{self.entries.count:,} entries; other processes took {self.others_cores():.2f} of {os.cpu_count()} cores on average.", "",
+        lines = [f"{self.entries.count:,} entries (lakeFS's figures: 300,000); "
+                 f"other processes took {self.others_cores():.2f} of {os.cpu_count()} cores on average.", "",
                  self.table.markdown(), "", "| the machine | figure |", "|---|---:|"]
         lines += [f"| {what} | {number(figure)} |" for what, figure in self.machine.items()]
         lines += ["", "| the server's memory in MB | resident | anonymous | highest |", "|---|---:|---:|---:|"]
@@ -365,18 +385,14 @@ class Bench:
 
     def json(self):
         return json.dumps({"entries": self.entries.count, "others_cores": self.others_cores(), "cores": os.cpu_count(),
-                           "rows": self.table.rows, "machine": self.machine, "memory": self.memory}, indent=1, ensure_ascii=False) + "\n"
-
-
-def busy_seconds():
-    """Processor seconds that all processes took since the machine was started, and what the host took away."""
-    user, nice, system, _, _, irq, softirq, steal = map(int, pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9])
-    return (user + nice + system + irq + softirq + steal) / TICKS
+                           "rows": self.table.rows, "machine": self.machine, "memory": self.memory},
+                          indent=1, ensure_ascii=False) + "\n"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--entries", type=int, default=300_000, help="of the repository; more than a million are loaded in several commits")
+    parser.add_argument("--entries", type=int, default=300_000,
+                        help="of the repository; more than a million are loaded in several commits")
     parser.add_argument("--loads", type=int, default=3, help="how often all entries are loaded, each time into a new repository")
     parser.add_argument("--json", metavar="FILE", help="also writes all figures and samples there")
     parser.add_argument("--only", choices=["versioning"], help=argparse.SUPPRESS)  # what run.sh chose this program by

@@ -214,26 +214,12 @@ package struct DiffMessage: Codable, Sendable {
         package var checksum: String
         package var metadata: [String: String]
         package var contentType: String
-        package init(sizeBytes: Int64, mtime: Int64, checksum: String, metadata: [String: String], contentType: String) {
-            self.sizeBytes = sizeBytes
-            self.mtime = mtime
-            self.checksum = checksum
-            self.metadata = metadata
-            self.contentType = contentType
-        }
     }
     package var type: String
     package var path: String
     package var pathType: String
     package var sizeBytes: Int64?
     package var right: RightStats?
-    package init(type: String, path: String, pathType: String, sizeBytes: Int64?, right: RightStats?) {
-        self.type = type
-        self.path = path
-        self.pathType = pathType
-        self.sizeBytes = sizeBytes
-        self.right = right
-    }
 }
 
 package struct ObjectStats: Codable, Sendable {

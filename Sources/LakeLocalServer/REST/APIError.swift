@@ -16,6 +16,11 @@ extension Response {
         Response(status: status, headers: [("Content-Type", "application/json")], body: .bytes(Coding.encode(message)))
     }
 
+    /// JSON that was written by hand.
+    static func json(_ status: Int, written bytes: [UInt8]) -> Response {
+        Response(status: status, headers: [("Content-Type", "application/json")], body: .bytes(bytes))
+    }
+
     static func failure(_ status: Int, _ message: String) -> Response { json(status, ErrorMessage(message: message)) }
 
     static var noContent: Response { Response(status: 204) }

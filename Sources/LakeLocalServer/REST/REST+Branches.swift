@@ -79,7 +79,7 @@ extension REST {
         router.add("GET", branch + "/diff") { call in
             try call.require(.repository("ListObjects", call["repository"]))
             let page = try catalog.diffUncommitted(call["branch"], in: call["repository"], diffQuery(call))
-            return .respond(.json(200, ResultList(page, next: \.path) { diffMessage($0, isUncommitted: true, withRight: false) }))
+            return .respond(.json(200, written: list(page, isUncommitted: true)))
         }
     }
 
@@ -92,12 +92,29 @@ extension REST {
         return query
     }
 
-    func diffMessage(_ entry: DiffEntry, isUncommitted: Bool = false, withRight: Bool) -> DiffMessage {
-        let isPrefix = entry.kind == .prefixChanged
-        // lakeFS tells it of the left side where there is no right one, but not for uncommitted changes.
-        let told = entry.right ?? (isUncommitted ? nil : entry.left), size = told?.size ?? 0
-        let right = withRight && !isPrefix ? told.map { DiffMessage.RightStats(sizeBytes: $0.size, mtime: $0.lastModified.seconds, checksum: $0.eTag, metadata: $0.metadata.dictionary, contentType: $0.contentType) } : nil
-        return DiffMessage(type: entry.kind.rawValue, path: entry.path.description, pathType: isPrefix ? "common_prefix" : "object", sizeBytes: isPrefix ? nil : size, right: right)
+    /// A page of a diff.
+    func list(_ page: Page<DiffEntry>, isUncommitted: Bool = false, withRight: Bool = false) -> [UInt8] {
+        JSONWriter.list(page.items, hasMore: page.hasMore, next: \.path.description) { json, entry in
+            let isPrefix = entry.kind == .prefixChanged
+            // lakeFS tells it of the left side where there is no right one, but not for uncommitted changes.
+            let told = entry.right ?? (isUncommitted ? nil : entry.left)
+            json.object { json in
+                json.member("path", entry.path.description)
+                json.member("path_type", isPrefix ? "common_prefix" : "object")
+                if withRight, !isPrefix, let told {
+                    json.name("right")
+                    json.object { json in
+                        json.member("checksum", told.eTag)
+                        json.member("content_type", told.contentType)
+                        json.member("metadata", told.metadata.dictionary)
+                        json.member("mtime", told.lastModified.seconds)
+                        json.member("size_bytes", told.size)
+                    }
+                }
+                if !isPrefix { json.member("size_bytes", told?.size ?? 0) }
+                json.member("type", entry.kind.rawValue)
+            }
+        }
     }
 
     func message(_ made: (id: String, commit: Commit)) -> CommitMessage {

@@ -6,10 +6,27 @@ extension REST {
     /// Types, as they are written, that a browser may show in place (without scripts: see the policy header); everything else is offered for download.
     private static let inlineTypes: Set<String> = ["text/plain", "text/html", "text/markdown", "image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml", "application/pdf", "application/json", "application/javascript", "video/mp4", "audio/mpeg"]
 
-    /// - Parameter withMetadata: false for an empty map in place of the entry's, nil for none: as listings tell it.
-    func stats(_ path: Key, _ entry: Entry, in namespace: StorageNamespace, withMetadata: Bool? = true) -> ObjectStats {
+    /// Writes what `stats` tells, for answers that have to be quick.
+    /// - Parameters:
+    ///   - root: the namespace's address with a slash behind it.
+    ///   - withMetadata: false for an empty map in place of the entry's, nil for none: as listings tell it.
+    private func write(_ path: Key, _ entry: Entry, under root: [UInt8], withMetadata: Bool?, to json: inout JSONWriter) {
+        json.object { json in
+            json.member("checksum", entry.eTag)
+            json.member("content_type", entry.shownContentType)
+            if let withMetadata { json.member("metadata", withMetadata ? entry.metadata.dictionary : [:]) }
+            json.member("mtime", entry.lastModified.seconds)
+            json.member("path", path.description)
+            json.member("path_type", "object")
+            json.name("physical_address")
+            if entry.isRelative { json.text(root, entry.address) } else { json.text(entry.address) }
+            json.member("size_bytes", entry.size)
+        }
+    }
+
+    func stats(_ path: Key, _ entry: Entry, in namespace: StorageNamespace) -> ObjectStats {
         ObjectStats(path: path.description, pathType: "object", physicalAddress: entry.fullAddress(in: namespace), checksum: entry.eTag, mtime: entry.lastModified.seconds,
-                    sizeBytes: entry.size, metadata: withMetadata.map { $0 ? entry.metadata.dictionary : [:] }, contentType: entry.shownContentType)
+                    sizeBytes: entry.size, metadata: entry.metadata.dictionary, contentType: entry.shownContentType)
     }
 
     func addObjects(_ router: inout Router) {
@@ -26,7 +43,9 @@ extension REST {
             let path = try call.path(), withMetadata = try call.flag("user_metadata") ?? true
             try call.require(.object("ReadObject", call["repository"], path))
             let found = try catalog.entry(path, at: call["ref"], in: call["repository"])
-            return .respond(.json(200, stats(path, found.entry, in: try found.repository.namespace, withMetadata: withMetadata)))
+            var json = JSONWriter()
+            write(path, found.entry, under: Array(try found.repository.namespace.location("").description.utf8), withMetadata: withMetadata, to: &json)
+            return .respond(.json(200, written: json.bytes))
         }
         router.add("GET", refs + "/underlyingProperties") { call in
             let path = try call.path()
@@ -44,11 +63,18 @@ extension REST {
             let withMetadata = try call.flag("user_metadata") ?? true
             let ref = try catalog.resolve(call["ref"], in: call["repository"]), namespace = try ref.repository.namespace
             let page = try catalog.list(ref, query)
-            return .respond(.json(200, ResultList(page, next: \.path) { item in
+            let root = Array(namespace.location("").description.utf8)
+            return .respond(.json(200, written: JSONWriter.list(page.items, hasMore: page.hasMore, next: \.path.description) { json, item in
                 switch item {
-                case .object(let path, let entry): stats(path, entry, in: namespace, withMetadata: withMetadata && !entry.metadata.isEmpty ? true : nil)
+                case .object(let path, let entry): write(path, entry, under: root, withMetadata: withMetadata && !entry.metadata.isEmpty ? true : nil, to: &json)
                 case .commonPrefix(let path):
-                    ObjectStats(path: path.description, pathType: "common_prefix", physicalAddress: "", checksum: "", mtime: 0, sizeBytes: nil, metadata: nil, contentType: nil)
+                    json.object { json in
+                        json.member("checksum", "")
+                        json.member("mtime", 0)
+                        json.member("path", path.description)
+                        json.member("path_type", "common_prefix")
+                        json.member("physical_address", "")
+                    }
                 }
             }))
         }

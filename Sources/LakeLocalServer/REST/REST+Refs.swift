@@ -53,7 +53,7 @@ extension REST {
             let query = try diffQuery(call), withRight = try call.flag("include_right_stats") as Bool
             return call.work {
                 let page = try catalog.diff(call["left"], call["right"], isThreeDot: type == "three_dot", in: call["repository"], query)
-                return .json(200, ResultList(page, next: \.path) { diffMessage($0, withRight: withRight) })
+                return .json(200, written: list(page, withRight: withRight))
             }
         }
     }

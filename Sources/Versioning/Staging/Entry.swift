@@ -74,11 +74,11 @@ package struct Entry: Sendable, Equatable {
         throw LakeError(.dataGone, "address \(address) names no object")
     }
 
+    /// Whether the address lies below the repository's namespace.
+    package var isRelative: Bool { addressType == .relative || (addressType == .byPrefixDeprecated && ObjectLocation(address: address) == nil) }
+
     /// The address with its scheme, as REST shows it.
-    package func fullAddress(in namespace: StorageNamespace) -> String {
-        if addressType == .full || (addressType == .byPrefixDeprecated && ObjectLocation(address: address) != nil) { return address }
-        return namespace.location(address).description
-    }
+    package func fullAddress(in namespace: StorageNamespace) -> String { isRelative ? namespace.location(address).description : address }
 }
 
 /// An uncommitted change of one key: a value, or a tombstone. Source: `lakefs-formats.md` 5.7.

@@ -1,0 +1,132 @@
+import Versioning
+
+/// Writes JSON field by field: for answers that are long or asked for all the time, where `JSONEncoder` takes most of the
+/// time (`style.md` section 8). Names are given as they are sent.
+package struct JSONWriter {
+    package private(set) var bytes: [UInt8] = []
+    private var needsComma = false
+
+    package init(reserving byteCount: Int = 512) { bytes.reserveCapacity(byteCount) }
+
+    private mutating func separate() {
+        if needsComma { bytes.append(0x2c) }
+        needsComma = true
+    }
+
+    package mutating func object(_ body: (inout JSONWriter) throws -> Void) rethrows { try nested(0x7b, 0x7d, body) }
+    package mutating func array(_ body: (inout JSONWriter) throws -> Void) rethrows { try nested(0x5b, 0x5d, body) }
+
+    private mutating func nested(_ open: UInt8, _ close: UInt8, _ body: (inout JSONWriter) throws -> Void) rethrows {
+        separate()
+        bytes.append(open)
+        needsComma = false
+        try body(&self)
+        bytes.append(close)
+        needsComma = true
+    }
+
+    /// The name of a member; its value is written next.
+    package mutating func name(_ name: StaticString) {
+        separate()
+        bytes.append(0x22)
+        unsafe bytes.append(contentsOf: UnsafeBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount))
+        bytes.append(0x22)
+        bytes.append(0x3a)
+        needsComma = false
+    }
+
+    package mutating func integer(_ value: Int64) {
+        separate()
+        if value < 0 {
+            bytes.append(contentsOf: String(value).utf8)
+        } else {
+            bytes.append(decimal: Int(value))
+        }
+    }
+
+    package mutating func flag(_ value: Bool) {
+        separate()
+        bytes.append(contentsOf: (value ? "true" : "false").utf8)
+    }
+
+    package mutating func text(_ value: String) {
+        var value = value
+        separate()
+        bytes.append(0x22)
+        value.withUTF8 { unsafe escaped(UnsafeRawBufferPointer($0)) }
+        bytes.append(0x22)
+    }
+
+    /// Text of which the first part is given as bytes: valid UTF-8, both.
+    package mutating func text(_ prefix: [UInt8], _ rest: String) {
+        var rest = rest
+        separate()
+        bytes.append(0x22)
+        unsafe prefix.withUnsafeBytes { unsafe escaped($0) }
+        rest.withUTF8 { unsafe escaped(UnsafeRawBufferPointer($0)) }
+        bytes.append(0x22)
+    }
+
+    package mutating func member(_ name: StaticString, _ value: String) {
+        self.name(name)
+        text(value)
+    }
+
+    package mutating func member(_ name: StaticString, _ value: Int64) {
+        self.name(name)
+        integer(value)
+    }
+
+    /// A map of texts, sorted by their names.
+    package mutating func member(_ name: StaticString, _ map: [String: String]) {
+        self.name(name)
+        object { json in
+            for (key, value) in map.sorted(by: { $0.key < $1.key }) {
+                json.text(key)
+                json.bytes.append(0x3a)
+                json.needsComma = false
+                json.text(value)
+            }
+        }
+    }
+
+    private static let digits = Array("0123456789abcdef".utf8)
+
+    /// RFC 8259, section 7: quotes, backslashes and controls are escaped, all else stands as it is.
+    private mutating func escaped(_ text: UnsafeRawBufferPointer) {
+        var start = 0
+        for unsafe (index, byte) in unsafe text.enumerated() where byte < 0x20 || byte == 0x22 || byte == 0x5c {
+            unsafe bytes.append(contentsOf: UnsafeRawBufferPointer(rebasing: text[start..<index]))
+            start = index + 1
+            bytes.append(0x5c)
+            switch byte {
+            case 0x22, 0x5c: bytes.append(byte)
+            case 0x0a: bytes.append(0x6e)
+            case 0x0d: bytes.append(0x72)
+            case 0x09: bytes.append(0x74)
+            default: bytes += [0x75, 0x30, 0x30, Self.digits[Int(byte >> 4)], Self.digits[Int(byte & 15)]]
+            }
+        }
+        unsafe bytes.append(contentsOf: UnsafeRawBufferPointer(rebasing: text[start...]))
+    }
+
+    /// One page of a listing. Source: the API's `Pagination`.
+    package static func list<Item>(_ items: [Item], hasMore: Bool, next: (Item) -> String, _ write: (inout JSONWriter, Item) throws -> Void) rethrows -> [UInt8] {
+        var json = JSONWriter(reserving: 256 + items.count * 300)
+        try json.object { json in
+            json.name("pagination")
+            json.object { json in
+                json.name("has_more")
+                json.flag(hasMore)
+                json.member("max_per_page", 1000)
+                json.member("next_offset", hasMore ? items.last.map(next) ?? "" : "")
+                json.member("results", Int64(items.count))
+            }
+            json.name("results")
+            try json.array { json in
+                for item in items { try write(&json, item) }
+            }
+        }
+        return json.bytes
+    }
+}
