@@ -48,7 +48,7 @@ let package = Package(
         library("LakeFUSE", ["Versioning", "CacheStore", "LakeAPI", "CFUSE", "CLinux"]),
         .executableTarget(
             name: "lakefuse",
-            dependencies: ["Versioning", "Transport", "CacheStore", "S3Backend", "LakeAPI", "LakeLocalServer", "LakeFUSE", "CYAML"],
+            dependencies: ["Versioning", "Transport", "CacheStore", "S3Backend", "LakeAPI", "LakeLocalServer", "LakeFUSE", "CYAML", "CLinux"],
             swiftSettings: settings),
         .target(name: "LakeTestSupport", dependencies: ["Versioning"], path: "Tests/LakeTestSupport", swiftSettings: settings),
         tests("ArchitectureTests", []),

@@ -1,5 +1,6 @@
 #pragma once
 // System calls that glibc declares only under _GNU_SOURCE, which Swift's Glibc module is built without.
+#include <malloc.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -8,4 +9,8 @@
 static inline ssize_t lake_copy_file_range(int from, long long *from_offset, int to, long long *to_offset, size_t count) {
     return syscall(SYS_copy_file_range, from, from_offset, to, to_offset, count, 0);
 }
+// Begins to write a part of a file to disk, and does not wait for it (sync_file_range(2), SYNC_FILE_RANGE_WRITE).
+static inline int lake_begin_sync(int descriptor, long long offset, long long count) { return (int)syscall(SYS_sync_file_range, descriptor, offset, count, 2); }
 static inline int lake_syncfs(int descriptor) { return (int)syscall(SYS_syncfs, descriptor); }
+// mallopt(3), whose parameters are macros. Every thread would get an arena of its own, up to eight a core, and each keeps what it once took.
+static inline void lake_limit_malloc_arenas(int count) { mallopt(M_ARENA_MAX, count); }

@@ -12,6 +12,7 @@ final class Lake {
     let address: String
     private let directory: DataDirectory
     private let store: any KeyValueStore
+    private let database: SQLiteStore?
     private let objects: any ObjectStore
     private let pool: WorkerPool
     private let requests: WorkerPool
@@ -35,8 +36,16 @@ final class Lake {
         let root = configuration.blockstorePath.isEmpty ? data + "/objects" : Files.absolute(configuration.blockstorePath)
         let objects: any ObjectStore = configuration.blockstoreType == "mem" ? MemoryObjectStore() : try LocalObjectStore(root: root, externalPrefixes: configuration.externalPrefixes)
         self.objects = objects
-        store = configuration.databaseType == "mem" ? InMemoryKeyValueStore()
-            : try SQLiteStore(path: configuration.databasePath.isEmpty ? data + "/lake.db" : configuration.databasePath, beforeSync: { () throws(StoreError) in try objects.synchronize() })
+        if configuration.databaseType == "mem" {
+            database = nil
+            store = InMemoryKeyValueStore()
+        } else {
+            let path = configuration.databasePath.isEmpty ? data + "/lake.db" : configuration.databasePath
+            let database = try SQLiteStore(path: path, beforeSync: { () throws(StoreError) in try objects.synchronize() })
+            self.database = database
+            // The data folder is locked: nobody else writes. Staged entries are too many to keep.
+            store = RecordCache(database, caching: { !RefStore.isStaging($0) })
+        }
         pool = WorkerPool(name: "worker", width: Self.poolWidth)
         requests = WorkerPool(name: "request", width: Self.requestWidth)
         let committed = CommittedStore(objects: objects, pool: pool, cacheBytes: configuration.cacheBytes, parameters: configuration.ranges)
@@ -101,7 +110,7 @@ final class Lake {
         tasks.stop()
         pool.stop()
         try? objects.synchronize()
-        (store as? SQLiteStore)?.close()
+        database?.close()
         (objects as? LocalObjectStore)?.close()
     }
 }

@@ -14,7 +14,7 @@ import Testing
         "LakeAPI": ["Versioning", "Transport"],
         "LakeLocalServer": ["Versioning", "Transport", "LakeAPI", "CHTTP", "CExpat", "CYAML", "CCrypto", "CChecksum"],
         "LakeFUSE": ["Versioning", "CacheStore", "LakeAPI", "CFUSE", "CLinux"],
-        "lakefuse": ["Versioning", "Transport", "CacheStore", "S3Backend", "LakeAPI", "LakeLocalServer", "LakeFUSE", "CYAML"],
+        "lakefuse": ["Versioning", "Transport", "CacheStore", "S3Backend", "LakeAPI", "LakeLocalServer", "LakeFUSE", "CYAML", "CLinux"],
     ]
     /// C libraries stay in the folder that wraps them.
     private static let homes = ["CHTTP": "LakeLocalServer/HTTP/", "CFUSE": "LakeFUSE/Kernel/", "CSQLite": "CacheStore/SQLite/", "CCurl": "Transport/", "CYAML": "lakefuse/Configuration/", "CExpat": "LakeLocalServer/S3Gateway/"]

@@ -31,9 +31,16 @@ package final class SQLiteStore: KeyValueStore {
     private static let dropStep = 5000
 
     private let path: String
-    private let readers = Mutex<[Reader]>([])
+    private let readers = (0..<readerShards).map { _ in ReaderPool() }
     private let writer: GroupCommit<Request, Outcome>
     private let syncTimer: SyncTimer
+
+    /// Idle connections in parts, so that threads seldom wait for each other to take one.
+    private static let readerShards = 16
+
+    private final class ReaderPool: Sendable {
+        let idle = Mutex<[Reader]>([])
+    }
 
     /// A lent connection: moved in and out of the pool, used by one thread between.
     private struct Reader: @unchecked Sendable { let connection: Connection }
@@ -74,7 +81,7 @@ package final class SQLiteStore: KeyValueStore {
         syncTimer.stop()
         _ = writer.submit(Request(write: .batch([]), durability: .durable))
         writer.stop()
-        readers.withLock { $0 = [] }
+        for pool in readers { pool.idle.withLock { $0 = [] } }
     }
 
     // MARK: writing
@@ -157,10 +164,10 @@ package final class SQLiteStore: KeyValueStore {
     // MARK: reading
 
     private func read<Result>(_ body: (Connection) throws(StoreError) -> Result) throws(StoreError) -> Result {
-        let reader: Reader
-        if let idle = readers.withLock({ $0.popLast() }) { reader = idle } else { reader = Reader(connection: try Self.open(path)) }
+        let reader: Reader, pool = readers[Int((UInt(pthread_self()) >> 12) % UInt(Self.readerShards))]
+        if let idle = pool.idle.withLock({ $0.popLast() }) { reader = idle } else { reader = Reader(connection: try Self.open(path)) }
         // A connection whose statement failed is as good as new after its reset.
-        defer { readers.withLock { $0.append(reader) } }
+        defer { pool.idle.withLock { $0.append(reader) } }
         return try body(reader.connection)
     }
 

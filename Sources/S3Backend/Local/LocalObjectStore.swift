@@ -94,7 +94,7 @@ package final class LocalObjectStore: ObjectStore {
     }
 
     /// The file of a location, which must stay under the root.
-    private func path(_ location: ObjectLocation) throws(StoreError) -> String {
+    fileprivate func path(_ location: ObjectLocation) throws(StoreError) -> String {
         guard location.scheme == "local" else { throw StoreError(.invalid, "\(location) is not in local storage") }
         for part in location.path.split(separator: "/", omittingEmptySubsequences: false) where part == ".." || part == "." || part.isEmpty || part.utf8.contains(0) {
             throw StoreError(.invalid, "\(location) is not a valid address")
@@ -160,6 +160,11 @@ package final class LocalObjectStore: ObjectStore {
 
     package func makeWriter(_ location: ObjectLocation) throws(StoreError) -> any ObjectWriter {
         try LocalObjectWriter(store: self, path: path(location), temporary: temporaryPath())
+    }
+
+    package func makeWriter() throws(StoreError) -> any UnnamedObjectWriter {
+        let temporary = temporaryPath()
+        return try LocalObjectWriter(store: self, path: temporary, temporary: temporary)
     }
 
     package func read(_ location: ObjectLocation, _ range: Range<Int64>) throws(StoreError) -> [UInt8] {
@@ -321,12 +326,16 @@ package final class LocalObjectStore: ObjectStore {
 }
 
 /// One object on its way into a local store.
-private final class LocalObjectWriter: ObjectWriter {
+private final class LocalObjectWriter: ObjectWriter, UnnamedObjectWriter {
     private let store: LocalObjectStore
-    private let path: String
+    /// Where the object goes; for one that has no name yet its temporary file.
+    private var path: String
     private let temporary: String
     private var descriptor: Int32
     private var byteCount: Int64 = 0
+    /// Bytes that are on their way to the disk, and how many at least go at once.
+    private var begun: Int64 = 0
+    private static let beginBytes: Int64 = 1 << 20
 
     init(store: LocalObjectStore, path: String, temporary: String) throws(StoreError) {
         self.store = store
@@ -347,6 +356,11 @@ private final class LocalObjectWriter: ObjectWriter {
             done += count
         }
         byteCount += Int64(bytes.count)
+        // The disk begins while more bytes are made: the sync at the end has less to wait for.
+        if byteCount - begun >= Self.beginBytes {
+            _ = lake_begin_sync(descriptor, begun, byteCount - begun)
+            begun = byteCount
+        }
     }
 
     /// Adds a file's bytes: shared where the disk can, else moved by the kernel (copy_file_range(2)).
@@ -376,6 +390,11 @@ private final class LocalObjectWriter: ObjectWriter {
             throw error
         }
         return byteCount
+    }
+
+    func finish(at location: ObjectLocation, _ durability: Durability) throws(StoreError) {
+        path = try store.path(location)
+        _ = try finish(durability)
     }
 
     func abort() {

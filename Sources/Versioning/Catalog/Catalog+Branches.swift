@@ -50,13 +50,15 @@ extension Catalog {
 
     /// Changes a branch by compare-and-set, computing again when another writer was first.
     /// - Parameter change: sees the branch as it is, and changes it; thrown errors end the attempt.
+    /// - Parameter durability: `.eventual` for a step whose loss in a crash undoes nothing that anyone was told.
     /// - Returns: the branch before and after.
-    func updateBranch(_ id: String, in repository: Repository, _ change: (inout Branch) throws -> Void) throws -> (old: Branch, new: Branch) {
+    func updateBranch(_ id: String, in repository: Repository, _ durability: Durability = .durable, _ change: (inout Branch) throws -> Void) throws -> (old: Branch, new: Branch) {
         for attempt in 0..<Self.tries {
             let (old, bytes) = try branch(id, in: repository)
             var new = old
             try change(&new)
-            if try refs.setBranch(new, in: repository, if: .matches(bytes)) { return (old, new) }
+            if new == old { return (old, new) }
+            if try refs.setBranch(new, in: repository, if: .matches(bytes), durability) { return (old, new) }
             pauseBeforeRetry(attempt)
         }
         throw LakeError(.tooManyTries, "branch \(id) keeps changing: try again")
@@ -82,10 +84,11 @@ extension Catalog {
                 throw LakeError(.dirtyBranch, "branch \(id) has uncommitted changes (dirty branch): commit or reset them first")
             }
         }
-        _ = try updateBranch(id, in: repository) { branch in
+        _ = try updateBranch(id, in: repository, .eventual) { branch in
+            // Nothing staged, nothing to seal: what is staged from now on stays on top, as if it had come after.
+            guard try hasStaged(branch) else { return }
             try refuseDirty(branch, branch.tokens)
-            branch.sealedTokens = branch.tokens
-            branch.stagingToken = RefStore.newToken(repository, id)
+            seal(&branch, in: repository)
         }
         let (old, new) = try updateBranch(id, in: repository) { branch in
             try refuseDirty(branch, branch.sealedTokens)
@@ -97,6 +100,18 @@ extension Catalog {
         events.publish(Change(repository: repository.id, branch: id, kind: .moved(
             from: try metaRange(of: old.commitID, in: repository), to: try metaRange(of: new.commitID, in: repository))))
         return new.commitID
+    }
+
+    /// Closes the staging token: what is staged from now on goes into a new one.
+    func seal(_ branch: inout Branch, in repository: Repository) {
+        branch.sealedTokens = branch.tokens
+        branch.stagingToken = RefStore.newToken(repository, branch.id)
+    }
+
+    /// Whether the tokens of a branch hold anything, be it a change or not.
+    func hasStaged(_ branch: Branch) throws -> Bool {
+        var staged = StagingCursor(store, tokens: branch.tokens, pageSize: 10)
+        return try staged.current() != nil
     }
 
     // MARK: reset (protection rules do not block these, as in lakeFS)

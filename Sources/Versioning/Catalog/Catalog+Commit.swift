@@ -34,13 +34,9 @@ extension Catalog {
         try objects.synchronize()  // What the mount published is durable before a commit names it.
         if let source = request.sourceMetaRange { return try commit(metaRange: source, request, on: id, in: repository) }
         if !request.allowEmpty {
-            var staged = StagingCursor(store, tokens: branch.tokens, pageSize: 10)
-            guard try staged.current() != nil else { throw LakeError(.noChanges, "commit: no changes on branch \(id)") }
+            guard try hasStaged(branch) else { throw LakeError(.noChanges, "commit: no changes on branch \(id)") }
         }
-        _ = try updateBranch(id, in: repository) { branch in
-            branch.sealedTokens = branch.tokens
-            branch.stagingToken = RefStore.newToken(repository, id)
-        }
+        _ = try updateBranch(id, in: repository, .eventual) { branch in seal(&branch, in: repository) }
         var result: (id: String, commit: Commit)?
         let (old, _) = try updateBranch(id, in: repository) { branch in
             let parent = try refs.commit(branch.commitID, in: repository)
@@ -74,6 +70,7 @@ extension Catalog {
         let generation = (parents.map(\.commit) + others).map(\.generation).max() ?? 0
         let commit = Commit(committer: request.committer, message: request.message, creationDate: request.date ?? .now(), metaRangeID: metaRange,
                             metadata: request.metadata, parents: parents.map(\.id), generation: generation + 1)
-        return (try refs.addCommit(commit, in: repository), commit)
+        // The branch that will name it is written next, and that makes both durable.
+        return (try refs.addCommit(commit, in: repository, .eventual), commit)
     }
 }

@@ -70,9 +70,9 @@ final class ApplyWork: Sendable {
 
     private func write(_ pieces: [ApplyPiece]) throws -> ([CommittedRange], ChangeCount) {
         var ranges: [CommittedRange] = [], count = ChangeCount()
-        let writer = RangeWriter(store.parameters) { [store, namespace] summary in
-            ranges.append(CommittedRange(summary))
-            try store.objects.put(summary.bytes, at: CommittedStore.location(of: summary.id, in: namespace))
+        let writer = RangeWriter(store) { [store, namespace] finished in
+            ranges.append(finished.range)
+            try store.store(finished, in: namespace)
         }
         for piece in pieces {
             var merge = PieceMerge(piece: piece, writer: writer)

@@ -20,11 +20,11 @@ package final class MetaRangeWriter {
         let store: CommittedStore
         init(_ store: CommittedStore) { self.store = store }
 
-        func start(_ bytes: [UInt8], at location: ObjectLocation) throws {
+        func start(_ finished: RangeWriter.Finished, in namespace: StorageNamespace) throws {
             while state.withLock({ $0.running }) >= max(store.pool.width, 1) { try waitForOne() }
             state.withLock { $0.running += 1 }
             store.pool.run { [self] in
-                do { try store.objects.put(bytes, at: location) } catch { state.withLock { $0.failure = error } }
+                do { try store.store(finished, in: namespace) } catch { state.withLock { $0.failure = error } }
                 ended.post()
             }
         }
@@ -56,9 +56,9 @@ package final class MetaRangeWriter {
         let uploads = Uploads(store), ranges = RangeList()
         self.uploads = uploads
         self.ranges = ranges
-        writer = RangeWriter(store.parameters, properties: properties) { summary in
-            ranges.all.append(CommittedRange(summary))
-            try uploads.start(summary.bytes, at: CommittedStore.location(of: summary.id, in: namespace))
+        writer = RangeWriter(store, properties: properties) { finished in
+            ranges.all.append(finished.range)
+            try uploads.start(finished, in: namespace)
         }
     }
 

@@ -53,8 +53,8 @@ package final class RefStore: Sendable {
     }
 
     /// False if the condition does not hold.
-    func setBranch(_ branch: Branch, in repository: Repository, if condition: Precondition?) throws(StoreError) -> Bool {
-        try store.trySet(branch.encoded, for: Key("branches/\(branch.id)"), in: repository.partition, if: condition)
+    func setBranch(_ branch: Branch, in repository: Repository, if condition: Precondition?, _ durability: Durability = .durable) throws(StoreError) -> Bool {
+        try store.trySet(branch.encoded, for: Key("branches/\(branch.id)"), in: repository.partition, if: condition, durability)
     }
 
     func removeBranch(_ id: String, in repository: Repository) throws { try store.remove(Key("branches/\(id)"), in: repository.partition) }
@@ -110,9 +110,10 @@ package final class RefStore: Sendable {
     }
 
     /// Stores a commit and returns its id; one that is there already is the same one.
-    func addCommit(_ commit: Commit, in repository: Repository) throws -> String {
+    /// - Parameter durability: `.eventual` where a durable write that names the commit follows.
+    func addCommit(_ commit: Commit, in repository: Repository, _ durability: Durability = .durable) throws -> String {
         let id = commit.id
-        _ = try store.trySet(commit.encoded, for: Key("commits/\(id)"), in: repository.partition, if: .absent)
+        _ = try store.trySet(commit.encoded, for: Key("commits/\(id)"), in: repository.partition, if: .absent, durability)
         commits.insert(commit, for: CommitName(partition: repository.partition, id: id))
         return id
     }
@@ -121,6 +122,9 @@ package final class RefStore: Sendable {
     func forget() { commits.removeAll() }
 
     // MARK: staging tokens
+
+    /// Whether a partition is that of a staging token: no other has a colon in its name, but those of imports.
+    package static func isStaging(_ partition: Partition) -> Bool { partition.name.bytes.contains(0x3a) }
 
     static func newToken(_ repository: Repository, _ branch: String) -> String { "\(repository.id)-\(branch):\(randomUUID())" }
 

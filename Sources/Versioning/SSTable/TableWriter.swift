@@ -10,6 +10,7 @@ package final class TableWriter {
     package struct Summary: Sendable {
         /// The table's id: 64 hex digits over its records and its type (`lakefs-formats.md` 4.1).
         package let id: String
+        /// The file, or what was not taken out of memory before.
         package let bytes: [UInt8]
         package let count: Int
         package let minKey: Key
@@ -20,7 +21,11 @@ package final class TableWriter {
     private let userProperties: [(String, String)]
     /// Whether index partitions end as they did before January 2023, when the real handle length was counted (2.6).
     private let usesOldIndexRule: Bool
+    /// What is written and not taken out yet, and how much was taken out before.
     private var file: [UInt8] = []
+    private var takenBytes = 0
+    /// Bytes of the table so far.
+    private var fileSize: Int { takenBytes + file.count }
     private var data = BlockBuilder(restartInterval: 16)
     private var index = BlockBuilder(restartInterval: 1)
     private var partitions: [(lastKey: [UInt8], block: [UInt8])] = []
@@ -41,7 +46,7 @@ package final class TableWriter {
     }
 
     /// The size that decides where ranges break (2.9); 8 for an empty table.
-    package var estimatedSize: Int { file.count + data.estimate + index.estimate }
+    package var estimatedSize: Int { fileSize + data.estimate + index.estimate }
 
     /// Adds a record; keys must come in strictly ascending order.
     package func add(_ key: [UInt8], _ value: [UInt8]) {
@@ -78,6 +83,14 @@ package final class TableWriter {
         unhashed.removeAll(keepingCapacity: true)
     }
 
+    /// Takes what is written out of memory, if it is at least so many bytes: the beginning of the file, or what follows what was taken before.
+    func takeWritten(atLeast byteCount: Int, _ take: (UnsafeRawBufferPointer) throws -> Void) rethrows {
+        guard file.count >= byteCount else { return }
+        unsafe try file.withUnsafeBytes(take)
+        takenBytes += file.count
+        file.removeAll(keepingCapacity: true)
+    }
+
     // MARK: blocks of another table
 
     package var isEmpty: Bool { count == 0 }
@@ -97,7 +110,7 @@ package final class TableWriter {
             guard data.isFull(beforeKeySize: first.key.count, valueSize: first.value.count) else { return false }
             unsafe first.key.withUnsafeBytes { unsafe finishDataBlock(next: UnsafeRawBufferPointer(rebasing: $0[..<($0.count - 8)])) }
         }
-        let mark = unhashed.count, largest = file.count + block.count + index.estimate
+        let mark = unhashed.count, largest = fileSize + block.count + index.estimate
         var cursor = BlockCursor(block), records = 0, keyBytes = 0, valueBytes = 0, isFirst = true, doesBreak = false
         while try cursor.advance() {
             guard cursor.key.count >= 8 else { throw SSTableError.malformed("key without trailer") }
@@ -127,7 +140,7 @@ package final class TableWriter {
         rawKeySize += keyBytes
         rawValueSize += valueBytes
         if unhashed.count >= 32768 { hashPending() }
-        let offset = file.count
+        let offset = fileSize
         file += stored
         dataBlocks += 1
         addIndexEntry(indexKey, (offset, stored.count - TableReader.blockTrailer))
@@ -138,7 +151,7 @@ package final class TableWriter {
 
     /// Writes a block with its trailer and returns its handle.
     private func write(_ block: UnsafeRawBufferPointer, compressed: Bool) -> (offset: Int, length: Int) {
-        let offset = file.count
+        let offset = fileSize
         var isPacked = false
         if compressed {
             let bound = Snappy.bound(block.count)
@@ -152,7 +165,7 @@ package final class TableWriter {
             }
         }
         if !isPacked { unsafe append(block, type: 0) }
-        return (offset, file.count - offset - TableReader.blockTrailer)
+        return (offset, fileSize - offset - TableReader.blockTrailer)
     }
 
     private func append(_ stored: UnsafeRawBufferPointer, type: UInt8) {
@@ -214,7 +227,7 @@ package final class TableWriter {
         } else {
             unsafe finishDataBlock(next: nil)
         }
-        let dataSize = file.count
+        let dataSize = fileSize
         let indexHandle: (offset: Int, length: Int)
         let indexSize: Int
         var topLevelSize = 0, partitionCount = 0

@@ -68,11 +68,32 @@ package protocol ObjectWriter: AnyObject {
     func abort()
 }
 
+/// One object being written whose name is known at its end: what is named by its content. Used by one thread at a time.
+package protocol UnnamedObjectWriter: AnyObject {
+    func write(_ bytes: UnsafeRawBufferPointer) throws(StoreError)
+    /// Makes the object visible under `location`, whole; when it is as durable as asked.
+    func finish(at location: ObjectLocation, _ durability: Durability) throws(StoreError)
+    /// Gives up; nothing becomes visible. Harmless after `finish`.
+    func abort()
+}
+
+/// Keeps an object in memory until it has a name: for stores that want the name first.
+private final class BufferingWriter<Store: ObjectStore>: UnnamedObjectWriter {
+    private let store: Store
+    private var bytes: [UInt8] = []
+    init(_ store: Store) { self.store = store }
+    func write(_ bytes: UnsafeRawBufferPointer) { unsafe self.bytes.append(contentsOf: bytes) }
+    func finish(at location: ObjectLocation, _ durability: Durability) throws(StoreError) { try store.put(bytes, at: location, durability) }
+    func abort() {}
+}
+
 /// Immutable objects by location. Every method may be called from any thread, and blocks its caller.
 /// An object is whole or absent at any moment, also after a crash. Source: `architecture.md`, "Promises".
 package protocol ObjectStore: Sendable {
     /// Begins an object. Existing objects of that location are replaced when it finishes.
     func makeWriter(_ location: ObjectLocation) throws(StoreError) -> any ObjectWriter
+    /// Begins an object that is given its name when it ends.
+    func makeWriter() throws(StoreError) -> any UnnamedObjectWriter
     /// The bytes of `range`, cut at the object's end.
     /// - Throws: `.notFound` if there is no such object.
     func read(_ location: ObjectLocation, _ range: Range<Int64>) throws(StoreError) -> [UInt8]
@@ -115,6 +136,8 @@ package struct StoredObject: Sendable, Hashable {
 }
 
 extension ObjectStore {
+    package func makeWriter() throws(StoreError) -> any UnnamedObjectWriter { BufferingWriter(self) }
+
     package func isOpen(_ location: ObjectLocation) -> Bool { false }
 
     package func walk(_ prefix: ObjectLocation, _ body: (StoredObject) throws -> Void) throws {
@@ -128,8 +151,8 @@ extension ObjectStore {
         }
     }
 
-    /// Writes a small object at once, durable.
-    package func put(_ bytes: [UInt8], at location: ObjectLocation) throws(StoreError) {
+    /// Writes an object that is in memory.
+    package func put(_ bytes: [UInt8], at location: ObjectLocation, _ durability: Durability = .durable) throws(StoreError) {
         let writer = try makeWriter(location)
         do throws(StoreError) {
             // A closure's thrown type is not carried through `withUnsafeBytes`: the error travels in a variable.
@@ -138,7 +161,7 @@ extension ObjectStore {
                 do throws(StoreError) { unsafe try writer.write(pointer) } catch { failure = error }
             }
             if let failure { throw failure }
-            _ = try writer.finish(.durable)
+            _ = try writer.finish(durability)
         } catch {
             writer.abort()
             throw error

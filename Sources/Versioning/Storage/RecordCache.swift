@@ -1,0 +1,118 @@
+import Synchronization
+
+/// A key-value store whose small, hot records (refs, settings, users) are answered from memory.
+///
+/// Right only where no other process writes: every write of this one passes through here and drops what is known of its key
+/// before its caller goes on. So whoever was told of a write reads what it wrote. A reader may see a record as it was before
+/// a write that nobody has been told of yet; `lakefs-formats.md` 7.1 holds: a writer that still sees the old token has written
+/// before the committer was told that it is sealed, and the committer reads the token only then.
+package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
+    private let base: Base
+    private let isCached: @Sendable (Partition) -> Bool
+    private let shards: [Shard]
+
+    private struct Name: Hashable { let partition: Partition, key: Key }
+
+    /// A part of the cache with a lock of its own, so that threads seldom meet at one.
+    private final class Shard: Sendable {
+        private struct State {
+            /// Nil for a record that is known not to be there.
+            var values: [Name: [UInt8]?] = [:]
+            var cost = 0
+            /// Counts drops: what was read before one may be old.
+            var version: UInt64 = 0
+        }
+        private let state = Mutex(State())
+        private let budgetBytes: Int
+        init(budgetBytes: Int) { self.budgetBytes = budgetBytes }
+
+        func value(_ name: Name) -> (known: [UInt8]??, version: UInt64) { state.withLock { ($0.values[name], $0.version) } }
+
+        func keep(_ value: [UInt8]?, for name: Name, readAt version: UInt64) {
+            state.withLock { state in
+                guard state.version == version else { return }
+                // Full: it begins anew. What is hot is back at once.
+                let cost = 128 + name.key.count + (value?.count ?? 0)
+                if state.cost + cost > budgetBytes {
+                    state.values.removeAll(keepingCapacity: true)
+                    state.cost = 0
+                }
+                if state.values.updateValue(value, forKey: name) == nil { state.cost += cost }
+            }
+        }
+
+        func drop(_ name: Name) {
+            state.withLock { state in
+                state.version &+= 1
+                state.values.removeValue(forKey: name)
+            }
+        }
+
+        func dropAll(_ isMeant: (Partition) -> Bool) {
+            state.withLock { state in
+                state.version &+= 1
+                state.values = state.values.filter { !isMeant($0.key.partition) }
+            }
+        }
+    }
+
+    /// - Parameters:
+    ///   - budgetBytes: records to keep.
+    ///   - isCached: whether a partition's records are kept.
+    package init(_ base: Base, budgetBytes: Int = 4 << 20, caching isCached: @escaping @Sendable (Partition) -> Bool) {
+        self.base = base
+        self.isCached = isCached
+        let count = 16
+        shards = (0..<count).map { _ in Shard(budgetBytes: budgetBytes / count) }
+    }
+
+    private func shard(_ name: Name) -> Shard {
+        var hasher = Hasher()
+        name.hash(into: &hasher)
+        return shards[Int(UInt(bitPattern: hasher.finalize()) % UInt(shards.count))]
+    }
+
+    private func drop(_ key: Key, in partition: Partition) {
+        guard isCached(partition) else { return }
+        let name = Name(partition: partition, key: key)
+        shard(name).drop(name)
+    }
+
+    package func value(for key: Key, in partition: Partition) throws(StoreError) -> [UInt8]? {
+        guard isCached(partition) else { return try base.value(for: key, in: partition) }
+        let name = Name(partition: partition, key: key), shard = shard(name)
+        let (known, version) = shard.value(name)
+        if let known { return known }
+        let value = try base.value(for: key, in: partition)
+        shard.keep(value, for: name, readAt: version)
+        return value
+    }
+
+    package func set(_ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition?, _ durability: Durability) throws(StoreError) {
+        // Also after a failure: what is known here may be why a condition did not hold.
+        defer { drop(key, in: partition) }
+        try base.set(value, for: key, in: partition, if: condition, durability)
+    }
+
+    package func write(_ batch: [Mutation], _ durability: Durability) throws(StoreError) {
+        defer {
+            for mutation in batch {
+                switch mutation {
+                case .set(let partition, let key, _), .remove(let partition, let key): drop(key, in: partition)
+                }
+            }
+        }
+        try base.write(batch, durability)
+    }
+
+    package func page(of partition: Partition, from: Key?, before end: Key?, limit: Int) throws(StoreError) -> [(key: Key, value: [UInt8])] {
+        try base.page(of: partition, from: from, before: end, limit: limit)
+    }
+
+    package func removeAll(in partition: Partition) throws(StoreError) {
+        defer { if isCached(partition) { for shard in shards { shard.dropAll { $0 == partition } } } }
+        try base.removeAll(in: partition)
+    }
+
+    package func partitions() throws(StoreError) -> [Partition] { try base.partitions() }
+}
