@@ -12,5 +12,10 @@ static inline ssize_t lake_copy_file_range(int from, long long *from_offset, int
 // Begins to write a part of a file to disk, and does not wait for it (sync_file_range(2), SYNC_FILE_RANGE_WRITE).
 static inline int lake_begin_sync(int descriptor, long long offset, long long count) { return (int)syscall(SYS_sync_file_range, descriptor, offset, count, 2); }
 static inline int lake_syncfs(int descriptor) { return (int)syscall(SYS_syncfs, descriptor); }
-// mallopt(3), whose parameters are macros. Every thread would get an arena of its own, up to eight a core, and each keeps what it once took.
-static inline void lake_limit_malloc_arenas(int count) { mallopt(M_ARENA_MAX, count); }
+// mallopt(3), whose parameters are macros. Every thread would get an arena of its own, up to eight a core, and each keeps what it once
+// took; and answers of some hundred KiB would be mapped and faulted in anew each time.
+static inline void lake_tune_malloc(int arenas, int mmap_threshold, int trim_threshold) {
+    mallopt(M_ARENA_MAX, arenas);
+    mallopt(M_MMAP_THRESHOLD, mmap_threshold);
+    mallopt(M_TRIM_THRESHOLD, trim_threshold);
+}

@@ -59,38 +59,11 @@ package final class MetaRangeDiff: DifferenceCursor {
 
     package func next() throws -> Difference? {
         while true {
-            guard let l = left.range else {
-                guard right.range != nil else { return nil }
-                if right.isAtHead { try right.next() } else { return try added() }
-                continue
-            }
-            guard let r = right.range else {
-                if left.isAtHead { try left.next() } else { return try removed() }
-                continue
-            }
-            switch (left.hasRecord, right.hasRecord) {
-            case (false, false):
-                if l.id == r.id {
-                    try left.nextRange()
-                    try right.nextRange()
-                } else if l.minKey < r.minKey {
-                    try left.next()
-                } else if r.minKey < l.minKey {
-                    try right.next()
-                } else {
-                    try MetaRangeCursor.nextOnBoth(left, right)
-                }
-            case (false, true):
-                if right.order(to: l.minKey.bytes) < 0 { return try added() }
-                try left.next()
-            case (true, false):
-                if left.order(to: r.minKey.bytes) < 0 { return try removed() }
-                try right.next()
-            case (true, true):
+            if left.hasRecord && right.hasRecord {
                 let order = left.order(to: right)
                 if order < 0 { return try removed() }
                 if order > 0 { return try added() }
-                if l.id == r.id {
+                if left.range! === right.range! || left.range!.id == right.range!.id {
                     // At the same record of the same range.
                     try left.nextRange()
                     try right.nextRange()
@@ -101,6 +74,32 @@ package final class MetaRangeDiff: DifferenceCursor {
                     try MetaRangeCursor.nextOnBoth(left, right)
                     return difference
                 }
+                continue
+            }
+            guard let l = left.range else {
+                guard right.range != nil else { return nil }
+                if right.isAtHead { try right.next() } else { return try added() }
+                continue
+            }
+            guard let r = right.range else {
+                if left.isAtHead { try left.next() } else { return try removed() }
+                continue
+            }
+            if left.hasRecord {
+                if left.order(to: r.minKey.bytes) < 0 { return try removed() }
+                try right.next()
+            } else if right.hasRecord {
+                if right.order(to: l.minKey.bytes) < 0 { return try added() }
+                try left.next()
+            } else if l.id == r.id {
+                try left.nextRange()
+                try right.nextRange()
+            } else if l.minKey < r.minKey {
+                try left.next()
+            } else if r.minKey < l.minKey {
+                try right.next()
+            } else {
+                try MetaRangeCursor.nextOnBoth(left, right)
             }
         }
     }

@@ -66,7 +66,8 @@ package struct Envelope: Sendable {
 }
 
 /// One range of a metarange: a table of entries, found by its greatest key. Source: `lakefs-formats.md` 3.3.
-package struct CommittedRange: Sendable, Equatable {
+/// A class, because walks look at it for every record: one reference to count, not three.
+package final class CommittedRange: Sendable {
     package let id: String
     package let minKey: Key
     package let maxKey: Key
@@ -82,11 +83,11 @@ package struct CommittedRange: Sendable, Equatable {
     }
 
     /// What a table that was just written is.
-    init(_ summary: TableWriter.Summary) {
+    convenience init(_ summary: TableWriter.Summary) {
         self.init(id: summary.id, minKey: summary.minKey, maxKey: summary.maxKey, estimatedSize: Int64(summary.estimatedSize), count: Int64(summary.count))
     }
 
-    init(decoding value: [UInt8]) throws {
+    convenience init(decoding value: [UInt8]) throws {
         let envelope = try Envelope(decoding: value)
         var minKey = Key([]), maxKey = Key([]), size: Int64 = 0, count: Int64 = 0
         try readProtobuf(envelope.data) { field in

@@ -81,9 +81,12 @@ package final class MetaRangeCursor {
     /// Enters the range, or goes to its next record, or behind the last one to the head of the next range.
     package func next() throws {
         guard let range else { return }
-        let found = try store.wrap(range.id) {
-            try open(range)
-            return try records!.advance()
+        var found = false
+        do {
+            if records == nil { try open(range) }
+            found = try records!.advance()
+        } catch {
+            try store.wrap(range.id) { throw error }
         }
         if found { hasRecord = true } else { try nextRange() }
         if !hidden.isEmpty { try passHidden() }
@@ -91,15 +94,13 @@ package final class MetaRangeCursor {
 
     /// As `next` on both, but passes over whole blocks that both hold with the same bytes.
     static func nextOnBoth(_ left: MetaRangeCursor, _ right: MetaRangeCursor) throws {
-        guard let l = left.range, let r = right.range, left.isScan, right.isScan else {
-            try left.next()
-            return try right.next()
-        }
-        try left.store.wrap(l.id) {
-            try left.open(l)
-            try right.store.wrap(r.id) {
-                try right.open(r)
-                try TableCursor.skipEqualBlocks(left.records!, right.records!)
+        if left.isScan, right.isScan, left.records?.isAtBlockEnd ?? true, right.records?.isAtBlockEnd ?? true, let l = left.range, let r = right.range {
+            try left.store.wrap(l.id) {
+                try left.open(l)
+                try right.store.wrap(r.id) {
+                    try right.open(r)
+                    try TableCursor.skipEqualBlocks(left.records!, right.records!)
+                }
             }
         }
         try left.next()

@@ -146,11 +146,15 @@ extension [UInt8] {
 
     /// Decimal digits; `value` is not negative.
     package mutating func append(decimal value: Int) {
-        var divisor = 1
-        while value / divisor >= 10 { divisor *= 10 }
-        while divisor > 0 {
-            append(UInt8(48 + value / divisor % 10))
-            divisor /= 10
+        if value < 10 { return append(UInt8(48 + value)) }
+        unsafe withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 20) { digits in
+            var rest = UInt(value), start = 20
+            while rest > 0 {
+                start -= 1
+                unsafe digits[start] = UInt8(48 + rest % 10)
+                rest /= 10
+            }
+            unsafe append(contentsOf: digits[start...])
         }
     }
 }

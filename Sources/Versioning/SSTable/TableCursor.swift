@@ -37,6 +37,9 @@ package final class TableCursor {
     /// Lives until the cursor moves.
     var valueBuffer: UnsafeRawBufferPointer { unsafe data!.valueBuffer }
 
+    /// Whether the open block has no more records, or none is open.
+    var isAtBlockEnd: Bool { data?.isAtEnd ?? true }
+
     /// Negative, zero or positive: how the record's key compares with `key`.
     package func order(to key: [UInt8]) -> Int { data!.order(to: key, trailer: Self.trailer) }
 
@@ -153,7 +156,7 @@ package final class TableCursor {
     /// Passes over blocks that both tables hold with the same bytes, if both cursors stand at the end of a block.
     /// Both read ahead. Compares what is stored, so nothing is decoded.
     static func skipEqualBlocks(_ left: TableCursor, _ right: TableCursor) throws {
-        guard left.data?.isAtEnd ?? true, right.data?.isAtEnd ?? true else { return }
+        guard left.isAtBlockEnd, right.isAtBlockEnd else { return }
         while let a = try left.peek(), let b = try right.peek(), a.handle.length == b.handle.length {
             let isEqual = unsafe try left.stored(a.handle).withUnsafeBytes { l in
                 unsafe try right.stored(b.handle).withUnsafeBytes { r in

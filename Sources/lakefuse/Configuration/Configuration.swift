@@ -29,7 +29,7 @@ struct Configuration {
     /// `gateways.s3.region`, `gateways.s3.domain_name` (comma-separated).
     var region = "us-east-1", s3Domains = ["s3.local.lakefs.io"]
     /// `committed.sstable.memory.cache_size_bytes`: decoded blocks of tables to keep, bytes.
-    var cacheBytes = 32 << 20
+    var cacheBytes = 64 << 20
     /// `committed.permanent.*` (`lakefs-formats.md` 4.2).
     var ranges = CommittedStore.Parameters()
 
