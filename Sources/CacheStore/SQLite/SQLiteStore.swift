@@ -5,8 +5,8 @@ package import Versioning
 
 /// The key-value store in one SQLite file: the embedded default.
 ///
-/// One thread owns the writing connection and takes all waiting writes into one transaction with one sync; readers run
-/// beside it on connections of their own (WAL). Schema: one table, clustered by (partition, key).
+/// One connection writes, one thread at a time: whoever has the turn takes all waiting writes into one transaction with one
+/// sync. Readers run beside it on connections of their own (WAL). Schema: one table, clustered by (partition, key).
 package final class SQLiteStore: KeyValueStore {
     /// One caller's write, applied as a whole or not at all.
     private enum Write: Sendable {
@@ -60,11 +60,11 @@ package final class SQLiteStore: KeyValueStore {
             CREATE TABLE IF NOT EXISTS kv (partition BLOB NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, PRIMARY KEY (partition, key)) WITHOUT ROWID;
             PRAGMA user_version = \(Self.schemaVersion)
             """)
-        // Owned by the writer's thread from here on: the closure below is its only user.
+        // Used by whoever has the turn, from here on: the closure below is its only user.
         let owned = Reader(connection: connection)
         let timer = SyncTimer()
         syncTimer = timer
-        writer = GroupCommit(name: "sqlite-writer", limit: 4096) { requests in
+        writer = GroupCommit { requests in
             SQLiteStore.apply(requests, on: owned.connection, timer, beforeSync)
         }
         timer.start { [writer] in _ = writer.submit(Request(write: .batch([]), durability: .durable)) }

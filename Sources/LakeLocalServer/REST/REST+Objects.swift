@@ -6,14 +6,14 @@ extension REST {
     /// Types, as they are written, that a browser may show in place (without scripts: see the policy header); everything else is offered for download.
     private static let inlineTypes: Set<String> = ["text/plain", "text/html", "text/markdown", "image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml", "application/pdf", "application/json", "application/javascript", "video/mp4", "audio/mpeg"]
 
-    /// Writes what `stats` tells, for answers that have to be quick.
+    /// Writes what is told of an object.
     /// - Parameters:
     ///   - root: the namespace's address with a slash behind it.
     ///   - withMetadata: false for an empty map in place of the entry's, nil for none: as listings tell it.
-    private func write(_ path: Key, _ entry: Entry, under root: [UInt8], withMetadata: Bool?, to json: inout JSONWriter) {
+    private func write(_ path: Key, _ entry: Entry, under root: [UInt8], withMetadata: Bool?, contentType: String? = nil, to json: inout JSONWriter) {
         json.object { json in
             json.member("checksum", entry.eTag)
-            json.member("content_type", entry.shownContentType)
+            json.member("content_type", contentType ?? entry.shownContentType)
             if let withMetadata { json.member("metadata", withMetadata ? entry.metadata.dictionary : [:]) }
             json.member("mtime", entry.lastModified.seconds)
             json.member("path", path.description)
@@ -24,9 +24,11 @@ extension REST {
         }
     }
 
-    func stats(_ path: Key, _ entry: Entry, in namespace: StorageNamespace) -> ObjectStats {
-        ObjectStats(path: path.description, pathType: "object", physicalAddress: entry.fullAddress(in: namespace), checksum: entry.eTag, mtime: entry.lastModified.seconds,
-                    sizeBytes: entry.size, metadata: entry.metadata.dictionary, contentType: entry.shownContentType)
+    /// One object's answer.
+    func told(_ status: Int, _ path: Key, _ entry: Entry, in namespace: StorageNamespace, withMetadata: Bool = true, contentType: String? = nil) -> Response {
+        var json = JSONWriter()
+        write(path, entry, under: Array(namespace.location("").description.utf8), withMetadata: withMetadata, contentType: contentType, to: &json)
+        return .json(status, written: json.bytes)
     }
 
     func addObjects(_ router: inout Router) {
@@ -43,9 +45,7 @@ extension REST {
             let path = try call.path(), withMetadata = try call.flag("user_metadata") ?? true
             try call.require(.object("ReadObject", call["repository"], path))
             let found = try catalog.entry(path, at: call["ref"], in: call["repository"])
-            var json = JSONWriter()
-            write(path, found.entry, under: Array(try found.repository.namespace.location("").description.utf8), withMetadata: withMetadata, to: &json)
-            return .respond(.json(200, written: json.bytes))
+            return .respond(try told(200, path, found.entry, in: found.repository.namespace, withMetadata: withMetadata))
         }
         router.add("GET", refs + "/underlyingProperties") { call in
             let path = try call.path()
@@ -126,7 +126,7 @@ extension REST {
                 let source = body.srcRef.flatMap { $0.isEmpty ? nil : $0 } ?? call["branch"]
                 let entry = try catalog.copy(Key(body.srcPath), at: source, from: call["repository"], to: destination, on: call["branch"], in: call["repository"],
                                              force: body.force ?? false, isShallow: body.shallow ?? false)
-                return .json(201, stats(destination, entry, in: try catalog.repository(call["repository"]).namespace))
+                return try told(201, destination, entry, in: catalog.repository(call["repository"]).namespace)
             }
         }
         router.add("PUT", branch + "/stat/user_metadata") { call in
@@ -234,7 +234,7 @@ extension REST {
                 let entry = Entry(address: relative, lastModified: try Timestamp(given: body.mtime), size: body.sizeBytes,
                                   eTag: body.checksum.filter { $0 != "\"" && $0 != " " }, metadata: Metadata(body.userMetadata ?? [:]), contentType: body.contentType ?? "application/octet-stream")
                 try catalog.stage(entry, at: path, on: call["branch"], in: call["repository"], if: Precheck.writeCondition(call.request), force: body.force ?? false)
-                return .json(200, stats(path, entry, in: namespace))
+                return told(200, path, entry, in: namespace)
             }
         }
         router.add("PUT", "v1/repositories/{repository}/branches/{branch}/objects") { call in
@@ -250,7 +250,7 @@ extension REST {
                 let entry = Entry(address: isOwn ? "data/" + body.physicalAddress.dropFirst(root.count) : body.physicalAddress, addressType: isOwn ? .relative : .full, lastModified: try Timestamp(given: body.mtime), size: body.sizeBytes,
                                   eTag: body.checksum, metadata: Metadata(body.metadata ?? [:]), contentType: body.contentType ?? "application/octet-stream")
                 try catalog.stage(entry, at: path, on: call["branch"], in: call["repository"], force: body.force ?? false)
-                return .json(201, stats(path, entry, in: try repository.namespace))
+                return try told(201, path, entry, in: repository.namespace)
             }
         }
     }
@@ -308,9 +308,8 @@ private final class UploadSink: BodySink, @unchecked Sendable {
                 if !LakeError(error).mayBeStaged { upload.discard() }
                 throw error
             }
-            var answer = rest.stats(path, entry, in: try repository.namespace)
-            answer.contentType = contentType  // lakeFS tells what came, and keeps what it stands for.
-            return .json(201, answer)
+            // lakeFS tells the type that came, and keeps what it stands for.
+            return try rest.told(201, path, entry, in: repository.namespace, contentType: contentType)
         } catch {
             return Response(error)
         }

@@ -30,7 +30,7 @@ package final class LocalObjectStore: ObjectStore {
         let given = externalPrefixes.map { prefix in prefix.hasSuffix("/") && prefix != "/" ? String(prefix.dropLast()) : prefix }
         self.externalPrefixes = (given, given.compactMap(Self.resolved))
         incoming = root + "/.incoming"
-        folderSync = GroupCommit(name: "folder-sync", limit: 1024) { paths in
+        folderSync = GroupCommit(limit: 1024) { paths in
             var results: [String: StoreError?] = [:]
             for path in Set(paths) {
                 do throws(StoreError) {

@@ -26,7 +26,8 @@ package final class Catalog: Sendable {
     package var store: any KeyValueStore { refs.store }
     let addresses = AddressProvider()
     /// Repositories as read a short while ago: another process may change them.
-    private let repositories = LRUCache<String, (repository: Repository, read: Timestamp)>(budget: 1000)
+    private let repositories = ReadWriteLock<[String: (repository: Repository, read: Timestamp)]>([:])
+    private static let repositoriesKept = 1000
     private static let repositoryLifetimeSeconds: Int64 = 5
     /// Tries of a compare-and-set on a contended branch (`lakefs-formats.md` 7.2).
     static let tries = 10
@@ -93,10 +94,13 @@ package final class Catalog: Sendable {
     /// - Throws: `.notFound(.repository)`, `.repositoryInDeletion`.
     package func repository(_ id: String) throws -> Repository {
         let now = Timestamp.now()
-        if let known = repositories[id], now.seconds - known.read.seconds < Self.repositoryLifetimeSeconds { return known.repository }
+        if let known = repositories.read({ $0[id] }), now.seconds - known.read.seconds < Self.repositoryLifetimeSeconds { return known.repository }
         guard let found = try refs.repository(id) else { throw LakeError.notFound(.repository, id) }
         guard found.state == .active else { throw LakeError(.notFound(.repository), "repository \(id) is being deleted") }
-        repositories.insert((found, now), for: id)
+        repositories.write { known in
+            if known.count >= Self.repositoriesKept { known.removeAll() }
+            known[id] = (found, now)
+        }
         return found
     }
 
@@ -164,7 +168,7 @@ package final class Catalog: Sendable {
         var repository = try writableRepository(id, force: force)
         repository.state = .inDeletion
         guard try refs.setRepository(repository, if: .present) else { throw LakeError.notFound(.repository, id) }
-        repositories.remove(id)
+        repositories.write { known in known[id] = nil }
         events.publish(Change(repository: id, branch: nil, kind: .removed))
         removeInBackground(repository)
     }

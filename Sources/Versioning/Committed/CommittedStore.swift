@@ -63,6 +63,12 @@ package final class CommittedStore: Sendable {
         }
     }
 
+    /// Keeps a table open that was just written: it is looked at next.
+    func keepOpen(_ summary: TableWriter.Summary, in namespace: StorageNamespace) {
+        guard let table = try? TableReader(name: summary.id, source: MemoryTable(summary.bytes), cache: blocks) else { return }
+        tables.insert(table, for: Self.location(of: summary.id, in: namespace))
+    }
+
     /// Whether the object store holds this range or metarange; asked of the store each time.
     package func exists(_ id: String, in namespace: StorageNamespace) throws -> Bool {
         guard id.utf8.count == 64, Hex.bytes(id.utf8) != nil else { return false }

@@ -7,7 +7,7 @@ package protocol TableSource: Sendable {
     func read(_ range: Range<Int64>) throws -> [UInt8]
 }
 
-/// A table in memory: for tests.
+/// A table in memory.
 package struct MemoryTable: TableSource {
     let bytes: [UInt8]
     package init(_ bytes: [UInt8]) { self.bytes = bytes }
@@ -33,6 +33,8 @@ package struct BlockCache: Sendable {
 package final class TableReader: Sendable {
     /// A block larger than this is no block of ours: values are at most 40 MiB each (`lakefs-formats.md` 3.1).
     private static let largestBlock = 128 << 20
+    /// What is read of a table's end at once, and the size of tables that are kept in memory: metaranges of some ten ranges.
+    private static let tailBytes: Int64 = 16 << 10
     /// Bytes behind a block: its compression and checksum.
     static let blockTrailer = 5
 
@@ -48,11 +50,17 @@ package final class TableReader: Sendable {
     /// - Throws: `SSTableError` if the bytes are no table of the supported kinds.
     package init(name: String, source: any TableSource, cache: BlockCache) throws {
         self.name = name
-        self.source = source
         self.cache = cache
-        let size = source.byteCount
-        let footer = try Footer(tail: source.read(max(0, size - Int64(Footer.byteCount))..<size))
-        func load(_ handle: BlockHandle) throws -> Block { try Self.decode(source.read(Self.range(of: handle, in: source))[...], at: handle.offset) }
+        let size = source.byteCount, tailStart = max(0, size - Self.tailBytes)
+        // Footer, properties and index in one piece; of a small table all of it.
+        let tail = try source.read(tailStart..<size)
+        self.source = tailStart == 0 ? MemoryTable(tail) : source
+        let footer = try Footer(tail: tail.suffix(Footer.byteCount).map { $0 })
+        func load(_ handle: BlockHandle) throws -> Block {
+            let range = try Self.range(of: handle, in: source)
+            guard range.lowerBound >= tailStart else { return try Self.decode(source.read(range)[...], at: handle.offset) }
+            return try Self.decode(tail[Int(range.lowerBound - tailStart)..<Int(range.upperBound - tailStart)], at: handle.offset)
+        }
         var properties: [String: [UInt8]] = [:]
         var metaCursor = BlockCursor(try load(footer.metaindex))
         while try metaCursor.advance() {

@@ -1,5 +1,3 @@
-import Synchronization
-
 /// A key-value store whose small, hot records (refs, settings, users) are answered from memory.
 ///
 /// Right only where no other process writes: every write of this one passes through here and drops what is known of its key
@@ -22,14 +20,14 @@ package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
             /// Counts drops: what was read before one may be old.
             var version: UInt64 = 0
         }
-        private let state = Mutex(State())
+        private let state = ReadWriteLock(State())
         private let budgetBytes: Int
         init(budgetBytes: Int) { self.budgetBytes = budgetBytes }
 
-        func value(_ name: Name) -> (known: [UInt8]??, version: UInt64) { state.withLock { ($0.values[name], $0.version) } }
+        func value(_ name: Name) -> (known: [UInt8]??, version: UInt64) { state.read { ($0.values[name], $0.version) } }
 
         func keep(_ value: [UInt8]?, for name: Name, readAt version: UInt64) {
-            state.withLock { state in
+            state.write { state in
                 guard state.version == version else { return }
                 // Full: it begins anew. What is hot is back at once.
                 let cost = 128 + name.key.count + (value?.count ?? 0)
@@ -42,14 +40,14 @@ package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
         }
 
         func drop(_ name: Name) {
-            state.withLock { state in
+            state.write { state in
                 state.version &+= 1
                 state.values.removeValue(forKey: name)
             }
         }
 
         func dropAll(_ isMeant: (Partition) -> Bool) {
-            state.withLock { state in
+            state.write { state in
                 state.version &+= 1
                 state.values = state.values.filter { !isMeant($0.key.partition) }
             }
