@@ -45,6 +45,19 @@ package enum Fixtures {
     }
 
     package static func json(_ name: String) throws -> JSON { try JSONDecoder().decode(JSON.self, from: Data(bytes(name))) }
+    /// Unpacks an archive into a folder.
+    package static func unpack(_ name: String, into folder: String) throws {
+        var process: pid_t = 0, status: Int32 = 0
+        let arguments: [String] = ["tar", "xzf", "\(root!)/\(name)", "-C", folder]
+        var words: [UnsafeMutablePointer<CChar>?] = unsafe []
+        for argument in arguments { unsafe words.append(strdup(argument)) }
+        unsafe words.append(nil)
+        defer { for unsafe word in unsafe words { unsafe free(word) } }
+        guard unsafe posix_spawnp(&process, "tar", nil, nil, &words, environ) == 0, unsafe waitpid(process, &status, 0) == process, status == 0 else {
+            throw LakeError(.unavailable, "cannot unpack \(name)")
+        }
+    }
+
     package static func lines(_ name: String) throws -> [JSON] {
         try bytes(name).split(separator: 0x0a).map { try JSONDecoder().decode(JSON.self, from: Data($0)) }
     }
