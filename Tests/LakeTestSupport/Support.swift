@@ -158,6 +158,7 @@ package func checkObjectStore(_ store: some ObjectStore, scheme: String) throws 
 /// A catalog on stores in memory, without threads but its pool's.
 package final class MemoryLake: Sendable {
     package let pool = WorkerPool(name: "test", width: 2)
+    private let tasks = WorkerPool(name: "test-task", width: 1)
     package let store: any KeyValueStore
     package let catalog: Catalog
 
@@ -165,10 +166,17 @@ package final class MemoryLake: Sendable {
         self.store = store
         var parameters = CommittedStore.Parameters()
         parameters.raggednessEntries = raggedness
-        catalog = Catalog(store: store, committed: CommittedStore(objects: objects, pool: pool, cacheBytes: 1 << 20, parameters: parameters), tasks: pool)
+        catalog = Catalog(store: store, committed: CommittedStore(objects: objects, pool: pool, cacheBytes: 1 << 20, parameters: parameters), tasks: tasks)
     }
 
-    deinit { pool.stop() }
+    deinit { stop() }
+
+    /// Ends its threads; what they were at is done then. Nothing can be asked of it afterwards.
+    package func stop() {
+        catalog.stop()
+        tasks.stop()
+        pool.stop()
+    }
 
     package func make(_ name: String = "repo") throws { _ = try catalog.createRepository(name, storageNamespace: "mem://\(name)", defaultBranch: "main", schemes: ["mem"]) }
 
