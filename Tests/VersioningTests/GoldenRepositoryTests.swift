@@ -65,7 +65,7 @@ import Versioning
             // In the order in which the dumps' properties are hashed: by name.
             let properties = ["entity", "schema_definition", "schema_name"].compactMap { name in table.properties[name].map { (name, String(decoding: $0, as: UTF8.self)) } }
             let writer = TableWriter(type: String(decoding: table.properties["type"]!, as: UTF8.self), properties: properties), cursor = table.cursor()
-            while try cursor.advance() { writer.add(cursor.key, cursor.value) }
+            while try cursor.advance() { try writer.add(cursor.key, cursor.value) }
             let made = writer.finish()
             #expect(made.id == file && made.bytes == bytes, "\(name): \(file)")
         }

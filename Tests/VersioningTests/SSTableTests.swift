@@ -20,7 +20,7 @@ import Versioning
         #expect(writer.estimatedSize == 8)
         for (record, line) in zip(records, expected) {
             if let value = line["value"] { #expect(Base64.encode(record.value) == value.string) }
-            writer.add(record.key, record.value)
+            try writer.add(record.key, record.value)
             #expect(writer.estimatedSize == line["estimated_size_after"]!.integer)
         }
         let summary = writer.finish()
@@ -42,7 +42,7 @@ import Versioning
         #expect(Hex.text(Hash.digest(.sha256, hash)) == facts["records_sha256"]!.string)
         // The big one has its index partitions by the rule of before 2023; ok1 has wrong user properties.
         let writer = TableWriter(type: name == "metarange" ? "metaranges" : "ranges", oldIndexRule: true)
-        for record in records { writer.add(record.key, record.value) }
+        for record in records { try writer.add(record.key, record.value) }
         let summary = writer.finish()
         #expect(summary.id == facts["computed_id_with_type_property"]!.string)
         if name != "ok1" { #expect(summary.bytes == bytes) }

@@ -90,7 +90,7 @@ extension CommittedStore {
     /// Stores a metarange of these ranges, all of which are stored already, and returns its id.
     func putMetaRange(_ ranges: [CommittedRange], properties: [(String, String)] = [], in namespace: StorageNamespace) throws -> String {
         let table = TableWriter(type: "metaranges", properties: properties)
-        for range in ranges.sorted(by: { $0.maxKey < $1.maxKey }) { table.add(range.maxKey.bytes, range.encoded) }
+        for range in ranges.sorted(by: { $0.maxKey < $1.maxKey }) { try table.add(range.maxKey.bytes, range.encoded) }
         let summary = table.finish()
         try objects.put(summary.bytes, at: Self.location(of: summary.id, in: namespace))
         if summary.bytes.count <= Self.largestKeptOpen { keepOpen(summary, in: namespace) }

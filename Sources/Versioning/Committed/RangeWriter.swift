@@ -37,7 +37,7 @@ final class RangeWriter {
     /// Adds a record behind everything added so far.
     func add(_ key: UnsafeRawBufferPointer, _ envelope: UnsafeRawBufferPointer) throws {
         let table = try table()
-        unsafe table.add(key, envelope)
+        try unsafe table.add(key, envelope)
         if unsafe store.parameters.breaks(after: key, estimatedSize: table.estimatedSize) { try close() } else { try write(atLeast: Self.pieceBytes) }
     }
 

@@ -95,7 +95,9 @@ package final class TableReader: Sendable {
             let count = bytes.count - blockTrailer, type = unsafe bytes[count]
             let contents = unsafe UnsafeRawBufferPointer(rebasing: bytes[..<count])
             let sum = unsafe UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: count + 1, as: UInt32.self))
-            guard unsafe BlockChecksum.masked(contents, type: type) == sum else { throw SSTableError.badChecksum(offset: offset) }
+            #if !FUZZING  // Tests/Fuzz wants to see what is behind a right checksum.
+                guard unsafe BlockChecksum.masked(contents, type: type) == sum else { throw SSTableError.badChecksum(offset: offset) }
+            #endif
             let decoded: UnsafeMutablePointer<UInt8>, length: Int
             switch type {
             case 0:

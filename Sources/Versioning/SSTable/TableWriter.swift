@@ -48,13 +48,14 @@ package final class TableWriter {
     /// The size that decides where ranges break (2.9); 8 for an empty table.
     package var estimatedSize: Int { fileSize + data.estimate + index.estimate }
 
-    /// Adds a record; keys must come in strictly ascending order.
-    package func add(_ key: [UInt8], _ value: [UInt8]) {
-        unsafe key.withUnsafeBytes { key in unsafe value.withUnsafeBytes { unsafe add(key, $0) } }
+    /// Adds a record.
+    /// - Throws: `.malformed` if its key does not lie behind all others: records come from tables, and those may be damaged.
+    package func add(_ key: [UInt8], _ value: [UInt8]) throws {
+        try unsafe key.withUnsafeBytes { key in try unsafe value.withUnsafeBytes { try unsafe add(key, $0) } }
     }
 
-    package func add(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
-        unsafe precondition(count == 0 || compare(key, lastUserKey) > 0, "table keys must ascend")
+    package func add(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) throws(SSTableError) {
+        guard unsafe count == 0 || compare(key, lastUserKey) > 0 else { throw .malformed("keys that do not ascend") }
         if data.isFull(beforeKeySize: key.count + 8, valueSize: value.count) { unsafe finishDataBlock(next: key) }
         unsafe Self.setTrailer.withUnsafeBytes { unsafe data.add(key, trailer: $0, value: value) }
         if count == 0 { firstUserKey = unsafe Array(key) }
@@ -111,13 +112,13 @@ package final class TableWriter {
             unsafe first.key.withUnsafeBytes { unsafe finishDataBlock(next: UnsafeRawBufferPointer(rebasing: $0[..<($0.count - 8)])) }
         }
         let mark = unhashed.count, largest = fileSize + block.count + index.estimate
-        var cursor = BlockCursor(block), records = 0, keyBytes = 0, valueBytes = 0, isFirst = true, doesBreak = false
+        var cursor = BlockCursor(block), records = 0, keyBytes = 0, valueBytes = 0, isFirst = true, doesBreak = false, isAscending = true
         while try cursor.advance() {
             guard cursor.key.count >= 8 else { throw SSTableError.malformed("key without trailer") }
             unsafe cursor.key.withUnsafeBytes { stored in
                 let key = unsafe UnsafeRawBufferPointer(rebasing: stored[..<(stored.count - 8)])
                 if isFirst {
-                    unsafe precondition(count == 0 || compare(key, lastUserKey) > 0, "table keys must ascend")
+                    isAscending = unsafe count == 0 || compare(key, lastUserKey) > 0
                     if count == 0 { firstUserKey = unsafe Array(key) }
                     isFirst = false
                 }
@@ -126,6 +127,7 @@ package final class TableWriter {
                 unsafe Self.appendHashed(key, cursor.valueBuffer, to: &unhashed)
                 keyBytes += stored.count
             }
+            guard isAscending else { throw SSTableError.malformed("keys that do not ascend") }
             if doesBreak {
                 unhashed.removeLast(unhashed.count - mark)
                 return false

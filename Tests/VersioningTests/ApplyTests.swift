@@ -1,0 +1,140 @@
+import LakeTestSupport
+import S3Backend
+import Testing
+@testable import Versioning
+
+/// Commits written in pieces, with blocks taken over as they are stored, against the walk of `lakefs-formats.md` 7.2 taken
+/// record by record: the same metaranges, hence the same bytes.
+@Suite struct ApplyTests {
+    private struct Changes: ChangeCursor {
+        var all: [(key: Key, envelope: [UInt8]?)]
+        private var position = 0
+        init(_ all: [(key: Key, envelope: [UInt8]?)]) { self.all = all }
+        mutating func next() -> (key: Key, envelope: [UInt8]?)? {
+            guard position < all.count else { return nil }
+            defer { position += 1 }
+            return all[position]
+        }
+    }
+
+    private let namespace = StorageNamespace("mem://apply")!
+
+    /// The walk as the formats page tells it.
+    private func walk(_ changes: [(key: Key, envelope: [UInt8]?)], over base: String, _ store: CommittedStore) throws -> (metaRange: String, count: ChangeCount) {
+        let cursor = try store.cursor(base, in: namespace), writer = MetaRangeWriter(store: store, namespace: namespace)
+        var count = ChangeCount(), rest = changes[...]
+        while let change = rest.first, let range = cursor.range {
+            guard let key = cursor.key else {
+                if range.maxKey < change.key {
+                    try writer.add(range)
+                    try cursor.nextRange()
+                } else {
+                    try cursor.next()
+                }
+                continue
+            }
+            if Key(key) < change.key {
+                try writer.add(key, cursor.envelope().bytes)
+                try cursor.next()
+                continue
+            }
+            if let envelope = change.envelope {
+                if Key(key) == change.key {
+                    let old = try cursor.envelope(), isSame = try old.hasIdentity(of: Envelope(decoding: envelope))
+                    try writer.add(key, isSame ? old.bytes : envelope)
+                    if !isSame { count.changed += 1 }
+                } else {
+                    try writer.add(change.key.bytes, envelope)
+                    count.added += 1
+                }
+            } else if Key(key) == change.key {
+                count.removed += 1
+            }
+            if Key(key) == change.key { try cursor.next() }
+            rest.removeFirst()
+        }
+        while let range = cursor.range {
+            if let key = cursor.key {
+                try writer.add(key, cursor.envelope().bytes)
+                try cursor.next()
+            } else {
+                try writer.add(range)
+                try cursor.nextRange()
+            }
+        }
+        for change in rest {
+            if let envelope = change.envelope {
+                try writer.add(change.key.bytes, envelope)
+                count.added += 1
+            }
+        }
+        return (try writer.finish(), count)
+    }
+
+    @Test(arguments: 1...16) func piecesGiveWhatTheWalkGives(seed: UInt64) throws {
+        var random = SeededRandom(seed: seed)
+        let pool = WorkerPool(name: "apply", width: 3)
+        defer { pool.stop() }
+        var parameters = CommittedStore.Parameters()
+        parameters.raggednessEntries = [3, 40, 700, 5000].randomElement(using: &random)!
+        if seed % 5 == 0 { parameters.maxRangeSizeBytes = 30_000 }
+        if seed % 7 == 0 { parameters.minRangeSizeBytes = 20_000 }
+        let store = CommittedStore(objects: MemoryObjectStore(), pool: pool, cacheBytes: 1 << 18, parameters: parameters)
+        func envelope(_ text: Int) -> [UInt8] {
+            // Values of many lengths, so that blocks end at other places after a change.
+            let data = [UInt8](repeating: UInt8(truncatingIfNeeded: text), count: 20 + text % 180)
+            return Envelope(identity: Hash.digest(.sha256, Array("\(text)".utf8)), data: data).bytes
+        }
+        var metaRange = "", model: [Key: [UInt8]] = [:]
+        for round in 0..<5 {
+            var changes: [Key: [UInt8]?] = [:]
+            let count = [0, 1, 3, 30, 400, 3000][round == 0 ? 5 : Int.random(in: 0..<6, using: &random)], isDense = Bool.random(using: &random), start = Int.random(in: 0..<4000, using: &random)
+            for index in 0..<count {
+                let number = isDense ? start + index : Int.random(in: 0..<6000, using: &random)
+                let key = Key("dir\(number % 3)/key-\(number)")
+                if Int.random(in: 0..<5, using: &random) == 0 { changes.updateValue(nil, forKey: key) } else { changes[key] = envelope(Int.random(in: 0..<100_000, using: &random)) }
+            }
+            let sorted = changes.sorted { $0.key < $1.key }.map { (key: $0.key, envelope: $0.value) }
+            var cursor = Changes(sorted)
+            let made = try store.apply(&cursor, to: metaRange, in: namespace), wanted = try walk(sorted, over: metaRange, store)
+            #expect(made.metaRange == wanted.metaRange && made.count == wanted.count, "seed \(seed), round \(round)")
+            for (key, value) in sorted { model[key] = value }
+            metaRange = made.metaRange
+            // And the tree holds what it should, by either way of walking, and every key by itself.
+            for walker in [try store.scan(metaRange, in: namespace), try store.cursor(metaRange, in: namespace)] {
+                var found: [Key: [UInt8]] = [:]
+                while try walker.nextRecord() { found[Key(walker.key!)] = try walker.envelope().bytes }
+                #expect(found == model, "seed \(seed), round \(round)")
+            }
+            for key in model.keys.sorted().prefix(20) { #expect(try store.record(key, metaRange: metaRange, in: namespace)?.bytes == model[key]) }
+        }
+    }
+
+    /// Blocks that both sides hold are passed over; what differs is found all the same, wherever it lies in a block.
+    @Test(arguments: 1...6) func diffsSkipOnlyWhatIsEqual(seed: UInt64) throws {
+        var random = SeededRandom(seed: seed)
+        let pool = WorkerPool(name: "apply", width: 2)
+        defer { pool.stop() }
+        let store = CommittedStore(objects: MemoryObjectStore(), pool: pool, cacheBytes: 1 << 18)
+        func tree(_ records: [Key: Int]) throws -> String {
+            let writer = MetaRangeWriter(store: store, namespace: namespace)
+            for (key, value) in records.sorted(by: { $0.key < $1.key }) {
+                try writer.add(key.bytes, Envelope(identity: Hash.digest(.sha256, Array("\(value)".utf8)), data: [UInt8](repeating: 7, count: 60 + value % 40)).bytes)
+            }
+            return try writer.finish()
+        }
+        let left = Dictionary(uniqueKeysWithValues: (0..<5000).map { (Key("key-\(100_000 + $0 * 3)"), $0) })
+        var right = left
+        for _ in 0..<Int.random(in: 1...30, using: &random) {
+            let number = Int.random(in: 0..<15_000, using: &random), key = Key("key-\(100_000 + number)")
+            if Bool.random(using: &random) { right[key] = nil } else { right[key] = number + 1_000_000 }
+        }
+        let diff = MetaRangeDiff(try store.scan(tree(left), in: namespace), try store.scan(tree(right), in: namespace))
+        var found: Set<Key> = []
+        while let difference = try diff.next() {
+            #expect(found.insert(difference.key).inserted)
+            #expect((difference.left == nil) == (left[difference.key] == nil) && (difference.right == nil) == (right[difference.key] == nil))
+        }
+        #expect(found == Set(left.keys).union(right.keys).filter { left[$0] != right[$0] })
+    }
+}

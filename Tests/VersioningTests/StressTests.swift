@@ -1,0 +1,74 @@
+import CacheStore
+import Glibc
+import LakeTestSupport
+import S3Backend
+import Synchronization
+import Testing
+import Versioning
+
+/// Writers, committers, mergers and readers on one branch, on the stores that a lake runs on.
+@Suite struct StressTests {
+    private static let writers = 4, writesEach = 250, keysEach = 20
+
+    @Test(arguments: [1, 2]) func nothingIsLostAndNothingGoesBack(seed: UInt64) throws {
+        let folder = TemporaryFolder(), database = try SQLiteStore(path: folder.path + "/lake.db"), objects = try LocalObjectStore(root: folder.path + "/objects")
+        let lake = MemoryLake(store: RecordCache(database, caching: { !RefStore.isStaging($0) }), objects: objects, raggedness: 7)
+        _ = try lake.catalog.createRepository("repo", storageNamespace: "local://repo", defaultBranch: "main", schemes: ["local"])
+        try lake.put("first", "0")
+        try lake.commit("first")
+        _ = try lake.catalog.createBranch("follower", from: "main", in: "repo")
+
+        let left = Atomic<Int>(Self.writers)
+        /// The last value that was acknowledged, by key; 0 for a removed one is never used.
+        let acknowledged = Mutex<[String: Int]>([:])
+        let writers = (0..<Self.writers).map { writer in
+            Thread(name: "writer") {
+                var random = SeededRandom(seed: seed &* 100 &+ UInt64(writer))
+                for value in 1...Self.writesEach {
+                    let path = "w\(writer)/\(Int.random(in: 0..<Self.keysEach, using: &random))"
+                    do {
+                        try lake.put(path, "\(value)")
+                        acknowledged.withLock { $0[path] = value }
+                    } catch { Issue.record(error) }
+                }
+                left.subtract(1, ordering: .releasing)
+            }
+        }
+        func repeatedly(_ name: String, _ body: @escaping @Sendable () throws -> Void) -> Thread {
+            Thread(name: name) {
+                while left.load(ordering: .acquiring) > 0 {
+                    do { try body() } catch let error as LakeError where error.code == .noChanges || error.code == .tooManyTries {} catch { Issue.record(error) }
+                }
+            }
+        }
+        let others = [
+            repeatedly("committer") { try lake.commit("some") },
+            repeatedly("committer") {
+                usleep(3000)
+                try lake.commit("more")
+            },
+            repeatedly("merger") {
+                _ = try lake.catalog.merge("main", into: "follower", CommitRequest(committer: "t", message: ""), Catalog.MergeOptions(), in: "repo")
+            },
+            // A reader never sees less than was acknowledged before it began.
+            repeatedly("reader") {
+                let before = acknowledged.withLock { $0 }, shown = try lake.contents("main")
+                for (path, value) in before { if Int(shown[path] ?? "0")! < value { Issue.record("\(path) shows \(shown[path] ?? "nothing") after \(value) was acknowledged") } }
+            },
+            repeatedly("stat") {
+                guard let (path, value) = acknowledged.withLock({ $0.randomElement() }) else { return }
+                let entry = try lake.catalog.find(Key(path), at: lake.catalog.resolve("main", in: "repo"))
+                if Int(entry?.address.dropFirst(5) ?? "0")! < value { Issue.record("\(path) shows an older value") }
+            },
+        ]
+        for thread in writers + others { thread.join() }
+        do { try lake.commit("last") } catch let error as LakeError where error.code == .noChanges {}
+        do { _ = try lake.catalog.merge("main", into: "follower", CommitRequest(committer: "t", message: ""), Catalog.MergeOptions(), in: "repo") } catch let error as LakeError where error.code == .noChanges {}
+        let wanted = acknowledged.withLock { $0 }.mapValues(String.init).merging(["first": "0"]) { $1 }
+        #expect(try lake.contents("main@") == wanted)
+        #expect(try lake.contents("follower@") == wanted)
+        lake.stop()
+        database.close()
+        objects.close()
+    }
+}
