@@ -91,7 +91,7 @@ private func readIdentities(_ bytes: [UInt8]) {
     guard let folder = getenv("LAKEFUSE_FUZZ_CORPUS") else { return 0 }
     for (index, records) in [0, 1, 20, 300, 3000].enumerated() {
         let writer = TableWriter(type: "ranges")
-        for record in 0..<records { writer.add(Array("key-\(1_000_000 + record)".utf8), Envelope(identity: Array("\(record)".utf8), data: [UInt8](repeating: UInt8(record & 0xff), count: record % 300)).bytes) }
+        for record in 0..<records { try? writer.add(Array("key-\(1_000_000 + record)".utf8), Envelope(identity: Array("\(record)".utf8), data: [UInt8](repeating: UInt8(record & 0xff), count: record % 300)).bytes) }
         let file = open(String(cString: folder) + "/table-\(index)", O_WRONLY | O_CREAT | O_TRUNC, 0o644)
         let bytes = [0] + writer.finish().bytes
         _ = write(file, bytes, bytes.count)

@@ -31,9 +31,8 @@ extension Catalog {
             throw LakeError(.alreadyExists(.branch), "branch \(id): already exists")
         }
         if let old {
-            try refs.markDropped(old.branch.tokens)
+            try drop(old.branch.tokens, of: old.branch, in: repository)
             events.publish(Change(repository: repositoryID, branch: id, kind: .everything))
-            cleanUp()
         }
         return commitID
     }
@@ -44,8 +43,7 @@ extension Catalog {
         let branch = try branch(id, in: repository).branch
         try refs.removeBranch(id, in: repository)
         events.publish(Change(repository: repositoryID, branch: id, kind: .removed))
-        try refs.markDropped(branch.tokens)
-        cleanUp()
+        try drop(branch.tokens, of: branch, in: repository)
     }
 
     /// Changes a branch by compare-and-set, computing again when another writer was first.
@@ -86,7 +84,7 @@ extension Catalog {
         }
         _ = try updateBranch(id, in: repository, .eventual) { branch in
             // Nothing staged, nothing to seal: what is staged from now on stays on top, as if it had come after.
-            guard try hasStaged(branch) else { return }
+            guard try hasStaged(tokens: branch.tokens) else { return }
             try refuseDirty(branch, branch.tokens)
             seal(&branch, in: repository)
         }
@@ -95,8 +93,7 @@ extension Catalog {
             branch.commitID = try compute(branch)
             branch.sealedTokens = []
         }
-        try refs.markDropped(old.sealedTokens)
-        cleanUp()
+        try drop(old.sealedTokens, of: old, in: repository)
         events.publish(Change(repository: repository.id, branch: id, kind: .moved(
             from: try metaRange(of: old.commitID, in: repository), to: try metaRange(of: new.commitID, in: repository))))
         return new.commitID
@@ -108,9 +105,9 @@ extension Catalog {
         branch.stagingToken = RefStore.newToken(repository, branch.id)
     }
 
-    /// Whether the tokens of a branch hold anything, be it a change or not.
-    func hasStaged(_ branch: Branch) throws -> Bool {
-        var staged = StagingCursor(store, tokens: branch.tokens, pageSize: 10)
+    /// Whether any of these tokens holds anything, be it a change or not.
+    func hasStaged(tokens: [String]) throws -> Bool {
+        var staged = StagingCursor(store, tokens: tokens, pageSize: 10)
         return try staged.current() != nil
     }
 
@@ -124,8 +121,7 @@ extension Catalog {
             branch.stagingToken = RefStore.newToken(repository, id)
         }
         events.publish(Change(repository: repositoryID, branch: id, kind: .everything))
-        try refs.markDropped(old.tokens)
-        cleanUp()
+        try drop(old.tokens, of: old, in: repository)
     }
 
     /// Drops the uncommitted change of one object.
@@ -171,8 +167,7 @@ extension Catalog {
             branch.sealedTokens = []
             branch.stagingToken = RefStore.newToken(repository, id)
         }
-        try refs.markDropped(old.tokens)
-        cleanUp()
+        try drop(old.tokens, of: old, in: repository)
         events.publish(Change(repository: repositoryID, branch: id, kind: .everything))
     }
 }

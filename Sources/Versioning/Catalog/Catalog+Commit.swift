@@ -34,7 +34,7 @@ extension Catalog {
         try objects.synchronize()  // What the mount published is durable before a commit names it.
         if let source = request.sourceMetaRange { return try commit(metaRange: source, request, on: id, in: repository) }
         if !request.allowEmpty {
-            guard try hasStaged(branch) else { throw LakeError(.noChanges, "commit: no changes on branch \(id)") }
+            guard try hasStaged(tokens: branch.tokens) else { throw LakeError(.noChanges, "commit: no changes on branch \(id)") }
         }
         _ = try updateBranch(id, in: repository, .eventual) { branch in seal(&branch, in: repository) }
         var result: (id: String, commit: Commit)?
@@ -47,8 +47,7 @@ extension Catalog {
             branch.commitID = result!.id
             branch.sealedTokens = []
         }
-        try refs.markDropped(old.sealedTokens)
-        cleanUp()
+        try drop(old.sealedTokens, of: old, in: repository)
         events.publish(Change(repository: repositoryID, branch: id, kind: .committed))
         return result!
     }

@@ -24,6 +24,7 @@ extension Catalog {
         }
         try remove("repos/\(repository.partition)/", in: RefStore.pulls)
         try remove("repos/\(repository.id)/", in: Partition("actions"))
+        try remove("\(repository.partition)/", in: Compaction.partition)
         try store.removeAll(in: repository.partition)
         try refs.removeRepository(repository.id)
         refs.forget()

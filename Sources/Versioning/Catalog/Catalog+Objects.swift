@@ -50,8 +50,9 @@ extension Catalog {
 
     /// The entry of `path` as `ref` shows it, or nil. Source: `lakefs-formats.md` 7.1.
     package func find(_ path: Key, at ref: ResolvedRef) throws -> Entry? {
-        if let staged = try stagedEntry(path, tokens: ref.tokens) { return try staged.envelope.map { try decode($0, path) } }
-        return try committed.record(path, metaRange: metaRange(of: ref), in: ref.repository.namespace).map { try decode($0, path) }
+        let (tokens, metaRange) = try view(of: ref)
+        if let staged = try stagedEntry(path, tokens: tokens) { return try staged.envelope.map { try decode($0, path) } }
+        return try committed.record(path, metaRange: metaRange, in: ref.repository.namespace).map { try decode($0, path) }
     }
 
     /// - Throws: `.notFound(.object)`, and what `resolve` throws.
@@ -74,9 +75,9 @@ extension Catalog {
     package func list(_ ref: ResolvedRef, _ query: ListQuery) throws -> Page<Listing> {
         guard query.limit > 0 else { return Page(items: [], hasMore: false) }
         let start = query.after.isEmpty ? query.prefix : max(query.prefix, Grouping.next(after: query.after, delimiter: query.delimiter, prefix: query.prefix))
-        let namespace = try ref.repository.namespace
+        let namespace = try ref.repository.namespace, (tokens, metaRange) = try view(of: ref)
         var cursor = try OverlayCursor(
-            StagingCursor(store, tokens: ref.tokens, from: start, pageSize: min(max(query.limit, 10), 1000)), committed.cursor(metaRange(of: ref), in: namespace), from: start)
+            StagingCursor(store, tokens: tokens, from: start, pageSize: min(max(query.limit, 10), 1000)), committed.cursor(metaRange, in: namespace), from: start)
         var found: [Listing] = []
         while found.count <= query.limit, let (key, envelope) = try cursor.next(), key.hasPrefix(query.prefix) {
             if let group = Grouping.commonPrefix(of: key, prefix: query.prefix, delimiter: query.delimiter) {
@@ -87,6 +88,7 @@ extension Catalog {
                 found.append(.object(key, try decode(envelope, key)))
             }
         }
+        considerCompaction(of: ref, removalsMet: cursor.removalsMet, tokens: tokens)
         return Page(found, limit: query.limit)
     }
 

@@ -38,6 +38,8 @@ package final class Catalog: Sendable {
     let instanceID = XID.make()
     /// Imports that this process runs.
     let imports = Mutex<Set<String>>([])
+    /// Branches that this process is compacting.
+    let compactions = Mutex<Set<String>>([])
     /// Instances of repositories whose records this process is removing.
     let removals = Mutex<Set<String>>([])
     private let stopping = Atomic<Bool>(false)

@@ -50,6 +50,8 @@ struct StagingCursor: ChangeCursor {
 struct OverlayCursor {
     private var staging: StagingCursor
     private let committed: MetaRangeCursor
+    /// Removals that were passed over so far.
+    private(set) var removalsMet = 0
 
     /// Stands before the first key not below `from`.
     init(_ staging: StagingCursor, _ committed: MetaRangeCursor, from: Key) throws {
@@ -72,6 +74,7 @@ struct OverlayCursor {
                 if let change, change.key < committed.range!.minKey {
                     try staging.advance(past: change.key)
                     if let envelope = change.envelope { return (change.key, envelope) }
+                    removalsMet += 1
                     continue
                 }
                 try committed.next()
@@ -94,6 +97,7 @@ struct OverlayCursor {
             }
             try staging.advance(past: change.key)
             if let envelope = change.envelope { return (change.key, envelope) }
+            removalsMet += 1
         }
     }
 }
