@@ -21,6 +21,7 @@ demo-stop:
 
 test: test-packages build
 	swift test --scratch-path .build
+	Tests/Fuzz/run.sh
 	Tests/EndToEnd/conformance.sh
 	Tests/EndToEnd/run.sh
 	Tests/EndToEnd/demo.sh
@@ -44,4 +45,4 @@ test-packages:
 	$(call install,$(BUILD_PACKAGES) $(TEST_PACKAGES))
 
 clean:
-	rm -rf .build .build-release
+	rm -rf .build .build-release .build-fuzz

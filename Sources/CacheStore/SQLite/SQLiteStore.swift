@@ -33,6 +33,8 @@ package final class SQLiteStore: KeyValueStore {
     private let path: String
     private let readers = (0..<readerShards).map { _ in ReaderPool() }
     private let writer: GroupCommit<Request, Outcome>
+    /// Writes for callers that do not wait.
+    private let executor = WorkerPool(name: "sqlite-writer", width: 1)
     private let syncTimer: SyncTimer
 
     /// Idle connections in parts, so that threads seldom wait for each other to take one.
@@ -64,7 +66,7 @@ package final class SQLiteStore: KeyValueStore {
         let owned = Reader(connection: connection)
         let timer = SyncTimer()
         syncTimer = timer
-        writer = GroupCommit { requests in
+        writer = GroupCommit(executor: executor) { requests in
             SQLiteStore.apply(requests, on: owned.connection, timer, beforeSync)
         }
         timer.start { [writer] in _ = writer.submit(Request(write: .batch([]), durability: .durable)) }
@@ -81,6 +83,7 @@ package final class SQLiteStore: KeyValueStore {
         syncTimer.stop()
         _ = writer.submit(Request(write: .batch([]), durability: .durable))
         writer.stop()
+        executor.stop()
         for pool in readers { pool.idle.withLock { $0 = [] } }
     }
 
@@ -153,6 +156,16 @@ package final class SQLiteStore: KeyValueStore {
     }
 
     package func write(_ batch: [Mutation], _ durability: Durability) throws(StoreError) { _ = try submit(.batch(batch), durability) }
+
+    package func write(_ batch: [Mutation], _ durability: Durability, then done: @escaping @Sendable (StoreError?) -> Void) {
+        writer.submit(Request(write: .batch(batch), durability: durability)) { [path] outcome in
+            switch outcome {
+            case .done: done(nil)
+            case .failed(let error): done(error)
+            case nil: done(StoreError(.unavailable, "the store \(path) is closed"))
+            }
+        }
+    }
 
     package func removeAll(in partition: Partition) throws(StoreError) {
         while try submit(.dropSome(partition), .eventual) >= Self.dropStep {}

@@ -311,7 +311,10 @@ package struct StagingMetadata: Codable, Sendable {
     package var force: Bool?
 }
 
-package struct ObjectStageCreation: Codable, Sendable {
+package struct ObjectStageCreation: Codable, Sendable, NamedAsSent {
+    private enum CodingKeys: String, CodingKey {
+        case physicalAddress = "physical_address", checksum, sizeBytes = "size_bytes", mtime, metadata, contentType = "content_type", force
+    }
     package var physicalAddress: String
     package var checksum: String
     package var sizeBytes: Int64

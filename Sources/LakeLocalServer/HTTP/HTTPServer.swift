@@ -158,28 +158,21 @@ package import Versioning
             }
             if let refusal { return unsafe send(refusal, connection) }
             if let response = finished.withLock({ $0.take() }) { return unsafe send(response, connection) }
-            guard let job = job() else { return MHD_Result.NO }
+            let (work, sink) = (work, sink)
+            guard work != nil || sink != nil else { return MHD_Result.NO }
+            self.work = nil
+            self.sink = nil
             core.running.add(1, ordering: .relaxed)
             unsafe MHD_suspend_connection(connection)
             let resumable = unsafe Resumable(connection: connection)
-            core.pool.run { [self] in
-                let response = job()
+            let answer: @Sendable (Response) -> Void = { [self] response in
                 finished.withLock { $0 = response }
                 unsafe MHD_resume_connection(resumable.connection)
                 core.running.subtract(1, ordering: .releasing)
             }
+            if let sink, sink.finishSoon(answer) { return MHD_Result.YES }
+            core.pool.run { answer(work?() ?? sink!.finish()) }
             return MHD_Result.YES
-        }
-
-        /// What is to be done now that the body is in.
-        private func job() -> (@Sendable () -> Response)? {
-            defer {
-                work = nil
-                sink = nil
-            }
-            if let work { return work }
-            guard let sink else { return nil }
-            return { sink.finish() }
         }
 
         /// A suspended connection: only who resumes it touches it.

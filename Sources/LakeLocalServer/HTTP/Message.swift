@@ -1,3 +1,4 @@
+import Synchronization
 package import Versioning
 
 /// A request as far as its headers: a value, made by the HTTP server or by a test.
@@ -68,6 +69,13 @@ package protocol BodySink: AnyObject, Sendable {
     func receive(_ piece: UnsafeRawBufferPointer) throws(Refusal)
     /// Called once, when all has arrived; may block for long.
     func finish() -> Response
+    /// Called before `finish`, on the thread that reads the connection. True if `answer` is or will be called, from any
+    /// thread, without anything having blocked; then `finish` is not called.
+    func finishSoon(_ answer: @escaping @Sendable (Response) -> Void) -> Bool
+}
+
+extension BodySink {
+    package func finishSoon(_ answer: @escaping @Sendable (Response) -> Void) -> Bool { false }
 }
 
 /// An answer given instead of what was asked for.
@@ -93,16 +101,24 @@ package protocol RequestHandler: Sendable {
 
 /// A sink for bodies that are read as a whole, up to a limit.
 package final class BytesSink: BodySink, @unchecked Sendable {
+    /// What becomes of the body.
+    package enum Work: Sendable {
+        /// Answered by work that may block.
+        case now(@Sendable ([UInt8]) -> Response)
+        /// Answered later, by work that does not block.
+        case soon(@Sendable ([UInt8], @escaping @Sendable (Response) -> Void) -> Void)
+    }
+
     // One thread at a time feeds and finishes a sink, as the protocol says.
     private var bytes: [UInt8] = []
     private let limit: Int
     private let tooLarge: Response
-    private let answer: @Sendable ([UInt8]) -> Response
+    private let work: Work
 
-    package init(limit: Int, tooLarge: Response, answer: @escaping @Sendable ([UInt8]) -> Response) {
+    package init(limit: Int, tooLarge: Response, _ work: Work) {
         self.limit = limit
         self.tooLarge = tooLarge
-        self.answer = answer
+        self.work = work
     }
 
     package func receive(_ piece: UnsafeRawBufferPointer) throws(Refusal) {
@@ -110,7 +126,25 @@ package final class BytesSink: BodySink, @unchecked Sendable {
         unsafe bytes.append(contentsOf: piece)
     }
 
-    package func finish() -> Response { answer(bytes) }
+    package func finish() -> Response {
+        switch work {
+        case .now(let answer): return answer(bytes)
+        case .soon(let begin):
+            let result = Mutex<Response?>(nil), done = CountingSemaphore()
+            begin(bytes) { response in
+                result.withLock { $0 = response }
+                done.post()
+            }
+            done.wait()
+            return result.withLock { $0! }
+        }
+    }
+
+    package func finishSoon(_ answer: @escaping @Sendable (Response) -> Void) -> Bool {
+        guard case .soon(let begin) = work else { return false }
+        begin(bytes, answer)
+        return true
+    }
 }
 
 extension RequestHandler {

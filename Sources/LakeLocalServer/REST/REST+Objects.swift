@@ -240,7 +240,7 @@ extension REST {
         router.add("PUT", "v1/repositories/{repository}/branches/{branch}/objects") { call in
             let path = try call.path()
             try call.require(.object("WriteObject", call["repository"], path))
-            return call.json(ObjectStageCreation.self) { body in
+            return call.jsonSoon(ObjectStageCreation.self) { body, answer in
                 let repository = try catalog.checkWritable(call["branch"], in: call["repository"], force: body.force ?? false), root = try repository.namespace.location("data/").description
                 let isOwn = body.physicalAddress.hasPrefix(root) && !body.physicalAddress.contains("/../")
                 guard isOwn || ObjectLocation(address: body.physicalAddress).map(catalog.objects.isOpen) == true else {
@@ -249,8 +249,10 @@ extension REST {
                 guard body.sizeBytes >= 0 else { throw LakeError(.invalidValue, "size_bytes \(body.sizeBytes) is negative") }
                 let entry = Entry(address: isOwn ? "data/" + body.physicalAddress.dropFirst(root.count) : body.physicalAddress, addressType: isOwn ? .relative : .full, lastModified: try Timestamp(given: body.mtime), size: body.sizeBytes,
                                   eTag: body.checksum, metadata: Metadata(body.metadata ?? [:]), contentType: body.contentType ?? "application/octet-stream")
-                try catalog.stage(entry, at: path, on: call["branch"], in: call["repository"], force: body.force ?? false)
-                return try told(201, path, entry, in: repository.namespace)
+                let namespace = try repository.namespace
+                try catalog.stage(entry, at: path, on: call["branch"], in: repository) { error in
+                    answer(error.map { Response($0) } ?? told(201, path, entry, in: namespace))
+                }
             }
         }
     }

@@ -70,17 +70,25 @@ struct Call: Sendable {
 
     /// A JSON body, then the work that it asks for.
     func json<Message: Decodable & Sendable>(_ type: Message.Type, isOptional: Bool = false, allowsNull: Bool = false, _ work: @escaping @Sendable (Message) throws -> Response) -> Reception {
-        let tooLarge = Response.failure(413, "request body is larger than \(Self.largestMessage) bytes")
-        return .body(BytesSink(limit: Self.largestMessage, tooLarge: tooLarge) { bytes in
-            do {
-                guard isOptional || !bytes.isEmpty else { return .failure(400, "request body has an error: value is required but missing") }
-                let message: Message
-                do { message = try Coding.decode(type, bytes.isEmpty ? Array("{}".utf8) : bytes, allowsNull: allowsNull) } catch { return .failure(400, Coding.explain(error)) }
-                return try work(message)
-            } catch {
-                return Response(error)
-            }
+        sink(.now { bytes in
+            do { return try work(Self.decode(type, bytes, isOptional: isOptional, allowsNull: allowsNull)) } catch { return Response(error) }
         })
+    }
+
+    /// A JSON body, then work that does not block and answers later.
+    func jsonSoon<Message: Decodable & Sendable>(_ type: Message.Type, _ work: @escaping @Sendable (Message, @escaping @Sendable (Response) -> Void) throws -> Void) -> Reception {
+        sink(.soon { bytes, answer in
+            do { try work(Self.decode(type, bytes, isOptional: false, allowsNull: false), answer) } catch { answer(Response(error)) }
+        })
+    }
+
+    private func sink(_ work: BytesSink.Work) -> Reception {
+        .body(BytesSink(limit: Self.largestMessage, tooLarge: .failure(413, "request body is larger than \(Self.largestMessage) bytes"), work))
+    }
+
+    private static func decode<Message: Decodable>(_ type: Message.Type, _ bytes: [UInt8], isOptional: Bool, allowsNull: Bool) throws -> Message {
+        guard isOptional || !bytes.isEmpty else { throw LakeError(.invalidValue, "request body has an error: value is required but missing") }
+        do { return try Coding.decode(type, bytes.isEmpty ? Array("{}".utf8) : bytes, allowsNull: allowsNull) } catch { throw LakeError(.invalidValue, Coding.explain(error)) }
     }
 
     /// Bytes of a JSON body: 1,000 paths of 1,024 bytes, escaped, and room.

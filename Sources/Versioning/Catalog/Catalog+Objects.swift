@@ -156,6 +156,29 @@ extension Catalog {
         throw error
     }
 
+    /// Stages an object without waiting: `done` is called when it is durable, or with what went wrong; it must not block.
+    /// - Parameter repository: from `checkWritable`, which says that the branch may be written to.
+    package func stage(_ entry: Entry, at path: Key, on id: String, in repository: Repository, then done: @escaping @Sendable ((any Error)?) -> Void) throws {
+        try Names.checkPath(path)
+        let staged = StagedEntry(key: path, envelope: entry.envelope), token = try branch(id, in: repository).branch.stagingToken
+        store.write([.set(Partition(token), path, staged.encoded)], .durable) { [self] error in
+            if let error { return done(error) }
+            if let branch = try? branch(id, in: repository).branch, branch.stagingToken == token {
+                events.publish(Change(repository: repository.id, branch: id, kind: .keys([path])))
+                return done(nil)
+            }
+            // A commit came between: written again into the token that is open now, by a thread that may wait.
+            committed.pool.run { [self] in
+                do {
+                    try writeStaged([staged], on: id, in: repository, .durable, origin: nil)
+                    done(nil)
+                } catch {
+                    done(error)
+                }
+            }
+        }
+    }
+
     /// Stages values and removals (nil) in one step: what a rename in the mount is.
     package func stage(_ changes: [(path: Key, entry: Entry?)], on id: String, in repositoryID: String, _ durability: Durability, origin: Int?) throws {
         let repository = try writableRepository(repositoryID, force: false)

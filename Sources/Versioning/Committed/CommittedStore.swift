@@ -24,8 +24,9 @@ package final class CommittedStore: Sendable {
     package let pool: WorkerPool
     let parameters: Parameters
     private let blocks: BlockCache
-    /// Open tables: a footer, an index and properties each.
-    private let tables = LRUCache<ObjectLocation, TableReader>(budget: 512)
+    /// Open tables: an index and properties each, small ones whole.
+    private let tables = LRUCache<ObjectLocation, TableReader>(budget: tableBytes)
+    private static let tableBytes = 32 << 20
 
     /// - Parameter cacheBytes: decoded blocks to keep.
     package init(objects: any ObjectStore, pool: WorkerPool, cacheBytes: Int, parameters: Parameters = Parameters()) {
@@ -56,7 +57,7 @@ package final class CommittedStore: Sendable {
         guard let size = try objects.size(of: location) else { throw LakeError(.notFound(.metaRange), "table \(id) is not in \(namespace)") }
         do {
             let table = try TableReader(name: id, source: StoredTable(objects: objects, location: location, byteCount: size), cache: blocks)
-            tables.insert(table, for: location)
+            tables.insert(table, for: location, cost: table.byteCost)
             return table
         } catch let error as SSTableError {
             throw LakeError(.corrupt, "table \(location) is damaged: \(error)", cause: error)
@@ -66,7 +67,7 @@ package final class CommittedStore: Sendable {
     /// Keeps a table open that was just written: it is looked at next.
     func keepOpen(_ summary: TableWriter.Summary, in namespace: StorageNamespace) {
         guard let table = try? TableReader(name: summary.id, source: MemoryTable(summary.bytes), cache: blocks) else { return }
-        tables.insert(table, for: Self.location(of: summary.id, in: namespace))
+        tables.insert(table, for: Self.location(of: summary.id, in: namespace), cost: table.byteCost)
     }
 
     /// Whether the object store holds this range or metarange; asked of the store each time.

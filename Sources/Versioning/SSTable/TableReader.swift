@@ -78,6 +78,9 @@ package final class TableReader: Sendable {
         topIndex = try load(footer.index)
     }
 
+    /// Bytes that it keeps in memory, about.
+    var byteCost: Int { 4096 + topIndex.count + ((source as? MemoryTable)?.bytes.count ?? 0) }
+
     /// Whether the table's blocks end where our writer would end them: lakeFS's do, whose property collector has this name.
     var hasOurBlocks: Bool { properties["rocksdb.property.collectors"] == Array("[static]".utf8) }
 

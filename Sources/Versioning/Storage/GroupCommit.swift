@@ -9,7 +9,13 @@ package final class GroupCommit<Item: Sendable, Outcome: Sendable>: Sendable {
         let outcome = Mutex<Outcome?>(nil)
         /// Posted when there is an outcome, or when it is this caller's turn to apply.
         let wake = CountingSemaphore()
-        init(_ item: Item) { self.item = item }
+        /// Called with the outcome, for a caller that does not wait.
+        let done: (@Sendable (Outcome?) -> Void)?
+
+        init(_ item: Item, _ done: (@Sendable (Outcome?) -> Void)? = nil) {
+            self.item = item
+            self.done = done
+        }
     }
 
     private struct State {
@@ -24,56 +30,78 @@ package final class GroupCommit<Item: Sendable, Outcome: Sendable>: Sendable {
     private let state = Mutex(State())
     private let limit: Int
     private let apply: @Sendable ([Item]) -> [Outcome]
+    /// Takes the turns of callers that do not wait.
+    private let executor: WorkerPool?
 
     /// - Parameters:
     ///   - limit: items in one batch; what waits beyond it is the next batch.
-    ///   - apply: gets a batch and returns one outcome for each item, in order. Runs on one caller's thread at a time.
-    package init(limit: Int = 4096, apply: @escaping @Sendable ([Item]) -> [Outcome]) {
+    ///   - executor: one thread, for `submit(_:then:)`; its owner stops it after this.
+    ///   - apply: gets a batch and returns one outcome for each item, in order. Runs on one thread at a time.
+    package init(limit: Int = 4096, executor: WorkerPool? = nil, apply: @escaping @Sendable ([Item]) -> [Outcome]) {
         self.limit = limit
+        self.executor = executor
         self.apply = apply
     }
 
-    /// Blocks until `item` was applied, and returns its outcome; nil after `stop`.
-    package func submit(_ item: Item) -> Outcome? {
-        let waiter = Waiter(item)
-        let turn: Bool? = state.withLock { state in
+    /// True if it is the waiter's turn already, nil after `stop`.
+    private func enter(_ waiter: Waiter) -> Bool? {
+        state.withLock { state in
             guard !state.isStopping else { return nil }
             state.waiting.append(waiter)
             defer { state.isBusy = true }
             return !state.isBusy
         }
-        guard let isFirst = turn else { return nil }
+    }
+
+    /// Blocks until `item` was applied, and returns its outcome; nil after `stop`.
+    package func submit(_ item: Item) -> Outcome? {
+        let waiter = Waiter(item)
+        guard let isFirst = enter(waiter) else { return nil }
         if !isFirst {
             waiter.wake.wait()
             if let outcome = waiter.outcome.withLock({ $0 }) { return outcome }
         }
-        return applyBatch(with: waiter)
+        return takeTurn(waiter)
+    }
+
+    /// As `submit`, but does not wait: `done` gets the outcome on another thread, which it must not hold up.
+    package func submit(_ item: Item, then done: @escaping @Sendable (Outcome?) -> Void) {
+        guard let isFirst = enter(Waiter(item, done)) else { return done(nil) }
+        if isFirst { executor!.run { [self] in _ = takeTurn(nil) } }
     }
 
     /// Applies what waits, `own` first among it, and passes the turn on.
-    private func applyBatch(with own: Waiter) -> Outcome? {
-        let batch = state.withLock { state in
-            let batch = Array(state.waiting.prefix(limit))
-            state.waiting.removeFirst(batch.count)
-            return batch
-        }
-        let outcomes = apply(batch.map(\.item))
-        let (next, idle) = state.withLock { state -> (Waiter?, CountingSemaphore?) in
-            state.isBusy = !state.waiting.isEmpty
-            return (state.waiting.first, state.isBusy ? nil : state.idle)
-        }
-        next?.wake.post()
-        idle?.post()
+    /// - Parameter own: nil on the executor, which goes on while those come first who do not wait.
+    private func takeTurn(_ own: Waiter?) -> Outcome? {
         var result: Outcome?
-        for (waiter, outcome) in zip(batch, outcomes) {
-            if waiter === own {
-                result = outcome
-                continue
+        while true {
+            let batch = state.withLock { state in
+                let batch = Array(state.waiting.prefix(limit))
+                state.waiting.removeFirst(batch.count)
+                return batch
             }
-            waiter.outcome.withLock { $0 = outcome }
-            waiter.wake.post()
+            let outcomes = apply(batch.map(\.item))
+            let (next, idle) = state.withLock { state -> (Waiter?, CountingSemaphore?) in
+                state.isBusy = !state.waiting.isEmpty
+                return (state.waiting.first, state.isBusy ? nil : state.idle)
+            }
+            let goesOn = own == nil && next?.done != nil
+            if let next, !goesOn {
+                if next.done == nil { next.wake.post() } else { executor!.run { [self] in _ = takeTurn(nil) } }
+            }
+            for (waiter, outcome) in zip(batch, outcomes) {
+                if waiter === own {
+                    result = outcome
+                } else if let done = waiter.done {
+                    done(outcome)
+                } else {
+                    waiter.outcome.withLock { $0 = outcome }
+                    waiter.wake.post()
+                }
+            }
+            idle?.post()
+            guard goesOn else { return result }
         }
-        return result
     }
 
     /// Lets what waits be applied, and takes nothing more. Call once.

@@ -37,6 +37,10 @@ package protocol KeyValueStore: Sendable {
     /// Applies all changes, in order, or none.
     func write(_ batch: [Mutation], _ durability: Durability) throws(StoreError)
 
+    /// As `write`, but does not wait: `done` is called when the batch is as durable as asked, or with what went wrong;
+    /// from any thread, perhaps before this returns. It must not block.
+    func write(_ batch: [Mutation], _ durability: Durability, then done: @escaping @Sendable (StoreError?) -> Void)
+
     /// Up to `limit` entries with `key >= from` (and below `end`, if given), in unsigned byte order.
     func page(of partition: Partition, from: Key?, before end: Key?, limit: Int) throws(StoreError) -> [(key: Key, value: [UInt8])]
 
@@ -50,6 +54,15 @@ package protocol KeyValueStore: Sendable {
 extension KeyValueStore {
     package func set(_ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition? = nil) throws(StoreError) {
         try set(value, for: key, in: partition, if: condition, .durable)
+    }
+
+    package func write(_ batch: [Mutation], _ durability: Durability, then done: @escaping @Sendable (StoreError?) -> Void) {
+        do throws(StoreError) {
+            try write(batch, durability)
+            done(nil)
+        } catch {
+            done(error)
+        }
     }
 
     /// As `set`, but tells a condition that does not hold by its result: false, and nothing was written.

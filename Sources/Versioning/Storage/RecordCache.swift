@@ -92,15 +92,24 @@ package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
         try base.set(value, for: key, in: partition, if: condition, durability)
     }
 
-    package func write(_ batch: [Mutation], _ durability: Durability) throws(StoreError) {
-        defer {
-            for mutation in batch {
-                switch mutation {
-                case .set(let partition, let key, _), .remove(let partition, let key): drop(key, in: partition)
-                }
+    private func drop(_ batch: [Mutation]) {
+        for mutation in batch {
+            switch mutation {
+            case .set(let partition, let key, _), .remove(let partition, let key): drop(key, in: partition)
             }
         }
+    }
+
+    package func write(_ batch: [Mutation], _ durability: Durability) throws(StoreError) {
+        defer { drop(batch) }
         try base.write(batch, durability)
+    }
+
+    package func write(_ batch: [Mutation], _ durability: Durability, then done: @escaping @Sendable (StoreError?) -> Void) {
+        base.write(batch, durability) { [self] error in
+            drop(batch)
+            done(error)
+        }
     }
 
     package func page(of partition: Partition, from: Key?, before end: Key?, limit: Int) throws(StoreError) -> [(key: Key, value: [UInt8])] {
