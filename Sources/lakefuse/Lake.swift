@@ -13,6 +13,8 @@ final class Lake {
     private let directory: DataDirectory
     private let store: any KeyValueStore
     private let database: SQLiteStore?
+    /// Held as long as the database is open.
+    private let lock: FileLock?
     private let objects: any ObjectStore
     private let pool: WorkerPool
     private let requests: WorkerPool
@@ -34,16 +36,18 @@ final class Lake {
         directory = try DataDirectory(configuration.dataDirectory)
         let data = directory.path
         let root = configuration.blockstorePath.isEmpty ? data + "/objects" : Files.absolute(configuration.blockstorePath)
-        let objects: any ObjectStore = configuration.blockstoreType == "mem" ? MemoryObjectStore() : try LocalObjectStore(root: root, externalPrefixes: configuration.externalPrefixes)
+        let objects: any ObjectStore = configuration.blockstoreType == "mem" ? MemoryObjectStore() : try LocalObjectStore(root: root, externalPrefixes: configuration.externalPrefixes, closedFolders: configuration.closedFolders(in: directory))
         self.objects = objects
         if configuration.databaseType == "mem" {
             database = nil
+            lock = nil
             store = InMemoryKeyValueStore()
         } else {
-            let path = configuration.databasePath.isEmpty ? data + "/lake.db" : configuration.databasePath
+            let path = configuration.databaseFile(in: directory)
+            lock = try FileLock(path + ".lock", what: "database \(path)")
             let database = try SQLiteStore(path: path, beforeSync: { () throws(StoreError) in try objects.synchronize() })
             self.database = database
-            // The data folder is locked: nobody else writes. Staged entries are too many to keep.
+            // The file is locked: nobody else writes. Staged entries are too many to keep.
             store = RecordCache(database, caching: { !RefStore.isStaging($0) })
         }
         pool = WorkerPool(name: "worker", width: Self.poolWidth)

@@ -137,6 +137,7 @@ package final class CutObjectStore<Base: ObjectStore>: ObjectStore {
     }
     package func file(_ location: ObjectLocation) throws(StoreError) -> FilePiece? { try cut.call { () throws(StoreError) in try base.file(location) } }
     package func list(_ prefix: ObjectLocation, after: String?, limit: Int) throws(StoreError) -> [StoredObject] { try cut.call { () throws(StoreError) in try base.list(prefix, after: after, limit: limit) } }
+    package func isOpen(_ location: ObjectLocation) -> Bool { base.isOpen(location) }
     package func capacity() -> (total: Int64, free: Int64, available: Int64)? { base.capacity() }
     package func synchronize() throws(StoreError) { try cut.call { () throws(StoreError) in try base.synchronize() } }
 }

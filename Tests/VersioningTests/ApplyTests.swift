@@ -96,7 +96,7 @@ import Testing
             }
             let sorted = changes.sorted { $0.key < $1.key }.map { (key: $0.key, envelope: $0.value) }
             var cursor = Changes(sorted)
-            let made = try store.apply(&cursor, to: metaRange, in: namespace), wanted = try walk(sorted, over: metaRange, store)
+            let made = try store.apply(&cursor, to: metaRange, in: namespace, mostUnitBytes: seed % 3 == 0 ? 2000 : 16 << 20), wanted = try walk(sorted, over: metaRange, store)
             #expect(made.metaRange == wanted.metaRange && made.count == wanted.count, "seed \(seed), round \(round)")
             for (key, value) in sorted { model[key] = value }
             metaRange = made.metaRange

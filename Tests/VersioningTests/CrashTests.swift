@@ -111,13 +111,13 @@ import Versioning
 
     @Test(arguments: [(1, false), (1, true), (2, false), (2, true), (3, true), (4, false)]) func everyCallMayBeTheLast(seed: UInt64, hasEffect: Bool) throws {
         // How many calls there are when nothing is cut.
-        let whole = Cut(), wholeStore = InMemoryKeyValueStore(), wholeObjects = MemoryObjectStore()
+        let whole = Cut(), wholeStore = InMemoryKeyValueStore(), wholeObjects = MemoryObjectStore(openPrefixes: ["source"])
         var complete = try prepare(wholeStore, wholeObjects)
         try play(MemoryLake(store: CutKeyValueStore(wholeStore, whole), objects: CutObjectStore(wholeObjects, whole), raggedness: 5), &complete, seed: seed)
         #expect(whole.calls > 100)
 
         for limit in 1...whole.calls {
-            let base = InMemoryKeyValueStore(), objects = MemoryObjectStore(), cut = Cut(at: limit, hasEffect: hasEffect)
+            let base = InMemoryKeyValueStore(), objects = MemoryObjectStore(openPrefixes: ["source"]), cut = Cut(at: limit, hasEffect: hasEffect)
             var model = try prepare(base, objects)
             let store = CutKeyValueStore(base, cut)
             do {

@@ -13,6 +13,8 @@ package final class LocalObjectStore: ObjectStore {
     private let incoming: String
     /// Folders outside of the root that may be read: what imports name. As given, and with links resolved; no slash at the end.
     private let externalPrefixes: (given: [String], resolved: [String])
+    /// Folders that stay closed even where they lie under one of these: the root, and what else holds secrets.
+    private let closedFolders: [String]
     private let temporaryCount = Atomic<UInt64>(0)
     /// Folders known to exist and to be durable in their parents.
     private let folders = Mutex<Set<String>>([])
@@ -24,11 +26,15 @@ package final class LocalObjectStore: ObjectStore {
     private let syncing = Mutex<Void>(())
 
     /// Uses `root`, making it if it is not there. Temporary files that a crash left are removed.
-    /// - Parameter externalPrefixes: folders whose files may be read by full addresses (`local:///folder/file`); none by default.
-    package init(root: String, externalPrefixes: [String] = []) throws(StoreError) {
+    /// - Parameters:
+    ///   - externalPrefixes: folders whose files may be read by full addresses (`local:///folder/file`); none by default.
+    ///   - closedFolders: folders that may not, though they lie under one of these; the root is one of them anyway.
+    package init(root: String, externalPrefixes: [String] = [], closedFolders: [String] = []) throws(StoreError) {
         self.root = root
         let given = externalPrefixes.map { prefix in prefix.hasSuffix("/") && prefix != "/" ? String(prefix.dropLast()) : prefix }
         self.externalPrefixes = (given, given.compactMap(Self.resolved))
+        try Self.makeFolders(root)
+        self.closedFolders = ([root] + closedFolders).compactMap(Self.resolved)
         incoming = root + "/.incoming"
         folderSync = GroupCommit(limit: 1024) { paths in
             var results: [String: StoreError?] = [:]
@@ -96,11 +102,9 @@ package final class LocalObjectStore: ObjectStore {
     /// The file of a location, which must stay under the root.
     fileprivate func path(_ location: ObjectLocation) throws(StoreError) -> String {
         guard location.scheme == "local" else { throw StoreError(.invalid, "\(location) is not in local storage") }
-        for part in location.path.split(separator: "/", omittingEmptySubsequences: false) where part == ".." || part == "." || part.isEmpty || part.utf8.contains(0) {
-            throw StoreError(.invalid, "\(location) is not a valid address")
-        }
+        guard Self.isPlain(location.path.utf8) else { throw StoreError(.invalid, "\(location) is not a valid address") }
         // Names with a dot are the store's own.
-        guard !location.path.hasPrefix(".") else { throw StoreError(.invalid, "\(location) is not a valid address: a namespace may not begin with a dot") }
+        guard location.path.utf8.first != 0x2e else { throw StoreError(.invalid, "\(location) is not a valid address: a namespace may not begin with a dot") }
         return root + "/" + location.path
     }
 
@@ -108,17 +112,29 @@ package final class LocalObjectStore: ObjectStore {
     /// - Throws: `.notFound` for a file outside that is not there, or not ours to read.
     private func readablePath(_ location: ObjectLocation) throws(StoreError) -> String {
         guard location.scheme == "local", location.path.hasPrefix("/") else { return try path(location) }
-        guard let resolved = Self.resolved(location.path), Self.lies(resolved, under: externalPrefixes.resolved) else {
+        guard let resolved = Self.resolved(location.path), Self.lies(resolved, under: externalPrefixes.resolved), !Self.lies(resolved, under: closedFolders) else {
             throw StoreError(.notFound, "\(location) is not there, or not under a folder of blockstore.local.allowed_external_prefixes")
         }
         return resolved
     }
 
-    private static func lies(_ path: String, under prefixes: [String]) -> Bool { prefixes.contains { path == $0 || path.hasPrefix($0 == "/" ? $0 : $0 + "/") } }
+    /// Byte by byte: strings that look alike are other folders.
+    private static func lies(_ path: String, under prefixes: [String]) -> Bool {
+        let path = Array(path.utf8)
+        return prefixes.contains { prefix in
+            let prefix = Array(prefix.utf8)
+            return path.starts(with: Key(prefix)) && (path.count == prefix.count || prefix == [0x2f] || path[prefix.count] == 0x2f)
+        }
+    }
+
+    /// Whether every part of a path is a name.
+    private static func isPlain(_ path: some Collection<UInt8>) -> Bool {
+        path.split(separator: 0x2f, omittingEmptySubsequences: false).allSatisfy { part in !part.isEmpty && !part.contains(0) && !part.elementsEqual([0x2e]) && !part.elementsEqual([0x2e, 0x2e]) }
+    }
 
     package func isOpen(_ location: ObjectLocation) -> Bool {
-        guard location.scheme == "local", Self.lies(location.path, under: externalPrefixes.given) else { return false }
-        return !location.path.split(separator: "/", omittingEmptySubsequences: false).dropFirst().contains { $0 == ".." || $0 == "." || $0.isEmpty }
+        guard location.scheme == "local", location.path.utf8.first == 0x2f, Self.lies(location.path, under: externalPrefixes.given), Self.isPlain(location.path.utf8.dropFirst()) else { return false }
+        return !Self.lies(location.path, under: closedFolders) && !(Self.resolved(location.path).map { Self.lies($0, under: closedFolders) } ?? false)
     }
 
     /// The absolute path without links (realpath(3)); nil if nothing is there.
@@ -190,7 +206,8 @@ package final class LocalObjectStore: ObjectStore {
 
     package func file(_ location: ObjectLocation) throws(StoreError) -> FilePiece? {
         let path = try readablePath(location)
-        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        // A pipe would hold its reader up until someone writes into it: it is refused below.
+        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard descriptor >= 0 else { throw Self.failure("cannot open", location.description) }
         var info = stat()
         guard unsafe fstat(descriptor, &info) == 0, info.st_mode & S_IFMT == S_IFREG else {
@@ -270,28 +287,54 @@ package final class LocalObjectStore: ObjectStore {
     }
 
     private func walk(_ prefix: ObjectLocation, after: String, _ body: (StoredObject) throws -> Void) throws {
-        if prefix.path.hasPrefix("/") { _ = try readablePath(prefix) }
-        try walk(prefix.path, below: prefix.path.hasPrefix("/") ? "" : root + "/", Array(after.utf8), body)
+        var base = root + "/"
+        if prefix.path.utf8.first == 0x2f {
+            base = ""
+            let resolved = try readablePath(prefix)
+            guard !closedFolders.contains(where: { Self.lies($0, under: [resolved]) }) else {
+                throw StoreError(.refused, "\(prefix) holds the lake's own folder: name a folder beside it")
+            }
+        }
+        try walk(prefix.path, below: base, Array(after.utf8), body)
+    }
+
+    /// Names of one folder on the way, and how many of them are done.
+    private struct Level {
+        let path: String
+        let entries: [Folder.Entry]
+        var next = 0
+
+        init(_ path: String, below base: String, isRoot: Bool) throws(StoreError) {
+            self.path = path
+            var found: [Folder.Entry] = []
+            do throws(StoreError) { found = try Folder.entries(of: base + path) } catch {
+                guard error.code == .notFound else { throw error }
+            }
+            if isRoot { found.removeAll { $0.name.first == 0x2e } }
+            // A folder sorts as what is in it does: with its slash.
+            entries = found.sorted { ($0.isFolder ? $0.name + [0x2f] : $0.name).precedes($1.isFolder ? $1.name + [0x2f] : $1.name) }
+        }
     }
 
     /// Objects under `base` + `folder` in byte order of their paths; folders that lie before `after` are not opened.
     private func walk(_ folder: String, below base: String, _ after: [UInt8], _ body: (StoredObject) throws -> Void) throws {
-        var names: [(sort: [UInt8], path: String, isFolder: Bool, info: stat)] = []
-        for name in try Self.entries(of: base + folder) where !(folder == "" || folder == ".") || !name.hasPrefix(".") {
-            let path = folder + "/" + name
-            var info = stat()
-            guard unsafe lstat(base + path, &info) == 0 else { continue }  // Gone since it was listed.
-            let isFolder = info.st_mode & S_IFMT == S_IFDIR
-            guard isFolder || info.st_mode & S_IFMT == S_IFREG else { continue }  // A link or a device is no object.
-            // A folder sorts as what is in it does: with its slash.
-            names.append((Array((isFolder ? path + "/" : path).utf8), path, isFolder, info))
-        }
-        names.sort { $0.sort.precedes($1.sort) }
-        for name in names {
-            if name.isFolder {
-                if after.starts(with: Key(name.sort)) || after.precedes(name.sort) { try walk(name.path, below: base, after, body) }
-            } else if after.precedes(name.sort) {
-                try body(StoredObject(location: ObjectLocation(scheme: "local", path: name.path), byteCount: Int64(name.info.st_size), modified: Int64(name.info.st_mtim.tv_sec)))
+        var levels = [try Level(folder, below: base, isRoot: folder == "" || folder == ".")]
+        while var level = levels.popLast() {
+            guard level.next < level.entries.count else { continue }
+            let entry = level.entries[level.next]
+            level.next += 1
+            levels.append(level)
+            guard let name = String(validating: entry.name, as: UTF8.self) else {
+                throw StoreError(.invalid, "the name \(String(decoding: entry.name, as: UTF8.self)) in \(base)\(level.path) is not UTF-8: addresses are")
+            }
+            let path = level.path + "/" + name, sort = Array((entry.isFolder ? path + "/" : path).utf8)
+            if entry.isFolder {
+                if after.starts(with: Key(sort)) || after.precedes(sort) { levels.append(try Level(path, below: base, isRoot: false)) }
+            } else if after.precedes(sort) {
+                var info = stat()
+                // Gone since it was listed; or a link or a device, which is no object.
+                guard unsafe lstat(base + path, &info) == 0, info.st_mode & S_IFMT == S_IFREG else { continue }
+                try body(StoredObject(location: ObjectLocation(scheme: "local", path: path), byteCount: Int64(info.st_size), modified: Int64(info.st_mtim.tv_sec)))
             }
         }
     }

@@ -5,7 +5,12 @@ package import Versioning
 package final class MemoryObjectStore: ObjectStore {
     private let objects = Mutex<[ObjectLocation: (bytes: [UInt8], modified: Int64)]>([:])
 
-    package init() {}
+    private let openPrefixes: [String]
+
+    /// - Parameter openPrefixes: beginnings of paths that entries may name by their full addresses; none by default.
+    package init(openPrefixes: [String] = []) { self.openPrefixes = openPrefixes }
+
+    package func isOpen(_ location: ObjectLocation) -> Bool { openPrefixes.contains { location.path.utf8.starts(with: $0.utf8) } }
 
     private final class Writer: ObjectWriter {
         private let store: MemoryObjectStore

@@ -49,13 +49,18 @@ extension Catalog {
     private static let silentSeconds: Int64 = 60
 
     private func failIfAbandoned(_ status: ImportStatus, _ bytes: [UInt8], in repository: Repository) throws -> ImportStatus {
-        guard !status.hasEnded, !imports.withLock({ $0.contains(status.id) }), Timestamp.now().seconds - status.updated.seconds > Self.silentSeconds else { return status }
+        guard !status.hasEnded, !imports.withLock({ $0.contains(status.id) }), isAlone || Timestamp.now().seconds - status.updated.seconds > Self.silentSeconds else { return status }
         var failed = status
         failed.error = "interrupted: its server stopped"
         failed.updated = .now()
         guard try refs.setImportStatus(failed, in: repository, if: .matches(bytes)) else { return try importStatus(status.id, in: repository.id) }
         try refs.markDropped([ImportJob.partitionName(status.id)])
         return failed
+    }
+
+    /// Ends what a process that is gone was importing.
+    func failAbandonedImports(in repository: Repository) throws {
+        for status in try refs.importStatuses(in: repository) where !status.hasEnded { _ = try importStatus(status.id, in: repository.id) }
     }
 
     /// - Throws: `.conflict` if it has ended already.
@@ -160,6 +165,9 @@ private final class ImportJob: @unchecked Sendable {
         var path = root.path[...]
         while path.count > 1, path.last == "/" { path = path.dropLast() }
         let start = ObjectLocation(scheme: root.scheme, path: String(path)), before = status.progress
+        guard catalog.objects.isOpen(start) else {
+            throw LakeError(.invalidValue, "import source \(source.address) is not open to imports: see blockstore.local.import_enabled and blockstore.local.allowed_external_prefixes")
+        }
         let prefixCount = path.utf8.count + (path == "/" ? 0 : 1)
         try catalog.objects.walk(start) { object in
             // The source itself: as a path relative to it, lakeFS calls it so too.
@@ -187,6 +195,7 @@ private final class ImportJob: @unchecked Sendable {
         var hash = Hash(.md5)
         let piece: Int64 = 1 << 20
         for start in stride(from: Int64(0), to: object.byteCount, by: Int(piece)) {
+            try tell()
             hash.update(try catalog.objects.read(object.location, start..<min(start + piece, object.byteCount)))
         }
         return Hex.text(hash.finish())

@@ -205,7 +205,12 @@ extension Catalog {
 
     /// A task of that kind, and the refs that a dump wrote.
     package func task(_ id: String, _ kind: TaskRecord.Kind, in repositoryID: String) throws -> (task: TaskRecord, dump: RefsDump?) {
-        guard let task = try refs.task(id, in: repository(repositoryID)), task.operation == kind.operation else { throw LakeError.notFound(.task, id) }
+        guard var task = try refs.task(id, in: repository(repositoryID)), task.operation == kind.operation else { throw LakeError.notFound(.task, id) }
+        if !task.isDone && isAlone && task.owner != instanceID {
+            task.isDone = true
+            task.statusCode = 500
+            task.errorMessage = "interrupted: its server stopped"
+        }
         return (task, try task.info.map { try RefsDump(decoding: $0) })
     }
 }

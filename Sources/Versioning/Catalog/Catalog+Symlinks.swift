@@ -5,12 +5,18 @@ extension Catalog {
     /// - Throws: `.notFound(.object)` if there is no object under the prefix.
     package func writeSymlinks(_ prefix: Key, of ref: String, in repositoryID: String) throws -> String {
         let resolved = try resolve(ref, in: repositoryID), namespace = try resolved.repository.namespace
-        guard try writeSymlinks(below: prefix, of: resolved, named: ref) else { throw LakeError.notFound(.object, prefix.isEmpty ? ref : prefix.description) }
+        var folders = [prefix], isFound = false
+        while let folder = folders.popLast() {
+            let (found, inner) = try writeSymlinks(in: folder, of: resolved, named: ref)
+            isFound = isFound || found
+            folders += inner
+        }
+        guard isFound else { throw LakeError.notFound(.object, prefix.isEmpty ? ref : prefix.description) }
         return namespace.location("symlinks").description
     }
 
-    /// False if nothing is there.
-    private func writeSymlinks(below folder: Key, of ref: ResolvedRef, named name: String) throws -> Bool {
+    /// Writes the file of one folder, if it has objects, and tells which folders lie in it.
+    private func writeSymlinks(in folder: Key, of ref: ResolvedRef, named name: String) throws -> (found: Bool, folders: [Key]) {
         let namespace = try ref.repository.namespace
         var query = ListQuery(), folders: [Key] = [], writer: (any ObjectWriter)?
         query.prefix = folder
@@ -32,11 +38,14 @@ extension Catalog {
             query.after = last.path
         }
         _ = try writer?.finish(.durable)
-        for inner in folders { _ = try writeSymlinks(below: inner, of: ref, named: name) }
-        return writer != nil || !folders.isEmpty
+        return (writer != nil, folders)
     }
 
     private static func symlinkPath(_ repository: String, _ ref: String, _ folder: Key) -> String {
-        (["symlinks", repository, ref] + folder.description.split(separator: "/").map(String.init) + ["symlink.txt"]).joined(separator: "/")
+        // Parts that are no names of folders get one: keys may have them.
+        let parts = folder.description.split(separator: "/", omittingEmptySubsequences: false).dropLast(folder.bytes.last == 0x2f ? 1 : 0).map { part in
+            part.isEmpty ? "%" : part == "." ? "%2E" : part == ".." ? "%2E%2E" : String(part)
+        }
+        return (["symlinks", repository, ref] + (folder.isEmpty ? [] : parts) + ["symlink.txt"]).joined(separator: "/")
     }
 }

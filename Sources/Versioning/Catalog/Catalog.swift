@@ -46,8 +46,14 @@ package final class Catalog: Sendable {
     /// Looked at by long loops.
     var isStopping: Bool { stopping.load(ordering: .relaxed) }
 
-    /// - Parameter tasks: threads for long operations that nobody waits for; the owner stops it after `stop()`.
-    package init(store: any KeyValueStore, committed: CommittedStore, tasks: WorkerPool) {
+    /// No other process works on this store: what none of this one's threads does, nobody does.
+    let isAlone: Bool
+
+    /// - Parameters:
+    ///   - tasks: threads for long operations that nobody waits for; the owner stops it after `stop()`.
+    ///   - isAlone: whether this is the only process on the store.
+    package init(store: any KeyValueStore, committed: CommittedStore, tasks: WorkerPool, isAlone: Bool = true) {
+        self.isAlone = isAlone
         refs = RefStore(store)
         self.committed = committed
         self.tasks = tasks
@@ -70,13 +76,15 @@ package final class Catalog: Sendable {
         }
     }
 
-    /// Work that a crash left behind: dropped staging tokens are emptied, deleted repositories removed.
+    /// Work that a crash left behind: dropped staging tokens are emptied, deleted repositories removed, imports ended.
     package func recover() {
         cleanUp()
         tasks.run { [self] in
             var after = ""
             while !isStopping, let page = try? refs.repositories(prefix: "", after: after, limit: 1000), let last = page.last {
-                for repository in page where repository.state == .inDeletion { removeInBackground(repository) }
+                for repository in page {
+                    if repository.state == .inDeletion { removeInBackground(repository) } else { try? failAbandonedImports(in: repository) }
+                }
                 after = last.id
             }
         }

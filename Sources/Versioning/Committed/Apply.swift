@@ -22,8 +22,10 @@ extension CommittedStore {
     ///
     /// The new tree is cut where a range is bound to end, whatever else it holds: behind a key whose hash says so. What lies
     /// between two cuts is written on its own, several such pieces at once.
-    package func apply(_ changes: inout some ChangeCursor, to base: String, in namespace: StorageNamespace) throws -> (metaRange: String, count: ChangeCount) {
-        let units = ApplyUnits(store: self, namespace: namespace)
+    ///
+    /// - Parameter mostUnitBytes: bytes of changes that one piece may keep in memory; the usual one has some ten million.
+    package func apply(_ changes: inout some ChangeCursor, to base: String, in namespace: StorageNamespace, mostUnitBytes: Int = 16 << 20) throws -> (metaRange: String, count: ChangeCount) {
+        let units = ApplyUnits(store: self, namespace: namespace, mostUnitBytes: mostUnitBytes)
         do {
             try units.cut(&changes, base)
         } catch {
@@ -41,6 +43,7 @@ struct ChangeList: Sendable {
     private var items: [(key: Int, value: Int, end: Int)] = []
 
     var count: Int { items.count }
+    var byteCount: Int { bytes.count + items.count * MemoryLayout<(Int, Int, Int)>.size }
     var isEmpty: Bool { items.isEmpty }
 
     mutating func append(_ key: Key, _ envelope: [UInt8]?) {
@@ -78,10 +81,16 @@ private final class ApplyUnits {
     private let namespace: StorageNamespace
     /// What lies between two cuts: some pieces, whose ranges may run on from one to the next.
     private var unit: [ApplyPiece] = []
+    private var unitBytes = 0
+    /// The unit's beginning, written already: it grew too large to be kept until its end.
+    private var open: ApplyRun?
 
-    init(store: CommittedStore, namespace: StorageNamespace) {
+    private let mostUnitBytes: Int
+
+    init(store: CommittedStore, namespace: StorageNamespace, mostUnitBytes: Int) {
         self.store = store
         self.namespace = namespace
+        self.mostUnitBytes = mostUnitBytes
         work = ApplyWork(store: store, namespace: namespace)
     }
 
@@ -100,41 +109,61 @@ private final class ApplyUnits {
                 try ranges.nextRange()
                 continue
             }
-            var piece = ApplyPiece(range: range), isLastRemoved = false
-            while let current = change, !(range.maxKey < current.key) {
-                piece.changes.append(current.key, current.envelope)
+            var isLastRemoved = false
+            try gather(ApplyPiece(range: range), &change, &changes) { current in
+                guard !(range.maxKey < current.key) else { return false }
                 isLastRemoved = current.envelope == nil && current.key == range.maxKey
-                change = try changes.next()
-                if current.envelope != nil, current.key != range.maxKey, isCut(current.key) {
-                    piece.last = current.key
-                    unit.append(piece)
-                    try flush()
-                    piece = ApplyPiece(range: range, after: current.key)
-                }
+                return true
             }
-            unit.append(piece)
             if !isLastRemoved && isCut(range.maxKey) { try flush() }
             try ranges.nextRange()
         }
-        var rest = ApplyPiece()
-        while let current = change {
-            rest.changes.append(current.key, current.envelope)
-            change = try changes.next()
-            if current.envelope != nil, isCut(current.key) {
-                unit.append(rest)
-                try flush()
-                rest = ApplyPiece()
-            }
-        }
-        if !rest.changes.isEmpty { unit.append(rest) }
+        try gather(ApplyPiece(), &change, &changes) { _ in true }
         try flush()
     }
 
-    private func flush() throws {
-        guard !unit.isEmpty else { return }
-        let pieces = unit
+    /// Takes changes into a piece as long as they belong to it, ending it where a range ends in any case, or memory says so.
+    private func gather(_ first: ApplyPiece, _ change: inout (key: Key, envelope: [UInt8]?)?, _ changes: inout some ChangeCursor, while belongs: ((key: Key, envelope: [UInt8]?)) -> Bool) throws {
+        var piece = first
+        while let current = change, belongs(current) {
+            piece.changes.append(current.key, current.envelope)
+            change = try changes.next()
+            let isCut = current.envelope != nil && isCut(current.key)
+            guard isCut || unitBytes + piece.changes.byteCount > mostUnitBytes else { continue }
+            piece.last = current.key
+            take(piece)
+            if isCut { try flush() } else { try spill() }
+            piece = ApplyPiece(range: first.range, after: current.key)
+        }
+        take(piece)
+    }
+
+    private func take(_ piece: ApplyPiece) {
+        guard piece.range != nil || !piece.changes.isEmpty else { return }
+        unit.append(piece)
+        unitBytes += piece.changes.byteCount
+    }
+
+    /// Writes what there is of the unit on this thread; what follows goes on in the same range.
+    private func spill() throws {
+        let run = open ?? work.begin()
+        open = run
+        for piece in unit { try run.write(piece) }
         unit = []
-        try work.start(pieces)
+        unitBytes = 0
+    }
+
+    private func flush() throws {
+        if let run = open {
+            try spill()
+            open = nil
+            return try run.end()
+        }
+        guard !unit.isEmpty else { return }
+        let (pieces, byteCount) = (unit, unitBytes)
+        unit = []
+        unitBytes = 0
+        try work.start(pieces, byteCount: byteCount)
     }
 
     func drain() { work.drain() }

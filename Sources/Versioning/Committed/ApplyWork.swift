@@ -7,8 +7,13 @@ final class ApplyWork: Sendable {
         var results: [[CommittedRange]?] = []
         var count = ChangeCount()
         var running = 0
+        /// Bytes of changes in the units that are being written.
+        var runningBytes = 0
         var failure: (any Error)?
     }
+
+    /// Bytes of changes that may be on their way at once; a unit of its own may be larger.
+    private static let mostBytes = 48 << 20
 
     private let state = Mutex(State())
     private let ended = CountingSemaphore()
@@ -23,26 +28,46 @@ final class ApplyWork: Sendable {
     /// Takes over a range unopened.
     func copy(_ range: CommittedRange) throws { state.withLock { $0.results.append([range]) } }
 
-    /// Writes pieces soon; waits if as many units as the pool is wide are being written.
-    func start(_ pieces: [ApplyPiece]) throws {
-        while state.withLock({ $0.running }) >= max(store.pool.width, 1) { try waitForOne() }
-        let index = state.withLock { state in
-            state.running += 1
+    /// The place of a unit's ranges among all.
+    private func reserve() -> Int {
+        state.withLock { state in
             state.results.append(nil)
             return state.results.count - 1
         }
+    }
+
+    private func settle(_ index: Int, _ ranges: [CommittedRange], _ count: ChangeCount) {
+        state.withLock { state in
+            state.results[index] = ranges
+            state.count += count
+        }
+    }
+
+    /// Writes pieces soon; waits while as many units as the pool is wide are being written, or too many bytes.
+    func start(_ pieces: [ApplyPiece], byteCount: Int) throws {
+        while state.withLock({ $0.running >= max(store.pool.width, 1) || $0.running > 0 && $0.runningBytes + byteCount > Self.mostBytes }) { try waitForOne() }
+        let index = reserve()
+        state.withLock { state in
+            state.running += 1
+            state.runningBytes += byteCount
+        }
         store.pool.run { [self] in
             do {
-                let (ranges, count) = try write(pieces)
-                state.withLock { state in
-                    state.results[index] = ranges
-                    state.count += count
-                }
+                let run = ApplyRun(store: store, namespace: namespace) { [self] ranges, count in settle(index, ranges, count) }
+                for piece in pieces { try run.write(piece) }
+                try run.end()
             } catch {
                 state.withLock { $0.failure = $0.failure ?? error }
             }
+            state.withLock { $0.runningBytes -= byteCount }
             ended.post()
         }
+    }
+
+    /// Begins a unit that the calling thread writes itself.
+    func begin() -> ApplyRun {
+        let index = reserve()
+        return ApplyRun(store: store, namespace: namespace) { [self] ranges, count in settle(index, ranges, count) }
     }
 
     private func waitForOne() throws {
@@ -65,25 +90,44 @@ final class ApplyWork: Sendable {
         while state.withLock({ $0.running }) > 0 { try waitForOne() }
         return state.withLock { state in (state.results.flatMap { $0! }, state.count) }
     }
+}
 
-    // MARK: one unit
+/// One unit being written: its pieces one after the other. Used by one thread.
+final class ApplyRun {
+    private let store: CommittedStore
+    private let namespace: StorageNamespace
+    private let done: ([CommittedRange], ChangeCount) -> Void
+    private let writer: RangeWriter
+    private let ranges: RangeList
+    private var count = ChangeCount()
 
-    private func write(_ pieces: [ApplyPiece]) throws -> ([CommittedRange], ChangeCount) {
-        var ranges: [CommittedRange] = [], count = ChangeCount()
-        let writer = RangeWriter(store) { [store, namespace] finished in
-            ranges.append(finished.range)
+    private final class RangeList { var all: [CommittedRange] = [] }
+
+    /// - Parameter done: gets the ranges, all stored, and what changed, at the end.
+    init(store: CommittedStore, namespace: StorageNamespace, done: @escaping ([CommittedRange], ChangeCount) -> Void) {
+        self.store = store
+        self.namespace = namespace
+        self.done = done
+        let ranges = RangeList()
+        self.ranges = ranges
+        writer = RangeWriter(store) { finished in
+            ranges.all.append(finished.range)
             try store.store(finished, in: namespace)
         }
-        for piece in pieces {
-            var merge = PieceMerge(piece: piece, writer: writer)
-            if let range = piece.range {
-                try store.wrap(range.id) { try merge.run(over: store.table(range.id, in: namespace)) }
-            }
-            try merge.rest()
-            count += merge.count
+    }
+
+    func write(_ piece: ApplyPiece) throws {
+        var merge = PieceMerge(piece: piece, writer: writer)
+        if let range = piece.range {
+            try store.wrap(range.id) { try merge.run(over: store.table(range.id, in: namespace)) }
         }
+        try merge.rest()
+        count += merge.count
+    }
+
+    func end() throws {
         try writer.close()
-        return (ranges, count)
+        done(ranges.all, count)
     }
 }
 

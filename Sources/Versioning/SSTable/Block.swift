@@ -94,7 +94,6 @@ struct BlockHandle: Equatable, Hashable {
 
     func restart(_ index: Int) -> Int { unsafe Self.word(base, entriesEnd + 4 * index) }
 
-    func hasSameBytes(as other: Block) -> Bool { unsafe count == other.count && memcmp(base, other.base, count) == 0 }
 }
 
 /// Walks the entries of one block. Keys are as stored: internal keys carry their trailer.

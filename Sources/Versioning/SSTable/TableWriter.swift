@@ -1,4 +1,4 @@
-/// Writes one table, in memory, to the bytes that lakeFS would write. Source: `lakefs-formats.md` section 2.
+/// Writes one table to the bytes that lakeFS would write; they can be taken out of memory as they come (`takeWritten`). Source: `lakefs-formats.md` section 2.
 package final class TableWriter {
     static let blockSize = 4096
     /// 90 % of the block size, rounded up.

@@ -1,9 +1,8 @@
 /// A key-value store whose small, hot records (refs, settings, users) are answered from memory.
 ///
 /// Right only where no other process writes: every write of this one passes through here and drops what is known of its key
-/// before its caller goes on. So whoever was told of a write reads what it wrote. A reader may see a record as it was before
-/// a write that nobody has been told of yet; `lakefs-formats.md` 7.1 holds: a writer that still sees the old token has written
-/// before the committer was told that it is sealed, and the committer reads the token only then.
+/// before its caller goes on; while a key is being written, readers ask the store itself. So nobody sees an older value than
+/// the store would show.
 package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
     private let base: Base
     private let isCached: @Sendable (Partition) -> Bool
@@ -19,16 +18,20 @@ package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
             var cost = 0
             /// Counts drops: what was read before one may be old.
             var version: UInt64 = 0
+            /// How many writes of a key are under way: until they are told of, nobody knows which value is the newest.
+            var writing: [Name: Int] = [:]
         }
         private let state = ReadWriteLock(State())
         private let budgetBytes: Int
         init(budgetBytes: Int) { self.budgetBytes = budgetBytes }
 
-        func value(_ name: Name) -> (known: [UInt8]??, version: UInt64) { state.read { ($0.values[name], $0.version) } }
+        func value(_ name: Name) -> (known: [UInt8]??, version: UInt64) {
+            state.read { state in (state.writing.isEmpty || state.writing[name] == nil ? state.values[name] : nil, state.version) }
+        }
 
         func keep(_ value: [UInt8]?, for name: Name, readAt version: UInt64) {
             state.write { state in
-                guard state.version == version else { return }
+                guard state.version == version, state.writing[name] == nil else { return }
                 // Full: it begins anew. What is hot is back at once.
                 let cost = 128 + name.key.count + (value?.count ?? 0)
                 if state.cost + cost > budgetBytes {
@@ -39,10 +42,14 @@ package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
             }
         }
 
+        func begin(_ name: Name) { state.write { $0.writing[name, default: 0] += 1 } }
+
+        /// Ends a write that was begun.
         func drop(_ name: Name) {
             state.write { state in
                 state.version &+= 1
                 state.values.removeValue(forKey: name)
+                if let count = state.writing[name] { state.writing[name] = count > 1 ? count - 1 : nil }
             }
         }
 
@@ -70,6 +77,12 @@ package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
         return shards[Int(UInt(bitPattern: hasher.finalize()) % UInt(shards.count))]
     }
 
+    private func begin(_ key: Key, in partition: Partition) {
+        guard isCached(partition) else { return }
+        let name = Name(partition: partition, key: key)
+        shard(name).begin(name)
+    }
+
     private func drop(_ key: Key, in partition: Partition) {
         guard isCached(partition) else { return }
         let name = Name(partition: partition, key: key)
@@ -87,27 +100,30 @@ package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
     }
 
     package func set(_ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition?, _ durability: Durability) throws(StoreError) {
+        begin(key, in: partition)
         // Also after a failure: what is known here may be why a condition did not hold.
         defer { drop(key, in: partition) }
         try base.set(value, for: key, in: partition, if: condition, durability)
     }
 
-    private func drop(_ batch: [Mutation]) {
+    private func forEach(_ batch: [Mutation], _ body: (Key, Partition) -> Void) {
         for mutation in batch {
             switch mutation {
-            case .set(let partition, let key, _), .remove(let partition, let key): drop(key, in: partition)
+            case .set(let partition, let key, _), .remove(let partition, let key): body(key, partition)
             }
         }
     }
 
     package func write(_ batch: [Mutation], _ durability: Durability) throws(StoreError) {
-        defer { drop(batch) }
+        forEach(batch) { begin($0, in: $1) }
+        defer { forEach(batch) { drop($0, in: $1) } }
         try base.write(batch, durability)
     }
 
     package func write(_ batch: [Mutation], _ durability: Durability, then done: @escaping @Sendable (StoreError?) -> Void) {
+        forEach(batch) { begin($0, in: $1) }
         base.write(batch, durability) { [self] error in
-            drop(batch)
+            forEach(batch) { drop($0, in: $1) }
             done(error)
         }
     }

@@ -30,9 +30,10 @@ extension Command {
         if let data = invocation.value("data") { configuration.dataDirectory = data }
         guard configuration.databaseType != "mem" else { throw LakeError(.invalidValue, "database.type is mem: there is nothing to load into or dump") }
         let directory = try DataDirectory(configuration.dataDirectory)
-        let store = try SQLiteStore(path: configuration.databasePath.isEmpty ? directory.path + "/lake.db" : configuration.databasePath)
+        let path = configuration.databaseFile(in: directory), lock = try FileLock(path + ".lock", what: "database \(path)")
+        let store = try SQLiteStore(path: path)
         defer { store.close() }
-        try body(store)
+        try withExtendedLifetime((directory, lock)) { try body(store) }
     }
 
     /// Partitions of repositories that no record names.

@@ -67,6 +67,15 @@ struct Configuration {
         }
     }
 
+    /// The file of the embedded database.
+    func databaseFile(in directory: DataDirectory) -> String { databasePath.isEmpty ? directory.path + "/lake.db" : Files.absolute(databasePath) }
+
+    /// Folders that hold secrets and records: no import reads them.
+    func closedFolders(in directory: DataDirectory) -> [String] {
+        let database = databaseFile(in: directory)
+        return [directory.path, String(database[..<(database.lastIndex(of: "/") ?? database.endIndex)])]
+    }
+
     /// All keys: what the environment is searched for.
     static let keys = [
         "data", "listen_address", "database.type", "database.sqlite.path", "blockstore.type", "blockstore.local.path", "blockstore.local.import_enabled",

@@ -3,9 +3,9 @@ import LakeAPI
 import Versioning
 
 /// The folder of an embedded lake: its lock, format, secrets, and who its first user is.
-@safe final class DataDirectory {
+final class DataDirectory {
     let path: String
-    private let lock: Int32
+    private let lock: FileLock
     /// What this program writes; a folder of a newer format is refused.
     private static let format = 1
 
@@ -14,12 +14,7 @@ import Versioning
     init(_ path: String) throws {
         self.path = Files.absolute(path)
         try Files.makeFolder(self.path)
-        lock = unsafe open(self.path + "/lock", O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
-        guard lock >= 0 else { throw LakeError(.unavailable, unsafe "cannot write to the data folder \(self.path): \(String(cString: strerror(errno)))") }
-        guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
-            close(lock)
-            throw LakeError(.unavailable, "data folder \(self.path) is in use by another lakefuse: stop it, or choose another --data")
-        }
+        lock = try FileLock(self.path + "/lock", what: "data folder \(self.path)")
         let file = self.path + "/format"
         if unsafe access(file, F_OK) == 0 {
             let text = String(decoding: try Files.read(file), as: UTF8.self).prefix { $0 != "\n" }
@@ -30,8 +25,6 @@ import Versioning
             try Files.write(Array("\(Self.format)\n".utf8), to: file, mode: 0o644)
         }
     }
-
-    deinit { close(lock) }
 
     /// A secret that is made up when it is first asked for, and kept where only the owner can read it.
     func secret(_ name: String) throws -> String {
@@ -67,4 +60,22 @@ import Versioning
             """
         try Files.write(Array(text.utf8), to: credentialsFile, mode: 0o600)
     }
+}
+
+/// A file that one process holds (flock(2)), until it ends or lets go.
+final class FileLock {
+    private let descriptor: Int32
+
+    /// - Parameter what: what the file stands for, for the one who does not get it.
+    /// - Throws: `.unavailable` if another process holds it, or it cannot be made.
+    init(_ path: String, what: String) throws {
+        descriptor = unsafe open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
+        guard descriptor >= 0 else { throw LakeError(.unavailable, unsafe "cannot write \(path): \(String(cString: strerror(errno)))") }
+        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+            close(descriptor)
+            throw LakeError(.unavailable, "\(what) is in use by another lakefuse: stop it, or choose another one")
+        }
+    }
+
+    deinit { close(descriptor) }
 }
