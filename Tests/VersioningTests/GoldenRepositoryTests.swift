@@ -101,7 +101,7 @@ import Versioning
                 while try result.nextRecord() {
                     if prefixes.contains(where: { result.key!.starts(with: $0) }) { try writer.add(result.key!, result.envelope().bytes) }
                 }
-                made = try committed.merge(source: writer.finish(), into: ours, base: "", strategy: .sourceWins, hiding: prefixes, in: namespace)
+                made = try committed.merge(source: writer.finish(), into: ours, base: "", strategy: .sourceWins, hiding: prefixes.map { $0.bytes.last == 0x2f ? KeySpan(prefix: $0) : KeySpan(only: $0) }, in: namespace)
             } else if parents.count == 2 {
                 kind = "merge"
                 let strategy = MergeStrategy(rawValue: metadata[".lakefs.merge.strategy"]!) ?? .none

@@ -73,12 +73,10 @@ final class Tree: Sendable {
 
     private func resolve() throws -> ResolvedRef { try catalog.resolve(ref, in: repository) }
 
-    private func hasChildren(_ folder: Key, _ resolved: ResolvedRef) throws -> Bool {
+    /// - Parameter near: a path in it that was just there, to look beside first.
+    private func hasChildren(_ folder: Key, near: Key? = nil, _ resolved: ResolvedRef) throws -> Bool {
         if state.withLock({ state in state.unpublished.contains { $0.key == folder || $0.key.hasPrefix(Paths.prefix(folder)) } }) { return true }
-        var query = Catalog.ListQuery()
-        query.prefix = Paths.prefix(folder)
-        query.limit = 1
-        return try !catalog.list(resolved, query).items.isEmpty
+        return try catalog.hasObjects(under: Paths.prefix(folder), near: near, at: resolved)
     }
 
     /// The node of a name in a folder; one more look-up of the kernel's if `counts`.
@@ -325,9 +323,9 @@ final class Tree: Sendable {
         }
     }
 
-    /// A folder that has nothing left in it gets its marker back, so that it stays.
-    private func keep(_ folder: Key) throws {
-        guard !folder.isEmpty, try !hasChildren(folder, resolve()) else { return }
+    /// A folder that has nothing left in it, now that `removed` is gone, gets its marker back, so that it stays.
+    private func keep(_ folder: Key, without removed: Key) throws {
+        guard !folder.isEmpty, try !hasChildren(folder, near: removed, resolve()) else { return }
         let (node, attributes) = state.withLock { state in
             let node = state.numbers[folder].flatMap { state.nodes[$0] }
             return (node, node?.attributes ?? Attributes())
@@ -359,7 +357,7 @@ final class Tree: Sendable {
             detach(node)
             return path
         }
-        try keep(Paths.split(path).folder)
+        try keep(Paths.split(path).folder, without: path)
     }
 
     func removeFolder(_ parent: UInt64, _ name: [UInt8]) throws {
@@ -370,7 +368,7 @@ final class Tree: Sendable {
         let path = path(of: node)
         try stage([(Paths.prefix(path), nil)])
         detach(node)
-        try keep(Paths.split(path).folder)
+        try keep(Paths.split(path).folder, without: path)
     }
 
     /// Nothing but its marker is in it.
@@ -398,7 +396,7 @@ final class Tree: Sendable {
             if replaced.isFolder, try !isEmpty(replaced) { throw Errno(ENOTEMPTY) }
         }
         if node.isFolder { try renameFolder(node, to: newPath, replaced, into: target) } else { try renameFile(node, to: newPath, replaced, into: target) }
-        try keep(Paths.split(path).folder)
+        try keep(Paths.split(path).folder, without: path)
     }
 
     private func renameFile(_ node: Node, to newPath: Key, _ replaced: Node?, into target: Node) throws {

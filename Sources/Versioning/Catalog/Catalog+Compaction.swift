@@ -54,8 +54,8 @@ extension Catalog {
         return (Array(ref.tokens.dropLast(compaction.tokens.count)), compaction.metaRange)
     }
 
-    /// Removals that a listing may meet before it asks for a compaction: some ten milliseconds.
-    static let mostRemovalsMet = 10_000
+    /// Removals that a listing may meet before it asks for a compaction: some milliseconds.
+    static let mostRemovalsMet = 3000
     /// Sealed tokens that a branch may have: each is looked into by every read.
     private static let mostSealedTokens = 3
 

@@ -7,6 +7,14 @@ package struct ImportSource: Sendable, Equatable {
     /// A full address, such as `local:///data/photos/` or `s3://bucket/prefix`.
     package var address: String
     package var destination: Key
+
+    /// Where a folder's objects go: the destination, with a slash behind it unless it is the root.
+    var folder: Key { destination.isEmpty || destination.bytes.last == 0x2f ? destination : Key(destination.bytes + [0x2f]) }
+
+    /// What the import takes the place of. lakeFS takes the destination's text for a prefix of keys, and so drops neighbours
+    /// that begin like it; here an object replaces itself, and a folder what is in it.
+    var replaced: KeySpan { kind == .object ? KeySpan(only: destination) : KeySpan(prefix: folder) }
+
     package init(kind: Kind, address: String, destination: Key) {
         self.kind = kind
         self.address = address
@@ -145,7 +153,7 @@ private final class ImportJob: @unchecked Sendable {
         var made: (id: String, commit: Commit)?
         _ = try catalog.moveHead(branch, in: repository) { branch in
             let head = try catalog.refs.commit(branch.commitID, in: repository)
-            let result = try catalog.committed.merge(source: metaRange, into: head.metaRangeID, base: "", strategy: .sourceWins, hiding: sources.map(\.destination), in: repository.namespace)
+            let result = try catalog.committed.merge(source: metaRange, into: head.metaRangeID, base: "", strategy: .sourceWins, hiding: sources.map(\.replaced), in: repository.namespace)
             made = try catalog.addCommit(request, metaRange: result, parents: [(branch.commitID, head)], in: repository)
             return made!.id
         }
@@ -177,11 +185,7 @@ private final class ImportJob: @unchecked Sendable {
     }
 
     private func add(_ object: StoredObject, _ source: ImportSource, relative: String) throws {
-        var key = source.destination.bytes
-        if source.kind == .commonPrefix {
-            if let last = key.last, last != 0x2f { key.append(0x2f) }
-            key += Array(relative.utf8)
-        }
+        let key = source.kind == .object ? source.destination.bytes : source.folder.bytes + Array(relative.utf8)
         try Names.checkPath(Key(key))
         let entry = Entry(address: object.location.description, addressType: .full, lastModified: Timestamp(seconds: object.modified), size: object.byteCount,
                           eTag: try checksum(object), contentType: "")

@@ -92,6 +92,24 @@ extension Catalog {
         return Page(found, limit: query.limit)
     }
 
+    /// Whether there is anything under a prefix.
+    /// - Parameter near: where to look first: beside something that was just there.
+    package func hasObjects(under prefix: Key, near: Key? = nil, at ref: ResolvedRef) throws -> Bool {
+        let (tokens, metaRange) = try view(of: ref), namespace = try ref.repository.namespace
+        // A few removals are passed over on either side before all of them are.
+        for (start, mostRemovals) in [(near?.successor, 64), (prefix, 64), (prefix, Int.max)] {
+            guard let start else { continue }
+            var cursor = try OverlayCursor(StagingCursor(store, tokens: tokens, from: start, pageSize: 1000), committed.cursor(metaRange, in: namespace), from: start)
+            cursor.mostRemovals = mostRemovals
+            if let (key, _) = try cursor.next(), key.hasPrefix(prefix) { return true }
+            if start == prefix && cursor.removalsMet <= mostRemovals {
+                considerCompaction(of: ref, removalsMet: cursor.removalsMet, tokens: tokens)
+                return false
+            }
+        }
+        return false
+    }
+
     // MARK: writing
 
     /// The branch to write to, or the error that says why not.
@@ -102,14 +120,25 @@ extension Catalog {
         return repository
     }
 
+    /// What writes an entry into the open token. The removal of something that only this token has leaves nothing behind:
+    /// files that come and go between commits would else fill the branch with tombstones (7.1, delete without tombstone).
+    private func mutation(of entry: StagedEntry, on branch: Branch, in repository: Repository) throws -> Mutation {
+        let partition = Partition(branch.stagingToken)
+        if entry.envelope == nil, try stagedEntry(entry.key, tokens: branch.sealedTokens) == nil,
+           try committed.record(entry.key, metaRange: metaRange(of: branch.commitID, in: repository), in: repository.namespace) == nil {
+            return .remove(partition, entry.key)
+        }
+        return .set(partition, entry.key, entry.encoded)
+    }
+
     /// Stages entries in one step; a commit that seals the token meanwhile makes it write again, so nothing is lost.
     /// Source: `lakefs-formats.md` 7.1.
     func writeStaged(_ entries: [StagedEntry], on id: String, in repository: Repository, _ durability: Durability, origin: Int?) throws {
         for _ in 0..<Self.tries {
-            let token = try branch(id, in: repository).branch.stagingToken
-            try store.write(entries.map { .set(Partition(token), $0.key, $0.encoded) }, durability)
+            let branch = try branch(id, in: repository).branch, token = branch.stagingToken
+            try store.write(entries.map { try mutation(of: $0, on: branch, in: repository) }, durability)
             do {
-                if try branch(id, in: repository).branch.stagingToken == token {
+                if try self.branch(id, in: repository).branch.stagingToken == token {
                     return events.publish(Change(repository: repository.id, branch: id, kind: .keys(entries.map(\.key)), origin: origin))
                 }
             } catch {

@@ -47,11 +47,29 @@ extension Catalog {
         throw LakeError(.tooManyTries, "pull request \(id) keeps changing: try again")
     }
 
+    /// The commit on the destination by which the source's head came into it, among its last thousand.
+    private func mergeCommit(of pull: PullRequest, in repositoryID: String) throws -> String? {
+        let repository = try repository(repositoryID), source = try branch(pull.source, in: repository).branch.commitID
+        var log = try LogCursor(refs, repository, from: branch(pull.destination, in: repository).branch.commitID, firstParentOnly: true, since: pull.creationDate)
+        for _ in 0..<1000 {
+            guard let (id, commit) = try log.next() else { return nil }
+            if commit.parents.dropFirst().contains(source) { return id }
+        }
+        return nil
+    }
+
     /// Merges the source of an open pull request into its destination and returns the new commit's id.
     package func mergePull(_ id: String, _ request: CommitRequest, _ options: MergeOptions, in repositoryID: String) throws -> String {
         let pull = try find(id, in: repositoryID).pull
         guard pull.status == .open else { throw LakeError(.invalidValue, "pull request \(id) is \(pull.status): only an open one can be merged") }
-        let commitID = try merge(pull.source, into: pull.destination, request, options, in: repositoryID)
+        let commitID: String
+        do {
+            commitID = try merge(pull.source, into: pull.destination, request, options, in: repositoryID)
+        } catch let error as LakeError where error.code == .noChanges {
+            // Perhaps it was merged by a server that died before it could note so.
+            guard let merged = try mergeCommit(of: pull, in: repositoryID) else { throw error }
+            commitID = merged
+        }
         _ = try changePull(id, in: repositoryID) { pull in
             pull.status = .merged
             pull.commitID = commitID

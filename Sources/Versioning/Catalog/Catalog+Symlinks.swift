@@ -42,6 +42,8 @@ extension Catalog {
     }
 
     private static func symlinkPath(_ repository: String, _ ref: String, _ folder: Key) -> String {
+        // A prefix may end in the middle of a name: its objects lie in the folder before it.
+        let folder = Key(Array(folder.bytes.prefix((folder.bytes.lastIndex(of: 0x2f) ?? -1) + 1)))
         // Parts that are no names of folders get one: keys may have them.
         let parts = folder.description.split(separator: "/", omittingEmptySubsequences: false).dropLast(folder.bytes.last == 0x2f ? 1 : 0).map { part in
             part.isEmpty ? "%" : part == "." ? "%2E" : part == ".." ? "%2E%2E" : String(part)

@@ -9,11 +9,11 @@ package enum MergeStrategy: String, Sendable {
 extension CommittedStore {
     /// The three-way merge of two metaranges over their base. Ranges that only one side changed are copied unopened.
     /// Source: `lakefs-formats.md` 7.6; base records are compared by key, as is the evident intent there.
-    /// - Parameter prefixes: what lies under these in the destination counts as not there (imports, 7.13).
+    /// - Parameter spans: what the destination has there counts as not there (imports, 7.13).
     /// - Throws: `LakeError.conflict` with every conflicting path, if `strategy` is `.none`.
-    package func merge(source: String, into destination: String, base: String, strategy: MergeStrategy, hiding prefixes: [Key] = [], in namespace: StorageNamespace) throws -> String {
+    package func merge(source: String, into destination: String, base: String, strategy: MergeStrategy, hiding spans: [KeySpan] = [], in namespace: StorageNamespace) throws -> String {
         let ours = try scan(destination, in: namespace)
-        ours.hide(prefixes)
+        ours.hide(spans)
         let merge = ThreeWayMerge(store: self, namespace: namespace, base: base, strategy: strategy, source: try scan(source, in: namespace), destination: ours)
         return try merge.run()
     }

@@ -24,21 +24,21 @@ package final class MetaRangeCursor {
         try nextRange()
     }
 
-    /// Prefixes whose records are passed over.
-    private var hidden: [Key] = []
+    /// Keys whose records are passed over.
+    private var hidden: [KeySpan] = []
 
-    /// Passes over records under these prefixes from now on. Heads of ranges are still stood at.
-    func hide(_ prefixes: [Key]) { hidden = prefixes }
+    /// Passes over records with these keys from now on. Heads of ranges are still stood at.
+    func hide(_ spans: [KeySpan]) { hidden = spans }
 
     /// Whether the range has room for a record that is passed over.
     func mayHide(in range: CommittedRange) -> Bool {
-        hidden.contains { prefix in !(range.maxKey < prefix) && (prefix.upperBound.map { range.minKey < $0 } ?? true) }
+        hidden.contains { span in !(range.maxKey < span.lower) && (span.upper.map { range.minKey < $0 } ?? true) }
     }
 
     /// Leaves records that are hidden behind.
     private func passHidden() throws {
-        while let key, let prefix = hidden.first(where: { key.starts(with: $0) }) {
-            guard let bound = prefix.upperBound else {
+        while let key, let span = hidden.first(where: { $0.contains(key) }) {
+            guard let bound = span.upper else {
                 records = nil
                 hasRecord = false
                 range = nil

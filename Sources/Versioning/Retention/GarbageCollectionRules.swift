@@ -44,7 +44,7 @@ extension Catalog {
     /// - Throws: `.notFound(.rule)` if none were set.
     package func garbageCollectionRules(_ repositoryID: String) throws -> GarbageCollectionRules {
         let location = try rulesLocation(repository(repositoryID))
-        guard let size = try objects.size(of: location), size > 0 else { throw LakeError.notFound(.rule, "garbage collection rules of \(repositoryID)") }
+        guard let size = try objects.size(of: location), size > 0 else { throw LakeError(.notFound(.rule), "repository \(repositoryID) has no garbage collection rules") }
         do { return try GarbageCollectionRules(decoding: objects.readAll(location)) } catch is ProtobufError {
             throw LakeError(.corrupt, "the garbage collection rules at \(location) are no message")
         }

@@ -52,6 +52,8 @@ struct OverlayCursor {
     private let committed: MetaRangeCursor
     /// Removals that were passed over so far.
     private(set) var removalsMet = 0
+    /// How many to pass over: `next` gives up behind the last of them, as if at the end.
+    var mostRemovals = Int.max
 
     /// Stands before the first key not below `from`.
     init(_ staging: StagingCursor, _ committed: MetaRangeCursor, from: Key) throws {
@@ -67,7 +69,7 @@ struct OverlayCursor {
 
     /// The next record, or nil at the end.
     mutating func next() throws -> (key: Key, envelope: Envelope)? {
-        while true {
+        while removalsMet <= mostRemovals {
             let change = try staging.current()
             if committed.isAtHead {
                 // Only a range that may hold the next key is opened.
@@ -99,6 +101,7 @@ struct OverlayCursor {
             if let envelope = change.envelope { return (change.key, envelope) }
             removalsMet += 1
         }
+        return nil
     }
 }
 

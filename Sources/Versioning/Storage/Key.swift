@@ -40,6 +40,27 @@ package struct Key: Hashable, Comparable, Sendable, CustomStringConvertible, Exp
     package var successor: Key { Key(bytes + [0]) }
 }
 
+/// All keys from one to below another.
+package struct KeySpan: Hashable, Sendable {
+    package let lower: Key
+    /// Nil for no end.
+    package let upper: Key?
+
+    /// Every key that begins so.
+    package init(prefix: Key) {
+        lower = prefix
+        upper = prefix.upperBound
+    }
+
+    /// One key.
+    package init(only key: Key) {
+        lower = key
+        upper = key.successor
+    }
+
+    func contains(_ key: [UInt8]) -> Bool { !key.precedes(lower.bytes) && (upper.map { key.precedes($0.bytes) } ?? true) }
+}
+
 extension [UInt8] {
     package func starts(with prefix: Key) -> Bool {
         let length = prefix.bytes.count

@@ -18,8 +18,31 @@ package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
             var cost = 0
             /// Counts drops: what was read before one may be old.
             var version: UInt64 = 0
-            /// How many writes of a key are under way: until they are told of, nobody knows which value is the newest.
-            var writing: [Name: Int] = [:]
+            /// Writes of a key that are under way: until they are told of, nobody knows which value is the newest.
+            var writing: [Name: Writing] = [:]
+
+            private static func cost(_ name: Name, _ value: [UInt8]?) -> Int { 128 + name.key.count + (value?.count ?? 0) }
+
+            mutating func keep(_ value: [UInt8]?, for name: Name, _ budgetBytes: Int) {
+                remove(name)
+                let cost = Self.cost(name, value)
+                if self.cost + cost > budgetBytes {
+                    // Full: it begins anew. What is hot is back at once.
+                    values.removeAll(keepingCapacity: true)
+                    self.cost = 0
+                }
+                values.updateValue(value, forKey: name)
+                self.cost += cost
+            }
+
+            mutating func remove(_ name: Name) {
+                if let value = values.removeValue(forKey: name) { cost -= Self.cost(name, value) }
+            }
+        }
+        private struct Writing {
+            var count = 1
+            /// Two were under way at once: who knows which came last.
+            var isContended = false
         }
         private let state = ReadWriteLock(State())
         private let budgetBytes: Int
@@ -32,31 +55,40 @@ package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
         func keep(_ value: [UInt8]?, for name: Name, readAt version: UInt64) {
             state.write { state in
                 guard state.version == version, state.writing[name] == nil else { return }
-                // Full: it begins anew. What is hot is back at once.
-                let cost = 128 + name.key.count + (value?.count ?? 0)
-                if state.cost + cost > budgetBytes {
-                    state.values.removeAll(keepingCapacity: true)
-                    state.cost = 0
-                }
-                if state.values.updateValue(value, forKey: name) == nil { state.cost += cost }
+                state.keep(value, for: name, budgetBytes)
             }
         }
 
-        func begin(_ name: Name) { state.write { $0.writing[name, default: 0] += 1 } }
+        func begin(_ name: Name) {
+            state.write { state in
+                if state.writing[name] == nil {
+                    state.writing[name] = Writing()
+                } else {
+                    state.writing[name]!.count += 1
+                    state.writing[name]!.isContended = true
+                }
+            }
+        }
 
-        /// Ends a write that was begun.
-        func drop(_ name: Name) {
+        /// Ends a write that was begun. What was written is known then, unless another write was under way beside it.
+        /// - Parameter value: the key's value now, nil for none; nil for a write that failed.
+        func end(_ name: Name, _ value: [UInt8]??) {
             state.write { state in
                 state.version &+= 1
-                state.values.removeValue(forKey: name)
-                if let count = state.writing[name] { state.writing[name] = count > 1 ? count - 1 : nil }
+                state.remove(name)
+                guard var writing = state.writing[name] else { return }
+                writing.count -= 1
+                state.writing[name] = writing.count > 0 ? writing : nil
+                guard !writing.isContended, let value else { return }
+                state.keep(value, for: name, budgetBytes)
             }
         }
 
         func dropAll(_ isMeant: (Partition) -> Bool) {
             state.write { state in
                 state.version &+= 1
-                state.values = state.values.filter { !isMeant($0.key.partition) }
+                for name in state.values.keys.filter({ isMeant($0.partition) }) { state.remove(name) }
+                for name in state.writing.keys where isMeant(name.partition) { state.writing[name]!.isContended = true }
             }
         }
     }
@@ -83,10 +115,10 @@ package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
         shard(name).begin(name)
     }
 
-    private func drop(_ key: Key, in partition: Partition) {
+    private func end(_ key: Key, in partition: Partition, _ value: [UInt8]??) {
         guard isCached(partition) else { return }
         let name = Name(partition: partition, key: key)
-        shard(name).drop(name)
+        shard(name).end(name, value)
     }
 
     package func value(for key: Key, in partition: Partition) throws(StoreError) -> [UInt8]? {
@@ -101,29 +133,48 @@ package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
 
     package func set(_ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition?, _ durability: Durability) throws(StoreError) {
         begin(key, in: partition)
-        // Also after a failure: what is known here may be why a condition did not hold.
-        defer { drop(key, in: partition) }
-        try base.set(value, for: key, in: partition, if: condition, durability)
+        do throws(StoreError) {
+            try base.set(value, for: key, in: partition, if: condition, durability)
+            end(key, in: partition, value)
+        } catch {
+            // What is known here may be why a condition did not hold.
+            end(key, in: partition, nil)
+            throw error
+        }
     }
 
-    private func forEach(_ batch: [Mutation], _ body: (Key, Partition) -> Void) {
+    private func begin(_ batch: [Mutation]) {
         for mutation in batch {
             switch mutation {
-            case .set(let partition, let key, _), .remove(let partition, let key): body(key, partition)
+            case .set(let partition, let key, _), .remove(let partition, let key): begin(key, in: partition)
+            }
+        }
+    }
+
+    private func end(_ batch: [Mutation], isDone: Bool) {
+        for mutation in batch {
+            switch mutation {
+            case .set(let partition, let key, let value): end(key, in: partition, isDone ? .some(value) : nil)
+            case .remove(let partition, let key): end(key, in: partition, isDone ? .some(nil) : nil)
             }
         }
     }
 
     package func write(_ batch: [Mutation], _ durability: Durability) throws(StoreError) {
-        forEach(batch) { begin($0, in: $1) }
-        defer { forEach(batch) { drop($0, in: $1) } }
-        try base.write(batch, durability)
+        begin(batch)
+        do throws(StoreError) {
+            try base.write(batch, durability)
+            end(batch, isDone: true)
+        } catch {
+            end(batch, isDone: false)
+            throw error
+        }
     }
 
     package func write(_ batch: [Mutation], _ durability: Durability, then done: @escaping @Sendable (StoreError?) -> Void) {
-        forEach(batch) { begin($0, in: $1) }
+        begin(batch)
         base.write(batch, durability) { [self] error in
-            forEach(batch) { drop($0, in: $1) }
+            end(batch, isDone: error == nil)
             done(error)
         }
     }

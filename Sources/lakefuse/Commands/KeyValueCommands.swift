@@ -12,7 +12,9 @@ extension Command {
             try withStore(invocation) { store in
                 var loader = RecordLoader(store: store)
                 try loader.load(invocation.arguments[0])
+                guard loader.loaded + loader.passedOver > 0 else { throw LakeError(.invalidValue, "\(invocation.arguments[0]) holds no records") }
                 Output.line("loaded \(loader.loaded) records" + (loader.passedOver > 0 ? ", passed over \(loader.passedOver) that are shown without their bytes" : ""))
+                Output.line("key pairs among them open with the auth.encrypt.secret_key that they were stored with: set it, or copy DIR/secrets of a lakefuse")
                 for name in try orphans(store) {
                     Output.write("warning: no record of the repository behind '\(name)': load the output of 'lakefs kv scan graveler' too\n", to: 2)
                 }
