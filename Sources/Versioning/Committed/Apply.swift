@@ -23,8 +23,8 @@ extension CommittedStore {
     /// The new tree is cut where a range is bound to end, whatever else it holds: behind a key whose hash says so. What lies
     /// between two cuts is written on its own, several such pieces at once.
     ///
-    /// - Parameter mostUnitBytes: bytes of changes that one piece may keep in memory; the usual one has some ten million.
-    package func apply(_ changes: inout some ChangeCursor, to base: String, in namespace: StorageNamespace, mostUnitBytes: Int = 16 << 20) throws -> (metaRange: String, count: ChangeCount) {
+    /// - Parameter mostUnitBytes: bytes of changes to gather before they are handed to who writes them, cut or not.
+    package func apply(_ changes: inout some ChangeCursor, to base: String, in namespace: StorageNamespace, mostUnitBytes: Int = 4 << 20) throws -> (metaRange: String, count: ChangeCount) {
         let units = ApplyUnits(store: self, namespace: namespace, mostUnitBytes: mostUnitBytes)
         do {
             try units.cut(&changes, base)
@@ -82,8 +82,8 @@ private final class ApplyUnits {
     /// What lies between two cuts: some pieces, whose ranges may run on from one to the next.
     private var unit: [ApplyPiece] = []
     private var unitBytes = 0
-    /// The unit's beginning, written already: it grew too large to be kept until its end.
-    private var open: ApplyRun?
+    /// The unit's beginning, being written already: it grew too large to be kept until its end.
+    private var open: OpenRun?
 
     private let mostUnitBytes: Int
 
@@ -144,11 +144,11 @@ private final class ApplyUnits {
         unitBytes += piece.changes.byteCount
     }
 
-    /// Writes what there is of the unit on this thread; what follows goes on in the same range.
+    /// Hands over what there is of the unit; what follows goes on in the same range.
     private func spill() throws {
-        let run = open ?? work.begin()
+        let run = try open ?? work.begin()
         open = run
-        for piece in unit { try run.write(piece) }
+        run.add(unit)
         unit = []
         unitBytes = 0
     }
@@ -157,7 +157,7 @@ private final class ApplyUnits {
         if let run = open {
             try spill()
             open = nil
-            return try run.end()
+            return run.close()
         }
         guard !unit.isEmpty else { return }
         let (pieces, byteCount) = (unit, unitBytes)
@@ -166,6 +166,9 @@ private final class ApplyUnits {
         try work.start(pieces, byteCount: byteCount)
     }
 
-    func drain() { work.drain() }
+    func drain() {
+        open?.close()
+        work.drain()
+    }
     func finish() throws -> ([CommittedRange], ChangeCount) { try work.finish() }
 }

@@ -64,10 +64,26 @@ final class ApplyWork: Sendable {
         }
     }
 
-    /// Begins a unit that the calling thread writes itself.
-    func begin() -> ApplyRun {
-        let index = reserve()
-        return ApplyRun(store: store, namespace: namespace) { [self] ranges, count in settle(index, ranges, count) }
+    /// Begins a unit whose pieces come one after the other; waits for a place as `start` does.
+    func begin() throws -> OpenRun {
+        while state.withLock({ $0.running >= max(store.pool.width, 1) }) { try waitForOne() }
+        let index = reserve(), open = OpenRun()
+        state.withLock { $0.running += 1 }
+        store.pool.run { [self] in
+            var isOver = false
+            do {
+                let run = ApplyRun(store: store, namespace: namespace) { [self] ranges, count in settle(index, ranges, count) }
+                while let pieces = open.next() { for piece in pieces { try run.write(piece) } }
+                isOver = true
+                try run.end()
+            } catch {
+                state.withLock { $0.failure = $0.failure ?? error }
+                // Nobody shall wait for room.
+                while !isOver { isOver = open.next() == nil }
+            }
+            ended.post()
+        }
+        return open
     }
 
     private func waitForOne() throws {
@@ -89,6 +105,37 @@ final class ApplyWork: Sendable {
         defer { drain() }
         while state.withLock({ $0.running }) > 0 { try waitForOne() }
         return state.withLock { state in (state.results.flatMap { $0! }, state.count) }
+    }
+}
+
+/// Pieces of one unit on their way from the thread that gathers them to the one that writes them; few at a time.
+final class OpenRun: Sendable {
+    private let waiting = Mutex<(pieces: [[ApplyPiece]], isClosed: Bool)>(([], false))
+    private let signal = CountingSemaphore(), room = CountingSemaphore()
+    /// Lists of pieces that may wait.
+    private static let mostWaiting = 2
+
+    init() { for _ in 0..<Self.mostWaiting { room.post() } }
+
+    /// Adds pieces behind all others; waits while too many are not written yet.
+    func add(_ pieces: [ApplyPiece]) {
+        room.wait()
+        waiting.withLock { $0.pieces.append(pieces) }
+        signal.post()
+    }
+
+    /// Nothing more comes.
+    func close() {
+        waiting.withLock { $0.isClosed = true }
+        signal.post()
+    }
+
+    /// The next pieces; nil when all were given and no more come.
+    func next() -> [ApplyPiece]? {
+        signal.wait()
+        let next = waiting.withLock { waiting in waiting.pieces.isEmpty ? nil : waiting.pieces.removeFirst() }
+        if next != nil { room.post() }
+        return next
     }
 }
 
