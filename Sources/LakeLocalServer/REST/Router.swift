@@ -111,15 +111,22 @@ struct Router: Sendable {
 
     private struct Route: Sendable {
         let method: String
-        let parts: [String]
+        /// What the parts must be, and the names of those that may be any; one of the two at each place.
+        let literals: [String?]
+        let names: [String?]
         let handler: Handler
+
+        func fits(_ path: [String]) -> Bool {
+            for index in path.indices { if let literal = literals[index], literal != path[index] { return false } }
+            return true
+        }
     }
 
     private var routes: [Int: [Route]] = [:]
 
     mutating func add(_ method: String, _ pattern: String, _ handler: @escaping Handler) {
-        let parts = pattern.split(separator: "/").map(String.init)
-        routes[parts.count, default: []].append(Route(method: method, parts: parts, handler: handler))
+        let parts = pattern.split(separator: "/").map(String.init), names = parts.map { $0.hasPrefix("{") ? String($0.dropFirst().dropLast()) : nil }
+        routes[parts.count, default: []].append(Route(method: method, literals: zip(parts, names).map { $1 == nil ? $0 : nil }, names: names, handler: handler))
     }
 
     enum Match {
@@ -131,16 +138,14 @@ struct Router: Sendable {
 
     func match(_ method: String, _ path: [String]) -> Match {
         var isKnown = false
-        for route in routes[path.count] ?? [] {
-            var parameters: [String: String] = [:]
-            let fits = zip(route.parts, path).allSatisfy { part, given in
-                guard part.hasPrefix("{") else { return part == given }
-                parameters[String(part.dropFirst().dropLast())] = given
-                return true
+        for route in routes[path.count] ?? [] where route.fits(path) {
+            guard route.method == method else {
+                isKnown = true
+                continue
             }
-            guard fits else { continue }
-            if route.method == method { return .found(route.handler, parameters) }
-            isKnown = true
+            var parameters: [String: String] = [:]
+            for (name, given) in zip(route.names, path) { if let name { parameters[name] = given } }
+            return .found(route.handler, parameters)
         }
         return isKnown ? .otherMethod : .none
     }

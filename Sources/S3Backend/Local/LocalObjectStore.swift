@@ -186,22 +186,7 @@ package final class LocalObjectStore: ObjectStore {
     package func read(_ location: ObjectLocation, _ range: Range<Int64>) throws(StoreError) -> [UInt8] {
         guard let piece = try file(location) else { return [] }
         defer { Glibc.close(piece.descriptor) }
-        let start = range.lowerBound, end = min(range.upperBound, piece.byteCount)
-        guard end > start else { return [] }
-        var failed: Int32 = 0
-        let bytes = unsafe [UInt8](unsafeUninitializedCapacity: Int(end - start)) { buffer, count in
-            while count < buffer.count {
-                let got = unsafe pread(piece.descriptor, buffer.baseAddress! + count, buffer.count - count, off_t(start) + off_t(count))
-                if got < 0 && errno == EINTR { continue }
-                if got <= 0 {
-                    failed = got < 0 ? errno : 0
-                    return
-                }
-                count += got
-            }
-        }
-        if failed != 0 { throw Self.failure("cannot read", location.description, failed) }
-        return bytes
+        return try piece.read(range)
     }
 
     package func file(_ location: ObjectLocation) throws(StoreError) -> FilePiece? {

@@ -20,6 +20,7 @@ extension Catalog {
     private func page(_ cursor: any DifferenceCursor, _ query: DiffQuery) throws -> Page<DiffEntry> {
         var found: [DiffEntry] = []
         let start = query.after.isEmpty ? query.prefix : max(query.prefix, Grouping.next(after: query.after, delimiter: query.delimiter, prefix: query.prefix))
+        cursor.end(before: query.prefix.isEmpty ? nil : query.prefix.upperBound)
         try cursor.seek(start)
         while found.count <= query.limit, let difference = try cursor.next(), difference.key.hasPrefix(query.prefix) {
             if let group = Grouping.commonPrefix(of: difference.key, prefix: query.prefix, delimiter: query.delimiter) {
@@ -87,13 +88,19 @@ private final class StagedDiff: DifferenceCursor {
         isRead = false
     }
 
+    private var end: Key?
+    func end(before end: Key?) {
+        self.end = end
+        committedDiff.end(before: end)
+    }
+
     func next() throws -> Difference? {
         while true {
             if !isRead {
                 pending = try committedDiff.next()
                 isRead = true
             }
-            guard let change = try staging.current(), pending.map({ !($0.key < change.key) }) ?? true else {
+            guard let change = try staging.current(), end.map({ change.key < $0 }) ?? true, pending.map({ !($0.key < change.key) }) ?? true else {
                 isRead = false
                 return pending
             }

@@ -37,13 +37,20 @@ extension Catalog {
             guard source.destination.count <= 1024 else { throw LakeError(.invalidValue, "import destination of \(source.destination.count) bytes is too long: 1,024 at most") }
         }
         try refs.removeEnded(in: repository)
-        let job = try ImportJob(self, repository, branch, sources, request)
-        imports.withLock { _ = $0.insert(job.id) }
-        tasks.run { [self] in
-            job.run()
-            imports.withLock { _ = $0.remove(job.id) }
+        let id = XID.make()
+        // Known as alive before anyone can see it.
+        imports.withLock { _ = $0.insert(id) }
+        do {
+            let job = try ImportJob(id, self, repository, branch, sources, request)
+            tasks.run { [self] in
+                job.run()
+                imports.withLock { _ = $0.remove(id) }
+            }
+        } catch {
+            imports.withLock { _ = $0.remove(id) }
+            throw error
         }
-        return job.id
+        return id
     }
 
     /// How an import goes on. One whose server is gone shows as failed.
@@ -102,8 +109,8 @@ private final class ImportJob: @unchecked Sendable {
 
     private static let batchSize = 1000
 
-    init(_ catalog: Catalog, _ repository: Repository, _ branch: String, _ sources: [ImportSource], _ request: CommitRequest) throws {
-        id = XID.make()
+    init(_ id: String, _ catalog: Catalog, _ repository: Repository, _ branch: String, _ sources: [ImportSource], _ request: CommitRequest) throws {
+        self.id = id
         self.catalog = catalog
         self.repository = repository
         self.branch = branch

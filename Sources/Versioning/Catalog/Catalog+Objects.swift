@@ -77,7 +77,8 @@ extension Catalog {
         let start = query.after.isEmpty ? query.prefix : max(query.prefix, Grouping.next(after: query.after, delimiter: query.delimiter, prefix: query.prefix))
         let namespace = try ref.repository.namespace, (tokens, metaRange) = try view(of: ref)
         var cursor = try OverlayCursor(
-            StagingCursor(store, tokens: tokens, from: start, pageSize: min(max(query.limit, 10), 1000)), committed.cursor(metaRange, in: namespace), from: start)
+            StagingCursor(store, tokens: tokens, from: start, pageSize: min(max(query.limit, 10), 1000)), committed.cursor(metaRange, in: namespace), from: start,
+            before: query.prefix.isEmpty ? nil : query.prefix.upperBound)
         var found: [Listing] = []
         while found.count <= query.limit, let (key, envelope) = try cursor.next(), key.hasPrefix(query.prefix) {
             if let group = Grouping.commonPrefix(of: key, prefix: query.prefix, delimiter: query.delimiter) {
@@ -99,7 +100,7 @@ extension Catalog {
         // A few removals are passed over on either side before all of them are.
         for (start, mostRemovals) in [(near?.successor, 64), (prefix, 64), (prefix, Int.max)] {
             guard let start else { continue }
-            var cursor = try OverlayCursor(StagingCursor(store, tokens: tokens, from: start, pageSize: 1000), committed.cursor(metaRange, in: namespace), from: start)
+            var cursor = try OverlayCursor(StagingCursor(store, tokens: tokens, from: start, pageSize: 1000), committed.cursor(metaRange, in: namespace), from: start, before: prefix.upperBound)
             cursor.mostRemovals = mostRemovals
             if let (key, _) = try cursor.next(), key.hasPrefix(prefix) { return true }
             if start == prefix && cursor.removalsMet <= mostRemovals {

@@ -155,6 +155,7 @@ extension Catalog {
         }
         for prefix in query.prefixes {
             let diff = MetaRangeDiff(try committed.scan(old, in: namespace), try committed.scan(new, in: namespace))
+            diff.end(before: prefix.upperBound)
             try diff.seek(prefix)
             if let first = try diff.next(), first.key.hasPrefix(prefix) { return true }
         }

@@ -1,3 +1,5 @@
+import Glibc
+
 /// Where committed data lies: ranges and metaranges as tables in an object store, by content id.
 /// Source: `lakefs-formats.md` sections 1, 4 and 7. Safe from any thread.
 package final class CommittedStore: Sendable {
@@ -36,12 +38,24 @@ package final class CommittedStore: Sendable {
         blocks = BlockCache(budgetBytes: cacheBytes)
     }
 
-    private struct StoredTable: TableSource {
+    /// A table in the object store; where that is a file here it stays open, for reading a block takes less than opening it.
+    private final class StoredTable: TableSource {
         let objects: any ObjectStore
         let location: ObjectLocation
         let byteCount: Int64
+        private let file: FilePiece?
+
+        init(objects: any ObjectStore, location: ObjectLocation, byteCount: Int64) throws(StoreError) {
+            self.objects = objects
+            self.location = location
+            self.byteCount = byteCount
+            file = try objects.file(location)
+        }
+
+        deinit { if let file { close(file.descriptor) } }
+
         func read(_ range: Range<Int64>) throws -> [UInt8] {
-            let bytes = try objects.read(location, range)
+            let bytes = if let file { try file.read(range) } else { try objects.read(location, range) }
             guard bytes.count == Int(range.upperBound - range.lowerBound) else { throw SSTableError.truncated(expected: range.count, found: bytes.count) }
             return bytes
         }
@@ -56,7 +70,7 @@ package final class CommittedStore: Sendable {
         if let open = tables[location] { return open }
         guard let size = try objects.size(of: location) else { throw LakeError(.notFound(.metaRange), "table \(id) is not in \(namespace)") }
         do {
-            let table = try TableReader(name: id, source: StoredTable(objects: objects, location: location, byteCount: size), cache: blocks)
+            let table = try TableReader(name: id, source: try StoredTable(objects: objects, location: location, byteCount: size), cache: blocks)
             tables.insert(table, for: location, cost: table.byteCost)
             return table
         } catch let error as SSTableError {

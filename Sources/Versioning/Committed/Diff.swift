@@ -26,6 +26,8 @@ package protocol DifferenceCursor: AnyObject {
     func next() throws -> Difference?
     /// Goes on at the first difference whose key is not below `target`.
     func seek(_ target: Key) throws
+    /// Ends before `end`, without looking for differences behind it; nil for no such end.
+    func end(before end: Key?)
 }
 
 /// The differences of two metaranges; ranges that both sides share are skipped unopened, and so are blocks of ranges
@@ -45,6 +47,9 @@ package final class MetaRangeDiff: DifferenceCursor {
         try right.seek(target)
     }
 
+    private var end: Key?
+    package func end(before end: Key?) { self.end = end }
+
     private func removed() throws -> Difference {
         let difference = Difference(kind: .removed, key: Key(left.key!), left: try left.envelope(), right: nil)
         try left.next()
@@ -59,6 +64,7 @@ package final class MetaRangeDiff: DifferenceCursor {
 
     package func next() throws -> Difference? {
         while true {
+            if end != nil && left.isBehind(end) && right.isBehind(end) { return nil }
             if left.hasRecord && right.hasRecord {
                 let order = left.order(to: right)
                 if order < 0 { return try removed() }
@@ -118,6 +124,7 @@ package final class MetaRangeComparison: DifferenceCursor {
     }
 
     package func seek(_ target: Key) throws { try diff.seek(target) }
+    package func end(before end: Key?) { diff.end(before: end) }
 
     package func next() throws -> Difference? {
         while var difference = try diff.next() {

@@ -48,6 +48,13 @@ package final class MetaRangeCursor {
         }
     }
 
+    /// Whether nothing below `end` is left; nil for no end.
+    func isBehind(_ end: Key?) -> Bool {
+        guard let range else { return true }
+        guard let end else { return false }
+        return hasRecord ? records!.order(to: end.bytes) >= 0 : !(range.minKey < end)
+    }
+
     package var isAtHead: Bool { range != nil && !hasRecord }
 
     /// The record's key; nil at the head of a range.

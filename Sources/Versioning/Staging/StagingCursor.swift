@@ -55,10 +55,14 @@ struct OverlayCursor {
     /// How many to pass over: `next` gives up behind the last of them, as if at the end.
     var mostRemovals = Int.max
 
+    /// Where it ends, whatever lies behind; nil for the end of all.
+    private let end: Key?
+
     /// Stands before the first key not below `from`.
-    init(_ staging: StagingCursor, _ committed: MetaRangeCursor, from: Key) throws {
+    init(_ staging: StagingCursor, _ committed: MetaRangeCursor, from: Key, before end: Key?) throws {
         self.staging = staging
         self.committed = committed
+        self.end = end
         try seek(from)
     }
 
@@ -70,8 +74,10 @@ struct OverlayCursor {
     /// The next record, or nil at the end.
     mutating func next() throws -> (key: Key, envelope: Envelope)? {
         while removalsMet <= mostRemovals {
-            let change = try staging.current()
-            if committed.isAtHead {
+            var change = try staging.current()
+            if let end, let key = change?.key, !(key < end) { change = nil }
+            let isOver = committed.isBehind(end)
+            if !isOver && committed.isAtHead {
                 // Only a range that may hold the next key is opened.
                 if let change, change.key < committed.range!.minKey {
                     try staging.advance(past: change.key)
@@ -83,12 +89,12 @@ struct OverlayCursor {
                 continue
             }
             guard let change else {
-                guard let key = committed.key else { return nil }
+                guard !isOver, let key = committed.key else { return nil }
                 let envelope = try committed.envelope()
                 try committed.next()
                 return (Key(key), envelope)
             }
-            if let key = committed.key {
+            if !isOver, let key = committed.key {
                 let order = key.compare(change.key.bytes)
                 if order < 0 {
                     let envelope = try committed.envelope()
@@ -110,6 +116,7 @@ struct OverlayCursor {
 final class UncommittedDiff: DifferenceCursor {
     private var staging: StagingCursor
     private let base: (Key) throws -> Envelope?
+    private var end: Key?
 
     init(_ staging: StagingCursor, base: @escaping (Key) throws -> Envelope?) {
         self.staging = staging
@@ -117,9 +124,11 @@ final class UncommittedDiff: DifferenceCursor {
     }
 
     func seek(_ target: Key) throws { try staging.seek(target) }
+    func end(before end: Key?) { self.end = end }
 
     func next() throws -> Difference? {
         while let change = try staging.current() {
+            if let end, !(change.key < end) { return nil }
             try staging.advance(past: change.key)
             let old = try base(change.key)
             switch (old, change.envelope) {

@@ -1,3 +1,5 @@
+import Glibc
+
 /// The root of a repository's objects in an object store, as `local://name`, `mem://name`, `s3://bucket/prefix`.
 /// Source: `lakefs-formats.md` section 1.
 package struct StorageNamespace: Hashable, Sendable, CustomStringConvertible {
@@ -56,6 +58,26 @@ package struct FilePiece: Sendable {
         self.descriptor = descriptor
         self.offset = offset
         self.byteCount = byteCount
+    }
+
+    /// The bytes of `range`, counted from the piece's beginning and cut at its end (pread(2)).
+    package func read(_ range: Range<Int64>) throws(StoreError) -> [UInt8] {
+        let start = range.lowerBound, end = min(range.upperBound, byteCount)
+        guard end > start else { return [] }
+        var failed: Int32 = 0
+        let bytes = unsafe [UInt8](unsafeUninitializedCapacity: Int(end - start)) { buffer, count in
+            while count < buffer.count {
+                let got = unsafe pread(descriptor, buffer.baseAddress! + count, buffer.count - count, off_t(offset + start) + off_t(count))
+                if got < 0 && errno == EINTR { continue }
+                if got <= 0 {
+                    failed = got < 0 ? errno : 0
+                    return
+                }
+                count += got
+            }
+        }
+        if failed != 0 { throw StoreError(.unavailable, unsafe "cannot read a file: \(String(cString: strerror(failed)))") }
+        return bytes
     }
 }
 
