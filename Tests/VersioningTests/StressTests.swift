@@ -72,3 +72,27 @@ import Versioning
         objects.close()
     }
 }
+
+extension StressTests {
+    /// A write that wants nothing to be there, against merges that bring it: never both.
+    @Test func conditionalWritesSeeMerges() throws {
+        let lake = MemoryLake(objects: MemoryObjectStore())
+        try lake.make()
+        for round in 0..<150 {
+            let path = "k\(round)", side = "side-\(round)"
+            _ = try lake.catalog.createBranch(side, from: "main", in: "repo")
+            try lake.put(path, "merged", on: side)
+            try lake.commit("side", on: side)
+            let merger = Thread(name: "merger") {
+                // A dirty branch refuses it: then the write was first.
+                _ = try? lake.catalog.merge(side, into: "main", CommitRequest(committer: "t", message: ""), Catalog.MergeOptions(), in: "repo")
+            }
+            var isWritten = true
+            do { try lake.catalog.stage(lake.entry("written"), at: Key(path), on: "main", in: "repo", if: .absent) } catch let error as LakeError where error.code == .preconditionFailed { isWritten = false }
+            merger.join()
+            let isMerged = try lake.contents("main@")[path] == "merged"
+            #expect(isWritten != isMerged, "round \(round): written \(isWritten), merged \(isMerged)")
+            try lake.catalog.resetBranch("main", in: "repo", force: false)
+        }
+    }
+}

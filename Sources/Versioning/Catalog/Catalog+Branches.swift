@@ -83,8 +83,7 @@ extension Catalog {
             }
         }
         _ = try updateBranch(id, in: repository, .eventual) { branch in
-            // Nothing staged, nothing to seal: what is staged from now on stays on top, as if it had come after.
-            guard try hasStaged(tokens: branch.tokens) else { return }
+            // Sealed even if nothing is staged: a conditional write that looked before the head moved finds another token, and looks again.
             try refuseDirty(branch, branch.tokens)
             seal(&branch, in: repository)
         }
