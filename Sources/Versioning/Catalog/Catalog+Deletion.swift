@@ -26,6 +26,8 @@ extension Catalog {
         try remove("repos/\(repository.id)/", in: Partition("actions"))
         try remove("\(repository.partition)/", in: Compaction.partition)
         try store.removeAll(in: repository.partition)
+        // Once more when requests that were under way have ended: one of them may have written a record meanwhile.
+        try refs.markDropped([repository.partition.description])
         try refs.removeRepository(repository.id)
         refs.forget()
         cleanUp()

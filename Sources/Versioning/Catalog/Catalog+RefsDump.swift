@@ -183,7 +183,7 @@ extension Catalog {
             ended.isDone = true
             ended.updated = .now()
             // If even this cannot be stored, the task shows as one that was never finished.
-            try? refs.setTask(ended, in: repository)
+            try? refs.setTask(ended, in: repository, if: .present)
         }
         return task.id
     }

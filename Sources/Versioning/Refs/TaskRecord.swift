@@ -78,8 +78,9 @@ extension RefStore {
         return try decode("task \(id)") { try TaskRecord(decoding: bytes) }
     }
 
-    func setTask(_ task: TaskRecord, in repository: Repository) throws {
-        try store.set(task.encoded, for: key(task.id), in: repository.partition)
+    /// - Parameter condition: `.present` where the repository may be gone, and its records with it.
+    func setTask(_ task: TaskRecord, in repository: Repository, if condition: Precondition? = nil) throws {
+        _ = try store.trySet(task.encoded, for: key(task.id), in: repository.partition, if: condition)
     }
 
     /// Seconds that records of what has ended stay.
