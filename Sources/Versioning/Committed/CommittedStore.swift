@@ -29,6 +29,12 @@ package final class CommittedStore: Sendable {
     /// Open tables: an index and properties each, small ones whole.
     private let tables = LRUCache<ObjectLocation, TableReader>(budget: tableBytes)
     private static let tableBytes = 32 << 20
+    /// Tables that are open at once, at most: each may be a file of a process that has a thousand.
+    private static let mostTables = 400
+
+    private func keep(_ table: TableReader, at location: ObjectLocation) {
+        tables.insert(table, for: location, cost: max(table.byteCost, Self.tableBytes / Self.mostTables))
+    }
 
     /// - Parameter cacheBytes: decoded blocks to keep.
     package init(objects: any ObjectStore, pool: WorkerPool, cacheBytes: Int, parameters: Parameters = Parameters()) {
@@ -71,7 +77,7 @@ package final class CommittedStore: Sendable {
         guard let size = try objects.size(of: location) else { throw LakeError(.notFound(.metaRange), "table \(id) is not in \(namespace)") }
         do {
             let table = try TableReader(name: id, source: try StoredTable(objects: objects, location: location, byteCount: size), cache: blocks)
-            tables.insert(table, for: location, cost: table.byteCost)
+            keep(table, at: location)
             return table
         } catch let error as SSTableError {
             throw LakeError(.corrupt, "table \(location) is damaged: \(error)", cause: error)
@@ -81,7 +87,7 @@ package final class CommittedStore: Sendable {
     /// Keeps a table open that was just written: it is looked at next.
     func keepOpen(_ summary: TableWriter.Summary, in namespace: StorageNamespace) {
         guard let table = try? TableReader(name: summary.id, source: MemoryTable(summary.bytes), cache: blocks) else { return }
-        tables.insert(table, for: Self.location(of: summary.id, in: namespace), cost: table.byteCost)
+        keep(table, at: Self.location(of: summary.id, in: namespace))
     }
 
     /// Whether the object store holds this range or metarange; asked of the store each time.
