@@ -20,7 +20,7 @@ extension Catalog {
     private func page(_ cursor: any DifferenceCursor, _ query: DiffQuery) throws -> Page<DiffEntry> {
         var found: [DiffEntry] = []
         let start = query.after.isEmpty ? query.prefix : max(query.prefix, Grouping.next(after: query.after, delimiter: query.delimiter, prefix: query.prefix))
-        cursor.end(before: query.prefix.isEmpty ? nil : query.prefix.upperBound)
+        cursor.end(before: query.prefix.upperBound)
         try cursor.seek(start)
         while found.count <= query.limit, let difference = try cursor.next(), difference.key.hasPrefix(query.prefix) {
             if let group = Grouping.commonPrefix(of: difference.key, prefix: query.prefix, delimiter: query.delimiter) {

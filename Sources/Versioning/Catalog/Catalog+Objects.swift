@@ -78,7 +78,7 @@ extension Catalog {
         let namespace = try ref.repository.namespace, (tokens, metaRange) = try view(of: ref)
         var cursor = try OverlayCursor(
             StagingCursor(store, tokens: tokens, from: start, pageSize: min(max(query.limit, 10), 1000)), committed.cursor(metaRange, in: namespace), from: start,
-            before: query.prefix.isEmpty ? nil : query.prefix.upperBound)
+            before: query.prefix.upperBound)
         var found: [Listing] = []
         while found.count <= query.limit, let (key, envelope) = try cursor.next(), key.hasPrefix(query.prefix) {
             if let group = Grouping.commonPrefix(of: key, prefix: query.prefix, delimiter: query.delimiter) {

@@ -105,7 +105,7 @@ private final class ApplyUnits {
         while let range = ranges.range {
             guard let first = change, !(range.maxKey < first.key) else {
                 try flush()
-                try work.copy(range)
+                work.copy(range)
                 try ranges.nextRange()
                 continue
             }

@@ -6,111 +6,78 @@ final class ApplyWork: Sendable {
         /// One list a unit or copied range, in order; nil while it is being written.
         var results: [[CommittedRange]?] = []
         var count = ChangeCount()
-        var running = 0
-        /// Bytes of changes in the units that are being written.
-        var runningBytes = 0
-        var failure: (any Error)?
     }
 
     /// Bytes of changes that may be on their way at once; a unit of its own may be larger.
     private static let mostBytes = 48 << 20
 
     private let state = Mutex(State())
-    private let ended = CountingSemaphore()
+    private let tasks: PoolTasks
     private let store: CommittedStore
     private let namespace: StorageNamespace
 
     init(store: CommittedStore, namespace: StorageNamespace) {
         self.store = store
         self.namespace = namespace
+        tasks = PoolTasks(store.pool, mostBytes: Self.mostBytes)
     }
 
     /// Takes over a range unopened.
-    func copy(_ range: CommittedRange) throws { state.withLock { $0.results.append([range]) } }
-
-    /// The place of a unit's ranges among all.
-    private func reserve() -> Int {
-        state.withLock { state in
-            state.results.append(nil)
-            return state.results.count - 1
-        }
-    }
-
-    private func settle(_ index: Int, _ ranges: [CommittedRange], _ count: ChangeCount) {
-        state.withLock { state in
-            state.results[index] = ranges
-            state.count += count
-        }
-    }
+    func copy(_ range: CommittedRange) { state.withLock { $0.results.append([range]) } }
 
     /// Writes pieces soon; waits while as many units as the pool is wide are being written, or too many bytes.
     func start(_ pieces: [ApplyPiece], byteCount: Int) throws {
-        while state.withLock({ $0.running >= max(store.pool.width, 1) || $0.running > 0 && $0.runningBytes + byteCount > Self.mostBytes }) { try waitForOne() }
-        let index = reserve()
-        state.withLock { state in
-            state.running += 1
-            state.runningBytes += byteCount
-        }
-        store.pool.run { [self] in
-            do {
-                let run = ApplyRun(store: store, namespace: namespace) { [self] ranges, count in settle(index, ranges, count) }
-                for piece in pieces { try run.write(piece) }
-                try run.end()
-            } catch {
-                state.withLock { $0.failure = $0.failure ?? error }
-            }
-            state.withLock { $0.runningBytes -= byteCount }
-            ended.post()
+        try write(byteCount: byteCount) { run in
+            for piece in pieces { try run.write(piece) }
         }
     }
 
     /// Begins a unit whose pieces come one after the other; waits for a place as `start` does.
     func begin() throws -> OpenRun {
-        while state.withLock({ $0.running >= max(store.pool.width, 1) }) { try waitForOne() }
-        let index = reserve(), open = OpenRun()
-        state.withLock { $0.running += 1 }
-        store.pool.run { [self] in
-            var isOver = false
+        let open = OpenRun()
+        try write(byteCount: 0) { run in
             do {
-                let run = ApplyRun(store: store, namespace: namespace) { [self] ranges, count in settle(index, ranges, count) }
                 while let pieces = open.next() { for piece in pieces { try run.write(piece) } }
-                isOver = true
-                try run.end()
             } catch {
-                state.withLock { $0.failure = $0.failure ?? error }
                 // Nobody shall wait for room.
-                while !isOver { isOver = open.next() == nil }
+                while open.next() != nil {}
+                throw error
             }
-            ended.post()
         }
         return open
     }
 
-    private func waitForOne() throws {
-        ended.wait()
-        let failure = state.withLock { state in
-            state.running -= 1
-            return state.failure
+    /// Writes a unit on the pool, fed by `feed`; its ranges have their place behind all that came before.
+    private func write(byteCount: Int, _ feed: @escaping @Sendable (ApplyRun) throws -> Void) throws {
+        let index = state.withLock { state in
+            state.results.append(nil)
+            return state.results.count - 1
         }
-        if let failure { throw failure }
+        try tasks.start(byteCount: byteCount) { [self] in
+            let run = ApplyRun(store: store, namespace: namespace)
+            try feed(run)
+            let (ranges, count) = try run.end()
+            state.withLock { state in
+                state.results[index] = ranges
+                state.count += count
+            }
+        }
     }
 
     /// Lets what runs end; its outcome is of no interest any more.
-    func drain() {
-        while state.withLock({ $0.running }) > 0 { try? waitForOne() }
-    }
+    func drain() { tasks.drain() }
 
     /// All ranges, when they are stored.
     func finish() throws -> ([CommittedRange], ChangeCount) {
-        defer { drain() }
-        while state.withLock({ $0.running }) > 0 { try waitForOne() }
+        defer { tasks.drain() }
+        try tasks.waitForAll()
         return state.withLock { state in (state.results.flatMap { $0! }, state.count) }
     }
 }
 
 /// Pieces of one unit on their way from the thread that gathers them to the one that writes them; few at a time.
 final class OpenRun: Sendable {
-    private let waiting = Mutex<(pieces: [[ApplyPiece]], isClosed: Bool)>(([], false))
+    private let waiting = Mutex<[[ApplyPiece]]>([])
     private let signal = CountingSemaphore(), room = CountingSemaphore()
     /// Lists of pieces that may wait.
     private static let mostWaiting = 2
@@ -120,20 +87,17 @@ final class OpenRun: Sendable {
     /// Adds pieces behind all others; waits while too many are not written yet.
     func add(_ pieces: [ApplyPiece]) {
         room.wait()
-        waiting.withLock { $0.pieces.append(pieces) }
+        waiting.withLock { $0.append(pieces) }
         signal.post()
     }
 
-    /// Nothing more comes.
-    func close() {
-        waiting.withLock { $0.isClosed = true }
-        signal.post()
-    }
+    /// Nothing more comes: a signal with nothing waiting.
+    func close() { signal.post() }
 
     /// The next pieces; nil when all were given and no more come.
     func next() -> [ApplyPiece]? {
         signal.wait()
-        let next = waiting.withLock { waiting in waiting.pieces.isEmpty ? nil : waiting.pieces.removeFirst() }
+        let next = waiting.withLock { waiting in waiting.isEmpty ? nil : waiting.removeFirst() }
         if next != nil { room.post() }
         return next
     }
@@ -143,18 +107,15 @@ final class OpenRun: Sendable {
 final class ApplyRun {
     private let store: CommittedStore
     private let namespace: StorageNamespace
-    private let done: ([CommittedRange], ChangeCount) -> Void
     private let writer: RangeWriter
     private let ranges: RangeList
     private var count = ChangeCount()
 
     private final class RangeList { var all: [CommittedRange] = [] }
 
-    /// - Parameter done: gets the ranges, all stored, and what changed, at the end.
-    init(store: CommittedStore, namespace: StorageNamespace, done: @escaping ([CommittedRange], ChangeCount) -> Void) {
+    init(store: CommittedStore, namespace: StorageNamespace) {
         self.store = store
         self.namespace = namespace
-        self.done = done
         let ranges = RangeList()
         self.ranges = ranges
         writer = RangeWriter(store) { finished in
@@ -172,9 +133,10 @@ final class ApplyRun {
         count += merge.count
     }
 
-    func end() throws {
+    /// The ranges, all stored, and what changed.
+    func end() throws -> ([CommittedRange], ChangeCount) {
         try writer.close()
-        done(ranges.all, count)
+        return (ranges.all, count)
     }
 }
 

@@ -1,64 +1,28 @@
-import Synchronization
-
 /// Writes a metarange: records and whole ranges in ascending order, ranges uploaded in parallel.
 /// Nothing is visible under its id before everything below it is durable. Source: `lakefs-formats.md` 4.3.
 package final class MetaRangeWriter {
     private let properties: [(String, String)]
     private let store: CommittedStore
     private let namespace: StorageNamespace
-    private let uploads: Uploads
+    /// Ranges on their way to the object store.
+    private let uploads: PoolTasks
     private let ranges: RangeList
     private let writer: RangeWriter
 
     /// Ranges written and copied so far.
     private final class RangeList { var all: [CommittedRange] = [] }
 
-    /// Ranges on their way to the object store; at most as many as the pool is wide.
-    private final class Uploads: Sendable {
-        private let state = Mutex<(running: Int, failure: (any Error)?)>((0, nil))
-        private let ended = CountingSemaphore()
-        let store: CommittedStore
-        init(_ store: CommittedStore) { self.store = store }
-
-        func start(_ finished: RangeWriter.Finished, in namespace: StorageNamespace) throws {
-            while state.withLock({ $0.running }) >= max(store.pool.width, 1) { try waitForOne() }
-            state.withLock { $0.running += 1 }
-            store.pool.run { [self] in
-                do { try store.store(finished, in: namespace) } catch { state.withLock { $0.failure = error } }
-                ended.post()
-            }
-        }
-
-        private func waitForOne() throws {
-            ended.wait()
-            let failure = state.withLock { state in
-                state.running -= 1
-                return state.failure
-            }
-            if let failure { throw failure }
-        }
-
-        func waitForAll() throws {
-            while state.withLock({ $0.running }) > 0 { try waitForOne() }
-        }
-
-        /// Lets what runs end; its outcome is of no interest any more.
-        func drain() {
-            while state.withLock({ $0.running }) > 0 { try? waitForOne() }
-        }
-    }
-
     /// - Parameter properties: further user properties of every table (refs dumps have them).
     package init(store: CommittedStore, namespace: StorageNamespace, properties: [(String, String)] = []) {
         self.store = store
         self.namespace = namespace
         self.properties = properties
-        let uploads = Uploads(store), ranges = RangeList()
+        let uploads = PoolTasks(store.pool), ranges = RangeList()
         self.uploads = uploads
         self.ranges = ranges
         writer = RangeWriter(store, properties: properties) { finished in
             ranges.all.append(finished.range)
-            try uploads.start(finished, in: namespace)
+            try uploads.start { try store.store(finished, in: namespace) }
         }
     }
 

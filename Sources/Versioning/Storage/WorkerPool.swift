@@ -80,6 +80,66 @@ package final class WorkerPool: Sendable {
     }
 }
 
+/// The parts of one operation that run on a pool: at most as many at once as it is wide, until the first fails.
+/// Used by one thread, and never by one of the pool's own.
+package final class PoolTasks: Sendable {
+    private struct State {
+        var running = 0
+        var runningBytes = 0
+        var failure: (any Error)?
+    }
+
+    private let state = Mutex(State())
+    private let ended = CountingSemaphore()
+    private let pool: WorkerPool
+    private let mostBytes: Int
+
+    /// - Parameter mostBytes: bytes all running tasks may hold; a task of its own may hold more.
+    package init(_ pool: WorkerPool, mostBytes: Int = .max) {
+        self.pool = pool
+        self.mostBytes = mostBytes
+    }
+
+    /// Runs `body` soon; waits while too many tasks run, or hold too many bytes. Throws what an earlier task threw.
+    /// - Parameter byteCount: bytes that the task holds until it ends; with none, the bytes of others do not keep it waiting.
+    package func start(byteCount: Int = 0, _ body: @escaping @Sendable () throws -> Void) throws {
+        while state.withLock({ isFull($0, for: byteCount) }) { try waitForOne() }
+        state.withLock { state in
+            state.running += 1
+            state.runningBytes += byteCount
+        }
+        pool.run { [self] in
+            do { try body() } catch { state.withLock { $0.failure = $0.failure ?? error } }
+            state.withLock { $0.runningBytes -= byteCount }
+            ended.post()
+        }
+    }
+
+    private func isFull(_ state: borrowing State, for byteCount: Int) -> Bool {
+        if state.running >= max(pool.width, 1) { return true }
+        return byteCount > 0 && state.running > 0 && state.runningBytes + byteCount > mostBytes
+    }
+
+    private func waitForOne() throws {
+        ended.wait()
+        let failure = state.withLock { state in
+            state.running -= 1
+            return state.failure
+        }
+        if let failure { throw failure }
+    }
+
+    /// Waits until all have ended. Throws what the first that failed threw.
+    package func waitForAll() throws {
+        while state.withLock({ $0.running }) > 0 { try waitForOne() }
+    }
+
+    /// Lets what runs end; its outcome is of no interest any more.
+    package func drain() {
+        while state.withLock({ $0.running }) > 0 { try? waitForOne() }
+    }
+}
+
 /// One POSIX thread with a name, joined by its owner.
 package final class Thread: Sendable {
     private let handle: Mutex<pthread_t?>
