@@ -49,7 +49,7 @@ package final class LocalObjectStore: ObjectStore {
             return paths.map { results[$0] ?? nil }
         }
         try Self.makeFolders(incoming)
-        for name in try Self.entries(of: incoming) { unsafe unlink(incoming + "/" + name) }
+        for name in try Folder.names(of: incoming) { unsafe unlink(incoming + "/" + name) }
     }
 
     package func close() { folderSync.stop() }
@@ -88,14 +88,6 @@ package final class LocalObjectStore: ObjectStore {
             guard unsafe mkdir(path, 0o755) == 0 || errno == EEXIST else { throw failure("cannot make", path) }
             try synchronize(folder: String(path[..<slash]))
         default: throw failure("cannot make", path)
-        }
-    }
-
-    /// Names in a folder; none if it is not there.
-    private static func entries(of folder: String) throws(StoreError) -> [String] {
-        do throws(StoreError) { return try Folder.names(of: folder) } catch {
-            guard error.code == .notFound else { throw error }
-            return []
         }
     }
 
