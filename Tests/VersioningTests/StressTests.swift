@@ -4,7 +4,7 @@ import LakeTestSupport
 import S3Backend
 import Synchronization
 import Testing
-import Versioning
+@testable import Versioning
 
 /// Writers, committers, mergers and readers on one branch, on the stores that a lake runs on.
 @Suite struct StressTests {
@@ -94,5 +94,46 @@ extension StressTests {
             #expect(isWritten != isMerged, "round \(round): written \(isWritten), merged \(isMerged)")
             try lake.catalog.resetBranch("main", in: "repo", force: false)
         }
+    }
+
+    /// What a crash left of a merge, or a merge that takes long, holds no conditional write up for good; that merge looks again.
+    @Test func conditionalWritesOvertakeSlowMerges() throws {
+        let lake = MemoryLake(objects: MemoryObjectStore())
+        try lake.make()
+        let repository = try lake.catalog.repository("repo")
+        try lake.put("first", "0")
+        try lake.commit("first")
+        #expect {
+            _ = try lake.catalog.moveHead("main", in: repository) { branch in
+                if try lake.contents("main")["second"] == nil {
+                    // As another client does while the merge is still at it.
+                    try lake.catalog.stage(lake.entry("written"), at: "second", on: "main", in: "repo", if: .absent)
+                }
+                return branch.commitID
+            }
+        } throws: { ($0 as? LakeError)?.code == .dirtyBranch }
+        #expect(try lake.contents("main")["second"] == "written")
+        try lake.commit("second")
+        let before = try lake.catalog.branch("main", in: repository).branch
+        #expect(before.sealedTokens.isEmpty)
+        _ = try lake.catalog.updateBranch("main", in: repository) { $0.sealedTokens = [RefStore.newMove(repository, "main")] }
+        try lake.catalog.stage(lake.entry("written"), at: "third", on: "main", in: "repo", if: .absent)
+        #expect(try lake.catalog.branch("main", in: repository).branch.sealedTokens.isEmpty)
+    }
+
+    /// A refused merge leaves the branch as it was, with no more tokens to read.
+    @Test func refusedMergesSealNothing() throws {
+        let lake = MemoryLake(objects: MemoryObjectStore())
+        try lake.make()
+        let repository = try lake.catalog.repository("repo")
+        _ = try lake.catalog.createBranch("side", from: "main", in: "repo")
+        for branch in ["main", "side"] {
+            try lake.put("k", branch, on: branch)
+            try lake.commit("one", on: branch)
+        }
+        for _ in 0..<3 {
+            #expect(throws: LakeError.self) { try lake.catalog.merge("side", into: "main", CommitRequest(committer: "t", message: ""), Catalog.MergeOptions(), in: "repo") }
+        }
+        #expect(try lake.catalog.branch("main", in: repository).branch.sealedTokens.isEmpty)
     }
 }

@@ -82,20 +82,45 @@ extension Catalog {
                 throw LakeError(.dirtyBranch, "branch \(id) has uncommitted changes (dirty branch): commit or reset them first")
             }
         }
-        _ = try updateBranch(id, in: repository, .eventual) { branch in
-            // Sealed even if nothing is staged: a conditional write that looked before the head moved finds another token, and looks again.
-            try refuseDirty(branch, branch.tokens)
-            seal(&branch, in: repository)
+        let move = RefStore.newMove(repository, id)
+        for attempt in 0..<Self.tries {
+            if attempt > 0 { pauseBeforeRetry(attempt) }
+            _ = try updateBranch(id, in: repository, .eventual) { branch in
+                try refuseDirty(branch, branch.tokens)
+                seal(&branch, in: repository)
+                branch.sealedTokens.insert(move, at: 0)
+            }
+            let old: Branch, new: Branch
+            do {
+                (old, new) = try updateBranch(id, in: repository) { branch in
+                    guard branch.sealedTokens.contains(move) else { return }
+                    try refuseDirty(branch, branch.sealedTokens)
+                    branch.commitID = try compute(branch)
+                    branch.sealedTokens = []
+                }
+            } catch {
+                try? cancelMoves([move], of: id, in: repository)
+                throw error
+            }
+            // Without the mark: another head move came first, or a conditional write that would not wait. What it staged is looked at now.
+            guard old.sealedTokens.contains(move) else { continue }
+            try drop(old.sealedTokens, of: old, in: repository)
+            events.publish(Change(repository: repository.id, branch: id, kind: .moved(
+                from: try metaRange(of: old.commitID, in: repository), to: try metaRange(of: new.commitID, in: repository))))
+            return new.commitID
         }
-        let (old, new) = try updateBranch(id, in: repository) { branch in
-            try refuseDirty(branch, branch.sealedTokens)
-            branch.commitID = try compute(branch)
-            branch.sealedTokens = []
+        throw LakeError(.tooManyTries, "branch \(id) keeps changing: try again")
+    }
+
+    /// Takes the marks of head moves from a branch, and the sealed tokens too if they hold nothing. A move that goes on seals again.
+    /// - Parameter moves: the tokens that stand for them, or nil for all.
+    func cancelMoves(_ moves: [String]? = nil, of id: String, in repository: Repository) throws {
+        let (old, new) = try updateBranch(id, in: repository, .eventual) { branch in
+            branch.sealedTokens.removeAll { moves?.contains($0) ?? RefStore.isMove($0) }
+            if try !hasStaged(tokens: branch.sealedTokens) { branch.sealedTokens = [] }
         }
-        try drop(old.sealedTokens, of: old, in: repository)
-        events.publish(Change(repository: repository.id, branch: id, kind: .moved(
-            from: try metaRange(of: old.commitID, in: repository), to: try metaRange(of: new.commitID, in: repository))))
-        return new.commitID
+        // What is written to them unseen is written again, to the token that is open now.
+        try drop(old.sealedTokens.filter { !new.sealedTokens.contains($0) }, of: old, in: repository)
     }
 
     /// Closes the staging token: what is staged from now on goes into a new one.

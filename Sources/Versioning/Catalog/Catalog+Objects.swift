@@ -163,7 +163,7 @@ extension Catalog {
         let staged = StagedEntry(key: path, envelope: entry.envelope)
         guard let condition else { return try writeStaged([staged], on: id, in: repository, durability, origin: origin) }
         var mayBeStaged = false
-        for _ in 0..<Self.tries {
+        for attempt in 0..<Self.tries {
             let (branch, _) = try branch(id, in: repository), partition = Partition(branch.stagingToken)
             let own = try store.value(for: path, in: partition)
             let current = try find(path, at: ResolvedRef(repository: repository, commitID: branch.commitID, branch: branch, tokens: branch.tokens))
@@ -174,6 +174,11 @@ extension Catalog {
                 var error = LakeError(.preconditionFailed, "path \(path): the condition of the request does not hold")
                 error.mayBeStaged = mayBeStaged
                 throw error
+            }
+            // A head about to move may bring what the condition forbids: it goes first, unless it takes long.
+            if branch.sealedTokens.contains(where: RefStore.isMove) {
+                if attempt < Self.tries / 2 { pauseBeforeRetry(attempt) } else { try cancelMoves(of: id, in: repository) }
+                continue
             }
             guard try store.trySet(staged.encoded, for: path, in: partition, if: own.map { .matches($0) } ?? .absent, durability) else { continue }
             mayBeStaged = true

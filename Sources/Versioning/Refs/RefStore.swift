@@ -128,6 +128,11 @@ package final class RefStore: Sendable {
 
     static func newToken(_ repository: Repository, _ branch: String) -> String { "\(repository.id)-\(branch):\(randomUUID())" }
 
+    private static let moveSuffix = ":move"
+    /// A sealed token that holds nothing: as long as a branch has it, its head is about to move to content other than what is staged.
+    static func newMove(_ repository: Repository, _ branch: String) -> String { newToken(repository, branch) + moveSuffix }
+    static func isMove(_ token: String) -> Bool { token.hasSuffix(moveSuffix) }
+
     /// Notes that the partitions of `tokens` are to be emptied; `dropPending` does it. Source: `lakefs-formats.md` 7.11.
     func markDropped(_ tokens: [String]) throws {
         guard !tokens.isEmpty else { return }
