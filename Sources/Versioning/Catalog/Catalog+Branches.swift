@@ -69,8 +69,8 @@ extension Catalog {
 
     func uncommitted(_ branch: Branch, tokens: [String], in repository: Repository, pageSize: Int = 1000) throws -> UncommittedDiff {
         let metaRange = try metaRange(of: branch.commitID, in: repository), namespace = try repository.namespace
-        return UncommittedDiff(StagingCursor(store, tokens: tokens, pageSize: pageSize)) { [committed] key in
-            try committed.record(key, metaRange: metaRange, in: namespace)
+        return UncommittedDiff(StagingCursor(store, tokens: tokens, pageSize: pageSize)) { [committed] keys in
+            try committed.records(keys, metaRange: metaRange, in: namespace)
         }
     }
 

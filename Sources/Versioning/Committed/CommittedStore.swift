@@ -1,4 +1,5 @@
 import Glibc
+import Synchronization
 
 /// Where committed data lies: ranges and metaranges as tables in an object store, by content id.
 /// Source: `lakefs-formats.md` sections 1, 4 and 7. Safe from any thread.
@@ -115,6 +116,35 @@ package final class CommittedStore: Sendable {
             let range = try CommittedRange(decoding: ranges.value)
             guard !(key < range.minKey) else { return nil }
             return try wrap(range.id) { try table(range.id, in: namespace).value(for: key.bytes).map { try Envelope(decoding: $0) } }
+        }
+    }
+
+    /// Keys that are looked up on the calling thread; more are shared with the pool.
+    private static let fewKeys = 64
+
+    /// The records of keys in ascending order, nil where there is none: one block of a range each, many at once.
+    /// Not to be called by a thread of the pool.
+    func records(_ keys: [Key], metaRange: String, in namespace: StorageNamespace) throws -> [Envelope?] {
+        guard keys.count > Self.fewKeys else { return try find(keys[...], metaRange: metaRange, in: namespace) }
+        let starts = Array(stride(from: 0, to: keys.count, by: Self.fewKeys))
+        let found = Mutex([[Envelope?]](repeating: [], count: starts.count)), tasks = PoolTasks(pool)
+        defer { tasks.drain() }
+        for (index, start) in starts.enumerated() {
+            try tasks.start { [self] in
+                let records = try find(keys[start..<min(start + Self.fewKeys, keys.count)], metaRange: metaRange, in: namespace)
+                found.withLock { $0[index] = records }
+            }
+        }
+        try tasks.waitForAll()
+        return found.withLock { $0.flatMap { $0 } }
+    }
+
+    private func find(_ keys: ArraySlice<Key>, metaRange: String, in namespace: StorageNamespace) throws -> [Envelope?] {
+        let cursor = try cursor(metaRange, in: namespace)
+        return try keys.map { key in
+            try cursor.seek(key)
+            if cursor.isAtHead, cursor.range!.minKey == key { try cursor.next() }
+            return try cursor.hasRecord && cursor.order(to: key.bytes) == 0 ? cursor.envelope() : nil
         }
     }
 

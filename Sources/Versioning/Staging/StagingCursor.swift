@@ -112,25 +112,46 @@ struct OverlayCursor {
 }
 
 /// The uncommitted differences of a branch against its commit. Source: `lakefs-formats.md` 7.3.
-/// Each change is looked up in the commit, so cost follows the number of changes.
+/// The changes are looked up in the commit, more of them at once the further it goes, so cost follows their number.
 final class UncommittedDiff: DifferenceCursor {
     private var staging: StagingCursor
-    private let base: (Key) throws -> Envelope?
+    private let base: ([Key]) throws -> [Envelope?]
     private var end: Key?
+    /// Changes that were looked up and not told yet, and how many to look up next.
+    private var batch: ArraySlice<(change: StagedEntry, old: Envelope?)> = []
+    private var batchSize = 1
+    private static let largestBatch = 512
 
-    init(_ staging: StagingCursor, base: @escaping (Key) throws -> Envelope?) {
+    /// - Parameter base: gives the commit's records of keys in ascending order.
+    init(_ staging: StagingCursor, base: @escaping ([Key]) throws -> [Envelope?]) {
         self.staging = staging
         self.base = base
     }
 
-    func seek(_ target: Key) throws { try staging.seek(target) }
+    func seek(_ target: Key) throws {
+        while let first = batch.first, first.change.key < target { batch.removeFirst() }
+        guard batch.isEmpty else { return }
+        batchSize = 1
+        try staging.seek(target)
+    }
+
     func end(before end: Key?) { self.end = end }
 
-    func next() throws -> Difference? {
-        while let change = try staging.current() {
-            if let end, !(change.key < end) { return nil }
+    private func lookUp() throws {
+        var changes: [StagedEntry] = []
+        while changes.count < batchSize, let change = try staging.current() {
+            if let end, !(change.key < end) { break }
             try staging.advance(past: change.key)
-            let old = try base(change.key)
+            changes.append(change)
+        }
+        batchSize = min(batchSize * 4, Self.largestBatch)
+        batch = try zip(changes, base(changes.map(\.key))).map { ($0, $1) }[...]
+    }
+
+    func next() throws -> Difference? {
+        while true {
+            if batch.isEmpty { try lookUp() }
+            guard let (change, old) = batch.popFirst() else { return nil }
             switch (old, change.envelope) {
             case (nil, nil): continue
             case (nil, let new?): return Difference(kind: .added, key: change.key, left: nil, right: new)
@@ -139,6 +160,5 @@ final class UncommittedDiff: DifferenceCursor {
                 if !old.hasIdentity(of: new) { return Difference(kind: .changed, key: change.key, left: old, right: new) }
             }
         }
-        return nil
     }
 }
