@@ -1,6 +1,7 @@
 import FoundationEssentials
+import Glibc
 import LakeTestSupport
-import S3Backend
+@testable import S3Backend
 import Testing
 import Versioning
 
@@ -38,5 +39,50 @@ import Versioning
         #expect(try store.adopt(file: folder.path + "/file", as: place, .eventual) == 3)
         try store.synchronize()
         #expect(try store.readAll(place) == [1, 2, 3] && !FileManager.default.fileExists(atPath: folder.path + "/file"))
+    }
+
+    /// More writers at once than threads that write beside them: every object is what was given, byte for byte.
+    @Test func largeObjectsAreWhole() throws {
+        let folder = TemporaryFolder(), store = try LocalObjectStore(root: folder.path + "/objects")
+        defer { store.close() }
+        let threads = (0..<5).map { number in
+            Thread(name: "writer") {
+                do {
+                    var random = SeededRandom(seed: UInt64(number))
+                    let place = ObjectLocation(scheme: "local", path: "ns/large-\(number)"), writer = try store.makeWriter(place)
+                    var given: [UInt8] = []
+                    while given.count < 6 << 20 {
+                        let piece = (0..<Int.random(in: 1...300_000, using: &random)).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ given.count) }
+                        unsafe try piece.withUnsafeBytes { unsafe try writer.write($0) }
+                        given += piece
+                    }
+                    #expect(try writer.finish(.durable) == Int64(given.count))
+                    #expect(try store.readAll(place) == given)
+                    let second = try store.makeWriter(ObjectLocation(scheme: "local", path: "ns/given-up-\(number)"))
+                    unsafe try given.withUnsafeBytes { unsafe try second.write($0) }
+                    second.abort()
+                } catch { Issue.record(error) }
+            }
+        }
+        for thread in threads { thread.join() }
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path + "/objects/.incoming").isEmpty)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path + "/objects/ns").count == 5)
+    }
+
+    /// What goes wrong on the thread beside is told at the latest when the object is finished.
+    @Test func fullDisksAreTold() throws {
+        let writers = FileOutput.Threads(width: 1)
+        defer { writers.stop() }
+        let file = unsafe open("/dev/zero", O_WRONLY), output = FileOutput(file, path: "/dev/zero", threads: writers), piece = [UInt8](repeating: 1, count: 1 << 20)
+        defer { close(file) }
+        for _ in 0..<4 { unsafe try piece.withUnsafeBytes { unsafe try output.write($0) } }
+        try output.wait()
+        let full = unsafe open("/dev/full", O_WRONLY)
+        defer { close(full) }
+        #expect(dup2(full, file) == file)
+        #expect {
+            for _ in 0..<4 { unsafe try piece.withUnsafeBytes { unsafe try output.write($0) } }
+            try output.flush()
+        } throws: { ($0 as? StoreError)?.code == .noSpace }
     }
 }

@@ -20,6 +20,7 @@ package final class LocalObjectStore: ObjectStore {
     private let folders = Mutex<Set<String>>([])
     private static let foldersKept = 10_000
     private let folderSync: GroupCommit<String, StoreError?>
+    fileprivate let writers = FileOutput.Threads(width: 2)
     /// Objects finished as `.eventual`, and how many of them the last sync covered.
     private let written = Atomic<UInt64>(0), synced = Atomic<UInt64>(0)
     /// One sync of the whole disk at a time; the one lock here that is held over I/O, for that is what it is about.
@@ -52,11 +53,14 @@ package final class LocalObjectStore: ObjectStore {
         for name in try Folder.names(of: incoming) { unsafe unlink(incoming + "/" + name) }
     }
 
-    package func close() { folderSync.stop() }
+    package func close() {
+        folderSync.stop()
+        writers.stop()
+    }
 
     // MARK: the file system
 
-    fileprivate static func failure(_ what: String, _ path: String, _ code: Int32 = errno) -> StoreError {
+    static func failure(_ what: String, _ path: String, _ code: Int32 = errno) -> StoreError {
         let kind: StoreError.Code = switch code {
         case ENOSPC, EDQUOT: .noSpace
         case ENOENT, ENOTDIR: .notFound
@@ -351,65 +355,48 @@ private final class LocalObjectWriter: ObjectWriter, UnnamedObjectWriter {
     /// Where the object goes; for one that has no name yet its temporary file.
     private var path: String
     private let temporary: String
-    private var descriptor: Int32
-    private var byteCount: Int64 = 0
-    /// Bytes that are on their way to the disk, and how many at least go at once.
-    private var begun: Int64 = 0
-    private static let beginBytes: Int64 = 1 << 20
+    /// Nil when finished or given up.
+    private var output: FileOutput?
 
     init(store: LocalObjectStore, path: String, temporary: String) throws(StoreError) {
         self.store = store
         self.path = path
         self.temporary = temporary
-        descriptor = unsafe open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
+        let descriptor = unsafe open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else { throw LocalObjectStore.failure("cannot make", temporary) }
+        output = FileOutput(descriptor, path: path, threads: store.writers)
     }
 
     deinit { abort() }
 
-    func write(_ bytes: UnsafeRawBufferPointer) throws(StoreError) {
-        var done = 0
-        while done < bytes.count {
-            let count = unsafe Glibc.write(descriptor, bytes.baseAddress! + done, bytes.count - done)
-            if count < 0 && errno == EINTR { continue }
-            guard count > 0 else { throw LocalObjectStore.failure("cannot write", path) }
-            done += count
-        }
-        byteCount += Int64(bytes.count)
-        // The disk begins while more bytes are made: the sync at the end has less to wait for.
-        if byteCount - begun >= Self.beginBytes {
-            _ = lake_begin_sync(descriptor, begun, byteCount - begun)
-            begun = byteCount
-        }
-    }
+    func write(_ bytes: UnsafeRawBufferPointer) throws(StoreError) { unsafe try output!.write(bytes) }
 
     /// Adds a file's bytes: shared where the disk can, else moved by the kernel (copy_file_range(2)).
     func append(_ piece: FilePiece) throws(StoreError) {
+        try output!.flush()
         var offset = CLongLong(piece.offset), rest = piece.byteCount
         while rest > 0 {
-            let count = unsafe lake_copy_file_range(piece.descriptor, &offset, descriptor, nil, Int(min(rest, 1 << 30)))
+            let count = unsafe lake_copy_file_range(piece.descriptor, &offset, output!.descriptor, nil, Int(min(rest, 1 << 30)))
             if count < 0 && errno == EINTR { continue }
             guard count > 0 else { throw LocalObjectStore.failure("cannot copy to", path, count == 0 ? EIO : errno) }
             rest -= Int64(count)
         }
-        byteCount += piece.byteCount
+        output!.skip(piece.byteCount)
     }
 
     func finish(_ durability: Durability) throws(StoreError) -> Int64 {
-        if durability == .durable, fdatasync(descriptor) != 0 { throw LocalObjectStore.failure("cannot sync", path) }
-        guard close(descriptor) == 0 else {
-            descriptor = -1
-            unsafe unlink(temporary)
-            throw LocalObjectStore.failure("cannot write", path)
-        }
-        descriptor = -1
+        let output = output!
+        try output.flush()
+        if durability == .durable, fdatasync(output.descriptor) != 0 { throw LocalObjectStore.failure("cannot sync", path) }
+        self.output = nil
         do throws(StoreError) {
+            guard close(output.descriptor) == 0 else { throw LocalObjectStore.failure("cannot write", path) }
             try store.place(temporary, at: path, durability)
         } catch {
             unsafe unlink(temporary)
             throw error
         }
-        return byteCount
+        return output.byteCount
     }
 
     func finish(at location: ObjectLocation, _ durability: Durability) throws(StoreError) {
@@ -418,9 +405,10 @@ private final class LocalObjectWriter: ObjectWriter, UnnamedObjectWriter {
     }
 
     func abort() {
-        guard descriptor >= 0 else { return }
-        close(descriptor)
-        descriptor = -1
+        guard let output else { return }
+        self.output = nil
+        try? output.wait()
+        close(output.descriptor)
         unsafe unlink(temporary)
     }
 }
