@@ -137,4 +137,49 @@ import Testing
         }
         #expect(found == Set(left.keys).union(right.keys).filter { left[$0] != right[$0] })
     }
+
+    /// Merges that take over blocks of both sides against merges record by record: the same metaranges, hence the same bytes.
+    /// The last seeds have changes right behind a block that both sides hold.
+    @Test(arguments: Array(1...20) + [121, 295, 314]) func mergesTakeOnlyWhatStays(seed: UInt64) throws {
+        var random = SeededRandom(seed: seed)
+        let pool = WorkerPool(name: "apply", width: 2)
+        defer { pool.stop() }
+        var parameters = CommittedStore.Parameters()
+        parameters.raggednessEntries = [40, 700, 5000, 50_000].randomElement(using: &random)!
+        if seed % 5 == 0 { parameters.maxRangeSizeBytes = 60_000 }
+        if seed % 7 == 0 { parameters.minRangeSizeBytes = 40_000 }
+        let store = CommittedStore(objects: MemoryObjectStore(), pool: pool, cacheBytes: 1 << 18, parameters: parameters)
+        func tree(_ records: [Key: Int], over base: String) throws -> String {
+            let sorted = records.sorted { $0.key < $1.key }.map { key, value in
+                // Values of many lengths, so that blocks end at other places after a change; -1 removes.
+                (key: key, envelope: value < 0 ? nil : Envelope(identity: Hash.digest(.sha256, Array("\(value)".utf8)), data: [UInt8](repeating: UInt8(value & 0xff), count: 60 + value % 90)).bytes)
+            }
+            var changes = Changes(sorted)
+            return try store.apply(&changes, to: base, in: namespace).metaRange
+        }
+        let base = try tree(Dictionary(uniqueKeysWithValues: (0..<6000).map { (Key("key-\(100_000 + $0 * 3)"), $0) }), over: "")
+        // Each side changes keys of its own, the more the odder the seed; some next to one another.
+        var taken: Set<Int> = []
+        func side(_ salt: Int) -> [Key: Int] {
+            var changes: [Key: Int] = [:]
+            for _ in 0..<[3, 30, 300].randomElement(using: &random)! {
+                let start = Int.random(in: 0..<18_000, using: &random)
+                for number in start..<start + [1, 1, 4].randomElement(using: &random)! where taken.insert(number).inserted {
+                    changes[Key("key-\(100_000 + number)")] = Int.random(in: 0..<4, using: &random) == 0 ? -1 : salt + number
+                }
+            }
+            return changes
+        }
+        let ours = side(100_000), theirs = side(200_000)
+        let destination = try tree(ours, over: base), source = try tree(theirs, over: base)
+        let merged = try store.merge(source: source, into: destination, base: base, strategy: .none, in: namespace)
+        #expect(try merged == store.merge(source: source, into: destination, base: base, strategy: .none, takesBlocks: false, in: namespace), "seed \(seed)")
+        func contents(_ metaRange: String) throws -> [Key: [UInt8]] {
+            var found: [Key: [UInt8]] = [:]
+            let walker = try store.scan(metaRange, in: namespace)
+            while try walker.nextRecord() { found[Key(walker.key!)] = try walker.envelope().bytes }
+            return found
+        }
+        #expect(try contents(merged) == contents(tree(theirs, over: destination)), "seed \(seed)")
+    }
 }

@@ -10,11 +10,13 @@ extension CommittedStore {
     /// The three-way merge of two metaranges over their base. Ranges that only one side changed are copied unopened.
     /// Source: `lakefs-formats.md` 7.6; base records are compared by key, as is the evident intent there.
     /// - Parameter spans: what the destination has there counts as not there (imports, 7.13).
+    /// - Parameter takesBlocks: whether blocks that both sides hold are taken over as they are stored; the outcome is the same.
     /// - Throws: `LakeError.conflict` with every conflicting path, if `strategy` is `.none`.
-    package func merge(source: String, into destination: String, base: String, strategy: MergeStrategy, hiding spans: [KeySpan] = [], in namespace: StorageNamespace) throws -> String {
-        let ours = try scan(destination, in: namespace)
+    package func merge(source: String, into destination: String, base: String, strategy: MergeStrategy, hiding spans: [KeySpan] = [], takesBlocks: Bool = true,
+                       in namespace: StorageNamespace) throws -> String {
+        let ours = try scan(destination, in: namespace), theirs = try takesBlocks ? scan(source, in: namespace) : cursor(source, in: namespace)
         ours.hide(spans)
-        let merge = ThreeWayMerge(store: self, namespace: namespace, base: base, strategy: strategy, source: try scan(source, in: namespace), destination: ours)
+        let merge = ThreeWayMerge(store: self, namespace: namespace, base: base, strategy: strategy, source: theirs, destination: ours)
         return try merge.run()
     }
 }
@@ -78,23 +80,21 @@ private final class ThreeWayMerge {
             try destination.nextRange()
         } else if s.minKey == d.minKey && s.maxKey == d.maxKey {
             let old = try overlap(s)?.id
-            guard old == s.id || old == d.id else { return try enterBoth() }
+            guard old == s.id || old == d.id else { return try nextOnBoth() }
             try writer.add(old == s.id ? d : s)
             try source.nextRange()
             try destination.nextRange()
         } else if s.maxKey < d.minKey {
-            if try !passOver(source, s) { try enterBoth() }
+            if try !passOver(source, s) { try nextOnBoth() }
         } else if d.maxKey < s.minKey {
-            if try !passOver(destination, d) { try enterBoth() }
+            if try !passOver(destination, d) { try nextOnBoth() }
         } else {
-            try enterBoth()
+            try nextOnBoth()
         }
     }
 
-    private func enterBoth() throws {
-        try source.next()
-        try destination.next()
-    }
+    /// Goes on on both sides. Blocks that are the same on both are so in the merge, whatever the base says.
+    private func nextOnBoth() throws { try MetaRangeCursor.nextOnBoth(source, destination, taking: writer.take) }
 
     /// Copies or drops a range that the other side has nothing of; false if the base has to be asked record by record.
     private func passOver(_ side: MetaRangeCursor, _ range: CommittedRange) throws -> Bool {
@@ -158,8 +158,7 @@ private final class ThreeWayMerge {
                 }
             }
         }
-        try source.next()
-        try destination.next()
+        try nextOnBoth()
     }
 
     private func rest(_ side: MetaRangeCursor) throws {

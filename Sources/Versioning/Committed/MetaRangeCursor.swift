@@ -100,13 +100,15 @@ package final class MetaRangeCursor {
     }
 
     /// As `next` on both, but passes over whole blocks that both hold with the same bytes.
-    static func nextOnBoth(_ left: MetaRangeCursor, _ right: MetaRangeCursor) throws {
-        if left.isScan, right.isScan, left.records?.isAtBlockEnd ?? true, right.records?.isAtBlockEnd ?? true, let l = left.range, let r = right.range {
+    /// - Parameter take: is given those blocks; the first that it refuses is read on in.
+    static func nextOnBoth(_ left: MetaRangeCursor, _ right: MetaRangeCursor, taking take: TableCursor.TakeBlock? = nil) throws {
+        if left.isScan, right.isScan, left.hidden.isEmpty, right.hidden.isEmpty, left.records?.isAtBlockEnd ?? true, right.records?.isAtBlockEnd ?? true,
+           let l = left.range, let r = right.range {
             try left.store.wrap(l.id) {
                 try left.open(l)
                 try right.store.wrap(r.id) {
                     try right.open(r)
-                    try TableCursor.skipEqualBlocks(left.records!, right.records!)
+                    if let take { try TableCursor.takeEqualBlocks(left.records!, right.records!, take) } else { try TableCursor.skipEqualBlocks(left.records!, right.records!) }
                 }
             }
         }

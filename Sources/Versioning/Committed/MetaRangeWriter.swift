@@ -33,6 +33,9 @@ package final class MetaRangeWriter {
         unsafe try key.withUnsafeBytes { key in unsafe try envelope.withUnsafeBytes { unsafe try writer.add(key, $0) } }
     }
 
+    /// Takes over a block as it is stored; false if its records have to be added one by one. See `TableWriter.take`.
+    func take(_ block: Block, stored: ArraySlice<UInt8>, indexKey: [UInt8]) throws -> Bool { try writer.take(block, stored: stored, indexKey: indexKey) }
+
     /// Adds a whole range, unopened. What is being written ends before it.
     package func add(_ range: CommittedRange) throws {
         try writer.close()

@@ -153,20 +153,41 @@ package final class TableCursor {
 
     // MARK: two tables beside each other
 
+    /// Whether the next block of both holds the same bytes; false at the end of either. Both read ahead.
+    /// Compares what is stored, so nothing is decoded.
+    private static func haveEqualNextBlocks(_ left: TableCursor, _ right: TableCursor) throws -> Bool {
+        guard let a = try left.peek(), let b = try right.peek(), a.handle.length == b.handle.length else { return false }
+        return unsafe try left.stored(a.handle).withUnsafeBytes { l in
+            unsafe try right.stored(b.handle).withUnsafeBytes { r in
+                // The checksum first: it tells most of them apart.
+                unsafe l.count == r.count && memcmp(l.baseAddress! + l.count - 4, r.baseAddress! + r.count - 4, 4) == 0 && memcmp(l.baseAddress!, r.baseAddress!, l.count) == 0
+            }
+        }
+    }
+
     /// Passes over blocks that both tables hold with the same bytes, if both cursors stand at the end of a block.
-    /// Both read ahead. Compares what is stored, so nothing is decoded.
     static func skipEqualBlocks(_ left: TableCursor, _ right: TableCursor) throws {
         guard left.isAtBlockEnd, right.isAtBlockEnd else { return }
-        while let a = try left.peek(), let b = try right.peek(), a.handle.length == b.handle.length {
-            let isEqual = unsafe try left.stored(a.handle).withUnsafeBytes { l in
-                unsafe try right.stored(b.handle).withUnsafeBytes { r in
-                    // The checksum first: it tells most of them apart.
-                    unsafe l.count == r.count && memcmp(l.baseAddress! + l.count - 4, r.baseAddress! + r.count - 4, 4) == 0 && memcmp(l.baseAddress!, r.baseAddress!, l.count) == 0
-                }
-            }
-            guard isEqual else { return }
+        while try haveEqualNextBlocks(left, right) {
             left.passPeeked()
             right.passPeeked()
+        }
+    }
+
+    /// Takes over a block as it is stored, with its index entry's key; false if it has to be read record by record.
+    typealias TakeBlock = (_ block: Block, _ stored: ArraySlice<UInt8>, _ indexKey: [UInt8]) throws -> Bool
+
+    /// Hands blocks that both tables hold with the same bytes, and the same key behind them, to `take`, if both cursors
+    /// stand at the end of a block. A block that it refuses is the open one of both then.
+    static func takeEqualBlocks(_ left: TableCursor, _ right: TableCursor, _ take: TakeBlock) throws {
+        guard left.isAtBlockEnd, right.isAtBlockEnd, left.table.hasOurBlocks, right.table.hasOurBlocks else { return }
+        while try haveEqualNextBlocks(left, right), let (entry, block) = try left.nextBlock() {
+            right.passPeeked()
+            right.data = BlockCursor(block)
+            guard let follower = try left.firstKeyOfNextBlock() else { return }
+            guard try haveEqualNextBlocks(left, right) || right.firstKeyOfNextBlock() == follower, try take(block, left.stored(entry.handle), entry.key) else { return }
+            left.passBlock()
+            right.passBlock()
         }
     }
 
