@@ -1,6 +1,8 @@
 #pragma once
 #include <sys/types.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #include <microhttpd.h>
 
 // MHD_start_daemon is variadic; MHD_OPTION_ARRAY carries all options in one argument.
@@ -15,3 +17,7 @@ typedef void (*lake_http_completed_callback)(void *context, struct MHD_Connectio
 static inline intptr_t lake_http_uri(lake_http_uri_callback function) { return (intptr_t)function; }
 static inline intptr_t lake_http_unescape(lake_http_unescape_callback function) { return (intptr_t)function; }
 static inline intptr_t lake_http_completed(lake_http_completed_callback function) { return (intptr_t)function; }
+// accept4(2), which glibc declares only under _GNU_SOURCE; the connection is not inherited and does not block.
+static inline int lake_http_accept(int socket, struct sockaddr *peer, socklen_t *length) {
+    return (int)syscall(SYS_accept4, socket, peer, length, SOCK_CLOEXEC | SOCK_NONBLOCK);
+}

@@ -9,6 +9,8 @@ package import Versioning
     // Set once in `start`, read by `stop`, both called by the owner's thread only.
     private var daemon: OpaquePointer?
     private var core: Unmanaged<Core>?
+    private var listening: Int32 = -1
+    private var acceptor: Thread?
     /// The port that is listened on.
     package private(set) var port: UInt16 = 0
 
@@ -46,7 +48,6 @@ package import Versioning
         let core = unsafe Unmanaged.passRetained(Core(handler: handler, pool: pool))
         unsafe self.core = unsafe core
         var options: [MHD_OptionItem] = unsafe [
-            MHD_OptionItem(option: MHD_OPTION.LISTEN_SOCKET, value: Int(socket), ptr_value: nil),
             MHD_OptionItem(option: MHD_OPTION.THREAD_POOL_SIZE, value: Int(limits.threads), ptr_value: nil),
             MHD_OptionItem(option: MHD_OPTION.CONNECTION_MEMORY_LIMIT, value: limits.connectionMemoryBytes, ptr_value: nil),
             MHD_OptionItem(option: MHD_OPTION.CONNECTION_LIMIT, value: Int(limits.connections), ptr_value: nil),
@@ -64,7 +65,7 @@ package import Versioning
             }, ptr_value: nil),
             unsafe MHD_OptionItem(option: MHD_OPTION.END, value: 0, ptr_value: nil),
         ]
-        let flags = MHD_USE_EPOLL_INTERNAL_THREAD.rawValue | MHD_ALLOW_SUSPEND_RESUME.rawValue | MHD_USE_TURBO.rawValue
+        let flags = MHD_USE_EPOLL_INTERNAL_THREAD.rawValue | MHD_USE_NO_LISTEN_SOCKET.rawValue | MHD_ALLOW_SUSPEND_RESUME.rawValue | MHD_USE_TURBO.rawValue
         unsafe daemon = unsafe lake_http_start(flags, { core, connection, _, method, _, piece, pieceSize, context in
             guard let pointer = unsafe context?.pointee, let core = unsafe core, let connection = unsafe connection else { return MHD_Result.NO }
             let exchange = unsafe Unmanaged<Exchange>.fromOpaque(pointer).takeUnretainedValue()
@@ -75,13 +76,41 @@ package import Versioning
             unsafe core.release()
             throw LakeError(.unavailable, "the HTTP server did not start on \(host):\(port)")
         }
+        listening = socket
+        let owner = unsafe Daemon(pointer: daemon!)
+        acceptor = Thread(name: "http-accept") { Self.accept(socket, for: owner) }
+    }
+
+    @safe private struct Daemon: @unchecked Sendable { let pointer: OpaquePointer }
+
+    /// Accepts connections until the socket is shut down, and gives them to the daemon's threads in turn
+    /// (MHD_add_connection); if those accepted themselves, the first to wake would take most of them.
+    private static func accept(_ socket: Int32, for daemon: Daemon) {
+        while true {
+            var address = sockaddr_storage(), length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+            let isAccepted = unsafe withUnsafeMutablePointer(to: &address) { pointer in
+                unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { peer in
+                    let connection = unsafe lake_http_accept(socket, peer, &length)
+                    // The daemon closes it if it has no room.
+                    if connection >= 0 { _ = unsafe MHD_add_connection(daemon.pointer, connection, peer, length) }
+                    return connection >= 0
+                }
+            }
+            if isAccepted { continue }
+            switch errno {
+            case EINVAL, EBADF, ENOTSOCK: return  // Shut down.
+            case EMFILE, ENFILE, ENOBUFS, ENOMEM: usleep(10_000)
+            default: continue  // The peer is gone already, or the network is (accept(2), "Error handling").
+            }
+        }
     }
 
     /// Ends what runs, then all connections. Call once.
     package func stop() {
         guard let daemon = unsafe daemon, let core = unsafe core else { return }
-        let socket = unsafe MHD_quiesce_daemon(daemon)
-        if socket >= 0 { close(socket) }
+        shutdown(listening, Int32(SHUT_RDWR))
+        acceptor?.join()
+        close(listening)
         // Suspended connections must be resumed before the daemon may stop.
         while unsafe core.takeUnretainedValue().running.load(ordering: .acquiring) > 0 { usleep(2000) }
         unsafe MHD_stop_daemon(daemon)
@@ -96,7 +125,7 @@ package import Versioning
         let status = unsafe getaddrinfo(host.isEmpty ? nil : host, String(port), &hints, &list)
         guard status == 0, let list = unsafe list else { throw LakeError(.invalidValue, unsafe "cannot listen on \(host):\(port): \(String(cString: gai_strerror(status)))") }
         defer { unsafe freeaddrinfo(list) }
-        let descriptor = unsafe socket(list.pointee.ai_family, list.pointee.ai_socktype | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
+        let descriptor = unsafe socket(list.pointee.ai_family, list.pointee.ai_socktype | Int32(SOCK_CLOEXEC.rawValue), 0)
         var one: Int32 = 1
         unsafe setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, socklen_t(MemoryLayout<Int32>.size))
         guard unsafe bind(descriptor, list.pointee.ai_addr, list.pointee.ai_addrlen) == 0, Glibc.listen(descriptor, 4096) == 0 else {
