@@ -52,7 +52,7 @@ package final class SQLiteStore: KeyValueStore {
     /// - Throws: `.refused` if a newer version of this program wrote it.
     package init(path: String, beforeSync: @escaping @Sendable () throws(StoreError) -> Void = {}) throws(StoreError) {
         self.path = path
-        let connection = try Self.open(path)
+        let connection = try Self.open(path, cacheKiB: 8000)
         var version: Int64 = 0
         try connection.run("PRAGMA user_version", []) { version = $0.integer(0) }
         guard version <= Self.schemaVersion else {
@@ -72,9 +72,10 @@ package final class SQLiteStore: KeyValueStore {
         timer.start { [writer] in _ = writer.submit(Request(write: .batch([]), durability: .durable)) }
     }
 
-    private static func open(_ path: String) throws(StoreError) -> Connection {
+    /// - Parameter cacheKiB: pages that the connection keeps. Little for readers: there may be one a thread, and any write makes them forget.
+    private static func open(_ path: String, cacheKiB: Int = 1000) throws(StoreError) -> Connection {
         let connection = try Connection(path: path)
-        try connection.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -8000; PRAGMA mmap_size = 0; PRAGMA wal_autocheckpoint = 4000")
+        try connection.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -\(cacheKiB); PRAGMA mmap_size = 0; PRAGMA wal_autocheckpoint = 4000")
         return connection
     }
 
