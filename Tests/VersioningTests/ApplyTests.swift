@@ -19,6 +19,15 @@ import Testing
 
     private let namespace = StorageNamespace("mem://apply")!
 
+    /// A store in memory with ranges of many sizes; some seeds bound them.
+    private func store(_ pool: WorkerPool, _ seed: UInt64, raggedness: UInt64) -> CommittedStore {
+        var parameters = CommittedStore.Parameters()
+        parameters.raggednessEntries = raggedness
+        if seed % 5 == 0 { parameters.maxRangeSizeBytes = 30_000 }
+        if seed % 7 == 0 { parameters.minRangeSizeBytes = 20_000 }
+        return CommittedStore(objects: MemoryObjectStore(), pool: pool, cacheBytes: 1 << 18, parameters: parameters)
+    }
+
     /// The walk as the formats page tells it.
     private func walk(_ changes: [(key: Key, envelope: [UInt8]?)], over base: String, _ store: CommittedStore) throws -> (metaRange: String, count: ChangeCount) {
         let cursor = try store.cursor(base, in: namespace), writer = MetaRangeWriter(store: store, namespace: namespace)
@@ -73,13 +82,8 @@ import Testing
 
     @Test(arguments: 1...16) func piecesGiveWhatTheWalkGives(seed: UInt64) throws {
         var random = SeededRandom(seed: seed)
-        let pool = WorkerPool(name: "apply", width: 3)
+        let pool = WorkerPool(name: "apply", width: 3), store = self.store(pool, seed, raggedness: [3, 40, 700, 5000].randomElement(using: &random)!)
         defer { pool.stop() }
-        var parameters = CommittedStore.Parameters()
-        parameters.raggednessEntries = [3, 40, 700, 5000].randomElement(using: &random)!
-        if seed % 5 == 0 { parameters.maxRangeSizeBytes = 30_000 }
-        if seed % 7 == 0 { parameters.minRangeSizeBytes = 20_000 }
-        let store = CommittedStore(objects: MemoryObjectStore(), pool: pool, cacheBytes: 1 << 18, parameters: parameters)
         func envelope(_ text: Int) -> [UInt8] {
             // Values of many lengths, so that blocks end at other places after a change.
             let data = [UInt8](repeating: UInt8(truncatingIfNeeded: text), count: 20 + text % 180)
@@ -142,13 +146,8 @@ import Testing
     /// The last seeds have changes right behind a block that both sides hold.
     @Test(arguments: Array(1...20) + [121, 295, 314]) func mergesTakeOnlyWhatStays(seed: UInt64) throws {
         var random = SeededRandom(seed: seed)
-        let pool = WorkerPool(name: "apply", width: 2)
+        let pool = WorkerPool(name: "apply", width: 2), store = self.store(pool, seed, raggedness: [40, 700, 5000, 50_000].randomElement(using: &random)!)
         defer { pool.stop() }
-        var parameters = CommittedStore.Parameters()
-        parameters.raggednessEntries = [40, 700, 5000, 50_000].randomElement(using: &random)!
-        if seed % 5 == 0 { parameters.maxRangeSizeBytes = 60_000 }
-        if seed % 7 == 0 { parameters.minRangeSizeBytes = 40_000 }
-        let store = CommittedStore(objects: MemoryObjectStore(), pool: pool, cacheBytes: 1 << 18, parameters: parameters)
         func tree(_ records: [Key: Int], over base: String) throws -> String {
             let sorted = records.sorted { $0.key < $1.key }.map { key, value in
                 // Values of many lengths, so that blocks end at other places after a change; -1 removes.
