@@ -89,7 +89,7 @@ enum ObjectBody {
                 guard found >= range.upperBound else { throw StoreError(.corrupt, "the data at \(location) has \(found) bytes where its entry says \(size)") }
             }
             // What lies outside of the store may change, and is not kept.
-            if size <= largestSmall, location.path.utf8.first != 0x2f {
+            if size <= largestSmall, !location.isOutside {
                 let whole: [UInt8]
                 if let known = small[location] {
                     whole = known
@@ -104,7 +104,7 @@ enum ObjectBody {
                 do throws(StoreError) {
                     try check(file.byteCount)
                     // An imported file whose size is another one is another file.
-                    if location.path.utf8.first == 0x2f && file.byteCount != size { throw StoreError(.notFound, "\(location) changed since it was imported") }
+                    if location.isOutside && file.byteCount != size { throw StoreError(.notFound, "\(location) changed since it was imported") }
                 } catch {
                     close(file.descriptor)
                     throw error

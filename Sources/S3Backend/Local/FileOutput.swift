@@ -9,29 +9,27 @@ final class FileOutput {
     /// Threads that write, and buffers that were written out, for all files of a store. Fresh memory costs more than copying.
     final class Threads: Sendable {
         fileprivate let pool: WorkerPool
-        private let idle: Atomic<Int>
+        private let idle: Mutex<Int>
         private let spares = Mutex<[Piece]>([])
         private static let sparesKept = 8
 
         init(width: Int) {
             pool = WorkerPool(name: "file-writer", width: width)
-            idle = Atomic(width)
+            idle = Mutex(width)
         }
 
         func stop() { pool.stop() }
 
         /// Whether a thread is free; it is the caller's then, until `release`.
         fileprivate func claim() -> Bool {
-            var free = idle.load(ordering: .relaxed)
-            while free > 0 {
-                let (exchanged, original) = idle.weakCompareExchange(expected: free, desired: free - 1, ordering: .acquiring)
-                if exchanged { return true }
-                free = original
+            idle.withLock { idle in
+                guard idle > 0 else { return false }
+                idle -= 1
+                return true
             }
-            return false
         }
 
-        fileprivate func release() { idle.add(1, ordering: .releasing) }
+        fileprivate func release() { idle.withLock { $0 += 1 } }
 
         fileprivate func piece() -> Piece { spares.withLock { $0.popLast() } ?? Piece() }
 

@@ -107,7 +107,7 @@ package final class LocalObjectStore: ObjectStore {
     /// The file of a location that is only read: under the root, or a file outside that may be.
     /// - Throws: `.notFound` for a file outside that is not there, or not ours to read.
     private func readablePath(_ location: ObjectLocation) throws(StoreError) -> String {
-        guard location.scheme == "local", location.path.hasPrefix("/") else { return try path(location) }
+        guard location.scheme == "local", location.isOutside else { return try path(location) }
         guard let resolved = Self.resolved(location.path), Self.lies(resolved, under: externalPrefixes.resolved), !Self.lies(resolved, under: closedFolders) else {
             throw StoreError(.notFound, "\(location) is not there, or not under a folder of blockstore.local.allowed_external_prefixes")
         }
@@ -129,7 +129,7 @@ package final class LocalObjectStore: ObjectStore {
     }
 
     package func isOpen(_ location: ObjectLocation) -> Bool {
-        guard location.scheme == "local", location.path.utf8.first == 0x2f, Self.lies(location.path, under: externalPrefixes.given), Self.isPlain(location.path.utf8.dropFirst()) else { return false }
+        guard location.scheme == "local", location.isOutside, Self.lies(location.path, under: externalPrefixes.given), Self.isPlain(location.path.utf8.dropFirst()) else { return false }
         return !Self.lies(location.path, under: closedFolders) && !(Self.resolved(location.path).map { Self.lies($0, under: closedFolders) } ?? false)
     }
 
@@ -269,7 +269,7 @@ package final class LocalObjectStore: ObjectStore {
 
     private func walk(_ prefix: ObjectLocation, after: String, _ body: (StoredObject) throws -> Void) throws {
         var base = root + "/"
-        if prefix.path.utf8.first == 0x2f {
+        if prefix.isOutside {
             base = ""
             let resolved = try readablePath(prefix)
             guard !closedFolders.contains(where: { Self.lies($0, under: [resolved]) }) else {

@@ -99,7 +99,7 @@ extension Catalog {
                     branch.sealedTokens = []
                 }
             } catch {
-                try? cancelMoves([move], of: id, in: repository)
+                try? cancelMoves(move, of: id, in: repository)
                 throw error
             }
             // Without the mark: another head move came first, or a conditional write that would not wait. What it staged is looked at now.
@@ -113,10 +113,10 @@ extension Catalog {
     }
 
     /// Takes the marks of head moves from a branch, and the sealed tokens too if they hold nothing. A move that goes on seals again.
-    /// - Parameter moves: the tokens that stand for them, or nil for all.
-    func cancelMoves(_ moves: [String]? = nil, of id: String, in repository: Repository) throws {
+    /// - Parameter move: the token that stands for one of them, or nil for all.
+    func cancelMoves(_ move: String? = nil, of id: String, in repository: Repository) throws {
         let (old, new) = try updateBranch(id, in: repository, .eventual) { branch in
-            branch.sealedTokens.removeAll { moves?.contains($0) ?? RefStore.isMove($0) }
+            branch.sealedTokens.removeAll { move == nil ? RefStore.isMove($0) : $0 == move }
             if try !hasStaged(tokens: branch.sealedTokens) { branch.sealedTokens = [] }
         }
         // What is written to them unseen is written again, to the token that is open now.

@@ -62,7 +62,7 @@ extension Catalog {
     /// Asks for a compaction if a listing was slow for want of one.
     func considerCompaction(of ref: ResolvedRef, removalsMet: Int, tokens: [String]) {
         guard let branch = ref.branch, removalsMet > Self.mostRemovalsMet || tokens.count > Self.mostSealedTokens + 1 else { return }
-        let name = "\(ref.repository.partition)/\(branch.id)"
+        let name = Compaction.key(branch.id, in: ref.repository)
         guard compactions.withLock({ $0.insert(name).inserted }) else { return }
         tasks.run { [self] in
             defer { _ = compactions.withLock { $0.remove(name) } }

@@ -107,12 +107,7 @@ private final class StagedDiff: DifferenceCursor {
             if pending?.key == change.key { isRead = false }
             try staging.advance(past: change.key)
             let old = try catalog.committed.record(change.key, metaRange: left, in: namespace)
-            switch (old, change.envelope) {
-            case (nil, nil): continue
-            case (nil, let new?): return Difference(kind: .added, key: change.key, left: nil, right: new)
-            case (let old?, nil): return Difference(kind: .removed, key: change.key, left: old, right: nil)
-            case (let old?, let new?): if !old.hasIdentity(of: new) { return Difference(kind: .changed, key: change.key, left: old, right: new) }
-            }
+            if let difference = Difference(change.key, from: old, to: change.envelope) { return difference }
         }
     }
 }

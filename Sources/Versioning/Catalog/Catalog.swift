@@ -39,7 +39,7 @@ package final class Catalog: Sendable {
     /// Imports that this process runs.
     let imports = Mutex<Set<String>>([])
     /// Branches that this process is compacting.
-    let compactions = Mutex<Set<String>>([])
+    let compactions = Mutex<Set<Key>>([])
     /// Instances of repositories whose records this process is removing.
     let removals = Mutex<Set<String>>([])
     private let stopping = Atomic<Bool>(false)

@@ -18,6 +18,21 @@ package struct Difference: Sendable {
         self.left = left
         self.right = right
     }
+
+    /// What became of a key's value; nil if it is the same, or there is none on either side.
+    init?(_ key: Key, from left: Envelope?, to right: Envelope?) {
+        switch (left, right) {
+        case (nil, nil): return nil
+        case (nil, _): kind = .added
+        case (_, nil): kind = .removed
+        case (let left?, let right?):
+            if left.hasIdentity(of: right) { return nil }
+            kind = .changed
+        }
+        self.key = key
+        self.left = left
+        self.right = right
+    }
 }
 
 /// Differences in ascending key order, found as they are asked for.

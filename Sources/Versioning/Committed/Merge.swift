@@ -10,13 +10,11 @@ extension CommittedStore {
     /// The three-way merge of two metaranges over their base. Ranges that only one side changed are copied unopened.
     /// Source: `lakefs-formats.md` 7.6; base records are compared by key, as is the evident intent there.
     /// - Parameter spans: what the destination has there counts as not there (imports, 7.13).
-    /// - Parameter takesBlocks: whether blocks that both sides hold are taken over as they are stored; the outcome is the same.
     /// - Throws: `LakeError.conflict` with every conflicting path, if `strategy` is `.none`.
-    package func merge(source: String, into destination: String, base: String, strategy: MergeStrategy, hiding spans: [KeySpan] = [], takesBlocks: Bool = true,
-                       in namespace: StorageNamespace) throws -> String {
-        let ours = try scan(destination, in: namespace), theirs = try takesBlocks ? scan(source, in: namespace) : cursor(source, in: namespace)
+    package func merge(source: String, into destination: String, base: String, strategy: MergeStrategy, hiding spans: [KeySpan] = [], in namespace: StorageNamespace) throws -> String {
+        let ours = try scan(destination, in: namespace)
         ours.hide(spans)
-        let merge = ThreeWayMerge(store: self, namespace: namespace, base: base, strategy: strategy, source: theirs, destination: ours)
+        let merge = ThreeWayMerge(store: self, namespace: namespace, base: base, strategy: strategy, source: try scan(source, in: namespace), destination: ours)
         return try merge.run()
     }
 }

@@ -152,13 +152,7 @@ final class UncommittedDiff: DifferenceCursor {
         while true {
             if batch.isEmpty { try lookUp() }
             guard let (change, old) = batch.popFirst() else { return nil }
-            switch (old, change.envelope) {
-            case (nil, nil): continue
-            case (nil, let new?): return Difference(kind: .added, key: change.key, left: nil, right: new)
-            case (let old?, nil): return Difference(kind: .removed, key: change.key, left: old, right: nil)
-            case (let old?, let new?):
-                if !old.hasIdentity(of: new) { return Difference(kind: .changed, key: change.key, left: old, right: new) }
-            }
+            if let difference = Difference(change.key, from: old, to: change.envelope) { return difference }
         }
     }
 }

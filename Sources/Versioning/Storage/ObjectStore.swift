@@ -46,6 +46,9 @@ package struct ObjectLocation: Hashable, Sendable, CustomStringConvertible {
     }
 
     package var description: String { "\(scheme)://\(path)" }
+
+    /// Whether it is a file outside of the store, by its absolute path. Told by the first byte: a character may be more than its slash.
+    package var isOutside: Bool { path.utf8.first == 0x2f }
 }
 
 /// An object as a piece of a local file that the kernel can send by itself.
