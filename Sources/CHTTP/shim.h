@@ -21,3 +21,14 @@ static inline intptr_t lake_http_completed(lake_http_completed_callback function
 static inline int lake_http_accept(int socket, struct sockaddr *peer, socklen_t *length) {
     return (int)syscall(SYS_accept4, socket, peer, length, SOCK_CLOEXEC | SOCK_NONBLOCK);
 }
+#include <sys/ioctl.h>
+#include <linux/sockios.h>
+// Bytes that were received and not read; bytes that were written and not acknowledged (tcp(7), SIOCINQ and SIOCOUTQ).
+static inline int lake_http_unread(int socket, int *count) { return ioctl(socket, SIOCINQ, count); }
+static inline int lake_http_unsent(int socket) { int count = 0; return ioctl(socket, SIOCOUTQ, &count) == 0 ? count : 0; }
+typedef void (*lake_http_connection_callback)(void *context, struct MHD_Connection *connection, void **socket_context, enum MHD_ConnectionNotificationCode code);
+static inline intptr_t lake_http_connection(lake_http_connection_callback function) { return (intptr_t)function; }
+typedef enum MHD_Result (*lake_http_header_callback)(void *context, enum MHD_ValueKind kind, const char *name, size_t name_size, const char *value, size_t value_size);
+// MHD_get_connection_info is variadic.
+static inline int lake_http_socket(struct MHD_Connection *connection) { return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd; }
+static inline void *lake_http_socket_context(struct MHD_Connection *connection) { return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context; }

@@ -15,13 +15,23 @@ package struct Server: RequestHandler {
     package func begin(_ request: Request) -> Reception {
         if gateway.serves(request) { return gateway.begin(request) }
         if REST.serves(request.rawPath) { return rest.begin(request) }
+        if let fault = request.fault { return .respond(.text(400, fault + "\n", type: "text/plain; charset=utf-8")) }
         switch request.rawPath {
         case "/_health": return .respond(Response(status: 200, headers: [("X-LakeFS-Installation-ID", (try? access.installationID()) ?? "")], body: .bytes(Array("alive!".utf8))))
         case "/", "": return .respond(.text(200, Self.welcome, type: "text/plain; charset=utf-8"))
-        case "/logout": return .respond(Response(status: 307, headers: [("Location", "/"), ("Set-Cookie", "\(Login.cookieName)=; Path=/; Max-Age=0")]))
+        case "/logout": return .work { logOut(request) }
         // Anything else without a login is a client of S3 that forgot its key pair, or a person that lost the way.
         default: return .respond(S3Error.accessDenied.response(isHead: request.method == "HEAD"))
         }
+    }
+
+    private func logOut(_ request: Request) -> Response {
+        do { try rest.login.logOut(request) } catch { return Response(error) }
+        return Response(status: 307, headers: [("Location", "/"), ("Set-Cookie", "\(Login.cookieName)=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict")])
+    }
+
+    package func slowDown(_ request: Request) -> Response {
+        gateway.serves(request) ? S3Error.slowDown.response(isHead: request.method == "HEAD") : REST.slowDown
     }
 
     private static let welcome = "LakeFUSE is running. REST: /api/v1, S3: this address with path-style buckets, files: lakefuse mount lakefs://repo/ref DIR\n"

@@ -32,10 +32,10 @@ package enum SigV4 {
 
     /// - Parameters:
     ///   - path: decoded bytes of the path; encoded here once, as S3 does.
-    ///   - query: decoded pairs, the signature itself left out.
+    ///   - query: decoded items, the signature itself left out.
     ///   - headers: lower-case names and values of the signed headers.
-    package static func canonicalRequest(method: String, path: [UInt8], query: [(name: String, value: String)], headers: [(name: String, value: String)], payloadHash: String) -> String {
-        let pairs = query.map { (URIEncoding.encode($0.name), URIEncoding.encode($0.value)) }.sorted { ($0.0, $0.1) < ($1.0, $1.1) }
+    package static func canonicalRequest(method: String, path: [UInt8], query: [QueryItem], headers: [(name: String, value: String)], payloadHash: String) -> String {
+        let pairs = query.map { (URIEncoding.encode($0.name), URIEncoding.encode($0.bytes)) }.sorted { ($0.0, $0.1) < ($1.0, $1.1) }
         let sorted = headers.sorted { $0.name < $1.name }
         var text = method + "\n" + URIEncoding.encode(path, keepsSlash: true) + "\n"
         text += pairs.map { $0.0 + "=" + $0.1 }.joined(separator: "&") + "\n"

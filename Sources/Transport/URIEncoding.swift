@@ -52,18 +52,31 @@ package enum URIEncoding {
     package static func decode(_ text: some StringProtocol, plusIsSpace: Bool = false) -> [UInt8] { decode(Array(text.utf8)[...], plusIsSpace: plusIsSpace) }
 
     /// Names and values of a query string, decoded, in order. Works on bytes: it runs for every request.
-    package static func query(_ text: String, plusIsSpace: Bool) -> [(name: String, value: String)] {
+    package static func query(_ text: String, plusIsSpace: Bool) -> [QueryItem] {
         let bytes = Array(text.utf8)
-        var pairs: [(name: String, value: String)] = [], start = 0
+        var pairs: [QueryItem] = [], start = 0
         while start < bytes.count {
             let end = bytes[start...].firstIndex(of: 0x26) ?? bytes.count
             if end > start {
                 let mark = bytes[start..<end].firstIndex(of: 0x3d) ?? end
-                let value = mark < end ? String(decoding: decode(bytes[(mark + 1)..<end], plusIsSpace: plusIsSpace), as: UTF8.self) : ""
-                pairs.append((String(decoding: decode(bytes[start..<mark], plusIsSpace: plusIsSpace), as: UTF8.self), value))
+                let value = mark < end ? decode(bytes[(mark + 1)..<end], plusIsSpace: plusIsSpace) : []
+                pairs.append(QueryItem(name: String(decoding: decode(bytes[start..<mark], plusIsSpace: plusIsSpace), as: UTF8.self), bytes: value))
             }
             start = end + 1
         }
         return pairs
+    }
+}
+
+/// One parameter of a query string. Its value may be the name of an object, and so any bytes.
+package struct QueryItem: Sendable {
+    package let name: String
+    package let bytes: [UInt8]
+    /// The value as text; bytes that are none of UTF-8 are replaced.
+    package var value: String { String(decoding: bytes, as: UTF8.self) }
+
+    package init(name: String, bytes: [UInt8]) {
+        self.name = name
+        self.bytes = bytes
     }
 }

@@ -66,15 +66,17 @@ final class Lake {
         settings.schemes = [configuration.blockstoreType]
         settings.isImportEnabled = configuration.isImportEnabled
         settings.region = configuration.region
+        settings.verifiesReads = configuration.verifiesReads
         settings.s3Domains = configuration.s3Domains
         // Staged on the objects' own disk: publishing is a rename.
         mounts = configuration.blockstoreType == "local" ? try MountRegistry(catalog: catalog, staging: root + "/.staging") : nil
 
-        let rest = REST(catalog: catalog, access: access, login: login, settings: settings, mounts: mounts)
-        let gateway = S3Gateway(catalog: catalog, access: access, login: login, settings: settings)
+        let budget = MemoryBudget(limitBytes: configuration.memoryBytes)
+        let rest = REST(catalog: catalog, access: access, login: login, settings: settings, mounts: mounts, budget: budget)
+        let gateway = S3Gateway(catalog: catalog, access: access, login: login, settings: settings, budget: budget)
         let (host, port) = try configuration.address
         try Self.setUp(access, configuration, directory)
-        try server.start(host: host, port: port, handler: Server(rest: rest, gateway: gateway, access: access), pool: requests)
+        try server.start(host: host, port: port, handler: Server(rest: rest, gateway: gateway, access: access), pool: requests, budget: budget, limits: configuration.limits)
         address = "http://\(host.isEmpty || host == "0.0.0.0" ? "127.0.0.1" : host):\(server.port)"
         try directory.updateEndpoint(address)
     }

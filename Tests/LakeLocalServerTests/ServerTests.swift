@@ -18,8 +18,8 @@ import Versioning
         credentials = try access.setUp(userName: "admin")
         var settings = ServerSettings(signingSecret: "s")
         settings.schemes = ["mem"]
-        server = Server(rest: REST(catalog: lake.catalog, access: access, login: login, settings: settings, mounts: nil),
-                        gateway: S3Gateway(catalog: lake.catalog, access: access, login: login, settings: settings), access: access)
+        server = Server(rest: REST(catalog: lake.catalog, access: access, login: login, settings: settings, mounts: nil, budget: MemoryBudget(limitBytes: 64 << 20)),
+                        gateway: S3Gateway(catalog: lake.catalog, access: access, login: login, settings: settings, budget: MemoryBudget(limitBytes: 64 << 20)), access: access)
         try lake.make()
     }
 

@@ -221,7 +221,7 @@ import Versioning
         let made = try access.setUp(userName: "admin")
         #expect(try access.credentials(made.accessKeyID)?.secretAccessKey == made.secretAccessKey)
         #expect(!"\(made)".contains(made.secretAccessKey))
-        #expect(try access.isAllowed(.repository("ReadRepository", "r"), for: "admin") && !access.isAllowed(.repository("ReadRepository", "r"), for: "nobody"))
+        #expect(try access.isAllowed(.repository("ReadRepository", "r"), for: Caller("admin")) && !access.isAllowed(.repository("ReadRepository", "r"), for: Caller("nobody")))
         #expect(throws: LakeError.self) { try access.setUp(userName: "again") }
         #expect(throws: LakeError.self) { try Access(store: store, secretKey: "another").credentials(made.accessKeyID) }
     }

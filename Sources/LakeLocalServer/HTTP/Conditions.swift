@@ -78,39 +78,40 @@ enum ObjectBody {
     /// Bytes of the largest object that is kept.
     private static let largestSmall: Int64 = 16 << 10
 
-    /// - Throws: `.dataGone` if the entry is there and its bytes are not.
-    static func make(_ objects: any ObjectStore, _ location: ObjectLocation, _ range: Range<Int64>, isHead: Bool, size: Int64) throws -> Response.Body {
+    /// - Parameters:
+    ///   - entry: what the object is to be; its length is always compared.
+    ///   - verifies: whether a whole object is held against its checksum first: it is read twice then.
+    /// - Throws: `.dataGone` if the entry is there and its bytes are not, `.corrupt` if they are others.
+    static func make(_ objects: any ObjectStore, _ entry: Entry, at location: ObjectLocation, _ range: Range<Int64>, isHead: Bool = false, verifies: Bool = false) throws -> Response.Body {
+        let size = entry.size
         do throws(StoreError) {
             if isHead {
-                guard try objects.size(of: location) != nil else { throw StoreError(.notFound, "\(location)") }
+                guard let found = try objects.size(of: location) else { throw StoreError(.notFound, "\(location)") }
+                try check(found, entry, location)
                 return .announced(range.upperBound - range.lowerBound)
-            }
-            func check(_ found: Int64) throws(StoreError) {
-                guard found >= range.upperBound else { throw StoreError(.corrupt, "the data at \(location) has \(found) bytes where its entry says \(size)") }
             }
             // What lies outside of the store may change, and is not kept.
             if size <= largestSmall, !location.isOutside {
-                let whole: [UInt8]
-                if let known = small[location] {
-                    whole = known
-                } else {
-                    whole = try objects.read(location, 0..<size)
-                    small.insert(whole, for: location, cost: whole.count + 256)
-                }
-                try check(Int64(whole.count))
-                return .bytes(range.count == whole.count ? whole : Array(whole[Int(range.lowerBound)..<Int(range.upperBound)]))
+                if let known = small[location], known.count == size { return part(of: known, range) }
+                // One byte more than there should be: so a longer object shows too.
+                let whole = try objects.read(location, 0..<size + 1)
+                try check(Int64(whole.count), entry, location)
+                if verifies { try verify(Hash.digest(.md5, whole), entry, location) }
+                small.insert(whole, for: location, cost: whole.count + 256)
+                return part(of: whole, range)
             }
             if let file = try objects.file(location) {
                 do throws(StoreError) {
-                    try check(file.byteCount)
-                    // An imported file whose size is another one is another file.
-                    if location.isOutside && file.byteCount != size { throw StoreError(.notFound, "\(location) changed since it was imported") }
+                    try check(file.byteCount, entry, location)
+                    if verifies, range == 0..<size { try verify(try file.md5(), entry, location) }
                 } catch {
                     close(file.descriptor)
                     throw error
                 }
                 return .file(FilePiece(descriptor: file.descriptor, offset: file.offset + range.lowerBound, byteCount: range.upperBound - range.lowerBound))
             }
+            guard let found = try objects.size(of: location) else { throw StoreError(.notFound, "\(location)") }
+            try check(found, entry, location)
             return .stream(byteCount: range.upperBound - range.lowerBound) { offset, count in
                 let start = range.lowerBound + offset
                 return try objects.read(location, start..<min(start + Int64(count), range.upperBound))
@@ -118,5 +119,27 @@ enum ObjectBody {
         } catch {
             throw error.code == .notFound ? LakeError(.dataGone, "No data: the bytes of this object are gone", cause: error) : LakeError(error)
         }
+    }
+
+    /// A stored table, as it is.
+    static func make(_ objects: any ObjectStore, tableAt location: ObjectLocation) throws -> Response.Body {
+        let size = try objects.size(of: location) ?? 0
+        return try make(objects, Entry(address: location.path, lastModified: .now(), size: size, eTag: "", contentType: ""), at: location, 0..<size)
+    }
+
+    private static func part(of whole: [UInt8], _ range: Range<Int64>) -> Response.Body {
+        .bytes(range.count == whole.count ? whole : Array(whole[Int(range.lowerBound)..<Int(range.upperBound)]))
+    }
+
+    private static func check(_ found: Int64, _ entry: Entry, _ location: ObjectLocation) throws(StoreError) {
+        guard found != entry.size else { return }
+        // An imported file whose size is another one is another file.
+        if location.isOutside { throw StoreError(.notFound, "\(location) changed since it was imported") }
+        throw StoreError(.corrupt, "the data at \(location) is damaged: it has not the \(entry.size) bytes that its entry says")
+    }
+
+    private static func verify(_ md5: [UInt8], _ entry: Entry, _ location: ObjectLocation) throws(StoreError) {
+        guard let wanted = entry.contentMD5, wanted != md5 else { return }
+        throw StoreError(.corrupt, "the data at \(location) is damaged: its checksum is not \(entry.eTag), which its entry says")
     }
 }

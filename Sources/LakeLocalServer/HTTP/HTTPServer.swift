@@ -18,82 +18,138 @@ package import Versioning
     private final class Core: Sendable {
         let handler: any RequestHandler
         let pool: WorkerPool
+        let connections: Connections
+        let budget: MemoryBudget
         let running = Atomic<Int>(0)
-        init(handler: any RequestHandler, pool: WorkerPool) {
+        init(handler: any RequestHandler, pool: WorkerPool, connections: Connections, budget: MemoryBudget) {
             self.handler = handler
             self.pool = pool
+            self.connections = connections
+            self.budget = budget
         }
     }
 
-    /// How libmicrohttpd is to run.
+    /// How connections are taken.
     package struct Limits: Sendable {
         /// Threads that read and answer.
         package var threads: UInt32 = 4
         /// Bytes of memory a connection; also the size of a body's pieces. It is cleared for every request, so more of it
         /// makes small requests slower than it makes large bodies faster.
         package var connectionMemoryBytes = 64 * 1024
-        package var connections: UInt32 = 4096
-        /// Seconds after which an idle connection is closed.
+        /// `limits.connections`, `limits.connections_per_address`. With `connectionMemoryBytes` it bounds what heads take.
+        package var connections = 2048, connectionsPerAddress = 1024
+        /// Seconds after which a silent connection is closed.
         package var idleSeconds: UInt32 = 300
+        /// Seconds for the head of a request, and for the first one of a connection.
+        package var headSeconds: UInt32 = 30
+        /// A body or an answer that moves less than a KiB in so many seconds is given up.
+        package var progressSeconds: UInt32 = 60
         package init() {}
+
+        /// Descriptors that are not for connections: tables that stay open, the database, mounts.
+        private static let otherDescriptors = 700
+
+        /// No more connections than there are descriptors for, with a file each.
+        fileprivate var fitting: Connections.Limits {
+            var limit = rlimit(), result = Connections.Limits()
+            result.most = connections
+            if unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur != rlim_t.max {
+                let room = Int(clamping: limit.rlim_cur)
+                result.most = min(connections, max(16, room > 2 * Self.otherDescriptors ? (room - Self.otherDescriptors) / 2 : room / 4))
+            }
+            result.mostOfOneAddress = min(connectionsPerAddress, result.most)
+            result.idleMilliseconds = Int64(idleSeconds) * 1000
+            result.headMilliseconds = Int64(headSeconds) * 1000
+            result.progressMilliseconds = Int64(progressSeconds) * 1000
+            return result
+        }
     }
 
     package init() {}
 
     /// Begins to listen. Port 0 is any free port.
+    /// - Parameter budget: what answers in memory are counted on.
     /// - Throws: `LakeError` that names the address if it cannot be listened on.
-    package func start(host: String, port: UInt16, handler: any RequestHandler, pool: WorkerPool, limits: Limits = Limits()) throws {
+    package func start(host: String, port: UInt16, handler: any RequestHandler, pool: WorkerPool, budget: MemoryBudget, limits: Limits = Limits()) throws {
         let socket = try Self.listen(host, port)
         self.port = Self.port(of: socket)
-        let core = unsafe Unmanaged.passRetained(Core(handler: handler, pool: pool))
+        let bounds = limits.fitting, connections = Connections(bounds)
+        let core = unsafe Unmanaged.passRetained(Core(handler: handler, pool: pool, connections: connections, budget: budget))
         unsafe self.core = unsafe core
+        // A limit for each of its threads that all connections together, and those about to end, cannot reach: see `Connections`.
+        let unreachable = Int(limits.threads) * (4 * bounds.most + 1024)
         var options: [MHD_OptionItem] = unsafe [
             MHD_OptionItem(option: MHD_OPTION.THREAD_POOL_SIZE, value: Int(limits.threads), ptr_value: nil),
             MHD_OptionItem(option: MHD_OPTION.CONNECTION_MEMORY_LIMIT, value: limits.connectionMemoryBytes, ptr_value: nil),
-            MHD_OptionItem(option: MHD_OPTION.CONNECTION_LIMIT, value: Int(limits.connections), ptr_value: nil),
-            MHD_OptionItem(option: MHD_OPTION.CONNECTION_TIMEOUT, value: Int(limits.idleSeconds), ptr_value: nil),
+            MHD_OptionItem(option: MHD_OPTION.CONNECTION_LIMIT, value: unreachable, ptr_value: nil),
+            MHD_OptionItem(option: MHD_OPTION.CONNECTION_TIMEOUT, value: Int(limits.idleSeconds) + 1, ptr_value: nil),
+            MHD_OptionItem(option: MHD_OPTION.STRICT_FOR_CLIENT, value: 1, ptr_value: nil),
             MHD_OptionItem(option: MHD_OPTION.URI_LOG_CALLBACK, value: lake_http_uri { _, target, _ in
                 // The raw target, as signatures need it; becomes the request's context and is released when the request ends.
-                unsafe Unmanaged.passRetained(Exchange(target: String(cString: target!))).toOpaque()
+                unsafe Unmanaged.passRetained(Exchange(target: target!)).toOpaque()
             }, ptr_value: nil),
             unsafe MHD_OptionItem(option: MHD_OPTION.UNESCAPE_CALLBACK, value: lake_http_unescape { _, _, text in unsafe strlen(text!) }, ptr_value: nil),
             unsafe MHD_OptionItem(option: MHD_OPTION.NOTIFY_COMPLETED, value: lake_http_completed { _, _, context, _ in
                 if let pointer = unsafe context?.pointee {
-                    unsafe Unmanaged<Exchange>.fromOpaque(pointer).release()
+                    let exchange = unsafe Unmanaged<Exchange>.fromOpaque(pointer).takeRetainedValue()
+                    exchange.connection?.enter(.waiting)
                     unsafe context!.pointee = nil
                 }
             }, ptr_value: nil),
+            MHD_OptionItem(option: MHD_OPTION.NOTIFY_CONNECTION, value: lake_http_connection { core, connection, context, code in
+                let connections = unsafe Unmanaged<Core>.fromOpaque(core!).takeUnretainedValue().connections, socket = unsafe lake_http_socket(connection)
+                if code == MHD_ConnectionNotificationCode.CONNECTION_NOTIFY_STARTED {
+                    unsafe context!.pointee = connections.connection(socket).map { unsafe Unmanaged.passRetained($0).toOpaque() }
+                } else {
+                    connections.ended(socket)
+                    if let pointer = unsafe context?.pointee { unsafe Unmanaged<Connections.Connection>.fromOpaque(pointer).release() }
+                }
+            }, ptr_value: unsafe core.toOpaque()),
             unsafe MHD_OptionItem(option: MHD_OPTION.END, value: 0, ptr_value: nil),
         ]
         let flags = MHD_USE_EPOLL_INTERNAL_THREAD.rawValue | MHD_USE_NO_LISTEN_SOCKET.rawValue | MHD_ALLOW_SUSPEND_RESUME.rawValue | MHD_USE_TURBO.rawValue
-        unsafe daemon = unsafe lake_http_start(flags, { core, connection, _, method, _, piece, pieceSize, context in
+        unsafe daemon = unsafe lake_http_start(flags, { core, connection, url, method, version, piece, pieceSize, context in
             guard let pointer = unsafe context?.pointee, let core = unsafe core, let connection = unsafe connection else { return MHD_Result.NO }
             let exchange = unsafe Unmanaged<Exchange>.fromOpaque(pointer).takeUnretainedValue()
-            return unsafe exchange.proceed(Unmanaged<Core>.fromOpaque(core).takeUnretainedValue(), connection, String(cString: method!), piece, pieceSize!)
+            return unsafe exchange.proceed(Unmanaged<Core>.fromOpaque(core).takeUnretainedValue(), connection, FirstLine(method: method!, target: url!, version: version!), piece, pieceSize!)
         }, unsafe core.toOpaque(), &options)
         guard unsafe daemon != nil else {
             close(socket)
             unsafe core.release()
             throw LakeError(.unavailable, "the HTTP server did not start on \(host):\(port)")
         }
+        connections.start()
         listening = socket
         let owner = unsafe Daemon(pointer: daemon!)
-        acceptor = Thread(name: "http-accept") { Self.accept(socket, for: owner) }
+        acceptor = Thread(name: "http-accept") { Self.accept(socket, connections, for: owner) }
     }
 
     @safe private struct Daemon: @unchecked Sendable { let pointer: OpaquePointer }
 
+    /// The parts of a request's first line, where they lie in the connection's memory: one behind the other.
+    @safe private struct FirstLine {
+        let method: UnsafePointer<CChar>, target: UnsafePointer<CChar>, version: UnsafePointer<CChar>
+
+        /// Bytes between the beginning of the target and the version, the space before that left out.
+        var targetLength: Int { unsafe version - target - 1 }
+    }
+
     /// Accepts connections until the socket is shut down, and gives them to the daemon's threads in turn
     /// (MHD_add_connection); if those accepted themselves, the first to wake would take most of them.
-    private static func accept(_ socket: Int32, for daemon: Daemon) {
+    private static func accept(_ socket: Int32, _ connections: Connections, for daemon: Daemon) {
         while true {
             var address = sockaddr_storage(), length = socklen_t(MemoryLayout<sockaddr_storage>.size)
             let isAccepted = unsafe withUnsafeMutablePointer(to: &address) { pointer in
                 unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { peer in
                     let connection = unsafe lake_http_accept(socket, peer, &length)
-                    // The daemon closes it if it has no room.
-                    if connection >= 0 { _ = unsafe MHD_add_connection(daemon.pointer, connection, peer, length) }
-                    return connection >= 0
+                    guard connection >= 0 else { return false }
+                    if connections.admit(connection, unsafe Peer(pointer.pointee)) {
+                        // The daemon closes it if it cannot take it.
+                        if unsafe MHD_add_connection(daemon.pointer, connection, peer, length) != MHD_Result.YES { connections.ended(connection) }
+                    } else {
+                        refuse(connection)
+                    }
+                    return true
                 }
             }
             if isAccepted { continue }
@@ -105,17 +161,45 @@ package import Versioning
         }
     }
 
-    /// Ends what runs, then all connections. Call once.
-    package func stop() {
-        guard let daemon = unsafe daemon, let core = unsafe core else { return }
+    private static let busy: [UInt8] = {
+        let body = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>SlowDown</Code><Message>Too many connections are open: try again.</Message></Error>"
+        return Array("HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/xml\r\nContent-Length: \(body.utf8.count)\r\nRetry-After: 1\r\nConnection: close\r\n\r\n\(body)".utf8)
+    }()
+
+    /// Tells a connection for which there is no room so, as far as its buffer takes it, and ends it.
+    private static func refuse(_ connection: Int32) {
+        _ = unsafe busy.withUnsafeBytes { unsafe send(connection, $0.baseAddress, $0.count, Int32(MSG_DONTWAIT) | Int32(MSG_NOSIGNAL)) }
+        shutdown(connection, Int32(SHUT_WR))
+        close(connection)
+    }
+
+    /// Seconds that requests under way have to end, and then the library.
+    private static let stopSeconds = 10
+
+    /// Ends what runs, then all connections; what has not ended in some seconds is left to the end of the process. Call once.
+    /// - Returns: false if anything was left.
+    @discardableResult
+    package func stop() -> Bool {
+        guard let daemon = unsafe daemon, let core = unsafe core else { return true }
         shutdown(listening, Int32(SHUT_RDWR))
         acceptor?.join()
         close(listening)
+        let shared = unsafe core.takeUnretainedValue()
+        shared.connections.stop()
         // Suspended connections must be resumed before the daemon may stop.
-        while unsafe core.takeUnretainedValue().running.load(ordering: .acquiring) > 0 { usleep(2000) }
-        unsafe MHD_stop_daemon(daemon)
+        for _ in 0..<Self.stopSeconds * 500 where shared.running.load(ordering: .acquiring) > 0 { usleep(2000) }
+        guard shared.running.load(ordering: .acquiring) == 0 else { return false }
+        shared.connections.cutAll()
+        let ended = CountingSemaphore(), owner = unsafe Daemon(pointer: daemon)
+        let thread = Thread(name: "http-stop") {
+            unsafe MHD_stop_daemon(owner.pointer)
+            ended.post()
+        }
+        guard ended.wait(milliseconds: Self.stopSeconds * 1000) else { return false }
+        thread.join()
         unsafe self.daemon = nil
         unsafe core.release()
+        return true
     }
 
     private static func listen(_ host: String, _ port: UInt16) throws -> Int32 {
@@ -148,26 +232,38 @@ package import Versioning
     /// thread only; while suspended, only the pool's work touches it.
     private final class Exchange: @unchecked Sendable {
         private let target: String
-        private var isBegun = false
+        /// Bytes of the target, up to the first that is zero; negative if it is not UTF-8.
+        private let targetLength: Int
+        fileprivate private(set) var connection: Connections.Connection?
+        private var request: Request?
         private var sink: (any BodySink)?
         private var work: (@Sendable () -> Response)?
+        private var later: (@Sendable (@escaping @Sendable (Response) -> Void) -> Void)?
         private var refusal: Response?
         /// Handed over from the pool's thread.
         private let finished = Mutex<Response?>(nil)
 
-        init(target: String) { self.target = target }
+        init(target: UnsafePointer<CChar>) {
+            let valid = unsafe String(validatingCString: target)
+            self.target = valid ?? "/"
+            targetLength = unsafe valid == nil ? -1 : strlen(target)
+        }
 
-        func proceed(_ core: Core, _ connection: OpaquePointer, _ method: String, _ piece: UnsafePointer<CChar>?, _ pieceSize: UnsafeMutablePointer<Int>) -> MHD_Result {
-            guard isBegun else {
-                isBegun = true
-                let request = unsafe request(connection, method), hasBody = request.hasBody
+        func proceed(_ core: Core, _ connection: OpaquePointer, _ line: FirstLine, _ piece: UnsafePointer<CChar>?, _ pieceSize: UnsafeMutablePointer<Int>) -> MHD_Result {
+            guard request != nil else {
+                let request = unsafe read(connection, line), hasBody = request.hasBody
+                self.request = request
+                self.connection?.enter(hasBody ? .receiving : .working)
                 switch core.handler.begin(request) {
-                case .respond(let response):
+                case .respond(var response):
+                    // Where the request ends is not known: nothing that follows on this connection is one.
+                    if request.fault != nil { response.headers.append(("Connection", "close")) }
                     // Answered before its body is read: the connection ends with it. Without a body the answer waits for
                     // the next call, which lets the connection live on.
-                    if hasBody { return unsafe send(response, connection) }
+                    if hasBody || request.fault != nil { return unsafe send(response, connection, core) }
                     finished.withLock { $0 = response }
                 case .work(let work): self.work = work
+                case .later(let later): self.later = later
                 case .body(let sink): self.sink = sink
                 }
                 return MHD_Result.YES
@@ -185,12 +281,14 @@ package import Versioning
                 unsafe pieceSize.pointee = 0
                 return MHD_Result.YES
             }
-            if let refusal { return unsafe send(refusal, connection) }
-            if let response = finished.withLock({ $0.take() }) { return unsafe send(response, connection) }
-            let (work, sink) = (work, sink)
-            guard work != nil || sink != nil else { return MHD_Result.NO }
+            if let refusal { return unsafe send(refusal, connection, core) }
+            if let response = finished.withLock({ $0.take() }) { return unsafe send(response, connection, core) }
+            let (work, sink, later) = (work, sink, later)
+            guard work != nil || sink != nil || later != nil else { return MHD_Result.NO }
             self.work = nil
             self.sink = nil
+            self.later = nil
+            self.connection?.enter(.working)
             core.running.add(1, ordering: .relaxed)
             unsafe MHD_suspend_connection(connection)
             let resumable = unsafe Resumable(connection: connection)
@@ -198,6 +296,10 @@ package import Versioning
                 finished.withLock { $0 = response }
                 unsafe MHD_resume_connection(resumable.connection)
                 core.running.subtract(1, ordering: .releasing)
+            }
+            if let later {
+                later(answer)
+                return MHD_Result.YES
             }
             if let sink, sink.finishSoon(answer) { return MHD_Result.YES }
             core.pool.run { answer(work?() ?? sink!.finish()) }
@@ -207,16 +309,29 @@ package import Versioning
         /// A suspended connection: only who resumes it touches it.
         @safe private struct Resumable: @unchecked Sendable { let connection: OpaquePointer }
 
-        private final class Headers { var list: [(String, String)] = [] }
+        private final class Headers {
+            var list: [(String, String)] = []
+            var fault: String?
+        }
 
-        private func request(_ connection: OpaquePointer, _ method: String) -> Request {
+        private func read(_ connection: OpaquePointer, _ line: FirstLine) -> Request {
+            if let context = unsafe lake_http_socket_context(connection) { self.connection = unsafe Unmanaged<Connections.Connection>.fromOpaque(context).takeUnretainedValue() }
             let headers = Headers()
-            unsafe MHD_get_connection_values(connection, MHD_ValueKind.HEADER_KIND, { context, _, name, value in
+            unsafe MHD_get_connection_values_n(connection, MHD_ValueKind.HEADER_KIND, { context, _, name, nameSize, value, valueSize in
                 let headers = unsafe Unmanaged<Headers>.fromOpaque(context!).takeUnretainedValue()
-                unsafe headers.list.append((String(cString: name!), value.map { unsafe String(cString: $0) } ?? ""))
+                guard let name = unsafe name, let value = unsafe value else { return MHD_Result.YES }
+                unsafe headers.list.append((String(decoding: UnsafeRawBufferPointer(start: name, count: nameSize), as: UTF8.self), String(decoding: UnsafeRawBufferPointer(start: value, count: valueSize), as: UTF8.self)))
+                // The library ends a value at its first zero byte, and writes zeros over the two bytes that end its line. What
+                // follows a value otherwise is the rest of a value that had a zero in it, or a line that ended without a CR.
+                if unsafe value[valueSize] != 0 || (value[valueSize + 1] != 0 && value[valueSize + 1] != 0x0a) { headers.fault = "a header's line holds a zero byte, or does not end with CR LF" }
                 return MHD_Result.YES
             }, unsafe Unmanaged.passUnretained(headers).toOpaque())
-            return Request(method: method, target: target, headers: headers.list)
+            var fault = headers.fault
+            if targetLength < 0 { fault = "the request's target is not UTF-8: other bytes must be percent-encoded" }
+            if targetLength >= 0 && targetLength != line.targetLength { fault = "the request's first line holds a zero byte or a space too many" }
+            let version = unsafe String(cString: line.version)
+            if version != "HTTP/1.1" && version != "HTTP/1.0" { fault = fault ?? "the version '\(version.prefix(20))' is not known: HTTP/1.1 is" }
+            return unsafe Request(method: String(cString: line.method), target: target, headers: headers.list, peer: self.connection?.peer, version: version, fault: fault)
         }
 
         private final class Stream {
@@ -224,9 +339,32 @@ package import Versioning
             init(_ read: @escaping @Sendable (Int64, Int) throws -> [UInt8]) { self.read = read }
         }
 
-        private func send(_ response: Response, _ connection: OpaquePointer) -> MHD_Result {
+        /// An answer in memory, and its share of the budget; both go when its last byte is sent.
+        @safe private final class Kept {
+            private var share: MemoryBudget.Share
+            let bytes: UnsafeMutableRawBufferPointer
+
+            /// Nil if the budget has no room.
+            init?(_ bytes: [UInt8], of budget: MemoryBudget) {
+                share = MemoryBudget.Share(of: budget)
+                guard share.grow(by: bytes.count) else { return nil }
+                unsafe self.bytes = .allocate(byteCount: bytes.count, alignment: 1)
+                unsafe self.bytes.copyBytes(from: bytes)
+            }
+
+            deinit { unsafe bytes.deallocate() }
+        }
+
+        /// Bytes of an answer that is not counted: what fits a connection's own memory.
+        private static let uncounted = 32 * 1024
+
+        private func send(_ response: Response, _ connection: OpaquePointer, _ core: Core) -> MHD_Result {
+            self.connection?.enter(.answering)
             let made: OpaquePointer?
             switch response.body {
+            case .bytes(let bytes) where bytes.count > Self.uncounted:
+                guard let kept = Kept(bytes, of: core.budget) else { return unsafe send(core.handler.slowDown(request!), connection, core) }
+                unsafe made = MHD_create_response_from_buffer_with_free_callback_cls(kept.bytes.count, kept.bytes.baseAddress, { unsafe Unmanaged<Kept>.fromOpaque($0!).release() }, Unmanaged.passRetained(kept).toOpaque())
             case .bytes(let bytes):
                 unsafe made = bytes.withUnsafeBytes { unsafe MHD_create_response_from_buffer($0.count, UnsafeMutableRawPointer(mutating: $0.baseAddress), MHD_ResponseMemoryMode.RESPMEM_MUST_COPY) }
             case .file(let piece) where piece.byteCount == 0:

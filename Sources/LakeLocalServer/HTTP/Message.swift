@@ -9,17 +9,89 @@ package struct Request: Sendable {
     package let rawQuery: String
     /// Names in lower case, in the order sent.
     package let headers: [(name: String, value: String)]
+    /// Who asks; nil in tests that do not care.
+    package let peer: Peer?
+    /// What is wrong with it, whatever it asks for: it means two things, or none. Nil if nothing is.
+    package let fault: String?
 
-    package init(method: String, target: String, headers: [(String, String)]) {
+    /// - Parameters:
+    ///   - target: as it was sent: a path with a query, or a whole URL (RFC 9112, 3.2).
+    ///   - version: `HTTP/1.1`, `HTTP/1.0`; nil where nothing depends on it.
+    ///   - fault: what its reader found wrong with it.
+    package init(method: String, target: String, headers: [(String, String)], peer: Peer? = nil, version: String? = nil, fault: String? = nil) {
         self.method = method
-        let mark = target.firstIndex(of: "?") ?? target.endIndex
-        rawPath = String(target[..<mark])
-        rawQuery = mark == target.endIndex ? "" : String(target[target.index(after: mark)...])
+        self.peer = peer
+        let local = Self.withoutAuthority(target)
+        let mark = local.utf8.firstIndex(of: 0x3f) ?? local.endIndex
+        rawPath = String(local[..<mark])
+        rawQuery = mark == local.endIndex ? "" : String(local[local.utf8.index(after: mark)...])
         self.headers = headers.map { name, value in
             // White space around a value is none of it (RFC 9110, 5.5).
             var value = value[...]
             while value.last == " " || value.last == "\t" { value = value.dropLast() }
             return (name.lowercased(), String(value))
+        }
+        self.fault = fault ?? Self.fault(in: local.utf8) ?? Self.fault(in: self.headers, version: version)
+    }
+
+    /// The path and query of an absolute-form target; others as they are.
+    private static func withoutAuthority(_ target: String) -> Substring {
+        guard !target.utf8.starts(with: "/".utf8) else { return target[...] }
+        for scheme in ["http://", "https://"] where target.utf8.count >= scheme.utf8.count && target.prefix(scheme.count).lowercased() == scheme {
+            let rest = target.dropFirst(scheme.count)
+            guard let end = rest.utf8.firstIndex(where: { $0 == 0x2f || $0 == 0x3f }) else { return "/" }
+            return rest.utf8[end] == 0x2f ? rest[end...] : "/" + rest[end...]
+        }
+        return target[...]
+    }
+
+    /// Bytes that a target cannot have, and escapes that are none.
+    private static func fault(in target: Substring.UTF8View) -> String? {
+        var escape = 0
+        for byte in target {
+            guard byte > 0x20, byte != 0x7f else { return "the request's target holds a character that must be percent-encoded" }
+            if escape > 0 {
+                guard (byte >= 48 && byte <= 57) || (byte | 0x20 >= 97 && byte | 0x20 <= 102) else { return "the request's target has a % that two hexadecimal digits do not follow: %25 stands for %" }
+                escape -= 1
+            } else if byte == 0x25 {
+                escape = 2
+            }
+        }
+        return escape == 0 ? nil : "the request's target ends within a percent-encoded byte"
+    }
+
+    /// Headers that leave open where a body ends or whom the request is for (RFC 9112, 3.2 and 6.3), or say nothing.
+    private static func fault(in headers: [(name: String, value: String)], version: String?) -> String? {
+        var hosts = 0, lengths = 0, encodings = 0, authorizations = 0
+        for header in headers {
+            switch header.name {
+            case "host": hosts += 1
+            case "content-length":
+                lengths += 1
+                guard !header.value.isEmpty, header.value.utf8.allSatisfy({ $0 >= 48 && $0 <= 57 }), Int64(header.value) != nil else { return "Content-Length '\(header.value.prefix(40))' is no number of bytes" }
+            case "transfer-encoding":
+                encodings += 1
+                guard header.value.lowercased() == "chunked" else { return "Transfer-Encoding '\(header.value.prefix(40))' is not known here: chunked is" }
+            case "authorization": authorizations += 1
+            case "if-none-match":
+                guard !header.value.isEmpty else { return "If-None-Match is empty: name an entity tag, or *" }
+            default:
+                guard !header.name.isEmpty, header.name.utf8.allSatisfy(isTokenByte) else { return "a header's name holds a character that names cannot have" }
+            }
+        }
+        if lengths > 1 { return "the request has two Content-Length headers" }
+        if encodings > 1 { return "the request has two Transfer-Encoding headers" }
+        if lengths > 0 && encodings > 0 { return "the request has both Content-Length and Transfer-Encoding" }
+        if authorizations > 1 { return "the request has two Authorization headers" }
+        if version == "HTTP/1.1" && hosts != 1 { return hosts == 0 ? "the request names no Host" : "the request has two Host headers" }
+        return nil
+    }
+
+    /// What names of headers are made of (RFC 9110, 5.6.2).
+    private static func isTokenByte(_ byte: UInt8) -> Bool {
+        switch byte {
+        case 48...57, 65...90, 97...122, 0x21, 0x23...0x27, 0x2a, 0x2b, 0x2d, 0x2e, 0x5e...0x60, 0x7c, 0x7e: true
+        default: false
         }
     }
 
@@ -52,8 +124,25 @@ package struct Response: Sendable {
         self.body = body
     }
 
+    /// Headers of what someone stored: a browser that shows it runs nothing of it, and does not guess what it may be. The two
+    /// policies both count (CSP level 3, 4.2); lakeFS sends the second.
+    package static let untrusted: [(name: String, value: String)] = [
+        ("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "sandbox"), ("Content-Security-Policy", "default-src 'none'"),
+    ]
+
     package static func text(_ status: Int, _ text: String, type: String) -> Response {
         Response(status: status, headers: [("Content-Type", type)], body: .bytes(Array(text.utf8)))
+    }
+
+    /// Waits for an answer that is given later.
+    static func waiting(_ begin: (@escaping @Sendable (Response) -> Void) -> Void) -> Response {
+        let result = Mutex<Response?>(nil), done = CountingSemaphore()
+        begin { response in
+            result.withLock { $0 = response }
+            done.post()
+        }
+        done.wait()
+        return result.withLock { $0! }
     }
 
     /// The bytes of a body that is in memory: for tests.
@@ -92,11 +181,16 @@ package enum Reception {
     case work(@Sendable () -> Response)
     /// The body is wanted first.
     case body(any BodySink)
+    /// Answered later, by whoever is given the closure; it is called once, from any thread.
+    case later(@Sendable (@escaping @Sendable (Response) -> Void) -> Void)
 }
 
 /// Answers requests; called from many threads.
 package protocol RequestHandler: Sendable {
+    /// A request that has a `fault` is to be refused.
     func begin(_ request: Request) -> Reception
+    /// The answer to a request for which there is no memory: 503.
+    func slowDown(_ request: Request) -> Response
 }
 
 /// A sink for bodies that are read as a whole, up to a limit.
@@ -111,32 +205,35 @@ package final class BytesSink: BodySink, @unchecked Sendable {
 
     // One thread at a time feeds and finishes a sink, as the protocol says.
     private var bytes: [UInt8] = []
+    private var share: MemoryBudget.Share
     private let limit: Int
-    private let tooLarge: Response
+    private let tooLarge: Response, noMemory: Response
     private let work: Work
 
-    package init(limit: Int, tooLarge: Response, _ work: Work) {
+    /// Bytes of memory that a byte of a message may take while it is read: text, values, what they become.
+    private static let expansion = 8
+
+    /// - Parameters:
+    ///   - limit: bytes of the body; more is answered `tooLarge`.
+    ///   - noMemory: the answer where `budget` has no room for it.
+    package init(limit: Int, tooLarge: Response, budget: MemoryBudget, noMemory: Response, _ work: Work) {
         self.limit = limit
         self.tooLarge = tooLarge
+        self.noMemory = noMemory
+        share = MemoryBudget.Share(of: budget)
         self.work = work
     }
 
     package func receive(_ piece: UnsafeRawBufferPointer) throws(Refusal) {
         guard bytes.count + piece.count <= limit else { throw Refusal(tooLarge) }
+        guard share.grow(by: piece.count * Self.expansion) else { throw Refusal(noMemory) }
         unsafe bytes.append(contentsOf: piece)
     }
 
     package func finish() -> Response {
         switch work {
         case .now(let answer): return answer(bytes)
-        case .soon(let begin):
-            let result = Mutex<Response?>(nil), done = CountingSemaphore()
-            begin(bytes) { response in
-                result.withLock { $0 = response }
-                done.post()
-            }
-            done.wait()
-            return result.withLock { $0! }
+        case .soon(let begin): return Response.waiting { begin(bytes, $0) }
         }
     }
 
@@ -153,6 +250,7 @@ extension RequestHandler {
         switch begin(request) {
         case .respond(let response): return response
         case .work(let work): return work()
+        case .later(let begin): return Response.waiting(begin)
         case .body(let sink):
             var refusal: Response?
             unsafe body.withUnsafeBytes { bytes in

@@ -1,4 +1,5 @@
 import FoundationEssentials
+import Synchronization
 import Transport
 package import Versioning
 
@@ -6,6 +7,9 @@ package import Versioning
 package struct Login: Sendable {
     private let access: Access
     private let secret: [UInt8]
+    private let failures = LoginFailures()
+    /// Holds answers to failed logins back.
+    package let delays = Delays()
     static let cookieName = "internal_auth_session"
     /// A week.
     static let tokenSeconds: Int64 = 7 * 24 * 3600
@@ -21,23 +25,71 @@ package struct Login: Sendable {
         var aud: String
         var iat: Int64
         var exp: Int64
+        /// The session's own name, by which it can be ended.
+        var jti: String
+        /// The access key id that it began with, and ends with.
+        var key: String
     }
 
-    /// A token for `user`, and when it ends in seconds since 1970.
-    func token(for user: String) -> (token: String, expires: Int64) {
+    /// A token for the user of a key pair, and when it ends in seconds since 1970.
+    func token(for user: String, accessKeyID: String) -> (token: String, expires: Int64) {
         let now = Timestamp.now().seconds
-        let claims = Claims(sub: user, aud: "login", iat: now, exp: now + Self.tokenSeconds)
+        let claims = Claims(sub: user, aud: "login", iat: now, exp: now + Self.tokenSeconds, jti: XID.make(), key: accessKeyID)
         // Text and numbers: encoding them cannot fail.
         let body = Base64.encodeURL(Array(#"{"alg":"HS256","typ":"JWT"}"#.utf8)) + "." + Base64.encodeURL(Array(try! JSONEncoder().encode(claims)))
         return (body + "." + Base64.encodeURL(Hash.hmac(key: secret, Array(body.utf8))), claims.exp)
     }
 
-    private func user(ofToken token: some StringProtocol) -> String? {
+    /// What a token says, if it is one of ours that has not run out.
+    private func claims(_ token: some StringProtocol) -> Claims? {
         let parts = token.split(separator: ".", omittingEmptySubsequences: false)
         guard parts.count == 3, let signature = Base64.decode(parts[2]), let body = Base64.decode(parts[1]) else { return nil }
         guard isEqualInConstantTime(signature, Hash.hmac(key: secret, Array("\(parts[0]).\(parts[1])".utf8))) else { return nil }
         guard let claims = try? JSONDecoder().decode(Claims.self, from: Data(body)), claims.aud == "login", claims.exp > Timestamp.now().seconds else { return nil }
-        return (try? access.user(claims.sub)) == nil ? nil : claims.sub
+        return claims
+    }
+
+    /// The user of a session that has not ended: by its time, by logout, or with the key it began with.
+    private func user(ofToken token: some StringProtocol) throws -> String? {
+        guard let claims = claims(token), try access.credentials(claims.key)?.userName == claims.sub, try !access.isSessionEnded(claims.jti) else { return nil }
+        return claims.sub
+    }
+
+    /// Ends the sessions whose tokens a request carries.
+    func logOut(_ request: Request) throws {
+        for token in tokens(request) { if let claims = claims(token) { try access.endSession(claims.jti, end: claims.exp) } }
+    }
+
+    /// Session tokens among a request's cookies.
+    private func cookies(_ request: Request) -> [Substring] {
+        (request.header("cookie") ?? "").split(separator: ";").compactMap { pair in
+            let parts = pair.drop { $0 == " " }.split(separator: "=", maxSplits: 1)
+            return parts.count == 2 && parts[0] == Self.cookieName ? parts[1] : nil
+        }
+    }
+
+    private func tokens(_ request: Request) -> [Substring] {
+        let parts = (request.header("authorization") ?? "").split(separator: " ", maxSplits: 1)
+        return cookies(request) + (parts.count == 2 && parts[0].lowercased() == "bearer" ? [parts[1]] : [])
+    }
+
+    // MARK: failures
+
+    /// How long the answer to a failed login waits, in milliseconds: longer with each in a row from one address. Notes the failure.
+    func failed(_ request: Request, accessKeyID: String?) -> Int {
+        let address = request.peer?.address, count = failures.note(address)
+        Log.warning("login failed", ["address": address?.description ?? "", "access_key_id": String((accessKeyID ?? "").prefix(64)), "failures": String(count)])
+        return count <= Self.freeFailures ? 0 : min(Self.longestDelay, 100 << min(count - Self.freeFailures, 10))
+    }
+
+    /// Failures that are answered at once, and the longest wait in milliseconds.
+    private static let freeFailures = 5, longestDelay = 2000
+
+    /// An access key id that a request's basic authorisation names, for the log.
+    static func accessKeyID(_ request: Request) -> String? {
+        let parts = (request.header("authorization") ?? "").split(separator: " ", maxSplits: 1)
+        guard parts.count == 2, parts[0].lowercased() == "basic", let pair = Base64.decode(parts[1]) else { return nil }
+        return String(decoding: pair.prefix { $0 != 0x3a }, as: UTF8.self)
     }
 
     /// The user of a key pair, or nil if it is wrong.
@@ -60,15 +112,31 @@ package struct Login: Sendable {
                 guard let user = try user(accessKeyID: id, secretAccessKey: secret) else { throw refusal }
                 return user
             case "bearer":
-                guard let user = user(ofToken: parts[1]) else { throw refusal }
+                guard let user = try user(ofToken: parts[1]) else { throw refusal }
                 return user
             default: throw refusal
             }
         }
-        for pair in (request.header("cookie") ?? "").split(separator: ";") {
-            let parts = pair.drop { $0 == " " }.split(separator: "=", maxSplits: 1)
-            if parts.count == 2, parts[0] == Self.cookieName, let user = user(ofToken: parts[1]) { return user }
-        }
+        for token in cookies(request) { if let user = try user(ofToken: token) { return user } }
         throw refusal
+    }
+}
+
+/// Failed logins in a row by address; forgotten after a minute without one. Safe from any thread.
+private final class LoginFailures: Sendable {
+    private let state = Mutex<[IPAddress?: (count: Int, last: Int64)]>([:])
+    private static let addressesKept = 10_000
+    private static let lifetimeSeconds: Int64 = 60
+
+    /// Counts one more, and tells how many there are.
+    func note(_ address: IPAddress?) -> Int {
+        let now = Timestamp.now().seconds
+        return state.withLock { state in
+            if state.count >= Self.addressesKept { state = state.filter { now - $0.value.last < Self.lifetimeSeconds } }
+            if state.count >= Self.addressesKept { state.removeAll() }
+            let known = state[address].flatMap { now - $0.last < Self.lifetimeSeconds ? $0.count : nil } ?? 0
+            state[address] = (known + 1, now)
+            return known + 1
+        }
     }
 }

@@ -85,16 +85,16 @@ extension REST {
 
     func diffQuery(_ call: Call) throws -> Catalog.DiffQuery {
         var query = Catalog.DiffQuery()
-        query.prefix = Key(call.text("prefix") ?? "")
-        query.delimiter = Key(call.text("delimiter") ?? "")
-        query.after = Key(call.text("after") ?? "")
+        query.prefix = call.key("prefix")
+        query.delimiter = call.key("delimiter")
+        query.after = PageToken.key(call.key("after"))
         query.limit = try call.amount()
         return query
     }
 
     /// A page of a diff.
     func list(_ page: Page<DiffEntry>, isUncommitted: Bool = false, withRight: Bool = false) -> [UInt8] {
-        JSONWriter.list(page.items, hasMore: page.hasMore, next: \.path.description) { json, entry in
+        JSONWriter.list(page.items, hasMore: page.hasMore, next: { PageToken.text($0.path) }) { json, entry in
             let isPrefix = entry.kind == .prefixChanged
             // lakeFS tells it of the left side where there is no right one, but not for uncommitted changes.
             let told = entry.right ?? (isUncommitted ? nil : entry.left)

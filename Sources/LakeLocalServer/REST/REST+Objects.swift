@@ -38,7 +38,7 @@ extension REST {
                 let path = try call.path()
                 try call.require(.object("ReadObject", call["repository"], path))
                 guard try call.flag("presign") != true else { throw LakeError(.invalidValue, "presigned URL: operation not supported on this block store") }
-                return .respond(try read(call, path))
+                return settings.verifiesReads ? call.work { try read(call, path) } : .respond(try read(call, path))
             }
         }
         router.add("GET", refs + "/stat") { call in
@@ -56,15 +56,15 @@ extension REST {
         router.add("GET", refs + "/ls") { call in
             try call.require(.repository("ListObjects", call["repository"]))
             var query = Catalog.ListQuery()
-            query.prefix = Key(call.text("prefix") ?? "")
-            query.delimiter = Key(call.text("delimiter") ?? "")
-            query.after = Key(call.text("after") ?? "")
+            query.prefix = call.key("prefix")
+            query.delimiter = call.key("delimiter")
+            query.after = PageToken.key(call.key("after"))
             query.limit = try call.amount()
             let withMetadata = try call.flag("user_metadata") ?? true
             let ref = try catalog.resolve(call["ref"], in: call["repository"]), namespace = try ref.repository.namespace
             let page = try catalog.list(ref, query)
             let root = Array(namespace.location("").description.utf8)
-            return .respond(.json(200, written: JSONWriter.list(page.items, hasMore: page.hasMore, next: \.path.description) { json, item in
+            return .respond(.json(200, written: JSONWriter.list(page.items, hasMore: page.hasMore, next: { PageToken.text($0.path) }) { json, item in
                 switch item {
                 case .object(let path, let entry): write(path, entry, under: root, withMetadata: withMetadata && !entry.metadata.isEmpty ? true : nil, to: &json)
                 case .commonPrefix(let path):
@@ -97,7 +97,7 @@ extension REST {
         }
         router.add("POST", branch + "/delete") { call in
             let force = try call.flag("force") as Bool
-            return call.json(PathList.self) { body in
+            return call.json(PathList.self, limit: Call.largestList) { body in
                 guard body.paths.count <= 1000 else { throw LakeError(.invalidValue, "request size exceeded, max paths is set to 1000") }
                 var errors: [ObjectErrorList.ObjectError] = [], allowed: [Key] = []
                 for path in body.paths {
@@ -157,8 +157,7 @@ extension REST {
         let type = entry.shownContentType
         var headers: [(name: String, value: String)] = [
             ("ETag", "\"\(entry.eTag)\""), ("Last-Modified", entry.lastModified.httpDate), ("Cache-Control", "no-store, must-revalidate"),
-            ("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "default-src 'none'"),
-        ]
+        ] + Response.untrusted
         if isHead { headers.append(("Accept-Ranges", "bytes")) } else { headers.append(("Content-Disposition", Self.inlineTypes.contains(type) ? "inline" : "attachment")) }
         var header = call.request.header("range")
         // A validator that no longer holds makes the range void (RFC 9110, 13.1.5).
@@ -179,7 +178,7 @@ extension REST {
         let body: Response.Body
         do {
             // A HEAD tells what the entry says, as lakeFS does; whether the bytes are there shows when they are read.
-            body = isHead ? .announced(range.upperBound - range.lowerBound) : try ObjectBody.make(catalog.objects, location, range, isHead: false, size: entry.size)
+            body = isHead ? .announced(range.upperBound - range.lowerBound) : try ObjectBody.make(catalog.objects, entry, at: location, range, verifies: settings.verifiesReads)
         } catch let error as LakeError where error.code == .dataGone {
             var response = Response(error)
             response.headers += [("ETag", "\"\(entry.eTag)\""), ("Cache-Control", "no-store, must-revalidate"), ("Content-Disposition", "attachment")]
@@ -225,7 +224,7 @@ extension REST {
                     throw LakeError(.invalidValue, "physical address '\(given)' was not handed out for \(path)")
                 }
                 guard Timestamp.now().seconds - issued <= Self.addressSeconds else { throw LakeError(.invalidValue, "physical address '\(given)' has expired: ask for a new one") }
-                guard body.sizeBytes >= 0 else { throw LakeError(.invalidValue, "size_bytes \(body.sizeBytes) is negative") }
+                try Entry.checkSize(body.sizeBytes)
                 guard !body.checksum.isEmpty else { throw LakeError(.invalidValue, "checksum is empty") }
                 let relative = String(address.dropFirst(root.count))
                 if let current = try? catalog.entry(path, at: call["branch"], in: call["repository"]).entry, current.address == relative {
@@ -246,7 +245,7 @@ extension REST {
                 guard isOwn || ObjectLocation(address: body.physicalAddress).map(catalog.objects.isOpen) == true else {
                     throw LakeError(.invalidValue, "physical address '\(body.physicalAddress)' is not under \(root), nor under a folder that imports may name")
                 }
-                guard body.sizeBytes >= 0 else { throw LakeError(.invalidValue, "size_bytes \(body.sizeBytes) is negative") }
+                try Entry.checkSize(body.sizeBytes)
                 let entry = Entry(address: isOwn ? "data/" + body.physicalAddress.dropFirst(root.count) : body.physicalAddress, addressType: isOwn ? .relative : .full, lastModified: try Timestamp(given: body.mtime), size: body.sizeBytes,
                                   eTag: body.checksum, metadata: Metadata(body.metadata ?? [:]), contentType: body.contentType ?? "application/octet-stream")
                 let namespace = try repository.namespace

@@ -74,7 +74,7 @@ extension REST {
     func addCommits(_ router: inout Router) {
         router.add("POST", "v1/repositories/{repository}/branches/{branch}/commits") { call in
             try call.require(.branch("CreateCommit", call["repository"], call["branch"]))
-            let source = try call.nonempty("source_metarange").first
+            let source = try call.nonempty("source_metarange").first?.description
             return call.json(CommitCreation.self) { body in
                 var request = CommitRequest(committer: call.user, message: body.message, metadata: Metadata(body.metadata ?? [:]))
                 request.date = body.date.map { Timestamp(seconds: $0) }
@@ -103,8 +103,8 @@ extension REST {
             var query = Catalog.LogQuery()
             query.after = call.text("after") ?? ""
             query.limit = try call.amount()
-            query.objects = try call.nonempty("objects").map { Key($0) }
-            query.prefixes = try call.nonempty("prefixes").map { Key($0) }
+            query.objects = try call.nonempty("objects")
+            query.prefixes = try call.nonempty("prefixes")
             query.isLimit = try call.flag("limit")
             query.firstParentOnly = try call.flag("first_parent")
             query.stopAt = call.text("stop_at").flatMap { $0.isEmpty ? nil : $0 }

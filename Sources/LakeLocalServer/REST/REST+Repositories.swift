@@ -10,14 +10,17 @@ extension REST {
 
     func addRepositories(_ router: inout Router) {
         router.add("GET", "v1/repositories") { call in
-            try call.require(.all("fs:ListRepositories"))
-            let page = try catalog.listRepositories(prefix: call.text("prefix") ?? "", after: call.text("after") ?? "", limit: call.amount(), matching: call.text("search") ?? "")
+            // Those that may be listed are; 401 is for who may list none.
+            try access.requireSome("fs:ListRepositories", below: Permission.repository("", "").resource, for: call.caller)
+            let page = try catalog.listRepositories(prefix: call.text("prefix") ?? "", after: call.text("after") ?? "", limit: call.amount(), matching: call.text("search") ?? "") {
+                try access.isAllowed(.repository("ListRepositories", $0.id), for: call.caller)
+            }
             return .respond(.json(200, ResultList(page, next: \.id) { message($0) }))
         }
         router.add("POST", "v1/repositories") { call in
             let isBare = try call.flag("bare") as Bool
             return call.json(RepositoryCreation.self) { body in
-                try call.require(.repository("CreateRepository", body.name), Permission("fs:AttachStorageNamespace", "arn:lakefs:fs:::namespace/\(body.storageNamespace)"))
+                try call.require(Permission("fs:AttachStorageNamespace", "arn:lakefs:fs:::namespace/\(body.storageNamespace)"), .repository("CreateRepository", body.name))
                 guard body.storageId ?? "" == "" else { throw LakeError(.invalidValue, "storage id '\(body.storageId!)' is not known: this server has one store, without an id") }
                 let defaultBranch = body.defaultBranch.flatMap { $0.isEmpty ? nil : $0 } ?? "main"
                 let made = try catalog.createRepository(body.name, storageNamespace: body.storageNamespace, defaultBranch: defaultBranch,
@@ -81,8 +84,7 @@ extension REST {
         router.add("GET", "v1/repositories/{repository}/metadata/object/{type}/{id}") { call in
             guard call["type"] == "range" || call["type"] == "meta_range" else { throw LakeError(.invalidValue, "type '\(call["type"])' is not known: range or meta_range are") }
             guard try call.flag("presign") != true else { throw LakeError(.invalidValue, "presigned URL: operation not supported on this block store") }
-            let location = try location(call, call["id"]), size = try catalog.objects.size(of: location) ?? 0
-            let body = try ObjectBody.make(catalog.objects, location, 0..<size, isHead: false, size: size)
+            let body = try ObjectBody.make(catalog.objects, tableAt: location(call, call["id"]))
             return .respond(Response(status: 200, headers: [("Content-Type", "application/octet-stream")], body: body))
         }
     }

@@ -33,7 +33,7 @@ extension REST {
             call.now { .json(200, SetupState(state: try access.isSetUp() ? "initialized" : "not_initialized", commPrefsMissing: false)) }
         }
         router.add("POST", "v1/setup_lakefs") { call in
-            call.json(SetupCreation.self) { body in
+            call.json(SetupCreation.self, limit: Call.largestLogin) { body in
                 guard !body.username.isEmpty else { throw LakeError(.invalidValue, "username is empty: name the first user") }
                 let given = body.key.map { Credentials(accessKeyID: $0.accessKeyId, secretAccessKey: $0.secretAccessKey, userName: body.username, issued: .now()) }
                 let made = try access.setUp(userName: body.username, credentials: given)
@@ -41,14 +41,15 @@ extension REST {
             }
         }
         router.add("POST", "v1/auth/login") { call in
-            call.json(LoginInformation.self) { body in
+            call.jsonSoon(LoginInformation.self, limit: Call.largestLogin) { body, answer in
                 guard let user = try login.user(accessKeyID: body.accessKeyId, secretAccessKey: body.secretAccessKey) else {
-                    throw LakeError(.unauthenticated, "error authenticating request")
+                    let refusal = Response(LakeError(.unauthenticated, "error authenticating request"))
+                    return login.delays.run(after: login.failed(call.request, accessKeyID: body.accessKeyId)) { answer(refusal) }
                 }
-                let made = login.token(for: user)
+                let made = login.token(for: user, accessKeyID: body.accessKeyId)
                 var response = Response.json(200, AuthenticationToken(token: made.token, tokenExpiration: made.expires))
                 response.headers.append(("Set-Cookie", "\(Login.cookieName)=\(made.token); Path=/; Max-Age=\(Login.tokenSeconds); HttpOnly; SameSite=Strict"))
-                return response
+                answer(response)
             }
         }
         router.add("GET", "v1/auth/capabilities") { _ in .respond(.json(200, ["invite_user": false, "forgot_password": false])) }
@@ -95,7 +96,10 @@ extension REST {
 
     func addConfiguration(_ router: inout Router) {
         router.add("GET", "v1/config") { _ in .respond(.json(200, Configuration(storageConfig: storage))) }
-        router.add("GET", "v1/config/storage") { _ in .respond(.json(200, storage)) }
+        router.add("GET", "v1/config/storage") { call in
+            try call.require(.all("fs:ReadConfig"))
+            return .respond(.json(200, storage))
+        }
         router.add("GET", "v1/config/version") { _ in .respond(.json(200, VersionConfig())) }
         // Seconds that an uncommitted object is safe from collection: a day.
         router.add("GET", "v1/config/garbage-collection") { _ in .respond(.json(200, ["grace_period": 86400])) }

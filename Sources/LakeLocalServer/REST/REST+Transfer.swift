@@ -9,7 +9,7 @@ extension REST {
         addDumps(&router)
         router.add("POST", "v1/repositories/{repository}/refs/{ref}/symlink") { call in
             try call.require(.object("WriteObject", call["repository"], Key(call["ref"])))
-            let prefix = Key(call.text("location") ?? "")
+            let prefix = call.key("location")
             return call.work { .json(201, StorageLocation(location: try catalog.writeSymlinks(prefix, of: call["ref"], in: call["repository"]))) }
         }
     }
@@ -17,7 +17,7 @@ extension REST {
     private func addImports(_ router: inout Router) {
         let path = "v1/repositories/{repository}/branches/{branch}/import"
         router.add("POST", path) { call in
-            call.json(ImportCreation.self) { body in
+            call.json(ImportCreation.self, limit: Call.largestList) { body in
                 var sources: [ImportSource] = []
                 for place in body.paths {
                     guard let kind = ImportSource.Kind(rawValue: place.type) else { throw LakeError(.invalidValue, "request body has an error: import type '\(place.type)' is not known: common_prefix or object are") }

@@ -13,6 +13,8 @@ package struct ServerSettings: Sendable {
     /// Signs addresses that are handed out for direct uploads.
     package var signingSecret: String
     package var region = "us-east-1"
+    /// `blockstore.verify_reads`: whether objects that are read whole are held against their checksums first.
+    package var verifiesReads = false
     /// Hosts at and under which the S3 gateway is addressed by virtual hosts.
     package var s3Domains = ["s3.local.lakefs.io"]
     package init(signingSecret: String) { self.signingSecret = signingSecret }
@@ -34,11 +36,13 @@ package struct REST: Sendable {
     let login: Login
     let settings: ServerSettings
     let mounts: (any MountControl)?
+    let budget: MemoryBudget
     private var router = Router()
     /// Calls that need no login.
     private var publicRouter = Router()
 
-    package init(catalog: Catalog, access: Access, login: Login, settings: ServerSettings, mounts: (any MountControl)?) {
+    package init(catalog: Catalog, access: Access, login: Login, settings: ServerSettings, mounts: (any MountControl)?, budget: MemoryBudget) {
+        self.budget = budget
         self.catalog = catalog
         self.access = access
         self.login = login
@@ -62,25 +66,42 @@ package struct REST: Sendable {
     /// Whether a path is this API's.
     package static func serves(_ path: String) -> Bool { path == "/api" || path.hasPrefix("/api/") }
 
+    /// The answer where there is no memory for a request.
+    static let slowDown: Response = {
+        var response = Response.failure(503, "SlowDown: the server holds as many bytes of requests as it may: try again")
+        response.headers.append(("Retry-After", "1"))
+        return response
+    }()
+
     package func begin(_ request: Request) -> Reception {
+        if let fault = request.fault { return .respond(.failure(400, fault)) }
         let path = request.rawPath.dropFirst(5).split(separator: "/", omittingEmptySubsequences: false).map { String(decoding: URIEncoding.decode($0), as: UTF8.self) }
         let query = URIEncoding.query(request.rawQuery, plusIsSpace: true)
         do {
-            if case .found(let handler, let parameters) = publicRouter.match(request.method, path) {
-                return try handler(Call(request: request, parameters: parameters, query: query, user: "", access: access))
+            func call(_ parameters: [String: String], user: String) throws -> Call {
+                let call = Call(request: request, parameters: parameters, query: query, caller: Caller(user, from: request.peer?.address), access: access, budget: budget)
+                try call.checkParameters()
+                return call
             }
+            if case .found(let handler, let parameters) = publicRouter.match(request.method, path) { return try handler(call(parameters, user: "")) }
             switch router.match(request.method, path) {
-            case .found(let handler, let parameters):
-                let user = try login.user(of: request)
-                return try handler(Call(request: request, parameters: parameters, query: query, user: user, access: access))
+            case .found(let handler, let parameters): return try handler(call(parameters, user: login.user(of: request)))
             case .otherMethod: return .respond(.failure(405, "method \(request.method) is not allowed for \(request.rawPath)"))
             case .none: return .respond(.failure(404, "invalid API endpoint: \(request.rawPath)"))
             }
         } catch {
             var response = Response(error)
             if request.method == "HEAD" { response.body = .bytes([]) }
+            if let error = error as? LakeError, error.code == .unauthenticated, request.header("authorization") != nil {
+                return held(response, login.failed(request, accessKeyID: Login.accessKeyID(request)))
+            }
             return .respond(response)
         }
+    }
+
+    /// An answer that is held back for some milliseconds.
+    private func held(_ response: Response, _ milliseconds: Int) -> Reception {
+        milliseconds == 0 ? .respond(response) : .later { [delays = login.delays] answer in delays.run(after: milliseconds) { answer(response) } }
     }
 }
 

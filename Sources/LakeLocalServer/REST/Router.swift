@@ -6,20 +6,34 @@ import Versioning
 struct Call: Sendable {
     let request: Request
     let parameters: [String: String]
-    let query: [(name: String, value: String)]
-    let user: String
+    let query: [QueryItem]
+    let caller: Caller
     let access: Access
+    let budget: MemoryBudget
+    var user: String { caller.user }
 
     /// A part of the path, decoded.
     subscript(name: String) -> String { parameters[name] ?? "" }
 
-    /// The first value of a query parameter; nil if it is not there.
+    /// The value of a query parameter; nil if it is not there.
     func text(_ name: String) -> String? { query.first { $0.name == name }?.value }
 
+    /// Parameters that may be given more than once. Source: `swagger.yml`, query parameters of type array.
+    private static let lists: Set<String> = ["objects", "prefixes"]
+
+    /// Refuses parameters that mean two things.
+    func checkParameters() throws {
+        var seen: Set<String> = []
+        for item in query where !Self.lists.contains(item.name) && !seen.insert(item.name).inserted { throw MalformedParameter(item.name) }
+    }
+
+    /// The value of a parameter that is a path, or the beginning of one: any bytes. Empty if it is not there.
+    func key(_ name: String) -> Key { Key(query.first { $0.name == name }?.bytes ?? []) }
+
     /// All values of a parameter, none of which may be empty.
-    func nonempty(_ name: String) throws -> [String] {
-        let values = query.filter { $0.name == name }.map(\.value)
-        guard !values.contains("") else { throw LakeError(.invalidValue, "parameter \"\(name)\" in query has an error: empty value is not allowed") }
+    func nonempty(_ name: String) throws -> [Key] {
+        let values = query.filter { $0.name == name }.map { Key($0.bytes) }
+        guard !values.contains(where: \.isEmpty) else { throw LakeError(.invalidValue, "parameter \"\(name)\" in query has an error: empty value is not allowed") }
         return values
     }
 
@@ -29,7 +43,10 @@ struct Call: Sendable {
         return value
     }
 
-    func path(_ name: String = "path") throws -> Key { Key(try required(name)) }
+    func path(_ name: String = "path") throws -> Key {
+        _ = try required(name)
+        return key(name)
+    }
 
     func flag(_ name: String) throws -> Bool { try flag(name) ?? false }
 
@@ -66,24 +83,32 @@ struct Call: Sendable {
     }
 
     /// Lets pass who may do all of these. The check comes before anything is looked up.
-    func require(_ permissions: Permission...) throws { try access.require(permissions, for: user) }
+    func require(_ permissions: Permission...) throws { try access.require(permissions, for: caller) }
 
     /// A JSON body, then the work that it asks for.
-    func json<Message: Decodable & Sendable>(_ type: Message.Type, isOptional: Bool = false, allowsNull: Bool = false, _ work: @escaping @Sendable (Message) throws -> Response) -> Reception {
-        sink(.now { bytes in
+    func json<Message: Decodable & Sendable>(_ type: Message.Type, isOptional: Bool = false, allowsNull: Bool = false, limit: Int = Call.largestMessage,
+                                             _ work: @escaping @Sendable (Message) throws -> Response) -> Reception {
+        sink(limit, isOptional: isOptional, .now { bytes in
             do { return try work(Self.decode(type, bytes, isOptional: isOptional, allowsNull: allowsNull)) } catch { return Response(error) }
         })
     }
 
     /// A JSON body, then work that does not block and answers later.
-    func jsonSoon<Message: Decodable & Sendable>(_ type: Message.Type, _ work: @escaping @Sendable (Message, @escaping @Sendable (Response) -> Void) throws -> Void) -> Reception {
-        sink(.soon { bytes, answer in
+    func jsonSoon<Message: Decodable & Sendable>(_ type: Message.Type, limit: Int = Call.largestMessage,
+                                                 _ work: @escaping @Sendable (Message, @escaping @Sendable (Response) -> Void) throws -> Void) -> Reception {
+        sink(limit, isOptional: false, .soon { bytes, answer in
             do { try work(Self.decode(type, bytes, isOptional: false, allowsNull: false), answer) } catch { answer(Response(error)) }
         })
     }
 
-    private func sink(_ work: BytesSink.Work) -> Reception {
-        .body(BytesSink(limit: Self.largestMessage, tooLarge: .failure(413, "request body is larger than \(Self.largestMessage) bytes"), work))
+    /// - Parameter isOptional: a request without a body is one too.
+    private func sink(_ limit: Int, isOptional: Bool, _ work: BytesSink.Work) -> Reception {
+        let type = (request.header("content-type") ?? "").prefix { $0 != ";" }.lowercased().filter { $0 != " " }
+        // Pages of other origins cannot send JSON without asking first: this is what keeps them from using a person's session.
+        guard type == "application/json" || (type.isEmpty && !request.hasBody) || (isOptional && !request.hasBody && request.header("cookie") == nil) else {
+            return .respond(.failure(400, "request body has an error: header Content-Type has unexpected value '\(type.prefix(80))': application/json is expected"))
+        }
+        return .body(BytesSink(limit: limit, tooLarge: .failure(413, "request body is larger than \(limit) bytes"), budget: budget, noMemory: REST.slowDown, work))
     }
 
     private static func decode<Message: Decodable>(_ type: Message.Type, _ bytes: [UInt8], isOptional: Bool, allowsNull: Bool) throws -> Message {
@@ -91,8 +116,12 @@ struct Call: Sendable {
         do { return try Coding.decode(type, bytes.isEmpty ? Array("{}".utf8) : bytes, allowsNull: allowsNull) } catch { throw LakeError(.invalidValue, Coding.explain(error)) }
     }
 
-    /// Bytes of a JSON body: 1,000 paths of 1,024 bytes, escaped, and room.
-    private static let largestMessage = 8 << 20
+    /// Bytes of a JSON body that lists paths: 1,000 of 1,024 bytes, escaped, and room.
+    static let largestList = 8 << 20
+    /// Bytes of any other: a commit's message and metadata, a rule for each of many branches.
+    static let largestMessage = 1 << 20
+    /// Bytes of what is read before anyone has shown a key: a login is some hundred.
+    static let largestLogin = 16 << 10
 
     /// Work without a body that may block.
     func work(_ work: @escaping @Sendable () throws -> Response) -> Reception {

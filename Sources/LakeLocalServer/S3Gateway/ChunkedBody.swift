@@ -33,8 +33,8 @@ struct ChunkedBody {
         var hash = Hash(.sha256)
     }
 
-    /// A line longer than this is no line of a chunked body.
-    private static let longestLine = 8192
+    /// A line longer than this is no line of a chunked body; trailers are a checksum or two, and a signature.
+    private static let longestLine = 8192, mostTrailers = 16
 
     /// - Parameter signing: nil if chunks are not signed.
     init(signing: Signing?) {
@@ -77,7 +77,8 @@ struct ChunkedBody {
         switch state {
         case .size:
             let parts = line.split(separator: ";", maxSplits: 1)
-            guard let first = parts.first, let size = Int64(first, radix: 16), size >= 0 else { throw Self.malformed }
+            // Digits alone: numbers of Swift may have a sign.
+            guard let first = parts.first, first.utf8.allSatisfy({ ($0 >= 48 && $0 <= 57) || ($0 | 0x20 >= 97 && $0 | 0x20 <= 102) }), let size = Int64(first, radix: 16) else { throw Self.malformed }
             if signing != nil {
                 guard parts.count == 2, parts[1].hasPrefix("chunk-signature=") else { throw S3Error.signatureDoesNotMatch }
                 announced = String(parts[1].dropFirst("chunk-signature=".count))
@@ -98,7 +99,7 @@ struct ChunkedBody {
                 state = .done
                 return
             }
-            guard let colon = line.firstIndex(of: ":") else { throw Self.malformed }
+            guard trailers.count < Self.mostTrailers, let colon = line.firstIndex(of: ":") else { throw Self.malformed }
             let name = line[..<colon].lowercased(), value = String(line[line.index(after: colon)...].drop { $0 == " " })
             if name == "x-amz-trailer-signature" {
                 guard let signing else { return }

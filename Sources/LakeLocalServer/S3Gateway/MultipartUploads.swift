@@ -102,7 +102,7 @@ struct MultipartUploads: Sendable {
     }
 
     func create(_ call: S3Call, _ gateway: S3Gateway) throws -> Reception {
-        try gateway.access.require([.object("WriteObject", call.bucket, call.key)], for: call.identity.user)
+        try gateway.access.require([.object("WriteObject", call.bucket, call.key)], for: call.caller)
         try Names.checkPath(call.key)
         _ = try catalog.checkWritable(call.ref, in: call.bucket)
         let record = Record(id: Hex.text(randomBytes(16)), path: Self.path(call), address: catalog.newAddress(), metadata: try S3Gateway.metadata(of: call.request), contentType: S3Gateway.contentType(of: call.request))
@@ -122,7 +122,7 @@ struct MultipartUploads: Sendable {
     }
 
     func putPart(_ call: S3Call, _ gateway: S3Gateway) throws -> Reception {
-        try gateway.access.require([.object("WriteObject", call.bucket, call.key)], for: call.identity.user)
+        try gateway.access.require([.object("WriteObject", call.bucket, call.key)], for: call.caller)
         let repository = try catalog.repository(call.bucket)
         let number = try partNumber(call), record = try find(call)
         if call.request.header("x-amz-copy-source") != nil { return try copyPart(call, gateway, record, number, repository) }
@@ -148,7 +148,7 @@ struct MultipartUploads: Sendable {
 
     private func copyPart(_ call: S3Call, _ gateway: S3Gateway, _ record: Record, _ number: Int, _ repository: Repository) throws -> Reception {
         let source = try gateway.copySource(call)
-        try gateway.access.require([.object("ReadObject", source.bucket, source.key)], for: call.identity.user)
+        try gateway.access.require([.object("ReadObject", source.bucket, source.key)], for: call.caller)
         return gateway.work(call) {
             let found: (entry: Entry, location: ObjectLocation, repository: Repository)
             do { found = try catalog.entry(source.key, at: source.ref, in: source.bucket) } catch { throw S3Error.noSuchKey }
@@ -157,6 +157,7 @@ struct MultipartUploads: Sendable {
                 guard case .part(let part) = ByteRange(header, size: found.entry.size) else { throw S3Error.invalidArgument("The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy") }
                 range = part
             }
+            try catalog.checkWhole(found.entry, at: found.location, path: source.key)
             let upload = try catalog.upload(to: repository)
             var position = range.lowerBound
             while position < range.upperBound {
@@ -177,7 +178,7 @@ struct MultipartUploads: Sendable {
     }
 
     func complete(_ call: S3Call, _ gateway: S3Gateway) throws -> Reception {
-        try gateway.access.require([.object("WriteObject", call.bucket, call.key)], for: call.identity.user)
+        try gateway.access.require([.object("WriteObject", call.bucket, call.key)], for: call.caller)
         let repository = try catalog.checkWritable(call.ref, in: call.bucket), namespace = try repository.namespace, record = try find(call)
         return try gateway.body(call) { bytes in
             guard let root = XMLElement.parse(bytes), root.name == "CompleteMultipartUpload" else { throw S3Error.malformedXML }
@@ -198,10 +199,16 @@ struct MultipartUploads: Sendable {
             guard chosen.dropLast().allSatisfy({ $0.size >= Self.leastPartBytes }) else { throw S3Error(400, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size") }
             let eTag = Hex.text(Hash.digest(.md5, chosen.flatMap(\.md5)))
             // An address of its own for each completion: objects are never overwritten.
-            let address = catalog.newAddress(), location = namespace.location(address)
+            let address = catalog.newAddress() + Entry.partsSuffix, location = namespace.location(address)
             let size = try catalog.objects.join(chosen.map { namespace.location($0.address) }, to: location)
-            let entry = Entry(address: address, lastModified: .now(), size: size, eTag: eTag, metadata: record.metadata, contentType: record.contentType)
-            try catalog.stage(entry, at: call.key, on: call.ref, in: call.bucket, if: Precheck.writeCondition(call.request))
+            do {
+                guard size == chosen.reduce(0, { $0 + $1.size }) else { throw LakeError(.corrupt, "the parts of the upload \(record.id) have \(size) bytes where they had others when they came") }
+                let entry = Entry(address: address, lastModified: .now(), size: size, eTag: eTag, metadata: record.metadata, contentType: record.contentType)
+                try catalog.stage(entry, at: call.key, on: call.ref, in: call.bucket, if: Precheck.writeCondition(call.request))
+            } catch {
+                catalog.discard(location, after: error)
+                throw error
+            }
             try drop(record, namespace)
             return gateway.xml("CompleteMultipartUploadResult") {
                 $0.text("Location", "http://\(call.request.header("host") ?? "")/\(call.bucket)/\(call.ref)/\(call.key)")
@@ -220,7 +227,7 @@ struct MultipartUploads: Sendable {
     }
 
     func abort(_ call: S3Call, _ gateway: S3Gateway) throws -> Reception {
-        try gateway.access.require([.object("WriteObject", call.bucket, call.key)], for: call.identity.user)
+        try gateway.access.require([.object("DeleteObject", call.bucket, call.key)], for: call.caller)
         let namespace = try catalog.repository(call.bucket).namespace, record = try find(call)
         return gateway.work(call) {
             try drop(record, namespace)
@@ -229,7 +236,7 @@ struct MultipartUploads: Sendable {
     }
 
     func listParts(_ call: S3Call, _ gateway: S3Gateway) throws -> Reception {
-        try gateway.access.require([.object("WriteObject", call.bucket, call.key)], for: call.identity.user)
+        try gateway.access.require([.object("ReadObject", call.bucket, call.key)], for: call.caller)
         _ = try catalog.repository(call.bucket)
         let record = try find(call), marker = call.value("part-number-marker").flatMap { Int($0) } ?? 0
         let limit = min(max(call.value("max-parts").flatMap { Int($0) } ?? 1000, 1), 1000)

@@ -21,6 +21,7 @@ final class PayloadSink: BodySink, @unchecked Sendable {
     private let limit: Int
     private let work: @Sendable ([UInt8], Written?) throws -> Response
     private var bytes: [UInt8] = []
+    private var share: MemoryBudget.Share
     private var chunked: ChunkedBody?
     private var payloadHash: HashBox?
     private var checksums: [S3Checksum]
@@ -33,6 +34,9 @@ final class PayloadSink: BodySink, @unchecked Sendable {
         init(_ algorithm: Hash.Algorithm) { hash = Hash(algorithm) }
     }
 
+    /// Bytes of memory that a byte of a document may take while it is read.
+    private static let expansion = 8
+
     /// - Parameters:
     ///   - upload: where the bytes go; nil keeps them in memory, up to `limit`.
     ///   - work: what the request does with the body, once it is all there and right.
@@ -42,6 +46,7 @@ final class PayloadSink: BodySink, @unchecked Sendable {
         self.upload = upload
         self.limit = limit
         self.work = work
+        share = MemoryBudget.Share(of: gateway.budget)
         switch call.identity.payload {
         case .unsigned: break
         case .hash: payloadHash = HashBox(.sha256)
@@ -65,6 +70,7 @@ final class PayloadSink: BodySink, @unchecked Sendable {
             unsafe try upload.write(piece)
         } else {
             guard bytes.count + piece.count <= limit else { throw S3Error(400, "MaxMessageLengthExceeded", "Your request was too big.") }
+            guard share.grow(by: piece.count * Self.expansion) else { throw S3Error.slowDown }
             unsafe bytes.append(contentsOf: piece)
             unsafe md5?.hash.update(piece)
         }

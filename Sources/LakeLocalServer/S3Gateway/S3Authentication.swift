@@ -42,7 +42,7 @@ struct S3Authentication: Sendable {
         return names.contains(Self.algorithmName) || (names.contains(Self.keyName) && names.contains(Self.signatureName))
     }
 
-    func identify(_ request: Request, path: [UInt8], query: [(name: String, value: String)]) throws -> S3Identity {
+    func identify(_ request: Request, path: [UInt8], query: [QueryItem]) throws -> S3Identity {
         func value(_ name: String) -> String? { query.first { $0.name == name }?.value }
         if let header = request.header("authorization") {
             if header.hasPrefix("AWS4-HMAC-SHA256") { return try checkHeader(header, request, path, query) }
@@ -85,7 +85,7 @@ struct S3Authentication: Sendable {
         return names.map { name in (name, request.headers.filter { $0.name == name }.map(\.value).joined(separator: ",")) }
     }
 
-    private func checkHeader(_ header: String, _ request: Request, _ path: [UInt8], _ query: [(name: String, value: String)]) throws -> S3Identity {
+    private func checkHeader(_ header: String, _ request: Request, _ path: [UInt8], _ query: [QueryItem]) throws -> S3Identity {
         var fields: [String: Substring] = [:]
         for field in header.dropFirst("AWS4-HMAC-SHA256".count).split(separator: ",") {
             let parts = field.drop { $0 == " " }.split(separator: "=", maxSplits: 1)
@@ -118,7 +118,7 @@ struct S3Authentication: Sendable {
         return S3Identity(user: credentials.userName, payload: kind)
     }
 
-    private func checkQuery(_ request: Request, _ path: [UInt8], _ query: [(name: String, value: String)]) throws -> S3Identity {
+    private func checkQuery(_ request: Request, _ path: [UInt8], _ query: [QueryItem]) throws -> S3Identity {
         func value(_ name: String) throws -> String {
             guard let found = query.first(where: { $0.name == name })?.value, !found.isEmpty else {
                 throw S3Error(400, "AuthorizationQueryParametersError", "Query-string authentication requires \(name)")
@@ -153,7 +153,7 @@ struct S3Authentication: Sendable {
     ]
 
     /// Presigned requests as `aws s3 presign` and s3fs make them. Source: "Signing and authenticating REST requests (signature version 2)".
-    private func checkOldQuery(_ request: Request, _ path: [UInt8], _ query: [(name: String, value: String)], _ id: String, _ signature: String, _ expires: String) throws -> S3Identity {
+    private func checkOldQuery(_ request: Request, _ path: [UInt8], _ query: [QueryItem], _ id: String, _ signature: String, _ expires: String) throws -> S3Identity {
         let credentials = try credentials(id)
         guard let end = Int64(expires) else { throw S3Error(403, "AccessDenied", "Invalid date (should be seconds since epoch): \(expires)") }
         let amz = Dictionary(grouping: request.headers.filter { $0.name.hasPrefix("x-amz-") }, by: \.name).sorted { $0.key < $1.key }

@@ -19,6 +19,7 @@ struct S3Error: Error {
     static let malformedXML = S3Error(400, "MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema.")
     static let preconditionFailed = S3Error(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
     static let signatureDoesNotMatch = S3Error(403, "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided. Check your key and signing method.")
+    static let slowDown = S3Error(503, "SlowDown", "Please reduce your request rate.")
     static let incompleteBody = S3Error(400, "IncompleteBody", "You did not provide the number of bytes specified by the Content-Length HTTP header.")
     static func invalidArgument(_ message: String) -> S3Error { S3Error(400, "InvalidArgument", message) }
 

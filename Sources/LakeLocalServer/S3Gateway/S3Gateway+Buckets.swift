@@ -9,11 +9,11 @@ extension S3Gateway {
     }
 
     func listBuckets(_ call: S3Call) throws -> Reception {
-        try access.require([.all("fs:ListRepositories")], for: call.identity.user)
+        try access.requireSome("fs:ListRepositories", below: Permission.repository("", "").resource, for: call.caller)
         let prefix = call.value("prefix") ?? ""
         var repositories: [Repository] = [], after = ""
         while true {
-            let page = try catalog.listRepositories(prefix: prefix, after: after, limit: 1000)
+            let page = try catalog.listRepositories(prefix: prefix, after: after, limit: 1000) { try access.isAllowed(.repository("ListRepositories", $0.id), for: call.caller) }
             repositories += page.items
             guard page.hasMore, let last = page.items.last else { break }
             after = last.id
@@ -49,9 +49,13 @@ extension S3Gateway {
         "versioning": "VersioningConfiguration", "notification": "NotificationConfiguration", "logging": "BucketLoggingStatus", "accelerate": "AccelerateConfiguration",
     ]
 
+    /// Parameters that ask for something else of a bucket than its objects.
+    private static func isSubresource(_ name: String) -> Bool { absent[name] != nil || empty[name] != nil || ["location", "acl", "requestPayment", "uploads"].contains(name) }
+
     func bucket(_ call: S3Call) throws -> Reception {
         switch call.request.method {
         case "PUT":
+            try access.require([.repository("CreateRepository", call.bucket)], for: call.caller)
             guard (try? catalog.repository(call.bucket)) == nil else { throw S3Error(409, "BucketAlreadyExists", "The requested bucket name is not available: a repository of that name exists.") }
             throw S3Error(501, "NotImplemented", "A repository is made over REST, where its storage namespace can be named.")
         case "DELETE": throw S3Error(405, "MethodNotAllowed", "A repository is deleted over REST.")
@@ -63,8 +67,12 @@ extension S3Gateway {
             return try deleteMany(call)
         }
         guard call.request.method == "GET" || call.request.method == "HEAD" else { throw S3Error(405, "MethodNotAllowed", "The specified method is not allowed against this resource.") }
-        try access.require([.repository(call.request.method == "HEAD" ? "ReadRepository" : "ListObjects", call.bucket)], for: call.identity.user)
-        if call.request.method == "HEAD" { return .respond(Response(status: 200, headers: [("x-amz-bucket-region", settings.region), ("Content-Type", "application/xml")])) }
+        if call.request.method == "HEAD" {
+            try access.require([.repository("ReadRepository", call.bucket)], for: call.caller)
+            return .respond(Response(status: 200, headers: [("x-amz-bucket-region", settings.region), ("Content-Type", "application/xml")]))
+        }
+        if !call.query.contains(where: { Self.isSubresource($0.name) }) { return .respond(try list(call, repository)) }
+        try access.require([.repository("ListObjects", call.bucket)], for: call.caller)
         for item in call.query {
             if let absent = Self.absent[item.name] { throw S3Error(404, absent.code, absent.message) }
             if let name = Self.empty[item.name] { return .respond(xml(name) { _ in }) }
@@ -93,17 +101,19 @@ extension S3Gateway {
     /// Lists of both versions. Keys are `ref/path`; without a ref in the prefix, branches are the common prefixes.
     private func list(_ call: S3Call, _ repository: Repository) throws -> Response {
         let isV2 = call.value("list-type") == "2"
-        let prefix = call.value("prefix") ?? "", delimiter = call.value("delimiter") ?? ""
+        let prefix = call.keyValue("prefix"), delimiter = call.keyValue("delimiter")
+        // Without a whole ref in the prefix it is branches that are listed.
+        try access.require([.repository(S3Call.split(prefix.bytes).hasSlash ? "ListObjects" : "ListBranches", call.bucket)], for: call.caller)
         var limit = 1000
         if let text = call.value("max-keys"), !text.isEmpty {
             guard let number = Int(text), number >= 0 else { throw S3Error.invalidArgument("max-keys '\(text)' is not a number from 0 to 1000") }
             limit = min(number, 1000)
         }
         let token = isV2 ? call.value("continuation-token").flatMap { $0.isEmpty ? nil : $0 } : nil
-        let after = (isV2 ? token ?? call.value("start-after") : call.value("marker")) ?? ""
+        let after = PageToken.key(call.keyValue(!isV2 ? "marker" : token != nil ? "continuation-token" : "start-after"))
         let encodes = call.value("encoding-type") == "url"
-        func shown(_ text: String) -> String { encodes ? URIEncoding.encode(text, keepsSlash: true) : text }
-        let page = limit == 0 ? Page<S3Listing>(items: [], hasMore: false) : try listing(call, repository, prefix: Key(prefix), delimiter: Key(delimiter), after: Key(after), limit: limit)
+        func shown(_ key: Key) -> String { encodes ? URIEncoding.encode(key.bytes, keepsSlash: true) : key.description }
+        let page = limit == 0 ? Page<S3Listing>(items: [], hasMore: false) : try listing(call, repository, prefix: prefix, delimiter: delimiter, after: after, limit: limit)
         return xml("ListBucketResult") { xml in
             xml.text("Name", call.bucket)
             xml.text("IsTruncated", page.hasMore ? "true" : "false")
@@ -112,25 +122,28 @@ extension S3Gateway {
             if isV2 {
                 xml.text("KeyCount", page.items.count)
                 if let token { xml.text("ContinuationToken", token) }
-                if page.hasMore, let last = page.items.last { xml.text("NextContinuationToken", last.key.description) }
-                if let start = call.value("start-after"), !start.isEmpty { xml.text("StartAfter", shown(start)) }
+                if page.hasMore, let last = page.items.last { xml.text("NextContinuationToken", PageToken.text(last.key)) }
+                if !call.keyValue("start-after").isEmpty { xml.text("StartAfter", shown(call.keyValue("start-after"))) }
             } else {
-                xml.text("Marker", shown(after))
-                if page.hasMore, let last = page.items.last { xml.text("NextMarker", shown(last.key.description)) }
+                xml.text("Marker", shown(call.keyValue("marker")))
+                if page.hasMore, let last = page.items.last {
+                    let next = Key(PageToken.text(last.key))
+                    xml.text("NextMarker", shown(next))
+                }
             }
             xml.text("MaxKeys", limit)
             if encodes { xml.text("EncodingType", "url") }
             for item in page.items {
                 guard let entry = item.entry else { continue }
                 xml.element("Contents") {
-                    $0.text("Key", shown(item.key.description))
+                    $0.text("Key", shown(item.key))
                     $0.text("LastModified", entry.lastModified.rfc3339Milliseconds)
                     $0.text("ETag", "\"\(entry.eTag)\"")
                     $0.text("Size", entry.size)
                     $0.text("StorageClass", "STANDARD")
                 }
             }
-            for item in page.items where item.entry == nil { xml.element("CommonPrefixes") { $0.text("Prefix", shown(item.key.description)) } }
+            for item in page.items where item.entry == nil { xml.element("CommonPrefixes") { $0.text("Prefix", shown(item.key)) } }
         }
     }
 
@@ -171,7 +184,9 @@ extension S3Gateway {
     private static let mostKeys = 1000
 
     private func deleteMany(_ call: S3Call) throws -> Reception {
-        try body(call) { bytes in
+        // Which keys is said by the body; who may delete none here is not asked for it.
+        try access.requireSome("fs:DeleteObject", below: Permission.object("", call.bucket, Key([])).resource, for: call.caller)
+        return try body(call) { bytes in
             guard let root = XMLElement.parse(bytes), root.name == "Delete" else { throw S3Error.malformedXML }
             let keys = root.all("Object").compactMap { $0.value("Key") }
             guard !keys.isEmpty, keys.count <= Self.mostKeys else { throw S3Error.malformedXML }
@@ -181,7 +196,8 @@ extension S3Gateway {
                 let (ref, path, _) = S3Call.split(key.utf8)
                 do {
                     guard !path.isEmpty else { throw S3Error.invalidArgument("The key '\(key)' names no object: it needs a branch and a path") }
-                    try access.require([.object("DeleteObject", call.bucket, path)], for: call.identity.user)
+                    try Names.checkPath(path)
+                    try access.require([.object("DeleteObject", call.bucket, path)], for: call.caller)
                     byRef[ref, default: []].append((key, path))
                 } catch {
                     outcomes.append((key, S3Error(error, isWrite: true)))

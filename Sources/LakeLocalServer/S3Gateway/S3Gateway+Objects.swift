@@ -35,7 +35,7 @@ extension S3Gateway {
 
     func read(_ call: S3Call) throws -> Response {
         let isHead = call.request.method == "HEAD"
-        try access.require([.object("ReadObject", call.bucket, call.key)], for: call.identity.user)
+        try access.require([.object("ReadObject", call.bucket, call.key)], for: call.caller)
         let (entry, location, _) = try catalog.entry(call.key, at: call.ref, in: call.bucket)
         if call.value("versionId").map({ $0 != "null" }) == true { throw S3Error.invalidArgument("Invalid version id specified: objects here have versions through refs") }
         if call.value("tagging") != nil { return xml("Tagging") { $0.element("TagSet") { _ in } } }
@@ -48,7 +48,7 @@ extension S3Gateway {
         var headers: [(name: String, value: String)] = [
             ("Content-Type", call.value("response-content-type") ?? entry.shownContentType),
             ("ETag", "\"\(entry.eTag)\""), ("Last-Modified", entry.lastModified.httpDate), ("Accept-Ranges", "bytes"),
-        ]
+        ] + Response.untrusted
         for (name, header) in [("content-disposition", "Content-Disposition"), ("cache-control", "Cache-Control"), ("content-language", "Content-Language"), ("content-encoding", "Content-Encoding"), ("expires", "Expires")] {
             if let value = call.value("response-" + name) { headers.append((header, value)) }
         }
@@ -67,7 +67,7 @@ extension S3Gateway {
                 if entry.size > 0 { headers.append(("Content-Range", "bytes 0-\(entry.size - 1)/\(entry.size)")) }
             }
         }
-        let body = try ObjectBody.make(catalog.objects, location, range, isHead: isHead, size: entry.size)
+        let body = try ObjectBody.make(catalog.objects, entry, at: location, range, isHead: isHead, verifies: settings.verifiesReads)
         return Response(status: status, headers: headers, body: body)
     }
 
@@ -82,7 +82,7 @@ extension S3Gateway {
     // MARK: writing
 
     func put(_ call: S3Call) throws -> Reception {
-        try access.require([.object("WriteObject", call.bucket, call.key)], for: call.identity.user)
+        try access.require([.object("WriteObject", call.bucket, call.key)], for: call.caller)
         try Names.checkPath(call.key)
         let metadata = try Self.metadata(of: call.request)
         let repository = try catalog.checkWritable(call.ref, in: call.bucket)
@@ -107,7 +107,7 @@ extension S3Gateway {
 
     func copy(_ call: S3Call) throws -> Reception {
         let source = try copySource(call)
-        try access.require([.object("ReadObject", source.bucket, source.key), .object("WriteObject", call.bucket, call.key)], for: call.identity.user)
+        try access.require([.object("ReadObject", source.bucket, source.key), .object("WriteObject", call.bucket, call.key)], for: call.caller)
         try Names.checkPath(call.key)
         let replaces = call.request.header("x-amz-metadata-directive")?.uppercased() == "REPLACE"
         let metadata = replaces ? try Self.metadata(of: call.request) : nil
@@ -132,7 +132,7 @@ extension S3Gateway {
     }
 
     func delete(_ call: S3Call) throws -> Reception {
-        try access.require([.object("DeleteObject", call.bucket, call.key)], for: call.identity.user)
+        try access.require([.object("DeleteObject", call.bucket, call.key)], for: call.caller)
         return work(call) { [self] in
             _ = try catalog.delete([call.key], on: call.ref, in: call.bucket)
             return Response(status: 204, headers: [("Content-Type", "application/xml")])

@@ -9,8 +9,10 @@ package struct S3Gateway: Sendable {
     let authentication: S3Authentication
     let settings: ServerSettings
     let uploads: MultipartUploads
+    let budget: MemoryBudget
 
-    package init(catalog: Catalog, access: Access, login: Login, settings: ServerSettings) {
+    package init(catalog: Catalog, access: Access, login: Login, settings: ServerSettings, budget: MemoryBudget) {
+        self.budget = budget
         self.catalog = catalog
         self.access = access
         self.settings = settings
@@ -33,7 +35,10 @@ package struct S3Gateway: Sendable {
         let path = URIEncoding.decode(request.rawPath), query = URIEncoding.query(request.rawQuery, plusIsSpace: false)
         var call: S3Call?
         do {
+            if let fault = request.fault { throw S3Error(400, "InvalidRequest", "This is no request that can be understood: \(fault).") }
             let identity = try authentication.identify(request, path: path, query: query)
+            var seen: Set<String> = []
+            for item in query where !seen.insert(item.name).inserted { throw S3Error.invalidArgument("The parameter \(item.name) is given more than once") }
             call = S3Call(request: request, query: query, identity: identity, path: path, virtualBucket: virtualBucket(request))
             return try dispatch(call!)
         } catch {
@@ -71,7 +76,7 @@ package struct S3Gateway: Sendable {
         case "GET" where has("uploadId"): return try uploads.listParts(call, self)
         case "GET", "HEAD":
             guard !["attributes", "torrent", "retention", "legal-hold"].contains(where: has) else { throw Self.unsupported }
-            return .respond(try read(call))
+            return settings.verifiesReads ? work(call) { try read(call) } : .respond(try read(call))
         case "PUT" where has("partNumber") || has("uploadId"): return try uploads.putPart(call, self)
         case "PUT" where has("acl") || has("tagging") || has("retention") || has("legal-hold"):
             throw Self.unsupported
@@ -90,7 +95,7 @@ package struct S3Gateway: Sendable {
     /// Requests for a ref without a key: there is no such object; making its "folder" is nothing to do.
     private func refOnly(_ call: S3Call) throws -> Reception {
         guard call.request.method == "PUT" else { throw S3Error.noSuchKey }
-        try access.require([.object("WriteObject", call.bucket, call.key)], for: call.identity.user)
+        try access.require([.object("WriteObject", call.bucket, call.key)], for: call.caller)
         _ = try catalog.checkWritable(call.ref, in: call.bucket)
         guard call.hasKeySlash, (call.request.contentLength ?? 0) == 0 else { throw S3Error.invalidArgument("The key names no object: it needs a path behind the branch") }
         return try body(call, limit: 0) { _ in Response(status: 200, headers: [("Content-Type", "application/xml"), ("ETag", "\"d41d8cd98f00b204e9800998ecf8427e\"")]) }
@@ -100,7 +105,7 @@ package struct S3Gateway: Sendable {
 /// One S3 request, taken apart.
 struct S3Call: Sendable {
     let request: Request
-    let query: [(name: String, value: String)]
+    let query: [QueryItem]
     let identity: S3Identity
     let bucket: String
     /// The first part of the key; empty if there is none.
@@ -109,8 +114,9 @@ struct S3Call: Sendable {
     let key: Key
     /// There was a slash behind the ref.
     let hasKeySlash: Bool
+    var caller: Caller { Caller(identity.user, from: request.peer?.address) }
 
-    init(request: Request, query: [(name: String, value: String)], identity: S3Identity, path: [UInt8], virtualBucket: String?) {
+    init(request: Request, query: [QueryItem], identity: S3Identity, path: [UInt8], virtualBucket: String?) {
         self.request = request
         self.query = query
         self.identity = identity
@@ -132,4 +138,7 @@ struct S3Call: Sendable {
     }
 
     func value(_ name: String) -> String? { query.first { $0.name == name }?.value }
+
+    /// The value of a parameter that is a key, or the beginning of one: any bytes. Empty if it is not there.
+    func keyValue(_ name: String) -> Key { Key(query.first { $0.name == name }?.bytes ?? []) }
 }

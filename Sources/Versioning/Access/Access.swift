@@ -254,21 +254,52 @@ package final class Access: Sendable {
         return statements
     }
 
-    /// Whether `user` may do this: something allows it and nothing denies it. An effect that is neither denies.
-    package func isAllowed(_ permission: Permission, for user: String) throws -> Bool {
+    /// Whether `caller` may do this: something allows it and nothing denies it.
+    package func isAllowed(_ permission: Permission, for caller: Caller) throws -> Bool {
         var isAllowed = false
-        for statement in try statements(of: user) where statement.covers(permission, user: user) {
-            guard statement.effect == "allow" else { return false }
-            isAllowed = true
+        for statement in try statements(of: caller.user) {
+            switch statement.verdict(on: permission, for: caller) {
+            case .nothing: break
+            case .allows: isAllowed = true
+            case .denies: return false
+            }
         }
         return isAllowed
     }
 
     /// Lets pass who may do all of these.
     /// - Throws: `.permissionDenied`, naming the first action that is missing.
-    package func require(_ permissions: [Permission], for user: String) throws {
-        for permission in permissions where try !isAllowed(permission, for: user) {
-            throw LakeError(.permissionDenied, "insufficient permissions: not allowed to \(permission.action)")
-        }
+    package func require(_ permissions: [Permission], for caller: Caller) throws {
+        for permission in permissions where try !isAllowed(permission, for: caller) { throw Self.denied(permission.action) }
     }
+
+    private static func denied(_ action: String) -> LakeError { LakeError(.permissionDenied, "insufficient permissions: not allowed to \(action)") }
+
+    /// Lets pass who might do `action` on something that begins with `resource`: asked before a body is read that says on what.
+    /// - Throws: `.permissionDenied` for who may do it on nothing there.
+    package func requireSome(_ action: String, below resource: String, for caller: Caller) throws {
+        guard try statements(of: caller.user).contains(where: { $0.mayAllow(action, below: resource, user: caller.user) }) else { throw Self.denied(action) }
+    }
+
+    // MARK: sessions
+
+    private static func sessionKey(_ id: String) -> Key { Key("expiredTokens/\(id)") }
+
+    /// Ends a session before its time: its token is worth nothing from now on. Those that have run out by themselves are forgotten.
+    /// - Parameter end: seconds since 1970 when the token would have ended. Source: `lakefs-formats.md` 5.5, TokenData.
+    package func endSession(_ id: String, end: Int64) throws {
+        var writer = ProtobufWriter()
+        writer.string(1, id)
+        writer.time(2, Timestamp(seconds: end))
+        var batch: [Mutation] = [.set(Self.auth, Self.sessionKey(id), writer.bytes)]
+        let now = Timestamp.now()
+        for record in try store.page(of: Self.auth, prefix: Key("expiredTokens/"), limit: 100) {
+            var expires = now
+            try readProtobuf(record.value) { if $0.number == 2 { expires = try $0.time() } }
+            if expires < now { batch.append(.remove(Self.auth, record.key)) }
+        }
+        try store.write(batch, .durable)
+    }
+
+    package func isSessionEnded(_ id: String) throws -> Bool { try store.value(for: Self.sessionKey(id), in: Self.auth) != nil }
 }

@@ -1,3 +1,5 @@
+import FoundationEssentials
+
 /// Something that a policy allows or denies: an action on a resource. Source: `lakefs-behaviour.md` section 4.
 package struct Permission: Sendable, Equatable {
     package let action: String
@@ -17,20 +19,76 @@ package struct Permission: Sendable, Equatable {
     package static func all(_ action: String) -> Permission { Permission(action, "*") }
 }
 
+/// Who asks for something, and from where.
+package struct Caller: Sendable, Hashable {
+    package let user: String
+    /// Nil where nobody can tell: conditions on addresses then let nothing pass.
+    package let address: IPAddress?
+    package init(_ user: String, from address: IPAddress? = nil) {
+        self.user = user
+        self.address = address
+    }
+}
+
+/// What must hold for a statement to count: operators, each with fields and the values that they are held against.
+/// Source: `lakefs-formats.md` 5.6 (StatementData), `fixtures/permissions/policy-language.json`.
+package struct Condition: Sendable, Equatable {
+    package var operators: [String: [String: [String]]]
+    package init(_ operators: [String: [String: [String]]] = [:]) { self.operators = operators }
+
+    private static let sourceAddress = "SourceIp"
+
+    /// Whether all operators hold; nil if one of them cannot be told.
+    func holds(for caller: Caller) -> Bool? {
+        var result = true
+        for (name, fields) in operators {
+            guard let holds = Self.holds(name, fields, caller) else { return nil }
+            result = result && holds
+        }
+        return result
+    }
+
+    private static func holds(_ name: String, _ fields: [String: [String]], _ caller: Caller) -> Bool? {
+        var result = true
+        for (field, values) in fields {
+            switch name {
+            case "IpAddress", "NotIpAddress":
+                // A request has no other address than that one: what is asked of another does not hold.
+                guard field == sourceAddress else {
+                    result = false
+                    continue
+                }
+                let networks = values.map { IPNetwork($0) }
+                guard !networks.contains(where: { $0 == nil }), let address = caller.address else { return nil }
+                let isInside = networks.contains { $0!.contains(address) }
+                result = result && (isInside == (name == "IpAddress"))
+            // Requests here have none of the fields that it is asked of.
+            case "StringLike": result = false
+            default: return nil
+            }
+        }
+        // An operator that is not known is so with nothing to hold too.
+        return ["IpAddress", "NotIpAddress", "StringLike"].contains(name) ? result : nil
+    }
+}
+
 /// One statement of a policy.
 package struct Statement: Sendable, Equatable {
     package var effect: String
     package var actions: [String]
+    /// An ARN, `*`, or a JSON list of these.
     package var resource: String
-    package init(effect: String, actions: [String], resource: String) {
+    package var condition: Condition
+    package init(effect: String, actions: [String], resource: String, condition: Condition = Condition()) {
         self.effect = effect
         self.actions = actions
         self.resource = resource
+        self.condition = condition
     }
 
     /// `*` is any run of characters, `?` one; case counts.
-    static func matches(_ pattern: String, _ text: String) -> Bool {
-        let pattern = Array(pattern.utf8), text = Array(text.utf8)
+    static func matches(_ pattern: some Sequence<UInt8>, _ text: some Sequence<UInt8>) -> Bool {
+        let pattern = Array(pattern), text = Array(text)
         var p = 0, t = 0, star = -1, mark = 0
         while t < text.count {
             if p < pattern.count, pattern[p] == 0x2a {
@@ -52,15 +110,49 @@ package struct Statement: Sendable, Equatable {
         return p == pattern.count
     }
 
-    /// Whether the statement speaks of this permission; `${user}` is the caller's name.
-    func covers(_ permission: Permission, user: String) -> Bool {
-        guard actions.contains(where: { Self.matches($0, permission.action) }) else { return false }
-        if resource == "*" { return true }
+    /// What a statement says of a permission.
+    enum Verdict { case nothing, allows, denies }
+
+    /// What the statement says of this permission, asked for by `caller`. What cannot be told denies: an effect that is
+    /// neither, a list of resources that is none, a condition that cannot be evaluated.
+    func verdict(on permission: Permission, for caller: Caller) -> Verdict {
+        guard actions.contains(where: { Self.matches($0.utf8, permission.action.utf8) }) else { return .nothing }
+        guard let resources else { return .denies }
+        guard resources.contains(where: { Self.covers($0, permission.resource, user: caller.user) }) else { return .nothing }
+        guard let holds = condition.holds(for: caller) else { return .denies }
+        guard holds else { return .nothing }
+        return effect == "allow" ? .allows : .denies
+    }
+
+    /// Whether it may allow `action` on anything that begins with `resource`, whoever asks: what can be said before the rest is known.
+    func mayAllow(_ action: String, below resource: String, user: String) -> Bool {
+        guard effect == "allow", actions.contains(where: { Self.matches($0.utf8, action.utf8) }), let resources else { return false }
+        return resources.contains { pattern in
+            if pattern == "*" { return true }
+            let own = Array(Self.named(pattern, user).utf8), asked = Array(resource.utf8)
+            // Up to the first wildcard the two must agree, as far as both go; without one it is all that must begin so.
+            let plain = own.prefix { $0 != 0x2a && $0 != 0x3f }
+            let length = plain.count == own.count ? asked.count : min(plain.count, asked.count)
+            return plain.prefix(length).elementsEqual(asked.prefix(length))
+        }
+    }
+
+    /// The resources by themselves; nil if a list is no list of texts.
+    private var resources: [String]? {
+        guard resource.utf8.first == 0x5b else { return [resource] }
+        return try? JSONDecoder().decode([String].self, from: Data(resource.utf8))
+    }
+
+    private static func named(_ pattern: String, _ user: String) -> String { pattern.split(separator: "${user}", omittingEmptySubsequences: false).joined(separator: user) }
+
+    /// Whether a pattern covers a resource; `${user}` is the caller's name.
+    private static func covers(_ pattern: String, _ resource: String, user: String) -> Bool {
+        if pattern == "*" { return true }
         // The parts before the last colon must be equal; wildcards count in the last one only.
-        let own = resource.split(separator: ":", maxSplits: 5, omittingEmptySubsequences: false).map(String.init)
-        let asked = permission.resource.split(separator: ":", maxSplits: 5, omittingEmptySubsequences: false).map(String.init)
+        let own = pattern.split(separator: ":", maxSplits: 5, omittingEmptySubsequences: false)
+        let asked = resource.split(separator: ":", maxSplits: 5, omittingEmptySubsequences: false)
         guard own.count == 6, asked.count == 6, own[..<5] == asked[..<5] else { return false }
-        return Self.matches(own[5].split(separator: "${user}", omittingEmptySubsequences: false).joined(separator: user), asked[5])
+        return matches(named(String(own[5]), user).utf8, asked[5].utf8)
     }
 }
 
@@ -81,17 +173,7 @@ package struct Policy: Sendable, Equatable {
             switch field.number {
             case 1: creationDate = try field.time()
             case 2: name = field.string
-            case 3:
-                var statement = Statement(effect: "", actions: [], resource: "")
-                try readProtobuf(field.bytes) { inner in
-                    switch inner.number {
-                    case 1: statement.effect = inner.string
-                    case 2: statement.actions.append(inner.string)
-                    case 3: statement.resource = inner.string
-                    default: break
-                    }
-                }
-                statements.append(statement)
+            case 3: statements.append(try Statement(decoding: field.array))
             default: break
             }
         }
@@ -101,14 +183,69 @@ package struct Policy: Sendable, Equatable {
         var writer = ProtobufWriter()
         writer.time(1, creationDate)
         writer.string(2, name)
-        for statement in statements {
-            writer.message(3) {
-                $0.string(1, statement.effect)
-                $0.strings(2, statement.actions)
-                $0.string(3, statement.resource)
-            }
-        }
+        for statement in statements { writer.message(3) { statement.encode(to: &$0) } }
         writer.message(4) { _ in }  // lakeFS always sets the ACL message.
         return writer.bytes
+    }
+}
+
+extension Statement {
+    fileprivate init(decoding bytes: [UInt8]) throws {
+        self.init(effect: "", actions: [], resource: "")
+        try readProtobuf(bytes) { field in
+            switch field.number {
+            case 1: effect = field.string
+            case 2: actions.append(field.string)
+            case 3: resource = field.string
+            case 4:
+                let (name, fields) = try Self.entry(field.array) { try Self.entries($0) { try Self.values($0) } }
+                condition.operators[name] = fields
+            default: break
+            }
+        }
+    }
+
+    /// One entry of a map: its key, and what its value is read as.
+    private static func entry<Value>(_ bytes: [UInt8], _ read: ([UInt8]) throws -> Value) throws -> (key: String, value: Value) {
+        var key = "", value: [UInt8] = []
+        try readProtobuf(bytes) { field in
+            if field.number == 1 { key = field.string } else if field.number == 2 { value = field.array }
+        }
+        return (key, try read(value))
+    }
+
+    private static func entries<Value>(_ bytes: [UInt8], _ read: ([UInt8]) throws -> Value) throws -> [String: Value] {
+        var result: [String: Value] = [:]
+        try readProtobuf(bytes) { field in
+            guard field.number == 1 else { return }
+            let (key, value) = try entry(field.array, read)
+            result[key] = value
+        }
+        return result
+    }
+
+    private static func values(_ bytes: [UInt8]) throws -> [String] {
+        var result: [String] = []
+        try readProtobuf(bytes) { if $0.number == 1 { result.append($0.string) } }
+        return result
+    }
+
+    fileprivate func encode(to writer: inout ProtobufWriter) {
+        writer.string(1, effect)
+        writer.strings(2, actions)
+        writer.string(3, resource)
+        for (name, fields) in condition.operators.sorted(by: { $0.key < $1.key }) {
+            writer.message(4) { entry in
+                entry.string(1, name)
+                entry.message(2) { map in
+                    for (field, values) in fields.sorted(by: { $0.key < $1.key }) {
+                        map.message(1) { entry in
+                            entry.string(1, field)
+                            entry.message(2) { $0.strings(1, values) }
+                        }
+                    }
+                }
+            }
+        }
     }
 }

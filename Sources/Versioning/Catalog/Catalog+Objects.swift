@@ -248,21 +248,45 @@ extension Catalog {
         let repository = try checkWritable(id, in: repositoryID, force: force)
         if isShallow && sourceRepository == repositoryID {
             if entry.metadata["::lakefs::shallow-copy"] == nil { entry.metadata["::lakefs::shallow-copy"] = source.description }
-        } else {
-            let address = addresses.next()
-            do {
-                entry.size = try objects.copy(location, to: repository.namespace.location(address))
-            } catch let error as StoreError where error.code == .notFound {
-                throw LakeError(.dataGone, "the data of \(source) is gone", cause: error)
-            }
-            entry.address = address
-            entry.addressType = .relative
         }
         entry.lastModified = .now()
         if let metadata { entry.metadata = metadata }
         if let contentType { entry.contentType = contentType }
-        try stage(entry, at: destination, on: id, in: repositoryID, if: condition, force: force)
+        guard !isShallow || sourceRepository != repositoryID else {
+            try stage(entry, at: destination, on: id, in: repositoryID, if: condition, force: force)
+            return entry
+        }
+        entry.address = addresses.next()
+        entry.addressType = .relative
+        let copied = try entry.location(in: repository.namespace)
+        do {
+            let size = try objects.copy(location, to: copied)
+            // Less than its entry says, or more: a copy would make it what it is not.
+            guard size == entry.size else { throw Self.wrongLength(size, entry, source) }
+            try stage(entry, at: destination, on: id, in: repositoryID, if: condition, force: force)
+        } catch let error as StoreError where error.code == .notFound {
+            throw LakeError(.dataGone, "the data of \(source) is gone", cause: error)
+        } catch {
+            discard(copied, after: error)
+            throw error
+        }
         return entry
+    }
+
+    private static func wrongLength(_ size: Int64, _ entry: Entry, _ path: Key) -> LakeError {
+        LakeError(.corrupt, "the data of \(path) is damaged: it has \(size) bytes where its entry says \(entry.size)")
+    }
+
+    /// Refuses an object whose bytes are not as many as its entry says.
+    package func checkWhole(_ entry: Entry, at location: ObjectLocation, path: Key) throws {
+        guard let size = try objects.size(of: location) else { throw LakeError(.dataGone, "the data of \(path) is gone") }
+        guard size == entry.size else { throw Self.wrongLength(size, entry, path) }
+    }
+
+    /// Removes an object that no entry came to name, because of `error`; one that may be named stays.
+    package func discard(_ location: ObjectLocation, after error: any Error) {
+        guard !LakeError(error).mayBeStaged else { return }
+        do { try objects.remove(location) } catch { Log.warning("an object that nothing names could not be removed", ["object": location.description, "reason": "\(error)"]) }
     }
 
     /// Replaces an object's user metadata.

@@ -121,19 +121,20 @@ package final class Catalog: Sendable {
         return repository
     }
 
-    package func listRepositories(prefix: String, after: String, limit: Int, matching search: String = "") throws -> Page<Repository> {
+    /// - Parameter isOpen: whether the one who asks may see it.
+    package func listRepositories(prefix: String, after: String, limit: Int, matching search: String = "", where isOpen: (Repository) throws -> Bool = { _ in true }) throws -> Page<Repository> {
         try gather(after: after, limit: limit, next: \.id) { position, count in
             try refs.repositories(prefix: prefix, after: position, limit: count)
-        } where: { $0.state == .active && (search.isEmpty || $0.id.contains(search)) }
+        } where: { try $0.state == .active && (search.isEmpty || $0.id.contains(search)) && isOpen($0) }
     }
 
     /// A page of those items that are wanted, read from as many pages as it takes.
     func gather<Item: Sendable>(after: String, limit: Int, next: (Item) -> String, _ read: (_ after: String, _ limit: Int) throws -> [Item],
-                                where isWanted: (Item) -> Bool) rethrows -> Page<Item> {
+                                where isWanted: (Item) throws -> Bool) rethrows -> Page<Item> {
         var found: [Item] = [], position = after
         while found.count <= limit {
             let page = try read(position, limit + 1)
-            found += page.filter(isWanted)
+            found += try page.filter(isWanted)
             guard page.count == limit + 1 else { break }
             position = next(page.last!)
         }

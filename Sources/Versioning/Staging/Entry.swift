@@ -23,6 +23,21 @@ package struct Entry: Sendable, Equatable {
         self.contentType = contentType
     }
 
+    /// Bytes of the largest object: what S3 takes is less, and arithmetic on it cannot overflow. Stored entries that say more are
+    /// read as saying this, which no data has.
+    package static let largestSize: Int64 = 1 << 50
+
+    /// - Throws: `.invalidValue` for a size that no object has.
+    package static func checkSize(_ size: Int64) throws {
+        guard (0...largestSize).contains(size) else { throw LakeError(.invalidValue, "size_bytes \(size) is not a size that an object can have: 0 to \(largestSize)") }
+    }
+
+    /// How addresses of objects end that were joined from parts: their entity tags are not the MD5 of their bytes.
+    package static let partsSuffix = ".parts"
+
+    /// The MD5 of the bytes, if the entity tag is that; nil where it was made elsewhere, or of parts.
+    package var contentMD5: [UInt8]? { isRelative && eTag.utf8.count == 32 && !address.hasSuffix(Self.partsSuffix) ? Hex.bytes(eTag.utf8) : nil }
+
     /// What clients are told: imported entries have no type of their own.
     package var shownContentType: String { contentType.isEmpty ? "application/octet-stream" : contentType }
 
@@ -47,7 +62,7 @@ package struct Entry: Sendable, Equatable {
                 switch tag & 7 {
                 case 0:
                     let value = Int64(bitPattern: try varint())
-                    if tag == 0x18 { size = max(0, value) } else if tag == 0x30 { addressType = AddressType(rawValue: value) ?? .byPrefixDeprecated }
+                    if tag == 0x18 { size = min(max(0, value), Self.largestSize) } else if tag == 0x30 { addressType = AddressType(rawValue: value) ?? .byPrefixDeprecated }
                 case 2:
                     let length = try varint()
                     guard length <= UInt64(message.count - position) else { throw ProtobufError.malformed }

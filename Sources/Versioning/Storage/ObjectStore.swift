@@ -82,6 +82,18 @@ package struct FilePiece: Sendable {
         if failed != 0 { throw StoreError(.unavailable, unsafe "cannot read a file: \(String(cString: strerror(failed)))") }
         return bytes
     }
+
+    /// The MD5 of all its bytes.
+    package func md5() throws(StoreError) -> [UInt8] {
+        var hash = Hash(.md5), position: Int64 = 0
+        while position < byteCount {
+            let piece = try read(position..<min(position + 1 << 20, byteCount))
+            guard !piece.isEmpty else { throw StoreError(.corrupt, "a file was cut while it was read") }
+            unsafe piece.withUnsafeBytes { unsafe hash.update($0) }
+            position += Int64(piece.count)
+        }
+        return hash.finish()
+    }
 }
 
 /// One object being written: fed piece by piece, then finished or dropped. Used by one thread at a time.

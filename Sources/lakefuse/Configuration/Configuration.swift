@@ -1,5 +1,6 @@
 import FoundationEssentials
 import Glibc
+import LakeLocalServer
 import Versioning
 
 /// What a server runs with. Defaults stand beside the properties; names of keys are lakeFS's where it has one.
@@ -30,6 +31,12 @@ struct Configuration {
     var region = "us-east-1", s3Domains = ["s3.local.lakefs.io"]
     /// `committed.sstable.memory.cache_size_bytes`: decoded blocks of tables to keep, bytes.
     var cacheBytes = 64 << 20
+    /// `limits.memory_bytes`: what requests under way may hold in memory, all together: bodies that are read whole, answers that wait.
+    var memoryBytes = 128 << 20
+    /// `limits.connections`, `limits.connections_per_address`, `limits.idle_seconds`, `limits.head_seconds`, `limits.progress_seconds`.
+    var limits = HTTPServer.Limits()
+    /// `blockstore.verify_reads`: whole reads are held against their checksums; large objects are then read twice.
+    var verifiesReads = false
     /// `committed.permanent.*` (`lakefs-formats.md` 4.2).
     var ranges = CommittedStore.Parameters()
 
@@ -39,6 +46,7 @@ struct Configuration {
             guard let number = Int(value), number >= least else { throw LakeError(.invalidValue, "configuration key \(key): '\(value)' is not a number of at least \(least)") }
             return number
         }
+        func seconds() throws -> UInt32 { UInt32(min(try number(1), 86_400)) }
         func choice(_ allowed: [String]) throws -> String {
             guard allowed.contains(value) else { throw LakeError(.invalidValue, "configuration key \(key): '\(value)' is not known: \(allowed.joined(separator: ", ")) are") }
             return value
@@ -60,6 +68,13 @@ struct Configuration {
         case "gateways.s3.region": region = value
         case "gateways.s3.domain_name": s3Domains = value.split(separator: ",").map(String.init)
         case "committed.sstable.memory.cache_size_bytes": cacheBytes = try number(0)
+        case "limits.memory_bytes": memoryBytes = try number(16 << 20)
+        case "limits.connections": limits.connections = try number(16)
+        case "limits.connections_per_address": limits.connectionsPerAddress = try number(1)
+        case "limits.idle_seconds": limits.idleSeconds = try seconds()
+        case "limits.head_seconds": limits.headSeconds = try seconds()
+        case "limits.progress_seconds": limits.progressSeconds = try seconds()
+        case "blockstore.verify_reads": verifiesReads = try choice(["true", "false"]) == "true"
         case "committed.permanent.min_range_size_bytes": ranges.minRangeSizeBytes = try number(0)
         case "committed.permanent.max_range_size_bytes": ranges.maxRangeSizeBytes = try number(1)
         case "committed.permanent.range_raggedness_entries": ranges.raggednessEntries = UInt64(try number(1))
@@ -81,6 +96,7 @@ struct Configuration {
         "data", "listen_address", "database.type", "database.sqlite.path", "blockstore.type", "blockstore.local.path", "blockstore.local.import_enabled",
         "blockstore.local.allowed_external_prefixes", "blockstore.signing.secret_key", "auth.encrypt.secret_key",
         "installation.user_name", "installation.access_key_id", "installation.secret_access_key", "gateways.s3.region", "gateways.s3.domain_name",
+        "limits.memory_bytes", "limits.connections", "limits.connections_per_address", "limits.idle_seconds", "limits.head_seconds", "limits.progress_seconds", "blockstore.verify_reads",
         "committed.sstable.memory.cache_size_bytes", "committed.permanent.min_range_size_bytes", "committed.permanent.max_range_size_bytes", "committed.permanent.range_raggedness_entries",
     ]
 
