@@ -1,8 +1,10 @@
-import CacheStore
+import FoundationEssentials
 import Glibc
 import LakeTestSupport
 import Testing
 import Versioning
+
+@testable import CacheStore
 
 @Suite struct KeyValueStoreTests {
     @Test(arguments: 1...5) func inMemory(seed: UInt64) throws { try checkKeyValueStore(InMemoryKeyValueStore(), seed: seed) }
@@ -54,6 +56,78 @@ import Versioning
     }
 }
 
+/// A damaged page is an error, never another answer.
+@Suite struct PageChecksumTests {
+    private let folder = TemporaryFolder(), partition = Partition("p")
+    private var path: String { folder.path + "/kv.db" }
+    private static let records = 2000
+
+    private func key(_ number: Int) -> Key { Key("key-\(number * 7919 % Self.records)") }
+
+    /// A closed database of some pages, all of them in the file.
+    private func make() throws {
+        let store = try SQLiteStore(path: path)
+        try store.write((0..<Self.records).map { .set(partition, key($0), Array("value-\($0)".utf8)) }, .durable)
+        store.close()
+    }
+
+    private func change(_ offset: Int, _ change: (UInt8) -> UInt8) throws {
+        let descriptor = unsafe open(path, O_RDWR)
+        defer { close(descriptor) }
+        var byte: UInt8 = 0
+        try #require(unsafe pread(descriptor, &byte, 1, offset) == 1)
+        byte = change(byte)
+        try #require(unsafe pwrite(descriptor, &byte, 1, offset) == 1)
+    }
+
+    /// Reads every record by its key, and all by pages: each is right, or an error.
+    private func isNeverWrong() -> Bool {
+        guard let store = try? SQLiteStore(path: path) else { return true }
+        defer { store.close() }
+        for number in 0..<Self.records {
+            do { if try store.value(for: key(number), in: partition) != Array("value-\(number)".utf8) { return false } } catch {}
+        }
+        if let page = try? store.page(of: partition, from: nil, before: nil, limit: Self.records + 1), page.count != Self.records { return false }
+        return true
+    }
+
+    @Test(arguments: 1...40) func turnedBits(seed: UInt64) throws {
+        try make()
+        var random = SeededRandom(seed: seed)
+        let size = try #require(FileManager.default.attributesOfItem(atPath: path)[.size] as? Int), offset = Int.random(in: 0..<size, using: &random)
+        try change(offset) { $0 ^ (1 << UInt8.random(in: 0...7, using: &random)) }
+        #expect(isNeverWrong(), "byte \(offset), seed \(seed)")
+        #expect(try PageChecksums.damagedPages(of: path) == [offset / 4096 + 1])
+    }
+
+    @Test func pagesInEachOthersPlaces() throws {
+        try make()
+        var bytes = try Array(#require(FileManager.default.contents(atPath: path)))
+        let size = bytes.count, pages = size / 4096
+        try #require(pages > 6)
+        let third = Array(bytes[8192..<12288])
+        bytes.replaceSubrange(8192..<12288, with: bytes[16384..<20480])
+        bytes.replaceSubrange(16384..<20480, with: third)
+        try Data(bytes).write(to: URL(filePath: path))
+        #expect(isNeverWrong())
+        #expect(try PageChecksums.damagedPages(of: path) == [3, 5])
+    }
+
+    @Test func olderFilesAreGivenChecksums() throws {
+        do {
+            let old = try Connection(path: path, vfs: nil)
+            try old.execute("PRAGMA journal_mode = WAL; CREATE TABLE kv (partition BLOB NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, PRIMARY KEY (partition, key)) WITHOUT ROWID; PRAGMA user_version = 1")
+            for number in 0..<Self.records { try old.run("INSERT INTO kv VALUES (?1, ?2, ?3)", [.bytes(partition.name.bytes), .bytes(key(number).bytes), .bytes(Array("value-\(number)".utf8))]) }
+        }
+        let store = try SQLiteStore(path: path)
+        #expect(try store.page(of: partition, from: nil, before: nil, limit: Self.records + 1).count == Self.records)
+        #expect(try store.faults().isEmpty)
+        store.close()
+        #expect(try PageChecksums.damagedPages(of: path).isEmpty)
+        #expect(isNeverWrong())
+    }
+}
+
 @Suite struct WriteStagingTests {
     @Test func aCrashLeavesWhatItWasToBecome() throws {
         let folder = TemporaryFolder(), record = WriteStaging.Record(repository: "r", branch: "b", path: "a/b", address: "data/x")
@@ -63,8 +137,10 @@ import Versioning
         try staging.register(dropped.name, record)
         staging.forget(dropped.name)
         #expect(try staging.leftovers().isEmpty, "files of this process are no leftovers")
+        // What the disk holds while it is still at work is what a crash leaves: nothing was closed.
+        try FileManager.default.copyItem(atPath: folder.path + "/staging", toPath: folder.path + "/crashed")
         staging.close()
-        let next = try WriteStaging(folder: folder.path + "/staging")
+        let next = try WriteStaging(folder: folder.path + "/crashed")
         defer { next.close() }
         let left = try next.leftovers()
         #expect(left.map(\.name) == [kept.name] && left.first?.record == record)

@@ -73,7 +73,7 @@ import Versioning
     @Test func fullDisksAreTold() throws {
         let writers = FileOutput.Threads(width: 1)
         defer { writers.stop() }
-        let file = unsafe open("/dev/zero", O_WRONLY), output = FileOutput(file, path: "/dev/zero", threads: writers), piece = [UInt8](repeating: 1, count: 1 << 20)
+        let file = unsafe open("/dev/zero", O_WRONLY), output = FileOutput(file, threads: writers), piece = [UInt8](repeating: 1, count: 1 << 20)
         defer { close(file) }
         for _ in 0..<4 { unsafe try piece.withUnsafeBytes { unsafe try output.write($0) } }
         try output.wait()

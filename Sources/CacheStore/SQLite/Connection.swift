@@ -6,18 +6,28 @@ import Versioning
     private let handle: OpaquePointer
     private var statements: [String: OpaquePointer] = unsafe [:]
 
+    /// - Parameter vfs: the layer that reads and writes the file; nil for the system's own.
     /// - Throws: `.unavailable` if the file cannot be opened or made.
-    init(path: String) throws(StoreError) {
+    init(path: String, vfs: String? = PageChecksums.name) throws(StoreError) {
+        PageChecksums.register()
         var handle: OpaquePointer?
         // NOMUTEX: a connection belongs to one thread at a time, which its pool sees to (sqlite.org/threadsafe.html).
-        let status = unsafe sqlite3_open_v2(path, &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nil)
+        let status = unsafe sqlite3_open_v2(path, &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, vfs)
         guard status == SQLITE_OK, let opened = unsafe handle else {
             let message = unsafe String(cString: sqlite3_errmsg(handle))
             unsafe sqlite3_close_v2(handle)  // SQLite returns a handle even when open fails.
-            throw StoreError(.unavailable, "cannot open \(path): \(message)")
+            throw StoreError(.unavailable, "the database cannot be opened: \(message)")
         }
         unsafe self.handle = unsafe opened
         unsafe sqlite3_busy_timeout(opened, 10_000)
+        // Counts for a file that has no pages yet; others keep what they have.
+        if vfs == PageChecksums.name { try reserve(PageChecksums.reservedBytes) }
+    }
+
+    /// Asks for free bytes at the end of every page of a database that is still empty, or is written anew.
+    func reserve(_ bytes: Int32) throws(StoreError) {
+        var bytes = bytes
+        guard unsafe sqlite3_file_control(handle, "main", SQLITE_FCNTL_RESERVE_BYTES, &bytes) == SQLITE_OK else { throw failure("room for checksums") }
     }
 
     deinit {
@@ -26,16 +36,18 @@ import Versioning
     }
 
     /// The error that SQLite reported last, as ours.
-    func failure(_ what: String) -> StoreError {
-        let code = unsafe sqlite3_errcode(handle), message = unsafe String(cString: sqlite3_errmsg(handle))
+    private func failure(_ what: String) -> StoreError {
+        let code = unsafe sqlite3_errcode(handle)
+        if unsafe sqlite3_extended_errcode(handle) == PageChecksums.damaged { return StoreError(.corrupt, "a page of the database is damaged: its checksum is wrong. 'lakefuse check' tells which") }
+        let message = unsafe String(cString: sqlite3_errmsg(handle))
         let kind: StoreError.Code = switch code {
         case SQLITE_FULL: .noSpace
         case SQLITE_CORRUPT, SQLITE_NOTADB: .corrupt
         default: .unavailable
         }
         // A full disk often shows as an I/O error of the log.
-        let isFull = unsafe code == SQLITE_FULL || (code == SQLITE_IOERR && sqlite3_system_errno(handle) == 28)
-        return StoreError(isFull ? .noSpace : kind, "\(what): \(message)", isTransient: code == SQLITE_BUSY)
+        let isFull = unsafe code == SQLITE_FULL || ((code == SQLITE_IOERR || code == SQLITE_CANTOPEN) && sqlite3_system_errno(handle) == 28)
+        return StoreError(isFull ? .noSpace : kind, "the database: \(message)", isTransient: code == SQLITE_BUSY)
     }
 
     /// Runs SQL that returns nothing.

@@ -52,16 +52,20 @@ package final class SQLiteStore: KeyValueStore {
     /// - Throws: `.refused` if a newer version of this program wrote it.
     package init(path: String, beforeSync: @escaping @Sendable () throws(StoreError) -> Void = {}) throws(StoreError) {
         self.path = path
+        try PageChecksums.convert(path)
         let connection = try Self.open(path, cacheKiB: 8000)
         var version: Int64 = 0
         try connection.run("PRAGMA user_version", []) { version = $0.integer(0) }
         guard version <= Self.schemaVersion else {
-            throw StoreError(.refused, "\(path) has schema version \(version), newer than this program's \(Self.schemaVersion): use a newer lakefuse")
+            throw StoreError(.refused, "the database has schema version \(version), newer than this program's \(Self.schemaVersion): use a newer lakefuse")
         }
-        try connection.execute("""
-            CREATE TABLE IF NOT EXISTS kv (partition BLOB NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, PRIMARY KEY (partition, key)) WITHOUT ROWID;
-            PRAGMA user_version = \(Self.schemaVersion)
-            """)
+        // Nothing is written to a file that has it all: it may be that there is no room.
+        if version < Self.schemaVersion {
+            try connection.execute("""
+                CREATE TABLE IF NOT EXISTS kv (partition BLOB NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, PRIMARY KEY (partition, key)) WITHOUT ROWID;
+                PRAGMA user_version = \(Self.schemaVersion)
+                """)
+        }
         // Used by whoever has the turn, from here on: the closure below is its only user.
         let owned = Reader(connection: connection)
         let timer = SyncTimer()
@@ -145,7 +149,7 @@ package final class SQLiteStore: KeyValueStore {
     }
 
     private func submit(_ write: Write, _ durability: Durability) throws(StoreError) -> Int {
-        guard let outcome = writer.submit(Request(write: write, durability: durability)) else { throw StoreError(.unavailable, "the store \(path) is closed") }
+        guard let outcome = writer.submit(Request(write: write, durability: durability)) else { throw StoreError(.unavailable, "the store is closed") }
         switch outcome {
         case .done(let count): return count
         case .failed(let error): throw error
@@ -159,11 +163,11 @@ package final class SQLiteStore: KeyValueStore {
     package func write(_ batch: [Mutation], _ durability: Durability) throws(StoreError) { _ = try submit(.batch(batch), durability) }
 
     package func write(_ batch: [Mutation], _ durability: Durability, then done: @escaping @Sendable (StoreError?) -> Void) {
-        writer.submit(Request(write: .batch(batch), durability: durability)) { [path] outcome in
+        writer.submit(Request(write: .batch(batch), durability: durability)) { outcome in
             switch outcome {
             case .done: done(nil)
             case .failed(let error): done(error)
-            case nil: done(StoreError(.unavailable, "the store \(path) is closed"))
+            case nil: done(StoreError(.unavailable, "the store is closed"))
             }
         }
     }
@@ -202,6 +206,19 @@ package final class SQLiteStore: KeyValueStore {
             try connection.run(sql, values) { rows.append((Key($0.bytes(0)), $0.bytes(1))) }
             return rows
         }
+    }
+
+    /// Compares the file with its checksums and its own structure; one line for each fault, none for a file that is right.
+    /// Pages that are still in the log alone are not among them. Nobody may write meanwhile.
+    package func faults() throws(StoreError) -> [String] {
+        var found = try PageChecksums.damagedPages(of: path).map { "page \($0) of the database is damaged: its checksum is wrong" }
+        guard found.isEmpty else { return found }
+        let connection = try Self.open(path)
+        try connection.run("PRAGMA integrity_check(100)", []) { row in
+            let line = String(decoding: row.bytes(0), as: UTF8.self)
+            if line != "ok" { found.append("the database is damaged: \(line)") }
+        }
+        return found
     }
 
     package func partitions() throws(StoreError) -> [Partition] {

@@ -198,6 +198,11 @@ enum Operations {
                     }
                     if case .object(let location, let size) = try request.tree.source(node) {
                         let piece = try request.tree.catalog.objects.file(location)
+                        if let piece, piece.byteCount != size {
+                            Log.error("an object is damaged: it has not as many bytes as its entry says", ["object": location.description])
+                            close(piece.descriptor)
+                            throw Errno(EIO)
+                        }
                         open = OpenFile(descriptor: piece?.descriptor ?? -1, location: location, size: size, isWriter: isWriter)
                     }
                 } catch {
@@ -223,6 +228,8 @@ enum Operations {
                     return unsafe try withUnsafeTemporaryAllocation(byteCount: size, alignment: 16) { buffer in
                         let count = unsafe pread(open.descriptor, buffer.baseAddress, size, offset)
                         guard count >= 0 else { throw Errno(errno) }
+                        // Cut since it was opened: what the kernel is not given it would show as zeros.
+                        guard Int64(count) >= min(Int64(size), open.size - Int64(offset)) else { throw Errno(EIO) }
                         unsafe request.bytes(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
                     }
                 }
@@ -230,6 +237,7 @@ enum Operations {
                 guard case .object(let location, let length) = try request.tree.source(node) else { return unsafe request.bytes(UnsafeRawBufferPointer(start: nil, count: 0)) }
                 let end = min(Int64(offset) + Int64(size), length)
                 let bytes = Int64(offset) < end ? try request.tree.catalog.objects.read(location, Int64(offset)..<end) : []
+                guard Int64(offset) >= end || Int64(bytes.count) == end - Int64(offset) else { throw Errno(EIO) }
                 unsafe bytes.withUnsafeBytes { unsafe request.bytes($0) }
             }
         }

@@ -137,6 +137,7 @@ final class StagedFile: Sendable {
     private static func load(_ objects: any ObjectStore, _ location: ObjectLocation, _ size: Int64, into descriptor: Int32) throws {
         if let piece = try objects.file(location) {
             defer { close(piece.descriptor) }
+            guard piece.byteCount == size else { throw Errno(EIO) }  // Damaged: a copy would make it what it is not.
             return try copy(piece.descriptor, piece.offset, to: descriptor)
         }
         var position: Int64 = 0

@@ -83,23 +83,19 @@ final class FileOutput {
     /// The open file. Written by one thread at a time: the caller's, or the one that `Shared.run` is on.
     private final class Descriptor: @unchecked Sendable {
         let number: Int32
-        let path: String
         private var byteCount: Int64 = 0
         /// Bytes that are on their way to the disk, and how many at least go at once.
         private var begun: Int64 = 0
         private static let beginBytes: Int64 = 1 << 20
 
-        init(number: Int32, path: String) {
-            self.number = number
-            self.path = path
-        }
+        init(number: Int32) { self.number = number }
 
         func write(_ bytes: UnsafeRawBufferPointer) throws(StoreError) {
             var done = 0
             while done < bytes.count {
                 let count = unsafe Glibc.write(number, bytes.baseAddress! + done, bytes.count - done)
                 if count < 0 && errno == EINTR { continue }
-                guard count > 0 else { throw LocalObjectStore.failure("cannot write", path) }
+                guard count > 0 else { throw LocalObjectStore.failure("cannot write", "an object") }
                 done += count
             }
             byteCount += Int64(bytes.count)
@@ -132,9 +128,8 @@ final class FileOutput {
     private(set) var byteCount: Int64 = 0
     var descriptor: Int32 { file.number }
 
-    /// - Parameter path: named in errors.
-    init(_ descriptor: Int32, path: String, threads: Threads) {
-        file = Descriptor(number: descriptor, path: path)
+    init(_ descriptor: Int32, threads: Threads) {
+        file = Descriptor(number: descriptor)
         self.threads = threads
     }
 

@@ -60,6 +60,7 @@ package final class LocalObjectStore: ObjectStore {
 
     // MARK: the file system
 
+    /// An error of the file system. It may be told to a client: so it names what the client knows, not the server's paths.
     static func failure(_ what: String, _ path: String, _ code: Int32 = errno) -> StoreError {
         let kind: StoreError.Code = switch code {
         case ENOSPC, EDQUOT: .noSpace
@@ -72,26 +73,25 @@ package final class LocalObjectStore: ObjectStore {
 
     private static func synchronize(folder: String) throws(StoreError) {
         let descriptor = unsafe open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw failure("cannot open", folder) }
+        guard descriptor >= 0 else { throw failure("cannot open", "a folder of objects") }
         defer { Glibc.close(descriptor) }
-        guard fsync(descriptor) == 0 else { throw failure("cannot sync", folder) }
+        guard fsync(descriptor) == 0 else { throw failure("cannot sync", "a folder of objects") }
     }
 
+    /// Makes a folder and those above it that are not there; each is durable in its parent then. Only their owner may look in.
     private static func makeFolders(_ path: String) throws(StoreError) {
-        if unsafe mkdir(path, 0o755) == 0 {
-            if let slash = path.lastIndex(of: "/"), slash > path.startIndex { try synchronize(folder: String(path[..<slash])) }
-            return
-        }
-        switch errno {
-        case EEXIST:
-            // Another thread may have made it just now, and not synced it yet.
-            if let slash = path.lastIndex(of: "/"), slash > path.startIndex { try synchronize(folder: String(path[..<slash])) }
-        case ENOENT:
-            guard let slash = path.lastIndex(of: "/"), slash > path.startIndex else { throw failure("cannot make", path) }
-            try makeFolders(String(path[..<slash]))
-            guard unsafe mkdir(path, 0o755) == 0 || errno == EEXIST else { throw failure("cannot make", path) }
-            try synchronize(folder: String(path[..<slash]))
-        default: throw failure("cannot make", path)
+        var missing = [path]
+        while let next = missing.last {
+            let parent = next.lastIndex(of: "/").flatMap { $0 > next.startIndex ? String(next[..<$0]) : nil }
+            // One that is there may have been made just now by another thread, and not be synced yet.
+            if unsafe mkdir(next, 0o700) == 0 || errno == EEXIST {
+                if let parent { try synchronize(folder: parent) }
+                missing.removeLast()
+            } else if errno == ENOENT, let parent {
+                missing.append(parent)
+            } else {
+                throw failure("cannot make", "a folder for objects")
+            }
         }
     }
 
@@ -156,9 +156,9 @@ package final class LocalObjectStore: ObjectStore {
         }
         if unsafe rename(temporary, path) != 0 {
             // Someone removed the folder behind our back: make it again, once.
-            guard errno == ENOENT else { throw Self.failure("cannot write", path) }
+            guard errno == ENOENT else { throw Self.failure("cannot write", "an object") }
             try Self.makeFolders(folder)
-            guard unsafe rename(temporary, path) == 0 else { throw Self.failure("cannot write", path) }
+            guard unsafe rename(temporary, path) == 0 else { throw Self.failure("cannot write", "an object") }
         }
         switch durability {
         case .durable:
@@ -236,11 +236,11 @@ package final class LocalObjectStore: ObjectStore {
 
     package func adopt(file source: String, as location: ObjectLocation, _ durability: Durability) throws(StoreError) -> Int64 {
         let path = try path(location), descriptor = unsafe open(source, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw Self.failure("cannot open", source) }
+        guard descriptor >= 0 else { throw Self.failure("cannot open", "a staged file") }
         defer { Glibc.close(descriptor) }
-        if durability == .durable, fdatasync(descriptor) != 0 { throw Self.failure("cannot sync", source) }
+        if durability == .durable, fdatasync(descriptor) != 0 { throw Self.failure("cannot sync", "a staged file") }
         var info = stat()
-        guard unsafe fstat(descriptor, &info) == 0 else { throw Self.failure("cannot look at", source) }
+        guard unsafe fstat(descriptor, &info) == 0 else { throw Self.failure("cannot look at", "a staged file") }
         try place(source, at: path, durability)
         return Int64(info.st_size)
     }
@@ -306,7 +306,7 @@ package final class LocalObjectStore: ObjectStore {
             level.next += 1
             levels.append(level)
             guard let name = String(validating: entry.name, as: UTF8.self) else {
-                throw StoreError(.invalid, "the name \(String(decoding: entry.name, as: UTF8.self)) in \(base)\(level.path) is not UTF-8: addresses are")
+                throw StoreError(.invalid, "the name \(String(decoding: entry.name, as: UTF8.self)) in \(level.path) is not UTF-8: addresses are")
             }
             let path = level.path + "/" + name, sort = Array((entry.isFolder ? path + "/" : path).utf8)
             if entry.isFolder {
@@ -337,9 +337,9 @@ package final class LocalObjectStore: ObjectStore {
             let covered = written.load(ordering: .acquiring)
             do throws(StoreError) {
                 let descriptor = unsafe open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-                guard descriptor >= 0 else { throw Self.failure("cannot open", root) }
+                guard descriptor >= 0 else { throw Self.failure("cannot open", "the folder of objects") }
                 defer { Glibc.close(descriptor) }
-                guard lake_syncfs(descriptor) == 0 else { throw Self.failure("cannot sync", root) }
+                guard lake_syncfs(descriptor) == 0 else { throw Self.failure("cannot sync", "the folder of objects") }
                 synced.store(covered, ordering: .releasing)
             } catch {
                 failure = error
@@ -362,9 +362,9 @@ private final class LocalObjectWriter: ObjectWriter, UnnamedObjectWriter {
         self.store = store
         self.path = path
         self.temporary = temporary
-        let descriptor = unsafe open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
-        guard descriptor >= 0 else { throw LocalObjectStore.failure("cannot make", temporary) }
-        output = FileOutput(descriptor, path: path, threads: store.writers)
+        let descriptor = unsafe open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { throw LocalObjectStore.failure("cannot make", "an object") }
+        output = FileOutput(descriptor, threads: store.writers)
     }
 
     deinit { abort() }
@@ -378,7 +378,7 @@ private final class LocalObjectWriter: ObjectWriter, UnnamedObjectWriter {
         while rest > 0 {
             let count = unsafe lake_copy_file_range(piece.descriptor, &offset, output!.descriptor, nil, Int(min(rest, 1 << 30)))
             if count < 0 && errno == EINTR { continue }
-            guard count > 0 else { throw LocalObjectStore.failure("cannot copy to", path, count == 0 ? EIO : errno) }
+            guard count > 0 else { throw LocalObjectStore.failure("cannot copy to", "an object", count == 0 ? EIO : errno) }
             rest -= Int64(count)
         }
         output!.skip(piece.byteCount)
@@ -387,10 +387,10 @@ private final class LocalObjectWriter: ObjectWriter, UnnamedObjectWriter {
     func finish(_ durability: Durability) throws(StoreError) -> Int64 {
         let output = output!
         try output.flush()
-        if durability == .durable, fdatasync(output.descriptor) != 0 { throw LocalObjectStore.failure("cannot sync", path) }
+        if durability == .durable, fdatasync(output.descriptor) != 0 { throw LocalObjectStore.failure("cannot sync", "an object") }
         self.output = nil
         do throws(StoreError) {
-            guard close(output.descriptor) == 0 else { throw LocalObjectStore.failure("cannot write", path) }
+            guard close(output.descriptor) == 0 else { throw LocalObjectStore.failure("cannot write", "an object") }
             try store.place(temporary, at: path, durability)
         } catch {
             unsafe unlink(temporary)

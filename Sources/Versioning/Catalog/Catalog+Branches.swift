@@ -77,6 +77,10 @@ extension Catalog {
     /// Moves the head of a clean branch. Source: `lakefs-formats.md` 7.4.
     /// - Parameter compute: gives the new commit's id for the branch as it is; called again after a lost race.
     func moveHead(_ id: String, in repository: Repository, _ compute: (Branch) throws -> String) throws -> String {
+        try turns.withTurn(of: Self.turn(id, in: repository)) { try moveHeadInTurn(id, in: repository, compute) }
+    }
+
+    private func moveHeadInTurn(_ id: String, in repository: Repository, _ compute: (Branch) throws -> String) throws -> String {
         func refuseDirty(_ branch: Branch, _ tokens: [String]) throws {
             guard try !isDirty(branch, tokens: tokens, in: repository) else {
                 throw LakeError(.dirtyBranch, "branch \(id) has uncommitted changes (dirty branch): commit or reset them first")

@@ -36,6 +36,13 @@ extension Catalog {
         if !request.allowEmpty {
             guard try hasStaged(tokens: branch.tokens) else { throw LakeError(.noChanges, "commit: no changes on branch \(id)") }
         }
+        return try turns.withTurn(of: Self.turn(id, in: repository)) { try commitStaged(request, on: id, in: repository) }
+    }
+
+    /// What those who move a branch wait for each other by.
+    static func turn(_ branch: String, in repository: Repository) -> Key { Key("\(repository.partition)/\(branch)") }
+
+    private func commitStaged(_ request: CommitRequest, on id: String, in repository: Repository) throws -> (id: String, commit: Commit) {
         _ = try updateBranch(id, in: repository, .eventual) { branch in seal(&branch, in: repository) }
         var result: (id: String, commit: Commit)?
         let (old, _) = try updateBranch(id, in: repository) { branch in
@@ -48,7 +55,7 @@ extension Catalog {
             branch.sealedTokens = []
         }
         try drop(old.sealedTokens, of: old, in: repository)
-        events.publish(Change(repository: repositoryID, branch: id, kind: .committed))
+        events.publish(Change(repository: repository.id, branch: id, kind: .committed))
         return result!
     }
 
@@ -66,9 +73,11 @@ extension Catalog {
 
     /// Stores a commit record of these parents.
     func addCommit(_ request: CommitRequest, metaRange: String, parents: [(id: String, commit: Commit)], generationOf others: [Commit] = [], in repository: Repository) throws -> (id: String, commit: Commit) {
-        let generation = (parents.map(\.commit) + others).map(\.generation).max() ?? 0
+        // A stored one may be anything.
+        let generation = min(max(0, (parents.map(\.commit) + others).map(\.generation).max() ?? 0), Int32.max - 1)
         let commit = Commit(committer: request.committer, message: request.message, creationDate: request.date ?? .now(), metaRangeID: metaRange,
                             metadata: request.metadata, parents: parents.map(\.id), generation: generation + 1)
+        try commit.checkSize()
         // The branch that will name it is written next, and that makes both durable.
         return (try refs.addCommit(commit, in: repository, .eventual), commit)
     }

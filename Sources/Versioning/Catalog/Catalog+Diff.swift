@@ -18,7 +18,7 @@ extension Catalog {
 
     /// One page of a diff, common prefixes told once.
     private func page(_ cursor: any DifferenceCursor, _ query: DiffQuery) throws -> Page<DiffEntry> {
-        var found: [DiffEntry] = []
+        var found: [DiffEntry] = [], bytes = 0
         let start = query.after.isEmpty ? query.prefix : max(query.prefix, Grouping.next(after: query.after, delimiter: query.delimiter, prefix: query.prefix))
         cursor.end(before: query.prefix.upperBound)
         try cursor.seek(start)
@@ -30,6 +30,8 @@ extension Catalog {
                 continue
             }
             found.append(DiffEntry(kind: difference.kind, path: difference.key, left: try difference.left.map { try Entry(decoding: $0.data) }, right: try difference.right.map { try Entry(decoding: $0.data) }))
+            bytes += (difference.left?.data.count ?? 0) + (difference.right?.data.count ?? 0)
+            if bytes > Self.largestPage, found.count > 1 { return Page(found, limit: min(query.limit, found.count - 1)) }
         }
         return Page(found, limit: query.limit)
     }

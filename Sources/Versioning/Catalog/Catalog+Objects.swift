@@ -79,7 +79,7 @@ extension Catalog {
         var cursor = try OverlayCursor(
             StagingCursor(store, tokens: tokens, from: start, pageSize: min(max(query.limit, 10), 1000)), committed.cursor(metaRange, in: namespace), from: start,
             before: query.prefix.upperBound)
-        var found: [Listing] = []
+        var found: [Listing] = [], bytes = 0
         while found.count <= query.limit, let (key, envelope) = try cursor.next(), key.hasPrefix(query.prefix) {
             if let group = Grouping.commonPrefix(of: key, prefix: query.prefix, delimiter: query.delimiter) {
                 found.append(.commonPrefix(group))
@@ -87,6 +87,11 @@ extension Catalog {
                 try cursor.seek(next)
             } else {
                 found.append(.object(key, try decode(envelope, key)))
+                bytes += envelope.data.count
+                if bytes > Self.largestPage, found.count > 1 {
+                    considerCompaction(of: ref, removalsMet: cursor.removalsMet, tokens: tokens)
+                    return Page(found, limit: min(query.limit, found.count - 1))
+                }
             }
         }
         considerCompaction(of: ref, removalsMet: cursor.removalsMet, tokens: tokens)
@@ -158,6 +163,7 @@ extension Catalog {
     package func stage(_ entry: Entry, at path: Key, on id: String, in repositoryID: String, if condition: WriteCondition? = nil, force: Bool = false,
                        _ durability: Durability = .durable, origin: Int? = nil) throws {
         try Names.checkPath(path)
+        try entry.check()
         let repository = try writableRepository(repositoryID, force: force)
         try checkProtection(of: id, blocks: .stagingWrite, in: repository)
         let staged = StagedEntry(key: path, envelope: entry.envelope)
@@ -195,6 +201,7 @@ extension Catalog {
     /// - Parameter repository: from `checkWritable`, which says that the branch may be written to.
     package func stage(_ entry: Entry, at path: Key, on id: String, in repository: Repository, then done: @escaping @Sendable ((any Error)?) -> Void) throws {
         try Names.checkPath(path)
+        try entry.check()
         let staged = StagedEntry(key: path, envelope: entry.envelope), token = try branch(id, in: repository).branch.stagingToken
         store.write([.set(Partition(token), path, staged.encoded)], .durable) { [self] error in
             if let error { return done(error) }
@@ -218,7 +225,10 @@ extension Catalog {
     package func stage(_ changes: [(path: Key, entry: Entry?)], on id: String, in repositoryID: String, _ durability: Durability, origin: Int?) throws {
         let repository = try writableRepository(repositoryID, force: false)
         try checkProtection(of: id, blocks: .stagingWrite, in: repository)
-        for change in changes { try Names.checkPath(change.path) }
+        for change in changes {
+            try Names.checkPath(change.path)
+            try change.entry?.check()
+        }
         try writeStaged(changes.map { StagedEntry(key: $0.path, envelope: $0.entry?.envelope) }, on: id, in: repository, durability, origin: origin)
     }
 

@@ -20,6 +20,7 @@ extension Catalog {
         guard source != destination else { throw LakeError(.invalidValue, "source and destination are the same branch: \(source)") }
         for branch in [source, destination] { _ = try self.branch(branch, in: repository) }
         let pull = PullRequest(id: XID.makeRunID(), creationDate: .now(), title: title, author: author, description: description, source: source, destination: destination)
+        try pull.checkSize()
         guard try refs.setPull(pull, in: repository, if: .absent) else { throw LakeError(.alreadyExists(.pullRequest), "pull request \(pull.id): already exists") }
         try refs.indexPull(pull, in: repository)
         return pull
@@ -30,6 +31,7 @@ extension Catalog {
         _ = try changePull(id, in: repositoryID) { pull in
             if let title { pull.title = title }
             if let description { pull.description = description }
+            try pull.checkSize()
             guard let status, status != pull.status else { return }
             guard pull.commitID == nil else { throw LakeError(.invalidValue, "pull request \(id) was merged: it cannot be opened or closed any more") }
             pull.status = status

@@ -129,9 +129,14 @@ extension Catalog {
         let stopAt = try query.stopAt.map { try resolve($0, in: repository).commitID }
         var cursor = try LogCursor(refs, repository, from: start, firstParentOnly: query.firstParentOnly, since: query.since)
         let after = query.after.isEmpty ? nil : try resolve(query.after, in: repository).commitID
-        var found: [(id: String, commit: Commit)] = [], isPastAfter = after == nil
+        var found: [(id: String, commit: Commit)] = [], isPastAfter = after == nil, bytes = 0
         while found.count <= query.limit, let item = try cursor.next() {
-            if isPastAfter, try touches(item.commit, query, in: repository) { found.append(item) }
+            if isPastAfter, try touches(item.commit, query, in: repository) {
+                found.append(item)
+                bytes += item.commit.byteCount
+                // A page of large commits ends early.
+                if bytes > Self.largestPage, found.count > 1 { return Page(found, limit: min(query.limit, found.count - 1)) }
+            }
             if item.id == after { isPastAfter = true }
             if item.id == stopAt { break }
             if query.isLimit && found.count == query.limit { break }
@@ -172,7 +177,8 @@ extension Catalog {
     /// Adds a commit record as it is, for migrations. Its id must be what its content says.
     package func addCommitRecord(_ commit: Commit, id: String, in repositoryID: String, force: Bool) throws {
         let repository = try writableRepository(repositoryID, force: force)
-        guard commit.generation > 0, commit.generation < Int32.max else { throw LakeError(.invalidValue, "commit \(id) has no generation: 1 for a first commit, one more than its parents' otherwise") }
+        guard (1...Commit.largestGeneration).contains(commit.generation) else { throw LakeError(.invalidValue, "commit \(id) has generation \(commit.generation): it is 1 for a first commit, one more than its parents' otherwise") }
+        try commit.checkSize()
         guard commit.id == id else { throw LakeError(.invalidValue, "commit id \(id) is not the one that its content gives: \(commit.id)") }
         guard try refs.findCommit(id, in: repository) == nil else { throw LakeError(.alreadyExists(.commit), "commit \(id): already exists") }
         _ = try refs.addCommit(commit, in: repository)

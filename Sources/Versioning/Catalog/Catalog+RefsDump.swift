@@ -127,10 +127,8 @@ extension Catalog {
         let partition = repository.partition, namespace = try repository.namespace
         func records(_ metaRange: String, _ body: (Key, [UInt8]) throws -> Void) throws {
             guard metaRange.isEmpty || Names.isHex(metaRange, 64...64) else { throw LakeError(.invalidValue, "metarange '\(metaRange)' is not valid: 64 hex digits are") }
-            let cursor: MetaRangeCursor
-            do { cursor = try committed.scan(metaRange, in: namespace) } catch let error as LakeError where error.code == .notFound(.metaRange) {
-                throw LakeError(.dataGone, "No data: metarange \(metaRange) is not in \(namespace)", cause: error)
-            }
+            guard try metaRange.isEmpty || committed.exists(metaRange, in: namespace) else { throw LakeError(.dataGone, "No data: metarange \(metaRange) is not in \(namespace)") }
+            let cursor = try committed.scan(metaRange, in: namespace)
             while try cursor.nextRecord() { try body(Key(cursor.key!), Array(cursor.envelope().data)) }
         }
         func malformed(_ what: String, _ key: Key) -> LakeError { LakeError(.corrupt, "the dumped \(what) \(key) is not what its content says") }
@@ -142,7 +140,7 @@ extension Catalog {
         }
         try records(dump.commits) { key, data in
             let commit = try Commit(decoding: data)
-            guard commit.generation > 0, Key(commit.id) == key else { throw malformed("commit", key) }
+            guard (1...Commit.largestGeneration).contains(commit.generation), Key(commit.id) == key else { throw malformed("commit", key) }
             batch.append(.set(partition, Key("commits/\(commit.id)"), data))
             try flush(atLeast: 1000)
         }

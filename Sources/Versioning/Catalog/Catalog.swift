@@ -38,6 +38,10 @@ package final class Catalog: Sendable {
     let instanceID = XID.make()
     /// Imports that this process runs.
     let imports = Mutex<Set<String>>([])
+    /// Orders commits, merges and other moves of a branch, and the making of repositories.
+    let turns = TurnQueue()
+    /// Bytes of records on a page; one that has more ends early, and says that there is more.
+    static let largestPage = 2 << 20
     /// Branches that this process is compacting.
     let compactions = Mutex<Set<Key>>([])
     /// Instances of repositories whose records this process is removing.
@@ -154,10 +158,43 @@ package final class Catalog: Sendable {
         guard schemes.contains(namespace.scheme) else {
             throw LakeError(.invalidValue, "storage namespace '\(storageNamespace)' does not fit the block store of this server: use \(schemes.sorted().map { $0 + "://" }.joined(separator: " or "))")
         }
+        try Self.checkDepth(of: namespace)
+        return try turns.withTurn(of: "repositories") {
+            try makeRepository(id, namespace, storageNamespace, defaultBranch, isReadOnly: isReadOnly, isBare: isBare)
+        }
+    }
+
+    /// A namespace is a path of folders where objects are files.
+    private static func checkDepth(of namespace: StorageNamespace) throws {
+        let parts = namespace.path.split(separator: "/", omittingEmptySubsequences: false)
+        guard namespace.path.utf8.count <= 512, parts.count <= 32, parts.allSatisfy({ $0.utf8.count <= 255 }) else {
+            throw LakeError(.invalidValue, "storage namespace '\(namespace.path.prefix(80))…' is too long: 512 bytes in 32 parts of 255 at most")
+        }
+    }
+
+    /// Refuses a namespace on, in or around another repository's: what either writes or collects would be the other's.
+    private func checkOverlap(of namespace: StorageNamespace) throws {
+        var after = ""
+        while true {
+            let page = try refs.repositories(prefix: "", after: after, limit: 1000)
+            for other in page where other.state == .active {
+                guard let theirs = try? other.namespace, theirs.scheme == namespace.scheme else { continue }
+                let own = Key(namespace.path + "/"), their = Key(theirs.path + "/")
+                guard !own.hasPrefix(their), !their.hasPrefix(own) else {
+                    throw LakeError(.invalidValue, "storage namespace \(namespace) is in use already: it is, holds or lies in that of another repository")
+                }
+            }
+            guard page.count == 1000, let last = page.last else { return }
+            after = last.id
+        }
+    }
+
+    private func makeRepository(_ id: String, _ namespace: StorageNamespace, _ storageNamespace: String, _ defaultBranch: String, isReadOnly: Bool, isBare: Bool) throws -> Repository {
         if let old = try refs.repository(id) {
             // A name whose repository is being deleted is free as soon as that is done.
             guard old.state == .inDeletion, try waitForRemoval(of: old) else { throw LakeError(.alreadyExists(.repository), "repository \(id): not unique") }
         }
+        try checkOverlap(of: namespace)
         if !isBare && !isReadOnly {
             for marker in ["dummy", "_lakefs/dummy"] where try objects.size(of: namespace.location(marker)) != nil {
                 throw LakeError(.invalidValue, "storage namespace \(storageNamespace) is in use already: found \(marker) in it")
@@ -186,6 +223,9 @@ package final class Catalog: Sendable {
 
     // MARK: repository metadata
 
+    /// Bytes of a repository's metadata.
+    private static let largestMetadata = 256 << 10
+
     private static let metadataKey = Key("repo-metadata")
 
     package func repositoryMetadata(_ id: String) throws -> Metadata {
@@ -202,6 +242,7 @@ package final class Catalog: Sendable {
             let old = try store.value(for: Self.metadataKey, in: repository.partition)
             var metadata = try repositoryMetadata(id)
             try change(&metadata)
+            guard metadata.byteCount <= Self.largestMetadata else { throw LakeError(.invalidValue, "the metadata of a repository may have \(Self.largestMetadata) bytes: these have \(metadata.byteCount)") }
             var writer = ProtobufWriter()
             writer.map(1, metadata)
             if try store.trySet(writer.bytes, for: Self.metadataKey, in: repository.partition, if: old.map { .matches($0) } ?? .absent) { return }

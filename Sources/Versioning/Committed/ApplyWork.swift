@@ -127,7 +127,7 @@ final class ApplyRun {
     func write(_ piece: ApplyPiece) throws {
         var merge = PieceMerge(piece: piece, writer: writer)
         if let range = piece.range {
-            try store.wrap(range.id) { try merge.run(over: store.table(range.id, in: namespace)) }
+            try store.wrap(range.id) { try merge.run(over: store.table(range.id, in: namespace, as: range)) }
         }
         try merge.rest()
         count += merge.count

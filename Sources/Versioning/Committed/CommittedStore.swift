@@ -71,17 +71,36 @@ package final class CommittedStore: Sendable {
     static func location(of id: String, in namespace: StorageNamespace) -> ObjectLocation { namespace.location("_lakefs/" + id) }
 
     /// Opens a range or metarange.
-    /// - Throws: `LakeError.notFound` if there is none, `.corrupt` naming it if its bytes are no table.
-    package func table(_ id: String, in namespace: StorageNamespace) throws -> TableReader {
+    /// - Parameter range: what the metarange says of it; nil for a metarange.
+    /// - Throws: `LakeError` `.corrupt` naming it if it is not there (a commit names it, so it must be), or its bytes are no
+    ///   table, or another one.
+    package func table(_ id: String, in namespace: StorageNamespace, as range: CommittedRange? = nil) throws -> TableReader {
         let location = Self.location(of: id, in: namespace)
         if let open = tables[location] { return open }
-        guard let size = try objects.size(of: location) else { throw LakeError(.notFound(.metaRange), "table \(id) is not in \(namespace)") }
-        do {
+        return try wrap(id) {
+            guard let size = try objects.size(of: location) else { throw LakeError(.corrupt, "table \(id) is missing from \(namespace)") }
             let table = try TableReader(name: id, source: try StoredTable(objects: objects, location: location, byteCount: size), cache: blocks)
+            try Self.check(table, range)
             keep(table, at: location)
             return table
-        } catch let error as SSTableError {
-            throw LakeError(.corrupt, "table \(location) is damaged: \(error)", cause: error)
+        }
+    }
+
+    /// Bytes of tables whose id is computed when they are opened: reading them is hardly more than opening them. Every query
+    /// begins with a metarange, of which there are few.
+    private static let largestHashedRange: Int64 = 16 << 10, largestHashedMetaRange: Int64 = 1 << 20
+
+    /// Whether a table is the one that its name says; of larger ones only what can be told from their ends. `lakefuse check` reads all.
+    private static func check(_ table: TableReader, _ range: CommittedRange?) throws {
+        if table.byteCount <= (range == nil ? largestHashedMetaRange : largestHashedRange) {
+            let id = try table.contentID()
+            guard id == table.name else { throw SSTableError.otherTable(id) }
+        } else if let range {
+            // Properties of old tables may lack these, or hold nonsense as their ends: so the records are looked at.
+            let first = table.cursor(), last = table.cursor()
+            guard table.number("count").map({ $0 == range.count }) ?? true, table.number("estimated_size_bytes").map({ $0 == range.estimatedSize }) ?? true,
+                  try first.advance(), first.order(to: range.minKey.bytes) == 0, try last.seek(range.maxKey.bytes), last.order(to: range.maxKey.bytes) == 0, try !last.advance()
+            else { throw SSTableError.otherTable("?") }
         }
     }
 
@@ -115,7 +134,7 @@ package final class CommittedStore: Sendable {
             guard try ranges.seek(key.bytes) else { return nil }
             let range = try CommittedRange(decoding: ranges.value)
             guard !(key < range.minKey) else { return nil }
-            return try wrap(range.id) { try table(range.id, in: namespace).value(for: key.bytes).map { try Envelope(decoding: $0) } }
+            return try wrap(range.id) { try table(range.id, in: namespace, as: range).value(for: key.bytes).map { try Envelope(decoding: $0) } }
         }
     }
 
@@ -163,6 +182,8 @@ package final class CommittedStore: Sendable {
             return try body()
         } catch let error as SSTableError {
             throw LakeError(.corrupt, "table \(table) is damaged: \(error)", cause: error)
+        } catch let error as StoreError where error.code == .notFound {
+            throw LakeError(.corrupt, "table \(table) is missing", cause: error)
         } catch is ProtobufError {
             throw LakeError(.corrupt, "table \(table) holds a record that is no message")
         }

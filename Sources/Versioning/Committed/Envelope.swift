@@ -94,8 +94,8 @@ package final class CommittedRange: Sendable {
             switch field.number {
             case 1: minKey = Key(field.array)
             case 2: maxKey = Key(field.array)
-            case 3: size = field.signed
-            case 4: count = field.signed
+            case 3: size = min(max(0, field.signed), Entry.largestSize)
+            case 4: count = min(max(0, field.signed), Entry.largestSize)
             default: break
             }
         }

@@ -81,7 +81,7 @@ package final class MetaRangeCursor {
 
     private func open(_ range: CommittedRange) throws {
         guard records == nil else { return }
-        let table = try store.table(range.id, in: namespace)
+        let table = try store.table(range.id, in: namespace, as: range)
         records = isScan ? table.scan() : table.cursor()
     }
 

@@ -69,6 +69,8 @@ package struct Metadata: Sendable, Equatable, ExpressibleByDictionaryLiteral {
     }
 
     package var count: Int { pairs.count }
+    /// Bytes of all keys and values.
+    var byteCount: Int { pairs.reduce(0) { $0 + $1.key.count + $1.value.count } }
     package var isEmpty: Bool { pairs.isEmpty }
     package var sorted: [(key: [UInt8], value: [UInt8])] { pairs.count < 2 ? pairs : pairs.sorted { $0.key.precedes($1.key) } }
     package var dictionary: [String: String] {

@@ -25,6 +25,15 @@ package struct PullRequest: Sendable, Equatable {
         self.destination = destination
     }
 
+    /// Bytes of title and description: pull requests are listed by the thousand.
+    private static let largestTexts = 16 << 10
+
+    /// - Throws: `.invalidValue` if it says more than a pull request may.
+    func checkSize() throws {
+        let count = title.utf8.count + description.utf8.count
+        guard count <= Self.largestTexts else { throw LakeError(.invalidValue, "the title and description of a pull request may have \(Self.largestTexts) bytes: these have \(count)") }
+    }
+
     init(decoding bytes: [UInt8]) throws {
         self.init(id: "", creationDate: Timestamp(seconds: 0), title: "", author: "", description: "", source: "", destination: "")
         try readProtobuf(bytes) { field in

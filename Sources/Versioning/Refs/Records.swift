@@ -155,6 +155,20 @@ package struct Commit: Sendable, Equatable {
         self.generation = generation
     }
 
+    /// The greatest number of ancestors in a row that a commit from outside may claim: no history is as long, and adding to it cannot overflow.
+    static let largestGeneration: Int32 = 1 << 30
+
+    /// Bytes of message and metadata that a commit may have: commits are read by the thousand.
+    static let largestTexts = 256 << 10
+
+    /// Bytes of message and metadata.
+    var byteCount: Int { message.utf8.count + metadata.byteCount }
+
+    /// - Throws: `.invalidValue` if it says more than a commit may.
+    func checkSize() throws {
+        guard byteCount <= Self.largestTexts else { throw LakeError(.invalidValue, "the commit's message and metadata have \(byteCount) bytes: \(Self.largestTexts) at most") }
+    }
+
     /// 64 hex digits. Source: `lakefs-formats.md` 4.4.
     package var id: String {
         var parentsHash = IdentityHash()

@@ -4,8 +4,10 @@ import Synchronization
 /// Safe from any thread.
 package final class RefStore: Sendable {
     package let store: any KeyValueStore
-    /// Commits never change. 20,000 of them are some 10 MB.
-    private let commits = LRUCache<CommitName, Commit>(budget: 20_000)
+    /// Commits never change. Most are some 500 bytes.
+    private let commits = LRUCache<CommitName, Commit>(budget: 16 << 20)
+
+    private func keep(_ commit: Commit, _ name: CommitName) { commits.insert(commit, for: name, cost: 500 + commit.byteCount) }
 
     private struct CommitName: Hashable { let partition: Partition, id: String }
 
@@ -92,7 +94,7 @@ package final class RefStore: Sendable {
         if let known = commits[name] { return known }
         guard let bytes = try store.value(for: Key("commits/\(id)"), in: repository.partition) else { return nil }
         let commit = try decode("commit \(id)") { try Commit(decoding: bytes) }
-        commits.insert(commit, for: name)
+        keep(commit, name)
         return commit
     }
 
@@ -114,7 +116,7 @@ package final class RefStore: Sendable {
     func addCommit(_ commit: Commit, in repository: Repository, _ durability: Durability = .durable) throws -> String {
         let id = commit.id
         _ = try store.trySet(commit.encoded, for: Key("commits/\(id)"), in: repository.partition, if: .absent, durability)
-        commits.insert(commit, for: CommitName(partition: repository.partition, id: id))
+        keep(commit, CommitName(partition: repository.partition, id: id))
         return id
     }
 

@@ -154,6 +154,31 @@ package final class TableReader: Sendable {
         return cursor.value
     }
 
+    /// The id that its content gives: what it must be stored under (`lakefs-formats.md` 4.1). Reads all of it.
+    package func contentID() throws -> String {
+        var hash = Hash(.sha256), pending: [UInt8] = []
+        let cursor = scan()
+        while try cursor.advance() {
+            unsafe cursor.withKey { key in unsafe TableWriter.appendHashed(key, cursor.valueBuffer, to: &pending) }
+            if pending.count >= 32768 {
+                hash.update(pending)
+                pending.removeAll(keepingCapacity: true)
+            }
+        }
+        hash.update(pending)
+        let own = properties.filter { !$0.key.hasPrefix("rocksdb.") && !TableWriter.unhashedProperties.contains($0.key) }
+        var tail = IdentityHash()
+        tail.map(Metadata(own.sorted { Key($0.key) < Key($1.key) }.map { (Array($0.key.utf8), $0.value) }))
+        hash.update(tail.bytes)
+        return Hex.text(hash.finish())
+    }
+
+    /// A number among its properties, nil if it has none.
+    func number(_ property: String) -> Int64? { properties[property].flatMap { Int64(String(decoding: $0, as: UTF8.self)) } }
+
+    /// Bytes of the whole table.
+    var byteCount: Int64 { source.byteCount }
+
     /// A piece of a table that was read at once.
     struct ReadAhead {
         private let source: any TableSource

@@ -68,8 +68,11 @@ package final class TableWriter {
         if unhashed.count >= 32768 { hashPending() }
     }
 
+    /// User properties that are set when the table is closed, and so are no part of its id (4.1).
+    static let unhashedProperties: Set<String> = ["min_key", "max_key", "count", "estimated_size_bytes"]
+
     /// A record as the table's id is hashed over (4.1): both lengths in decimal.
-    private static func appendHashed(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, to bytes: inout [UInt8]) {
+    static func appendHashed(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, to bytes: inout [UInt8]) {
         bytes.reserveCapacity(bytes.count + key.count + value.count + 42)
         bytes.append(decimal: key.count)
         unsafe bytes.append(contentsOf: key)

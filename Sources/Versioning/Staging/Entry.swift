@@ -32,6 +32,16 @@ package struct Entry: Sendable, Equatable {
         guard (0...largestSize).contains(size) else { throw LakeError(.invalidValue, "size_bytes \(size) is not a size that an object can have: 0 to \(largestSize)") }
     }
 
+    /// Bytes of an entry's texts: entries are listed by the thousand.
+    private static let largestTexts = 64 << 10
+
+    /// - Throws: `.invalidValue` if it says more than an entry may.
+    func check() throws {
+        try Self.checkSize(size)
+        let count = metadata.byteCount + contentType.utf8.count + eTag.utf8.count + address.utf8.count
+        guard count <= Self.largestTexts else { throw LakeError(.invalidValue, "the metadata of an object may have \(Self.largestTexts) bytes: these have \(count)") }
+    }
+
     /// How addresses of objects end that were joined from parts: their entity tags are not the MD5 of their bytes.
     package static let partsSuffix = ".parts"
 

@@ -12,7 +12,7 @@ package enum Folder {
     /// - Throws: `.notFound` if it is not there, `.unavailable` if it cannot be read.
     package static func entries(of path: String) throws(StoreError) -> [Entry] {
         guard let directory = unsafe opendir(path) else {
-            throw StoreError(errno == ENOENT || errno == ENOTDIR ? .notFound : .unavailable, unsafe "cannot list \(path): \(String(cString: strerror(errno)))")
+            throw StoreError(errno == ENOENT || errno == ENOTDIR ? .notFound : .unavailable, unsafe "cannot list a folder: \(String(cString: strerror(errno)))")
         }
         defer { unsafe closedir(directory) }
         var found: [Entry] = []
