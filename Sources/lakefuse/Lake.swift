@@ -13,13 +13,14 @@ final class Lake {
     private let directory: DataDirectory
     private let store: any KeyValueStore
     private let database: SQLiteStore?
-    /// Held as long as the database is open.
-    private let lock: FileLock?
+    /// Held as long as the database and the objects are open.
+    private let lock: FileLock?, objectsLock: FileLock?
     private let objects: any ObjectStore
     private let pool: WorkerPool
     private let requests: WorkerPool
     private let tasks: WorkerPool
     private let server = HTTPServer()
+    private let delays: Delays
     private let mounts: MountRegistry?
     private let stopping = CountingSemaphore()
     private let upkeep: Thread
@@ -34,10 +35,11 @@ final class Lake {
 
     init(_ configuration: Configuration) throws {
         directory = try DataDirectory(configuration.dataDirectory)
-        let data = directory.path
-        let root = configuration.blockstorePath.isEmpty ? data + "/objects" : Files.absolute(configuration.blockstorePath)
+        let root = configuration.objectsFolder(in: directory)
         let objects: any ObjectStore = configuration.blockstoreType == "mem" ? MemoryObjectStore() : try LocalObjectStore(root: root, externalPrefixes: configuration.externalPrefixes, closedFolders: configuration.closedFolders(in: directory))
         self.objects = objects
+        // Two lakes on the same objects would collect each other's.
+        objectsLock = configuration.blockstoreType == "mem" ? nil : try FileLock(root + "/.lock", what: "the objects in \(root)")
         if configuration.databaseType == "mem" {
             database = nil
             lock = nil
@@ -45,7 +47,7 @@ final class Lake {
         } else {
             let path = configuration.databaseFile(in: directory)
             lock = try FileLock(path + ".lock", what: "database \(path)")
-            let database = try SQLiteStore(path: path, beforeSync: { () throws(StoreError) in try objects.synchronize() })
+            let database = try Self.withRoom(in: directory) { try SQLiteStore(path: path, beforeSync: { () throws(StoreError) in try objects.synchronize() }) }
             self.database = database
             // The file is locked: nobody else writes. Staged entries are too many to keep.
             store = RecordCache(database, caching: { !RefStore.isStaging($0) })
@@ -57,10 +59,11 @@ final class Lake {
         catalog = Catalog(store: store, committed: committed, tasks: tasks)
         try catalog.checkSchema()
         catalog.recover()
-        upkeep = Self.keepUp(catalog, until: stopping)
+        upkeep = Self.keepUp(catalog, directory, until: stopping)
 
         let secret = configuration.encryptSecret.isEmpty ? try directory.secret("encrypt") : configuration.encryptSecret
         let access = Access(store: store, secretKey: secret), login = Login(access: access, secretKey: secret)
+        delays = login.delays
         var settings = ServerSettings(signingSecret: configuration.signingSecret.isEmpty ? try directory.secret("signing") : configuration.signingSecret)
         settings.blockstoreType = configuration.blockstoreType
         settings.schemes = [configuration.blockstoreType]
@@ -69,7 +72,8 @@ final class Lake {
         settings.verifiesReads = configuration.verifiesReads
         settings.s3Domains = configuration.s3Domains
         // Staged on the objects' own disk: publishing is a rename.
-        mounts = configuration.blockstoreType == "local" ? try MountRegistry(catalog: catalog, staging: root + "/.staging") : nil
+        mounts = configuration.blockstoreType == "local" ? try Self.mounts(catalog, staging: root + "/.staging", directory) : nil
+        settings.mountFolders = configuration.mountFolders
 
         let budget = MemoryBudget(limitBytes: configuration.memoryBytes)
         let rest = REST(catalog: catalog, access: access, login: login, settings: settings, mounts: mounts, budget: budget)
@@ -78,11 +82,36 @@ final class Lake {
         try Self.setUp(access, configuration, directory)
         try server.start(host: host, port: port, handler: Server(rest: rest, gateway: gateway, access: access), pool: requests, budget: budget, limits: configuration.limits)
         address = "http://\(host.isEmpty || host == "0.0.0.0" ? "127.0.0.1" : host):\(server.port)"
-        try directory.updateEndpoint(address)
+        do { try directory.updateEndpoint(address) } catch {
+            Log.warning("the file of the first key pair does not tell the server's address", ["reason": LakeError(error).message])
+        }
     }
 
-    private static func keepUp(_ catalog: Catalog, until stopping: CountingSemaphore) -> Thread {
-        Thread(name: "upkeep") { while !stopping.wait(milliseconds: upkeepMilliseconds) { catalog.cleanUp() } }
+    private static func keepUp(_ catalog: Catalog, _ directory: DataDirectory, until stopping: CountingSemaphore) -> Thread {
+        Thread(name: "upkeep") {
+            while !stopping.wait(milliseconds: upkeepMilliseconds) {
+                catalog.cleanUp()
+                directory.keepReserve()
+            }
+        }
+    }
+
+    /// Opens something that needs a little room on the disk: on a full one the lake's reserve makes it, so that what is there can be read.
+    private static func withRoom<Result>(in directory: DataDirectory, _ open: () throws -> Result) throws -> Result {
+        do { return try open() } catch {
+            guard LakeError(error).code == .noSpace, directory.useReserve() else { throw error }
+            Log.warning("the disk is full: the lake's reserve is used up so that it can start")
+            return try open()
+        }
+    }
+
+    /// Without room for its index no mount is begun; the other doors work.
+    private static func mounts(_ catalog: Catalog, staging: String, _ directory: DataDirectory) throws -> MountRegistry? {
+        do { return try withRoom(in: directory) { try MountRegistry(catalog: catalog, staging: staging) } } catch {
+            guard LakeError(error).code == .noSpace else { throw error }
+            Log.error("the disk is full: nothing can be mounted until there is room and the server starts again")
+            return nil
+        }
     }
 
     /// Creates the first user of an empty lake.
@@ -105,13 +134,18 @@ final class Lake {
         Output.write(notice, to: 2)
     }
 
-    /// Ends mounts, requests and stores, in this order.
+    /// Ends mounts, requests and stores, in this order. What was acknowledged is durable already: a caller that has no time
+    /// left may end the process instead.
     func stop() {
         catalog.stop()
         stopping.post()
         upkeep.join()
         mounts?.stop()
-        server.stop()
+        delays.stop()
+        guard server.stop() else {
+            Log.error("requests did not end in time: the process ends without them")
+            return
+        }
         requests.stop()
         tasks.stop()
         pool.stop()

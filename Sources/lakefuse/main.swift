@@ -5,7 +5,7 @@ import Transport
 import Versioning
 
 /// Every command, in the order that help shows them.
-let commands: [Command] = [.runServer] + Command.mountCommands + Command.repositoryCommands + Command.versionCommands + Command.objectCommands + Command.keyValueCommands
+let commands: [Command] = [.runServer] + Command.mountCommands + Command.repositoryCommands + Command.versionCommands + Command.objectCommands + Command.keyValueCommands + [.check]
 
 /// Help of a command.
 func help(_ command: Command) -> String {

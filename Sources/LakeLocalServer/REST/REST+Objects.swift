@@ -206,7 +206,7 @@ extension REST {
             try call.require(.object("WriteObject", call["repository"], path))
             let repository = try catalog.repository(call["repository"])
             _ = try catalog.branch(call["branch"], in: call["repository"])
-            let address = try repository.namespace.location(catalog.newAddress()).description
+            let address = try repository.namespace.location(catalog.newAddress() + Entry.directSuffix).description
             return .respond(.json(200, StagingLocation(physicalAddress: address + "," + signature(address, call, path))))
         }
         router.add("PUT", backing) { call in
@@ -220,7 +220,7 @@ extension REST {
                 }
                 let address = String(given[..<comma]), root = namespace.location("").description
                 guard address.hasPrefix(root), isEqualInConstantTime(Array(given[given.index(after: comma)...].utf8), Array(signature(address, call, path).utf8)),
-                      let issued = XID.seconds(address.split(separator: "/").last ?? "") else {
+                      address.hasSuffix(Entry.directSuffix), let issued = XID.seconds(address.dropLast(Entry.directSuffix.count).split(separator: "/").last ?? "") else {
                     throw LakeError(.invalidValue, "physical address '\(given)' was not handed out for \(path)")
                 }
                 guard Timestamp.now().seconds - issued <= Self.addressSeconds else { throw LakeError(.invalidValue, "physical address '\(given)' has expired: ask for a new one") }

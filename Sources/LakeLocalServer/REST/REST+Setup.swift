@@ -169,6 +169,7 @@ extension REST {
                 try call.require(.repository("ReadRepository", body.repository), .object("ReadObject", body.repository, "*"), .repository("ListObjects", body.repository))
                 // It changes the server's own machine, and who looks there: no matter of one repository.
                 try call.require(.all("fs:MountOnServer"))
+                try MountPoint.check(body.directory, for: call.request.peer, allowed: settings.mountFolders)
                 if body.readOnly != true { try call.require(.object("WriteObject", body.repository, "*"), .object("DeleteObject", body.repository, "*")) }
                 try control().mount(body)
                 return .json(201, body)

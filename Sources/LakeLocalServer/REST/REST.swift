@@ -15,6 +15,8 @@ package struct ServerSettings: Sendable {
     package var region = "us-east-1"
     /// `blockstore.verify_reads`: whether objects that are read whole are held against their checksums first.
     package var verifiesReads = false
+    /// `mounts.allowed_folders`.
+    package var mountFolders: [String] = []
     /// Hosts at and under which the S3 gateway is addressed by virtual hosts.
     package var s3Domains = ["s3.local.lakefs.io"]
     package init(signingSecret: String) { self.signingSecret = signingSecret }

@@ -1,3 +1,5 @@
+import FoundationEssentials
+
 /// Where the refs of a repository were written to: three metaranges. Source: `lakefs-formats.md` 7.14.
 package struct RefsDump: Sendable, Equatable {
     package var commits: String
@@ -28,6 +30,13 @@ package struct RefsDump: Sendable, Equatable {
         writer.string(2, tags)
         writer.string(3, branches)
         return writer.bytes
+    }
+
+    /// What a manifest names; nil if it is none.
+    init?(manifest: [UInt8]) {
+        guard let names = try? JSONDecoder().decode([String: String].self, from: Data(manifest)), let commits = names["commits_meta_range_id"], let tags = names["tags_meta_range_id"],
+              let branches = names["branches_meta_range_id"] else { return nil }
+        self.init(commits: commits, tags: tags, branches: branches)
     }
 
     /// `_lakefs/refs_manifest.json`.

@@ -45,8 +45,14 @@ package struct Entry: Sendable, Equatable {
     /// How addresses of objects end that were joined from parts: their entity tags are not the MD5 of their bytes.
     package static let partsSuffix = ".parts"
 
+    /// How addresses end that were handed out for a direct upload: a client says what is there, and when.
+    package static let directSuffix = ".direct"
+
     /// The MD5 of the bytes, if the entity tag is that; nil where it was made elsewhere, or of parts.
-    package var contentMD5: [UInt8]? { isRelative && eTag.utf8.count == 32 && !address.hasSuffix(Self.partsSuffix) ? Hex.bytes(eTag.utf8) : nil }
+    package var contentMD5: [UInt8]? {
+        guard isRelative, eTag.utf8.count == 32, !address.hasSuffix(Self.partsSuffix), !address.hasSuffix(Self.directSuffix) else { return nil }
+        return Hex.bytes(eTag.utf8)
+    }
 
     /// What clients are told: imported entries have no type of their own.
     package var shownContentType: String { contentType.isEmpty ? "application/octet-stream" : contentType }

@@ -83,6 +83,9 @@ package struct FilePiece: Sendable {
         return bytes
     }
 
+    /// Closes the descriptor; the piece is used no more.
+    package func close() { Glibc.close(descriptor) }
+
     /// The MD5 of all its bytes.
     package func md5() throws(StoreError) -> [UInt8] {
         var hash = Hash(.md5), position: Int64 = 0

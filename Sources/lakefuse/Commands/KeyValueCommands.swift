@@ -28,8 +28,7 @@ extension Command {
 
     /// The key-value store of a lake that is not running.
     private static func withStore(_ invocation: Invocation, _ body: (any KeyValueStore) throws -> Void) throws {
-        var configuration = try Configuration.load(file: invocation.value("config"), environment: invocation.environment)
-        if let data = invocation.value("data") { configuration.dataDirectory = data }
+        let configuration = try Configuration.load(invocation)
         guard configuration.databaseType != "mem" else { throw LakeError(.invalidValue, "database.type is mem: there is nothing to load into or dump") }
         let directory = try DataDirectory(configuration.dataDirectory)
         let path = configuration.databaseFile(in: directory), lock = try FileLock(path + ".lock", what: "database \(path)")

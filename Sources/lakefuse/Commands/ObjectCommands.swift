@@ -15,6 +15,9 @@ extension Command {
         return unsafe stat(path, &info) == 0 && info.st_mode & S_IFMT == S_IFDIR
     }
 
+    /// What everything under a path begins with: `data` is a folder, or an object, and `data2` neither.
+    private static func prefix(under path: String) -> String { path.isEmpty || path.hasSuffix("/") ? path : path + "/" }
+
     private static func failure(_ path: String) -> LakeError { LakeError(.invalidValue, unsafe "open \(path): \(String(cString: strerror(errno)).lowercased())") }
 
     /// Sends a file; `-` is standard input.
@@ -110,7 +113,7 @@ extension Command {
             let uri = try invocation.uri(0), (_, path) = try uri.requirePath(), client = try invocation.client
             guard let source = invocation.value("source") else { throw UsageError("required flag(s) \"source\" not set") }
             guard invocation.has("recursive") else { return show(try upload(source, to: uri, path: path, contentType: invocation.value("content-type"), client)) }
-            let prefix = path.isEmpty || path.hasSuffix("/") ? path : path + "/"
+            let prefix = prefix(under: path)
             for file in try files(under: source) {
                 _ = try upload(source + "/" + file, to: uri, path: prefix + file, contentType: invocation.value("content-type"), client)
                 Output.line("upload \(file) ... done!")
@@ -123,9 +126,9 @@ extension Command {
                 let target = invocation.arguments.count > 1 ? invocation.arguments[1] : name
                 return try download(uri, path, to: isFolder(target) ? target + "/" + name : target, client)
             }
-            let folder = invocation.arguments.count > 1 ? invocation.arguments[1] : "."
-            for item in try client.list(ObjectStats.self, ["repositories", uri.repository, "refs", ref, "objects", "ls"], [("prefix", path)], amount: .max).items where !item.path.hasSuffix("/") {
-                let relative = item.path.dropFirst(path.count).drop { $0 == "/" }
+            let folder = invocation.arguments.count > 1 ? invocation.arguments[1] : ".", start = prefix(under: path)
+            for item in try client.list(ObjectStats.self, ["repositories", uri.repository, "refs", ref, "objects", "ls"], [("prefix", start)], amount: .max).items where !item.path.hasSuffix("/") {
+                let relative = item.path.dropFirst(start.count).drop { $0 == "/" }
                 guard !relative.split(separator: "/").contains("..") else { throw LakeError(.invalidValue, "object '\(item.path)' would be written outside \(folder)") }
                 if let slash = relative.lastIndex(of: "/") { try Files.makeFolder(folder + "/" + relative[..<slash]) }
                 try download(uri, item.path, to: folder + "/" + relative, client)
@@ -137,8 +140,9 @@ extension Command {
                 unsafe try client.send("DELETE", ["repositories", uri.repository, "branches", ref, "objects"], [("path", path)])
                 return
             }
+            if !path.isEmpty && !path.hasSuffix("/") { unsafe try client.send("DELETE", ["repositories", uri.repository, "branches", ref, "objects"], [("path", path)]) }
             while true {
-                let found = try client.list(ObjectStats.self, ["repositories", uri.repository, "refs", ref, "objects", "ls"], [("prefix", path)], amount: 1000)
+                let found = try client.list(ObjectStats.self, ["repositories", uri.repository, "refs", ref, "objects", "ls"], [("prefix", prefix(under: path))], amount: 1000)
                 guard !found.items.isEmpty else { return }
                 let answer = try client.post(["repositories", uri.repository, "branches", ref, "objects", "delete"], PathList(paths: found.items.map(\.path)))
                 if let error = try Coding.decode(ObjectErrorList.self, answer).errors.first { throw LakeClientError(status: error.statusCode, message: "\(error.path ?? ""): \(error.message)") }

@@ -3,6 +3,9 @@ import Glibc
 import Versioning
 
 extension Command {
+    /// Seconds within which a server ends that was told to, whatever its libraries do.
+    private static let stopSeconds: UInt32 = 30
+
     static let runServer = Command(
         path: ["run"], summary: "Run a lake: REST, S3 and mounts, until SIGTERM or SIGINT",
         flags: [
@@ -10,8 +13,7 @@ extension Command {
             Flag(name: "listen", value: "HOST:PORT", description: "address to listen on (default 127.0.0.1:8000; port 0: any free one)"),
         ]
     ) { invocation in
-        var configuration = try Configuration.load(file: invocation.value("config"), environment: invocation.environment)
-        if let data = invocation.value("data") { configuration.dataDirectory = data }
+        var configuration = try Configuration.load(invocation)
         if let listen = invocation.value("listen") { configuration.listenAddress = listen }
         // Four arenas, as many as threads that answer: with two these wait for each other in long listings; the default of eight a core
         // takes four times the memory and makes nothing faster (measured).
@@ -30,10 +32,19 @@ extension Command {
             limit.rlim_cur = limit.rlim_max
             unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
         }
+        // All that the lake keeps is its owner's alone: the database's files, objects, working files.
+        umask(0o077)
         let lake = try Lake(configuration)
         Output.line("lakefuse is ready at \(lake.address)")
         var received: Int32 = 0
         while unsafe sigwait(&signals, &received) == 0, received == SIGHUP {}
-        lake.stop()
+        let watchdog = Thread(name: "stop") {
+            sleep(stopSeconds)
+            Log.error("the server did not end in time: it is ended")
+            _exit(1)
+        }
+        withExtendedLifetime(watchdog) { lake.stop() }
+        // What a thread of a library still does, nobody waits for: all that was acknowledged is on disk.
+        _exit(0)
     }
 }

@@ -35,6 +35,9 @@ struct Configuration {
     var memoryBytes = 128 << 20
     /// `limits.connections`, `limits.connections_per_address`, `limits.idle_seconds`, `limits.head_seconds`, `limits.progress_seconds`.
     var limits = HTTPServer.Limits()
+    /// `mounts.allowed_folders` (comma-separated): where REST may mount on this machine. None: where whoever asks over the loopback, as
+    /// the server's own user, owns the folder.
+    var mountFolders: [String] = []
     /// `blockstore.verify_reads`: whole reads are held against their checksums; large objects are then read twice.
     var verifiesReads = false
     /// `committed.permanent.*` (`lakefs-formats.md` 4.2).
@@ -74,6 +77,7 @@ struct Configuration {
         case "limits.idle_seconds": limits.idleSeconds = try seconds()
         case "limits.head_seconds": limits.headSeconds = try seconds()
         case "limits.progress_seconds": limits.progressSeconds = try seconds()
+        case "mounts.allowed_folders": mountFolders = value.split(separator: ",").map(String.init)
         case "blockstore.verify_reads": verifiesReads = try choice(["true", "false"]) == "true"
         case "committed.permanent.min_range_size_bytes": ranges.minRangeSizeBytes = try number(0)
         case "committed.permanent.max_range_size_bytes": ranges.maxRangeSizeBytes = try number(1)
@@ -81,6 +85,16 @@ struct Configuration {
         default: throw LakeError(.invalidValue, "configuration key '\(key)' is not known")
         }
     }
+
+    /// What a command's flags and environment say.
+    static func load(_ invocation: Invocation) throws -> Configuration {
+        var configuration = try load(file: invocation.value("config"), environment: invocation.environment)
+        if let data = invocation.value("data") { configuration.dataDirectory = data }
+        return configuration
+    }
+
+    /// The folder of the objects, where they are files.
+    func objectsFolder(in directory: DataDirectory) -> String { blockstorePath.isEmpty ? directory.path + "/objects" : Files.absolute(blockstorePath) }
 
     /// The file of the embedded database.
     func databaseFile(in directory: DataDirectory) -> String { databasePath.isEmpty ? directory.path + "/lake.db" : Files.absolute(databasePath) }
@@ -96,7 +110,7 @@ struct Configuration {
         "data", "listen_address", "database.type", "database.sqlite.path", "blockstore.type", "blockstore.local.path", "blockstore.local.import_enabled",
         "blockstore.local.allowed_external_prefixes", "blockstore.signing.secret_key", "auth.encrypt.secret_key",
         "installation.user_name", "installation.access_key_id", "installation.secret_access_key", "gateways.s3.region", "gateways.s3.domain_name",
-        "limits.memory_bytes", "limits.connections", "limits.connections_per_address", "limits.idle_seconds", "limits.head_seconds", "limits.progress_seconds", "blockstore.verify_reads",
+        "limits.memory_bytes", "limits.connections", "limits.connections_per_address", "limits.idle_seconds", "limits.head_seconds", "limits.progress_seconds", "mounts.allowed_folders", "blockstore.verify_reads",
         "committed.sstable.memory.cache_size_bytes", "committed.permanent.min_range_size_bytes", "committed.permanent.max_range_size_bytes", "committed.permanent.range_raggedness_entries",
     ]
 
@@ -159,7 +173,7 @@ enum Files {
         var prefix = path.hasPrefix("/") ? "/" : ""
         for part in path.split(separator: "/") {
             prefix += (prefix.isEmpty || prefix == "/" ? "" : "/") + part
-            guard unsafe mkdir(prefix, 0o755) == 0 || errno == EEXIST else { throw LakeError(.unavailable, unsafe "cannot make the folder \(prefix): \(String(cString: strerror(errno)))") }
+            guard unsafe mkdir(prefix, 0o700) == 0 || errno == EEXIST else { throw LakeError(.unavailable, unsafe "cannot make the folder \(prefix): \(String(cString: strerror(errno)))") }
         }
     }
 

@@ -3,7 +3,7 @@ import LakeAPI
 import Versioning
 
 /// The folder of an embedded lake: its lock, format, secrets, and who its first user is.
-final class DataDirectory {
+final class DataDirectory: Sendable {
     let path: String
     private let lock: FileLock
     /// What this program writes; a folder of a newer format is refused.
@@ -14,6 +14,8 @@ final class DataDirectory {
     init(_ path: String) throws {
         self.path = Files.absolute(path)
         try Files.makeFolder(self.path)
+        // Whatever made it: the lake's records and secrets are its owner's.
+        unsafe chmod(self.path, 0o700)
         lock = try FileLock(self.path + "/lock", what: "data folder \(self.path)")
         let file = self.path + "/format"
         if unsafe access(file, F_OK) == 0 {
@@ -22,9 +24,28 @@ final class DataDirectory {
                 throw LakeError(.unavailable, "data folder \(self.path) has format \(text), newer than this lakefuse's \(Self.format): use a newer lakefuse")
             }
         } else {
-            try Files.write(Array("\(Self.format)\n".utf8), to: file, mode: 0o644)
+            try Files.write(Array("\(Self.format)\n".utf8), to: file, mode: 0o600)
         }
+        keepReserve()
     }
+
+    /// Bytes that are kept free for the day on which the disk is full: the database needs some to be opened at all.
+    private static let reserveBytes: off_t = 4 << 20
+    private var reserveFile: String { path + "/reserve" }
+
+    /// Takes the reserve if it is not there and the disk has room.
+    func keepReserve() {
+        guard unsafe access(reserveFile, F_OK) != 0 else { return }
+        var room = statvfs()
+        guard unsafe statvfs(path, &room) == 0, room.f_bavail * room.f_frsize > 16 * UInt(Self.reserveBytes) else { return }
+        let descriptor = unsafe open(reserveFile, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { return }
+        defer { close(descriptor) }
+        if posix_fallocate(descriptor, 0, Self.reserveBytes) != 0 { unsafe unlink(reserveFile) }
+    }
+
+    /// Gives the reserve away; false if there is none.
+    func useReserve() -> Bool { unsafe unlink(reserveFile) == 0 }
 
     /// A secret that is made up when it is first asked for, and kept where only the owner can read it.
     func secret(_ name: String) throws -> String {
@@ -63,13 +84,13 @@ final class DataDirectory {
 }
 
 /// A file that one process holds (flock(2)), until it ends or lets go.
-final class FileLock {
+final class FileLock: Sendable {
     private let descriptor: Int32
 
     /// - Parameter what: what the file stands for, for the one who does not get it.
     /// - Throws: `.unavailable` if another process holds it, or it cannot be made.
     init(_ path: String, what: String) throws {
-        descriptor = unsafe open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
+        descriptor = unsafe open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw LakeError(.unavailable, unsafe "cannot write \(path): \(String(cString: strerror(errno)))") }
         guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
             close(descriptor)

@@ -1,0 +1,67 @@
+import Glibc
+import Versioning
+
+/// Where REST may mount on the server's machine: what is mounted hides what was there, for everyone who looks.
+enum MountPoint {
+    /// - Parameters:
+    ///   - allowed: folders under which anyone may mount who may mount at all; if there are none, only the server's own user
+    ///     may, over the loopback, on a folder of their own.
+    /// - Throws: `.permissionDenied`.
+    static func check(_ directory: String, for peer: Peer?, allowed: [String]) throws {
+        // Links are followed: it is the place that counts. One that is not there yet is refused by the mount itself.
+        guard let place = resolved(directory) else { throw LakeError(.invalidValue, "the mount point \(directory) is not there: make an empty folder first") }
+        if !allowed.isEmpty {
+            guard allowed.contains(where: { lies(place, under: resolved($0) ?? $0) }) else {
+                throw LakeError(.permissionDenied, "the mount point \(directory) is not under a folder of mounts.allowed_folders")
+            }
+            return
+        }
+        var info = stat()
+        guard let peer, peer.address.isLoopback, LocalUser.id(of: peer) == geteuid() else {
+            throw LakeError(.permissionDenied, "mounting is for the server's own user on its own machine: set mounts.allowed_folders to allow others")
+        }
+        guard unsafe stat(place, &info) == 0, info.st_uid == geteuid() else { throw LakeError(.permissionDenied, "the mount point \(directory) belongs to another user") }
+    }
+
+    private static func resolved(_ path: String) -> String? {
+        guard let found = unsafe realpath(path, nil) else { return nil }
+        defer { unsafe free(found) }
+        return unsafe String(cString: found)
+    }
+
+    private static func lies(_ path: String, under folder: String) -> Bool {
+        let own = Key(path + "/"), whole = Key(folder.hasSuffix("/") ? folder : folder + "/")
+        return own.hasPrefix(whole)
+    }
+}
+
+/// Who on this machine is at the other end of a connection over the loopback.
+enum LocalUser {
+    /// The user whose socket it is (proc(5), /proc/net/tcp); nil if that cannot be told.
+    static func id(of peer: Peer) -> uid_t? {
+        var found: Set<uid_t> = []
+        for file in ["/proc/net/tcp", "/proc/net/tcp6"] { found.formUnion(users(read(file), port: peer.port)) }
+        return found.count == 1 ? found.first : nil
+    }
+
+    /// Users of connected sockets of a port, from the system's table: local address, remote address, state, and the user in the eighth column.
+    static func users(_ table: String, port: UInt16) -> [uid_t] {
+        table.split(separator: "\n").dropFirst().compactMap { line in
+            let columns = line.split(separator: " ")
+            guard columns.count > 7, columns[3] == "01", let own = columns[1].split(separator: ":").last, UInt16(own, radix: 16) == port else { return nil }
+            return uid_t(columns[7])
+        }
+    }
+
+    private static func read(_ path: String) -> String {
+        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return "" }
+        defer { close(descriptor) }
+        var bytes: [UInt8] = [], piece = [UInt8](repeating: 0, count: 65536)
+        while true {
+            let count = unsafe Glibc.read(descriptor, &piece, piece.count)
+            guard count > 0 else { return String(decoding: bytes, as: UTF8.self) }
+            bytes += piece[..<count]
+        }
+    }
+}
