@@ -17,7 +17,7 @@ sys.dont_write_bytecode = True
 import lake  # noqa: E402
 from clients import LakeTest  # noqa: E402
 
-MODULES = ["versions", "doors", "files", "refusals", "faults", "golden"]
+MODULES = ["versions", "doors", "files", "refusals", "faults", "golden", "attacks"]
 
 
 class Result(unittest.TextTestResult):
@@ -44,7 +44,7 @@ def main():
     loader.testNamePatterns = [f"*{text}*" for text in options.k] if options.k else None
     tests = loader.loadTestsFromNames(options.names)
 
-    faulthandler.dump_traceback_later(300)  # run.sh ends the test at 350 s; then it is good to know where it hung
+    faulthandler.dump_traceback_later(850)  # run.sh ends the test at 900 s; then it is good to know where it hung
     LakeTest.folder = lake.work_folder("e2e")
     LakeTest.lake = lake.Lake(LakeTest.folder).start()
     began = time.monotonic()

@@ -20,5 +20,5 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     "$environment/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt"
     echo "$wanted" >"$stamp"  # last, so that an install that was cut off is done again
 fi
-# A test that hangs in a dead mount can't be reasoned with: after 350 s SIGTERM, then SIGKILL, which takes the server along.
-exec timeout --foreground -k 10 350 "$environment/bin/python" "$here/end_to_end.py" "$@"
+# A test that hangs in a dead mount can't be reasoned with: after 900 s SIGTERM, then SIGKILL, which takes the server along.
+exec timeout --foreground -k 10 900 "$environment/bin/python" "$here/end_to_end.py" "$@"

@@ -90,6 +90,8 @@ package final class SQLiteStore: KeyValueStore {
         writer.stop()
         executor.stop()
         for pool in readers { pool.idle.withLock { $0 = [] } }
+        // All of it is in the one file then, for who copies it. What this cannot do, the next open does.
+        try? Self.open(path).execute("PRAGMA wal_checkpoint(TRUNCATE)")
     }
 
     // MARK: writing

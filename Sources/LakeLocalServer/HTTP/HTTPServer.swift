@@ -83,7 +83,8 @@ package import Versioning
             MHD_OptionItem(option: MHD_OPTION.CONNECTION_MEMORY_LIMIT, value: limits.connectionMemoryBytes, ptr_value: nil),
             MHD_OptionItem(option: MHD_OPTION.CONNECTION_LIMIT, value: unreachable, ptr_value: nil),
             MHD_OptionItem(option: MHD_OPTION.CONNECTION_TIMEOUT, value: Int(limits.idleSeconds) + 1, ptr_value: nil),
-            MHD_OptionItem(option: MHD_OPTION.STRICT_FOR_CLIENT, value: 1, ptr_value: nil),
+            // Its strictness ends connections without an answer: what it would refuse is refused by `Request`, and said.
+            MHD_OptionItem(option: MHD_OPTION.STRICT_FOR_CLIENT, value: 0, ptr_value: nil),
             MHD_OptionItem(option: MHD_OPTION.URI_LOG_CALLBACK, value: lake_http_uri { _, target, _ in
                 // The raw target, as signatures need it; becomes the request's context and is released when the request ends.
                 unsafe Unmanaged.passRetained(Exchange(target: target!)).toOpaque()

@@ -20,7 +20,10 @@ enum MountPoint {
         guard let peer, peer.address.isLoopback, LocalUser.id(of: peer) == geteuid() else {
             throw LakeError(.permissionDenied, "mounting is for the server's own user on its own machine: set mounts.allowed_folders to allow others")
         }
-        guard unsafe stat(place, &info) == 0, info.st_uid == geteuid() else { throw LakeError(.permissionDenied, "the mount point \(directory) belongs to another user") }
+        // Where a mount died with its server, the folder below it cannot be looked at: then it is the one that holds it.
+        let isDead = unsafe stat(place, &info) != 0 && errno == ENOTCONN
+        let folder = isDead ? String(place[..<(place.lastIndex(of: "/") ?? place.startIndex)]) + "/" : place
+        guard unsafe stat(folder, &info) == 0, info.st_uid == geteuid() else { throw LakeError(.permissionDenied, "the mount point \(directory) belongs to another user") }
     }
 
     private static func resolved(_ path: String) -> String? {

@@ -124,6 +124,9 @@ extension Catalog {
         package init() {}
     }
 
+    /// Bytes of messages and metadata on a page of a log: many may be told at once, each several times in memory.
+    private static let largestLogPage = 512 << 10
+
     package func log(_ ref: String, in repositoryID: String, _ query: LogQuery) throws -> Page<(id: String, commit: Commit)> {
         let repository = try repository(repositoryID), start = try resolveCommit(ref, in: repository)
         let stopAt = try query.stopAt.map { try resolve($0, in: repository).commitID }
@@ -135,7 +138,7 @@ extension Catalog {
                 found.append(item)
                 bytes += item.commit.byteCount
                 // A page of large commits ends early.
-                if bytes > Self.largestPage, found.count > 1 { return Page(found, limit: min(query.limit, found.count - 1)) }
+                if bytes > Self.largestLogPage, found.count > 1 { return Page(found, limit: min(query.limit, found.count - 1)) }
             }
             if item.id == after { isPastAfter = true }
             if item.id == stopAt { break }

@@ -41,7 +41,7 @@ package final class Catalog: Sendable {
     /// Orders commits, merges and other moves of a branch, and the making of repositories.
     let turns = TurnQueue()
     /// Bytes of records on a page; one that has more ends early, and says that there is more.
-    static let largestPage = 2 << 20
+    static let largestPage = 1 << 20
     /// Branches that this process is compacting.
     let compactions = Mutex<Set<Key>>([])
     /// Instances of repositories whose records this process is removing.
