@@ -20,7 +20,7 @@ demo-stop:
 	@examples/demo.sh stop
 
 test: test-packages build
-	swift test --scratch-path .build
+	swift test --sanitize address --scratch-path .build-asan
 	Tests/Fuzz/run.sh
 	Tests/EndToEnd/conformance.sh
 	Tests/EndToEnd/run.sh

@@ -59,3 +59,10 @@ let package = Package(
         tests("LakeFUSETests", ["LakeFUSE", "Versioning", "CacheStore", "S3Backend"]),
     ],
     swiftLanguageModes: [.v6])
+
+// libFuzzer's: built by Tests/Fuzz/run.sh alone, since it has its own main and instruments everything it is made of.
+if Context.environment["LAKEFUSE_FUZZ"] != nil {
+    package.targets.append(.executableTarget(
+        name: "Fuzz", dependencies: ["Versioning", "Transport", "LakeAPI", "LakeLocalServer", "CYAML"], path: "Tests/Fuzz", exclude: ["run.sh"],
+        swiftSettings: [.unsafeFlags(["-parse-as-library"]), .enableExperimentalFeature("Extern")]))
+}

@@ -395,6 +395,26 @@ class BytesTest(AttackTest):
             os.unlink(file)
             self.lake.ask("DELETE", f"/repositories/{repository}/branches/main/objects", 204, path=name)
 
+    def test_verified_reads(self):
+        """With blockstore.verify_reads an object whose bytes changed is not served; without, its length alone is looked at."""
+        repository = self.repository()
+        for name, size in (("large", 300_000), ("small", 3000)):
+            self.lake.upload(repository, "main", name, os.urandom(size))
+            self.lake.get(repository, "main", name)
+        for file in self.objects():
+            body = file.read_bytes()
+            file.write_bytes(body[:100] + bytes([body[100] ^ 1]) + body[101:])
+        self.lake.stop()
+        for wanted in (200, 500):
+            if wanted == 500:
+                self.lake.environment["LAKEFUSE_BLOCKSTORE_VERIFY_READS"] = "true"
+            self.restart()
+            for name in ("large", "small"):
+                self.assertEqual(self.lake.rest("GET", f"/repositories/{repository}/refs/main/objects", path=name).status, wanted)
+                url = self.s3.generate_presigned_url("get_object", Params={"Bucket": repository, "Key": f"main/{name}"})
+                self.assertEqual(self.lake.send("GET", url[len(self.lake.endpoint):]).status, wanted)
+            self.lake.stop()
+
     def test_damaged_tables(self):
         """A missing table is 500 and names it, never 404: a sync would take that for removals. Nor is another one believed."""
         repository = self.repository()

@@ -135,7 +135,7 @@ import Versioning
 @Test func timesBeyondReasonAreRefusedOrCut() {
     #expect(Timestamp(httpDate: "Mon, 02 Jan 99999999999 15:04:05 GMT") == nil && Timestamp(httpDate: "nonsense") == nil)
     #expect(Timestamp(seconds: .max).rfc3339 == "9999-12-31T23:59:59Z" && Timestamp(seconds: .min).httpDate.hasSuffix("GMT"))
-    #expect(throws: LakeError.self) { try Timestamp(given: 67_768_036_191_676_800) }
+    expectFailure(.invalidValue) { try Timestamp(given: 67_768_036_191_676_800) }
     #expect(Timestamp(rfc3339: "2011-03-13T09:06:43.5+02:00") == Timestamp(seconds: 1_300_000_003, nanoseconds: 500_000_000))
 }
 

@@ -29,7 +29,7 @@ import Versioning
             }
             #expect(try lake.contents("main") == model, "step \(step), seed \(seed)")
             if model == commits.last?.contents ?? [:] {
-                #expect(throws: LakeError.self) { try lake.commit("nothing") }
+                expectFailure(.noChanges) { try lake.commit("nothing") }
             } else {
                 commits.append((try lake.commit("c\(step)"), model))
             }
@@ -150,8 +150,8 @@ import Versioning
         #expect(try id("main") == second && id("main~1") == first && id("main~~") == root && id("main^1") == first && id("main^0") == second)
         #expect(try id(second) == second && id(String(second.prefix(20))) == second && id("\(second)~2") == root)
         #expect(try lake.contents("main") == ["a": "3"] && lake.contents("main@") == ["a": "2"] && lake.contents("main$") == ["a": "3"] && lake.contents("main~1") == ["a": "1"])
-        for bad in ["", "~", "main@1", "main~x", "main@~1", "a b", "main$@"] { #expect(throws: LakeError.self, "\(bad)") { try id(bad) } }
-        #expect(throws: LakeError.self) { try id("main~9") }
+        for bad in ["", "~", "main@1", "main~x", "main@~1", "a b", "main$@"] { expectFailure(.invalidValue, "\(bad)") { try id(bad) } }
+        expectFailure(.notFound(.reference)) { try id("main~9") }
     }
 
     /// Writers, committers and a merger on one branch: no acknowledged write is lost, whatever the order.
@@ -178,7 +178,7 @@ import Versioning
         let first = try lake.commit("one")
         try lake.put("a", "2")
         try lake.put("b", "2")
-        #expect(throws: LakeError.self) { try lake.catalog.hardReset("main", to: first, in: "repo", force: false) }
+        expectFailure(.dirtyBranch) { try lake.catalog.hardReset("main", to: first, in: "repo", force: false) }
         try lake.catalog.resetObject("a", on: "main", in: "repo", force: false)
         #expect(try lake.contents("main") == ["a": "1", "b": "2"])
         try lake.catalog.resetPrefix("b", on: "main", in: "repo", force: false)
@@ -195,11 +195,11 @@ import Versioning
     @Test func conditionalWrites() throws {
         let lake = try lake()
         try lake.catalog.stage(lake.entry("1"), at: "k", on: "main", in: "repo", if: .absent)
-        #expect(throws: LakeError.self) { try lake.catalog.stage(lake.entry("2"), at: "k", on: "main", in: "repo", if: .absent) }
+        expectFailure(.preconditionFailed) { try lake.catalog.stage(lake.entry("2"), at: "k", on: "main", in: "repo", if: .absent) }
         try lake.commit("c")
-        #expect(throws: LakeError.self) { try lake.catalog.stage(lake.entry("2"), at: "k", on: "main", in: "repo", if: .absent) }
+        expectFailure(.preconditionFailed) { try lake.catalog.stage(lake.entry("2"), at: "k", on: "main", in: "repo", if: .absent) }
         try lake.catalog.stage(lake.entry("2"), at: "k", on: "main", in: "repo", if: .matches([lake.entry("1").eTag]))
-        #expect(throws: LakeError.self) { try lake.catalog.stage(lake.entry("3"), at: "k", on: "main", in: "repo", if: .matches([lake.entry("1").eTag])) }
+        expectFailure(.preconditionFailed) { try lake.catalog.stage(lake.entry("3"), at: "k", on: "main", in: "repo", if: .matches([lake.entry("1").eTag])) }
         _ = try lake.catalog.delete(["k"], on: "main", in: "repo")
         try lake.catalog.stage(lake.entry("4"), at: "k", on: "main", in: "repo", if: .absent)
     }
@@ -208,10 +208,10 @@ import Versioning
         let lake = try lake()
         try lake.put("k", "1")
         try lake.catalog.setProtectionRules([ProtectionRule(pattern: "ma*")], in: "repo", ifChecksum: nil)
-        #expect(throws: LakeError.self) { try lake.put("k", "2") }
-        #expect(throws: LakeError.self) { try lake.commit("c") }
-        #expect(throws: LakeError.self) { try lake.catalog.setProtectionRules([], in: "repo", ifChecksum: "wrong") }
-        #expect(throws: LakeError.self) { try lake.catalog.setProtectionRules([ProtectionRule(pattern: "[")], in: "repo", ifChecksum: nil) }
+        expectFailure(.protectedBranch) { try lake.put("k", "2") }
+        expectFailure(.protectedBranch) { try lake.commit("c") }
+        expectFailure(.preconditionFailed) { try lake.catalog.setProtectionRules([], in: "repo", ifChecksum: "wrong") }
+        expectFailure(.invalidValue) { try lake.catalog.setProtectionRules([ProtectionRule(pattern: "[")], in: "repo", ifChecksum: nil) }
         try lake.catalog.setProtectionRules([], in: "repo", ifChecksum: lake.catalog.protectionRules(of: "repo").checksum)
         try lake.commit("c")
     }
@@ -222,8 +222,8 @@ import Versioning
         #expect(try access.credentials(made.accessKeyID)?.secretAccessKey == made.secretAccessKey)
         #expect(!"\(made)".contains(made.secretAccessKey))
         #expect(try access.isAllowed(.repository("ReadRepository", "r"), for: Caller("admin")) && !access.isAllowed(.repository("ReadRepository", "r"), for: Caller("nobody")))
-        #expect(throws: LakeError.self) { try access.setUp(userName: "again") }
-        #expect(throws: LakeError.self) { try Access(store: store, secretKey: "another").credentials(made.accessKeyID) }
+        expectFailure(.alreadyExists(.user)) { try access.setUp(userName: "again") }
+        expectFailure(.unavailable) { try Access(store: store, secretKey: "another").credentials(made.accessKeyID) }
     }
 }
 

@@ -24,8 +24,8 @@ import Versioning
             try lake.catalog.updateRepositoryMetadata("repo", force: false) { $0["k"] = "v" }
             _ = try lake.catalog.startDump(of: "repo")
             try lake.catalog.deleteRepository("repo", force: false)
-            #expect(throws: LakeError.self) { try lake.catalog.repository("repo") }
-            #expect(throws: LakeError.self) { try lake.put("d", "4") }
+            expectFailure(.notFound(.repository)) { try lake.catalog.repository("repo") }
+            expectFailure(.notFound(.repository)) { try lake.put("d", "4") }
             // The name is free, with nothing of the old one in it.
             _ = try lake.catalog.createRepository("repo", storageNamespace: "mem://other", defaultBranch: "main", schemes: ["mem"])
             #expect(try lake.contents("main").isEmpty)

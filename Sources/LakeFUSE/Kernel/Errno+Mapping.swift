@@ -2,7 +2,7 @@ import Glibc
 import Versioning
 
 /// The number that a system call answers with (errno(3)).
-struct Errno: Error {
+struct Errno: Error, Equatable {
     let number: Int32
     init(_ number: Int32) { self.number = number }
 
@@ -17,7 +17,7 @@ struct Errno: Error {
         case .noChanges: 0
         case .readOnlyRepository: EROFS
         case .protectedBranch, .permissionDenied, .unauthenticated: EACCES
-        case .repositoryInDeletion, .dataGone, .corrupt, .unavailable: EIO
+        case .dataGone, .corrupt, .unavailable: EIO
         case .tooManyTries: EAGAIN
         case .noSpace: ENOSPC
         case .notImplemented: ENOSYS

@@ -143,7 +143,7 @@ final class Tree: Sendable {
         let size = node.isFolder ? 4096 : attributes.target.map { Int64($0.utf8.count) } ?? facts?.size ?? entry?.size ?? 0
         info.st_size = off_t(size)
         info.st_blksize = 1 << 17
-        info.st_blocks = blkcnt_t((size + 511) / 512)
+        info.st_blocks = blkcnt_t(size / 512 + (size % 512 > 0 ? 1 : 0))
         // A file that is being written has the time of its last write.
         let time = attributes.modified ?? (writing?.isDirty == true ? facts?.modified : nil) ?? entry?.lastModified ?? changed
         info.st_mtim = timespec(tv_sec: Int(time.seconds), tv_nsec: Int(time.nanoseconds))

@@ -39,7 +39,7 @@ extension Response {
         case .conflict: 409
         case .preconditionFailed: 412
         case .readOnlyRepository, .protectedBranch: 403
-        case .repositoryInDeletion, .dataGone: 410
+        case .dataGone: 410
         case .tooManyTries: 429
         case .unauthenticated, .permissionDenied: 401
         case .noSpace: 507

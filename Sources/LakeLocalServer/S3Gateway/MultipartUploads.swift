@@ -122,10 +122,12 @@ struct MultipartUploads: Sendable {
     }
 
     func putPart(_ call: S3Call, _ gateway: S3Gateway) throws -> Reception {
-        try gateway.access.require([.object("WriteObject", call.bucket, call.key)], for: call.caller)
+        let source = try call.request.header("x-amz-copy-source").map { _ in try gateway.copySource(call) }
+        let reading = source.map { [Permission.object("ReadObject", $0.bucket, $0.key)] } ?? []
+        try gateway.access.require(reading + [.object("WriteObject", call.bucket, call.key)], for: call.caller)
         let repository = try catalog.repository(call.bucket)
         let number = try partNumber(call), record = try find(call)
-        if call.request.header("x-amz-copy-source") != nil { return try copyPart(call, gateway, record, number, repository) }
+        if let source { return copyPart(source, call, gateway, record, number, repository) }
         let sink = try PayloadSink(call: call, gateway: gateway, upload: catalog.upload(to: repository), limit: .max) { _, written in
             try keep(Part(address: written!.address, size: written!.size, md5: written!.md5), number, of: record, in: repository, call)
             return Response(status: 200, headers: [("Content-Type", "application/xml"), ("ETag", "\"\(Hex.text(written!.md5))\"")] + written!.checksums)
@@ -146,10 +148,8 @@ struct MultipartUploads: Sendable {
         }
     }
 
-    private func copyPart(_ call: S3Call, _ gateway: S3Gateway, _ record: Record, _ number: Int, _ repository: Repository) throws -> Reception {
-        let source = try gateway.copySource(call)
-        try gateway.access.require([.object("ReadObject", source.bucket, source.key)], for: call.caller)
-        return gateway.work(call) {
+    private func copyPart(_ source: (bucket: String, ref: String, key: Key), _ call: S3Call, _ gateway: S3Gateway, _ record: Record, _ number: Int, _ repository: Repository) -> Reception {
+        gateway.work(call) {
             let found: (entry: Entry, location: ObjectLocation, repository: Repository)
             do { found = try catalog.entry(source.key, at: source.ref, in: source.bucket) } catch { throw S3Error.noSuchKey }
             var range = 0..<found.entry.size

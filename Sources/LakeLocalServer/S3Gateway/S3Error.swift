@@ -39,7 +39,6 @@ struct S3Error: Error {
         case .preconditionFailed: .preconditionFailed
         case .readOnlyRepository: S3Error(403, "ErrReadOnlyRepository", error.message)
         case .protectedBranch: S3Error(403, "ErrWriteToProtectedBranch", error.message)
-        case .repositoryInDeletion: .noSuchBucket
         case .dataGone: S3Error(404, "NoSuchVersion", "The data of this object is gone.")
         case .tooManyTries: S3Error(503, "SlowDown", error.message)
         case .unauthenticated, .permissionDenied: .accessDenied

@@ -8,7 +8,7 @@ package struct User: Sendable, Equatable {
     package var email = ""
     package var source = "internal"
 
-    init(name: String, creationDate: Timestamp) {
+    package init(name: String, creationDate: Timestamp) {
         self.name = name
         self.creationDate = creationDate
     }
@@ -27,7 +27,7 @@ package struct User: Sendable, Equatable {
         }
     }
 
-    var encoded: [UInt8] {
+    package var encoded: [UInt8] {
         var writer = ProtobufWriter()
         writer.time(1, creationDate)
         writer.string(2, name)

@@ -179,7 +179,7 @@ package struct Policy: Sendable, Equatable {
         }
     }
 
-    var encoded: [UInt8] {
+    package var encoded: [UInt8] {
         var writer = ProtobufWriter()
         writer.time(1, creationDate)
         writer.string(2, name)

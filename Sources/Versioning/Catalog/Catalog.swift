@@ -105,7 +105,7 @@ package final class Catalog: Sendable {
 
     // MARK: repositories
 
-    /// - Throws: `.notFound(.repository)`, `.repositoryInDeletion`.
+    /// - Throws: `.notFound(.repository)`, also of one that is being deleted.
     package func repository(_ id: String) throws -> Repository {
         let now = Timestamp.now()
         if let known = repositories.read({ $0[id] }), now.seconds - known.read.seconds < Self.repositoryLifetimeSeconds { return known.repository }

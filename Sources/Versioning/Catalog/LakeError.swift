@@ -21,7 +21,6 @@ package struct LakeError: Error, Sendable, CustomStringConvertible {
         case readOnlyRepository
         /// A rule of the repository forbids this on the branch.
         case protectedBranch
-        case repositoryInDeletion
         /// The entry is there, its bytes are not.
         case dataGone
         /// The branch kept changing under the operation; later it may succeed.

@@ -120,7 +120,7 @@ extension ProtobufField {
     package func time() throws -> Timestamp {
         var time = Timestamp(seconds: 0)
         try readProtobuf(bytes) { field in
-            if field.number == 1 { time.seconds = field.signed } else if field.number == 2 { time.nanoseconds = Int32(truncatingIfNeeded: field.signed) }
+            if field.number == 1 { time.seconds = field.signed } else if field.number == 2 { time.nanoseconds = Int32(min(max(0, field.signed), 999_999_999)) }
         }
         return time
     }

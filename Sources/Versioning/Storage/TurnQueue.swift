@@ -7,6 +7,9 @@ final class TurnQueue: Sendable {
     /// Who waits for each name, in order; a name that is there has someone at work.
     private let waiting = Mutex<[Key: [CountingSemaphore]]>([:])
 
+    /// How many wait for a turn now.
+    func waitingCount(of name: Key) -> Int { waiting.withLock { $0[name]?.count ?? 0 } }
+
     /// Runs `body` when all that came before with this name have ended. `body` must not ask for a turn of the same name.
     func withTurn<Result>(of name: Key, _ body: () throws -> Result) rethrows -> Result {
         let turn: CountingSemaphore? = waiting.withLock { waiting in

@@ -1,0 +1,1 @@
+../../Sources/lakefuse/Configuration/YAML.swift
