@@ -59,7 +59,7 @@ package enum URIEncoding {
             let end = bytes[start...].firstIndex(of: 0x26) ?? bytes.count
             if end > start {
                 let mark = bytes[start..<end].firstIndex(of: 0x3d) ?? end
-                let value = mark < end ? decode(bytes[(mark + 1)..<end], plusIsSpace: plusIsSpace) : []
+                let value: [UInt8] = mark < end ? decode(bytes[(mark + 1)..<end], plusIsSpace: plusIsSpace) : []
                 pairs.append(QueryItem(name: String(decoding: decode(bytes[start..<mark], plusIsSpace: plusIsSpace), as: UTF8.self), bytes: value))
             }
             start = end + 1
@@ -71,12 +71,29 @@ package enum URIEncoding {
 /// One parameter of a query string. Its value may be the name of an object, and so any bytes.
 package struct QueryItem: Sendable {
     package let name: String
-    package let bytes: [UInt8]
     /// The value as text; bytes that are none of UTF-8 are replaced.
-    package var value: String { String(decoding: bytes, as: UTF8.self) }
+    package let value: String
+    /// The value where it is no text.
+    private let raw: [UInt8]?
+    package var bytes: [UInt8] { raw ?? Array(value.utf8) }
 
     package init(name: String, bytes: [UInt8]) {
         self.name = name
-        self.bytes = bytes
+        if let text = String(validating: bytes, as: UTF8.self) {
+            value = text
+            raw = nil
+        } else {
+            value = String(decoding: bytes, as: UTF8.self)
+            raw = bytes
+        }
+    }
+
+    /// Whether a name is given more than once, of those that `isMeant`; there are few, so each is compared with each.
+    package static func firstRepeated(_ items: [QueryItem], where isMeant: (String) -> Bool = { _ in true }) -> String? {
+        for index in items.indices.dropFirst() {
+            let name = items[index].name
+            if items[..<index].contains(where: { $0.name == name }) && isMeant(name) { return name }
+        }
+        return nil
     }
 }

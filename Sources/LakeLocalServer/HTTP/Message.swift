@@ -129,6 +129,15 @@ package struct Response: Sendable {
     package static let untrusted: [(name: String, value: String)] = [
         ("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "sandbox"), ("Content-Security-Policy", "default-src 'none'"),
     ]
+    private static let inert: [(name: String, value: String)] = [("X-Content-Type-Options", "nosniff")]
+
+    /// The same for an object of a type: one that no browser runs anything of needs only that it is taken for what it says.
+    package static func untrusted(_ contentType: String) -> [(name: String, value: String)] {
+        switch contentType {
+        case "application/octet-stream", "binary/octet-stream", "text/plain", "text/csv", "application/json", "application/vnd.apache.parquet", "image/png", "image/jpeg": inert
+        default: untrusted
+        }
+    }
 
     package static func text(_ status: Int, _ text: String, type: String) -> Response {
         Response(status: status, headers: [("Content-Type", type)], body: .bytes(Array(text.utf8)))

@@ -23,8 +23,7 @@ struct Call: Sendable {
 
     /// Refuses parameters that mean two things.
     func checkParameters() throws {
-        var seen: Set<String> = []
-        for item in query where !Self.lists.contains(item.name) && !seen.insert(item.name).inserted { throw MalformedParameter(item.name) }
+        if let name = QueryItem.firstRepeated(query, where: { !Self.lists.contains($0) }) { throw MalformedParameter(name) }
     }
 
     /// The value of a parameter that is a path, or the beginning of one: any bytes. Empty if it is not there.

@@ -45,10 +45,11 @@ extension S3Gateway {
         case .notModified: return Response(status: 304, headers: [("ETag", "\"\(entry.eTag)\""), ("Last-Modified", entry.lastModified.httpDate)])
         case .failed: throw S3Error.preconditionFailed
         }
+        let type = call.value("response-content-type") ?? entry.shownContentType
         var headers: [(name: String, value: String)] = [
-            ("Content-Type", call.value("response-content-type") ?? entry.shownContentType),
+            ("Content-Type", type),
             ("ETag", "\"\(entry.eTag)\""), ("Last-Modified", entry.lastModified.httpDate), ("Accept-Ranges", "bytes"),
-        ] + Response.untrusted
+        ] + Response.untrusted(type)
         for (name, header) in [("content-disposition", "Content-Disposition"), ("cache-control", "Cache-Control"), ("content-language", "Content-Language"), ("content-encoding", "Content-Encoding"), ("expires", "Expires")] {
             if let value = call.value("response-" + name) { headers.append((header, value)) }
         }

@@ -37,8 +37,7 @@ package struct S3Gateway: Sendable {
         do {
             if let fault = request.fault { throw S3Error(400, "InvalidRequest", "This is no request that can be understood: \(fault).") }
             let identity = try authentication.identify(request, path: path, query: query)
-            var seen: Set<String> = []
-            for item in query where !seen.insert(item.name).inserted { throw S3Error.invalidArgument("The parameter \(item.name) is given more than once") }
+            if let name = QueryItem.firstRepeated(query) { throw S3Error.invalidArgument("The parameter \(name) is given more than once") }
             call = S3Call(request: request, query: query, identity: identity, path: path, virtualBucket: virtualBucket(request))
             return try dispatch(call!)
         } catch {
