@@ -20,7 +20,9 @@ demo-stop:
 	@examples/demo.sh stop
 
 test: test-packages build
-	swift test --sanitize address --scratch-path .build-asan
+	@# Leaks are not looked for: the toolchain's own XCTest and FoundationEssentials have some. The thread sanitizer is of no use
+	@# here: it does not see the futexes that Swift's Mutex is made of, and takes all that is guarded by one for a race.
+	ASAN_OPTIONS=detect_leaks=0 swift test --sanitize address --scratch-path .build-asan
 	Tests/Fuzz/run.sh
 	Tests/EndToEnd/conformance.sh
 	Tests/EndToEnd/run.sh

@@ -11,6 +11,8 @@ static inline ssize_t lake_copy_file_range(int from, long long *from_offset, int
 }
 // Begins to write a part of a file to disk, and does not wait for it (sync_file_range(2), SYNC_FILE_RANGE_WRITE).
 static inline int lake_begin_sync(int descriptor, long long offset, long long count) { return (int)syscall(SYS_sync_file_range, descriptor, offset, count, 2); }
+// Shares the bytes of a file with another, where the file system can (ioctl_ficlone(2), FICLONE).
+static inline int lake_clone(int from, int to) { return ioctl(to, _IOW(0x94, 9, int), from); }
 static inline int lake_syncfs(int descriptor) { return (int)syscall(SYS_syncfs, descriptor); }
 // mallopt(3), whose parameters are macros. Every thread would get an arena of its own, up to eight a core, and each keeps what it once
 // took; and answers of some hundred KiB would be mapped and faulted in anew each time.

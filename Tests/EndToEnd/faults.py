@@ -185,6 +185,10 @@ class KillTest(OwnLakeTest):
         self.restart()
         self.lake.command("mount", f"lakefs://{repository}/main", where)
         self.assertEqual(read_file(where / "synced"), b"must stay" * 1000)
+        # Nobody has closed it: no other door sees what may be half a file, until somebody does.
+        self.assert_s3_error(404, "404", self.s3.head_object, Bucket=repository, Key="main/synced")
+        with open(where / "synced", "ab"):
+            pass
         self.assertEqual(self.s3_get(repository, "main/synced"), b"must stay" * 1000)
 
 

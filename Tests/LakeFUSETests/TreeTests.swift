@@ -107,15 +107,131 @@ import Versioning
         let read = Attributes(metadata)
         #expect(read.mode == 0o600 && read.modified?.seconds == 1_000_000)
         #expect(Attributes(["::lakefs::posix-permissions": "nonsense"]).mode == nil)
-        _ = try tree.makeLink(Tree.root, name("l"), target: "f")
+        _ = try tree.makeLink(Tree.root, name("l"), target: name("f"))
         #expect(try lake.catalog.entry("l", at: "main", in: "repo").entry.metadata["::lakefs::symlink-target"] == "f")
     }
 
+    private func address(_ path: Key) throws -> String { try lake.catalog.entry(path, at: "main", in: "repo").entry.address }
+
     @Test func aHardLinkIsASecondEntryOfTheObject() throws {
         let node = try write("d/f", "x")
-        _ = try tree.makeHardLink(node.number, Tree.root, name("g"))
-        #expect(try paths() == ["d/f", "g"] && lake.catalog.entry("g", at: "main", in: "repo").entry.address == lake.catalog.entry("d/f", at: "main", in: "repo").entry.address)
+        let linked = try tree.makeHardLink(node.number, Tree.root, name("g"))
+        #expect(try paths() == ["d/f", "g"] && address("g") == address("d/f"))
         #expect(throws: Errno(EEXIST)) { try tree.makeHardLink(node.number, Tree.root, name("g")) }
+        // One file: what is written by one name is there by the other, at every door; a name that goes leaves the other.
+        #expect(linked === node && tree.facts(node).links == 2)
+        try write("g", "new")
+        #expect(try text("d/f") == "new" && address("g") == address("d/f"))
+        try tree.rename(Tree.root, name("g"), to: Tree.root, name("h"), replaces: true)
+        #expect(try paths() == ["d/f", "h"] && tree.facts(node).links == 2)
+        try tree.unlink(tree.lookup(Tree.root, name("d")).number, name("f"))
+        #expect(try paths() == ["d/", "h"] && tree.facts(node).links == 1 && text("h") == "new")
+    }
+
+    /// A file that is saved again and again between two commits keeps one object; what a commit took, or two names share, stays.
+    @Test func replacedObjectsGo() throws {
+        func objects() throws -> Int {
+            var count = 0
+            try lake.catalog.objects.walk(ObjectLocation(scheme: "local", path: "repo/data")) { _ in count += 1 }
+            return count
+        }
+        for number in 0..<20 { try write("f", "\(number)") }
+        #expect(try objects() == 1 && text("f") == "19")
+        let first = try lake.catalog.commit(CommitRequest(committer: "t", message: "m"), on: "main", in: "repo").id
+        for number in 0..<20 { try write("f", "again \(number)") }
+        #expect(try objects() == 2)
+        try tree.unlink(Tree.root, name("f"))
+        #expect(try objects() == 1)
+        let committed = try lake.catalog.entry("f", at: first, in: "repo")
+        #expect(try lake.catalog.objects.readAll(committed.location) == Array("19".utf8))
+        // A reset stages what was committed: that is not the newer write's to remove.
+        try lake.catalog.resetObject("f", on: "main", in: "repo", force: false)
+        try lake.catalog.stage(lake.entry("other"), at: "f", on: "main", in: "repo")
+        #expect(try lake.catalog.objects.readAll(committed.location) == Array("19".utf8))
+        // Shallow copies name it twice.
+        try write("g", "shared")
+        _ = try lake.catalog.copy("g", at: "main", from: "repo", to: "h", on: "main", in: "repo", isShallow: true)
+        try write("g", "replaced")
+        #expect(try text("h") == "shared")
+    }
+
+    /// A listing that was read before names went, came or were written again tells what is there now.
+    @Test func listingsAreNotBelievedLater() throws {
+        for number in 0..<30 { try write("d/\(number)", "old") }
+        let folder = try tree.lookup(Tree.root, name("d")), reader = FolderReader()
+        #expect(try reader.item(0, folder, tree) != nil && reader.isCurrent(tree))
+        try tree.unlink(folder.number, name("5"))
+        #expect(!reader.isCurrent(tree))
+        reader.restart()
+        var found: [String] = [], index = 0
+        while let item = try reader.item(index, folder, tree) {
+            found.append(String(decoding: item.name, as: UTF8.self))
+            index += 1
+        }
+        #expect(found.count == 29 && !found.contains("5"))
+    }
+
+    @Test func foldersKeepWhatTheyWereGiven() throws {
+        let upload = try lake.catalog.upload(to: lake.catalog.repository("repo"))
+        try unsafe Array("five!".utf8).withUnsafeBytes { try unsafe upload.write($0) }
+        try upload.finish()
+        try lake.catalog.stage(Entry(address: upload.address, lastModified: .now(), size: 5, eTag: "e", contentType: ""), at: "full/", on: "main", in: "repo")
+        let folder = try tree.lookup(Tree.root, name("full"))
+        try tree.change(folder) { $0.mode = 0o700 }
+        #expect(try text("full/") == "five!")
+        #expect(throws: Errno(ENOTEMPTY)) { try tree.removeFolder(Tree.root, name("full")) }
+        // Another mount knows, whichever way it comes to know of the folder.
+        let other = Tree(catalog: lake.catalog, repository: "repo", ref: "main", isReadOnly: false, staging: staging)
+        #expect(try other.facts(other.lookup(Tree.root, name("full"))).mode == 0o700)
+        try lake.put("odd//key", "x")
+        try lake.put("odd/../key", "x")
+        _ = try tree.lookup(Tree.root, name("odd"))
+        #expect(throws: Errno(ENOTEMPTY)) { try tree.removeFolder(Tree.root, name("odd")) }
+    }
+
+    @Test func whoMakesSomethingOwnsIt() throws {
+        let folder = try tree.makeFolder(Tree.root, name("d"), mode: 0o2775, owner: Tree.Owner(user: 10, group: 20))
+        let inner = try tree.makeFolder(folder.number, name("e"), mode: 0o755, owner: Tree.Owner(user: 11, group: 21))
+        let facts = tree.facts(inner)
+        #expect(facts.owner == 11 && facts.group == 20 && facts.mode == 0o2755)
+        let link = try tree.makeLink(Tree.root, name("l"), target: [0xff, 0xfe, 0x61], owner: Tree.Owner(user: 11, group: 21))
+        let other = Tree(catalog: lake.catalog, repository: "repo", ref: "main", isReadOnly: false, staging: staging)
+        #expect(try other.target(of: other.lookup(Tree.root, name("l"))) == [0xff, 0xfe, 0x61] && tree.facts(link).owner == 11)
+    }
+
+    @Test func aBranchThatIsGoneIsNotAnotherOfItsName() throws {
+        let node = try write("f", "old")
+        tree.noteGone()
+        tree.beginWriting(node)
+        let file = try tree.writable(node, truncates: true)
+        _ = try unsafe Array("new".utf8).withUnsafeBytes { try unsafe file.write($0, at: 0, tree.purpose(node)) }
+        tree.noteWrite(node)
+        #expect(throws: Errno(EIO)) { try tree.endWriting(node) }
+        #expect(try text("f") == "old")
+    }
+
+    @Test(arguments: [0, 1, 1000, Int(EntityTag.partBytes), Int(EntityTag.partBytes) + 1, 3 * Int(EntityTag.partBytes) + 5]) func entityTags(size: Int) throws {
+        let path = folder.path + "/file", descriptor = unsafe open(path, O_RDWR | O_CREAT, 0o600)
+        defer { close(descriptor) }
+        try #require(ftruncate(descriptor, size) == 0)
+        // Some data here and there among the holes.
+        var offset = 0
+        while offset + 5 <= size {
+            try #require(unsafe pwrite(descriptor, "bytes", 5, offset) == 5)
+            offset += 50_000_000
+        }
+        var all = EntityTag(), parts: [[UInt8]] = [], position = 0
+        while position < size || parts.isEmpty {
+            var bytes = [UInt8](repeating: 0, count: min(size - position, Int(EntityTag.partBytes)))
+            let count = bytes.count
+            try #require(unsafe pread(descriptor, &bytes, count, position) == count)
+            unsafe bytes.withUnsafeBytes { unsafe all.update($0) }
+            parts.append(Hash.digest(.md5, bytes))
+            position += count
+        }
+        let wanted = parts.count == 1 ? Hex.text(parts[0]) : Hex.text(Hash.digest(.md5, Array(parts.joined()))) + "-\(parts.count)"
+        #expect(all.finish() == wanted)
+        #expect(try EntityTag.of(descriptor, size: Int64(size)) == wanted)
     }
 
     /// One thread writes on and on, another publishes meanwhile: in the end the branch has the last bytes.
@@ -154,15 +270,37 @@ import Versioning
         #expect(try text("f") == "new")
     }
 
-    /// What a crash left staged becomes what it was to become, before anything is mounted.
-    @Test func leftoversArePublished() throws {
-        let left = try WriteStaging(folder: folder.path + "/left"), made = try left.make(), half = try left.make()
-        try left.register(made.name, WriteStaging.Record(repository: "repo", branch: "main", path: "d/left", address: lake.catalog.newAddress()))
-        #expect(unsafe Glibc.write(made.descriptor, "bytes", 5) == 5 && Glibc.write(half.descriptor, "half", 4) == 4)
+    /// What was closed when the server died becomes what it was to become; what was being written does not, and is shown by a mount
+    /// of the branch until somebody closes it.
+    @Test func leftoversArePublishedIfTheyWereClosed() throws {
+        try write("open", "whole")
+        let left = try WriteStaging(folder: folder.path + "/left"), closed = try left.make(), open = try left.make(), unnamed = try left.make()
+        let private600: Metadata = ["::lakefs::posix-permissions": "{\"UID\":7,\"GID\":8,\"Mode\":384}"]
+        try left.register(closed.name, WriteStaging.Record(repository: "repo", branch: "main", path: "d/closed", address: lake.catalog.newAddress(), metadata: private600, closed: Timestamp(seconds: 1000)))
+        try left.register(open.name, WriteStaging.Record(repository: "repo", branch: "main", path: "open", address: lake.catalog.newAddress(), metadata: private600))
+        for file in [closed, open, unnamed] { try #require(unsafe Glibc.write(file.descriptor, "bytes", 5) == 5) }
         left.close()
-        let registry = try MountRegistry(catalog: lake.catalog, staging: folder.path + "/left")
-        defer { registry.stop() }
-        #expect(try text("d/left") == "bytes" && paths() == ["d/left"])
+        do {
+            let registry = try MountRegistry(catalog: lake.catalog, staging: folder.path + "/left")
+            defer { registry.stop() }
+            while try paths() != ["d/closed", "open"] { usleep(1000) }
+        }
+        #expect(try text("d/closed") == "bytes" && text("open") == "whole")
+        #expect(try Attributes(lake.catalog.entry("d/closed", at: "main", in: "repo").entry.metadata).mode == 0o600)
+        let again = try WriteStaging(folder: folder.path + "/left"), records = try again.leftovers()
+        defer { again.close() }
+        #expect(records.map(\.record.path) == ["open"])
+        do {
+            let mounted = Tree(catalog: lake.catalog, repository: "repo", ref: "main", isReadOnly: false, staging: again, recovered: records)
+            let node = try mounted.lookup(Tree.root, name("open"))
+            #expect(mounted.facts(node).size == 5 && mounted.facts(node).mode == 0o600)
+            #expect(mounted.publishAll(.durable) == nil)
+            #expect(try text("open") == "whole", "nobody closed it")
+            mounted.beginWriting(node)
+            try mounted.endWriting(node)
+            #expect(try text("open") == "bytes")
+        }
+        #expect(try again.leftovers().isEmpty)
     }
 
     @Test func aSnapshotRefusesWrites() throws {

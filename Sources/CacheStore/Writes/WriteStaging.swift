@@ -12,12 +12,19 @@ package final class WriteStaging: Sendable {
         package var path: Key
         /// The object that the file becomes when it is published: a crash may come between that and its entry.
         package var address: String
+        /// What its entry is to have: mode and owner among it.
+        package var metadata: Metadata
+        /// Somebody closed it, having written to it last at this time: it is to be published. Otherwise it was still being written,
+        /// and half a file is nobody's.
+        package var closed: Timestamp?
 
-        package init(repository: String, branch: String, path: Key, address: String) {
+        package init(repository: String, branch: String, path: Key, address: String, metadata: Metadata = [:], closed: Timestamp? = nil) {
             self.repository = repository
             self.branch = branch
             self.path = path
             self.address = address
+            self.metadata = metadata
+            self.closed = closed
         }
 
         fileprivate init(decoding bytes: [UInt8]) throws {
@@ -28,6 +35,8 @@ package final class WriteStaging: Sendable {
                 case 2: branch = field.string
                 case 3: path = Key(field.array)
                 case 4: address = field.string
+                case 5: closed = try field.time()
+                case 6: metadata.pairs.append(try field.pair())
                 default: break
                 }
             }
@@ -39,6 +48,8 @@ package final class WriteStaging: Sendable {
             writer.string(2, branch)
             writer.bytes(3, path.bytes)
             writer.string(4, address)
+            writer.time(5, closed)
+            writer.map(6, metadata)
             return writer.bytes
         }
     }
@@ -70,6 +81,15 @@ package final class WriteStaging: Sendable {
 
     /// From now on a crash publishes the file as `record` says.
     package func register(_ name: String, _ record: Record) throws { try index.write([.set(Self.partition, Key(name), record.encoded)], .eventual) }
+
+    /// Whether a file is still to become something, and nobody closed it.
+    package func isOpen(_ name: String) throws -> Bool {
+        guard let bytes = try index.value(for: Key(name), in: Self.partition) else { return false }
+        return try Record(decoding: bytes).closed == nil
+    }
+
+    /// Makes durable what was registered.
+    package func synchronize() throws { try index.synchronize() }
 
     /// A crash drops the file: what it was to become is not wanted any more.
     package func unregister(_ name: String) { try? index.write([.remove(Self.partition, Key(name))], .eventual) }

@@ -76,15 +76,19 @@ import Versioning
         loop.withLock { $0 = thread }
     }
 
+    static func inUse(_ directory: String) -> LakeError { LakeError(.invalidValue, "\(directory) is in use: close what is open in it, and leave it") }
+
     /// Publishes everything and ends the mount.
+    /// - Parameter places: all folders that it is mounted on.
     /// - Throws: `LakeError` if something is still open in it (unless `forced`), or cannot be published.
-    func stop(forced: Bool) throws {
+    func stop(at places: [String], forced: Bool) throws {
         if let failure = tree.publishAll(.durable) { if !forced { throw LakeError(LakeError(failure).code, "cannot unmount \(directory): \(LakeError(failure).message)") } }
         try? tree.synchronize()
-        if !hasEnded.load(ordering: .acquiring), unsafe umount2(directory, 0) != 0 {
-            guard forced || errno != EBUSY else { throw LakeError(.invalidValue, "\(directory) is in use: close what is open in it, and leave it") }
+        for place in places where !hasEnded.load(ordering: .acquiring) {
+            if unsafe umount2(place, 0) == 0 { continue }
+            guard forced || errno != EBUSY else { throw Self.inUse(place) }
             // Aborting the connection ends the loop even if something is open. Who may not do it has fusermount3 do it.
-            if unsafe umount2(directory, Int32(MNT_FORCE) | Int32(MNT_DETACH)) != 0 { unsafe fuse_session_unmount(session) }
+            if unsafe umount2(place, Int32(MNT_FORCE) | Int32(MNT_DETACH)) != 0 { unsafe fuse_session_unmount(session) }
         }
     }
 
@@ -104,6 +108,8 @@ import Versioning
     private func take(_ change: Change, own: Int) -> CountingSemaphore? {
         guard change.origin != own, change.repository == tree.repository, change.branch == nil || change.branch == tree.ref else { return nil }
         if case .committed = change.kind { return nil }
+        if case .removed = change.kind { tree.noteGone() }
+        tree.changes.add(1, ordering: .sequentiallyConsistent)
         generation.add(1, ordering: .sequentiallyConsistent)
         return notifier.enqueue(.change(change.kind))
     }
@@ -144,7 +150,7 @@ import Versioning
             }
             // What is written here stays: its publish is the later change.
             if !known.isFolder, tree.writing(of: known)?.isDirty == true { return }
-            tree.state.withLock { state in if state.numbers[here] == known.number { state.numbers[here] = nil } }
+            tree.loseName(here, of: known)
             return invalidate(name: part, in: folder)
         }
     }
@@ -320,9 +326,17 @@ final class FolderReader: Sendable {
         var isLast = false
         /// Items before each page.
         var counts: [Int] = [0]
+        /// The tree's count of changes before the page was read.
+        var changes: UInt64 = 0
     }
     private let state = Mutex(State())
     private static let pageSize = 1000
+
+    /// Forgets what was read.
+    func restart() { state.withLock { $0 = State() } }
+
+    /// Whether nothing has changed since the page was read that items come from now.
+    func isCurrent(_ tree: Tree) -> Bool { state.withLock { $0.changes } == tree.changes.load(ordering: .sequentiallyConsistent) }
 
     /// The item at an index; nil at the end. Files that are not published yet follow the listed ones.
     func item(_ index: Int, _ folder: Node, _ tree: Tree) throws -> Item? {
@@ -343,6 +357,7 @@ final class FolderReader: Sendable {
     }
 
     private func read(_ number: Int, _ state: inout State, _ folder: Node, _ tree: Tree) throws {
+        state.changes = tree.changes.load(ordering: .sequentiallyConsistent)
         let (items, next) = try tree.list(folder, after: state.starts[number], limit: Self.pageSize)
         state.page = items
         state.pageNumber = number

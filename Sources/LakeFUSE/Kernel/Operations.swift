@@ -19,6 +19,11 @@ enum Operations {
         let pointer: fuse_req_t
         let mount: Mount
         var tree: Tree { mount.tree }
+        /// Who asks.
+        var owner: Tree.Owner {
+            let context = unsafe fuse_req_ctx(pointer)!
+            return unsafe Tree.Owner(user: context.pointee.uid, group: context.pointee.gid)
+        }
 
         func fail(_ error: any Error) { unsafe fuse_reply_err(pointer, Errno(error).number == 0 ? EIO : Errno(error).number) }
         func succeed() { unsafe fuse_reply_err(pointer, 0) }
@@ -35,7 +40,7 @@ enum Operations {
     static func entry(_ node: Node, _ tree: Tree) -> fuse_entry_param {
         var parameters = fuse_entry_param()
         parameters.ino = fuse_ino_t(node.number)
-        parameters.attr = tree.attributes(node)
+        parameters.attr = status(tree.facts(node))
         parameters.attr_timeout = forever
         parameters.entry_timeout = forever
         return parameters
@@ -52,10 +57,10 @@ enum Operations {
     private static func name(_ text: UnsafePointer<CChar>?) -> [UInt8] { unsafe Array(UnsafeRawBufferPointer(start: text!, count: strlen(text!))) }
 
     /// Answers a request that makes a name in a folder, with the node it made.
-    private static func answer(_ request: fuse_req_t?, making text: UnsafePointer<CChar>?, in parent: fuse_ino_t, _ make: (Tree, UInt64, [UInt8]) throws -> Node) {
+    private static func answer(_ request: fuse_req_t?, making text: UnsafePointer<CChar>?, in parent: fuse_ino_t, _ make: (Tree, UInt64, [UInt8], Tree.Owner) throws -> Node) {
         unsafe answer(request) { request in
             let name = unsafe name(text), generation = request.mount.generation.load(ordering: .sequentiallyConsistent)
-            request.entry(try make(request.tree, UInt64(parent), name), generation: generation, parent: UInt64(parent), name: name)
+            request.entry(try make(request.tree, UInt64(parent), name, request.owner), generation: generation, parent: UInt64(parent), name: name)
         }
     }
 
@@ -97,7 +102,7 @@ enum Operations {
         }
         unsafe table.getattr = { request, number, _ in
             unsafe answer(request) { request in
-                var info = request.tree.attributes(try request.tree.node(UInt64(number)))
+                var info = status(request.tree.facts(try request.tree.node(UInt64(number))))
                 unsafe fuse_reply_attr(request.pointer, &info, forever)
             }
         }
@@ -126,29 +131,29 @@ enum Operations {
                         }
                     }
                 }
-                var info = request.tree.attributes(node)
+                var info = status(request.tree.facts(node))
                 unsafe fuse_reply_attr(request.pointer, &info, forever)
             }
         }
         unsafe table.readlink = { request, number in
             unsafe answer(request) { request in
                 guard let target = request.tree.target(of: try request.tree.node(UInt64(number))) else { throw Errno(EINVAL) }
-                unsafe fuse_reply_readlink(request.pointer, target)
+                _ = unsafe (target + [0]).withUnsafeBytes { unsafe fuse_reply_readlink(request.pointer, $0.assumingMemoryBound(to: CChar.self).baseAddress) }
             }
         }
         unsafe table.mkdir = { request, parent, text, mode in
-            unsafe answer(request, making: text, in: parent) { try $0.makeFolder($1, $2, mode: mode) }
+            unsafe answer(request, making: text, in: parent) { try $0.makeFolder($1, $2, mode: mode, owner: $3) }
         }
         unsafe table.symlink = { request, target, parent, text in
-            unsafe answer(request, making: text, in: parent) { unsafe try $0.makeLink($1, $2, target: String(cString: target!)) }
+            unsafe answer(request, making: text, in: parent) { unsafe try $0.makeLink($1, $2, target: name(target), owner: $3) }
         }
         unsafe table.link = { request, number, parent, text in
-            unsafe answer(request, making: text, in: parent) { try $0.makeHardLink(UInt64(number), $1, $2) }
+            unsafe answer(request, making: text, in: parent) { tree, parent, name, _ in try tree.makeHardLink(UInt64(number), parent, name) }
         }
         unsafe table.mknod = { request, parent, text, mode, _ in
-            unsafe answer(request, making: text, in: parent) { tree, parent, name in
+            unsafe answer(request, making: text, in: parent) { tree, parent, name, owner in
                 guard mode & S_IFMT == S_IFREG else { throw Errno(EPERM) }  // Pipes, sockets and devices cannot be committed.
-                let node = try tree.makeFile(parent, name, mode: mode)
+                let node = try tree.makeFile(parent, name, mode: mode, owner: owner)
                 try tree.close(node)
                 return node
             }
@@ -175,7 +180,7 @@ enum Operations {
         unsafe table.create = { request, parent, text, mode, info in
             unsafe answer(request) { request in
                 let name = unsafe name(text), generation = request.mount.generation.load(ordering: .sequentiallyConsistent)
-                let node = try request.tree.makeFile(UInt64(parent), name, mode: mode)
+                let node = try request.tree.makeFile(UInt64(parent), name, mode: mode, owner: request.owner)
                 request.tree.beginWriting(node)
                 unsafe info!.pointee.fh = keep(.file(node, OpenFile(descriptor: -1, location: nil, size: 0, isWriter: true)), request.mount)
                 unsafe info!.pointee.keep_cache = 1
@@ -197,7 +202,12 @@ enum Operations {
                         request.tree.noteWrite(node)
                     }
                     if case .object(let location, let size) = try request.tree.source(node) {
-                        let piece = try request.tree.catalog.objects.file(location)
+                        let piece: FilePiece?
+                        do { piece = try request.tree.catalog.objects.file(location) } catch let error as StoreError where error.code == .notFound {
+                            // Replaced by another door since it was looked up: the kernel looks it up again, and finds the new one.
+                            request.tree.loseNames(of: node)
+                            throw Errno(ESTALE)
+                        }
                         if let piece, piece.byteCount != size {
                             Log.error("an object is damaged: it has not as many bytes as its entry says", ["object": location.description])
                             close(piece.descriptor)
@@ -244,7 +254,7 @@ enum Operations {
         unsafe table.write = { request, _, bytes, size, offset, info in
             unsafe answer(request) { request in
                 guard case .file(let node, let open)? = unsafe handle(info, request.mount), open.isWriter else { throw Errno(EBADF) }
-                let file = try request.tree.writable(node)
+                let file = try request.tree.writable(node, opened: open.descriptor)
                 let count = unsafe try file.write(UnsafeRawBufferPointer(start: bytes, count: size), at: Int64(offset), request.tree.purpose(node))
                 request.tree.noteWrite(node)
                 unsafe fuse_reply_write(request.pointer, count)
@@ -254,7 +264,7 @@ enum Operations {
             unsafe answer(request) { request in
                 guard case .file(let node, let open)? = unsafe handle(info, request.mount), open.isWriter else { throw Errno(EBADF) }
                 guard mode == 0 else { throw Errno(EOPNOTSUPP) }
-                try request.tree.writable(node).allocate(Int64(offset), Int64(length), request.tree.purpose(node))
+                try request.tree.writable(node, opened: open.descriptor).allocate(Int64(offset), Int64(length), request.tree.purpose(node))
                 request.tree.noteWrite(node)
                 request.succeed()
             }
@@ -262,14 +272,14 @@ enum Operations {
         unsafe table.flush = { request, _, info in
             unsafe answer(request) { request in
                 guard case .file(let node, let open)? = unsafe handle(info, request.mount) else { throw Errno(EBADF) }
-                if open.isWriter { try request.tree.publish(node, .eventual) }
+                if open.isWriter { try request.tree.flush(node) }
                 request.succeed()
             }
         }
         unsafe table.fsync = { request, _, _, info in
             unsafe answer(request) { request in
                 guard case .file(let node, _)? = unsafe handle(info, request.mount) else { throw Errno(EBADF) }
-                if !request.tree.isReadOnly { try request.tree.publish(node, .durable) }
+                if !request.tree.isReadOnly { try request.tree.synchronize(node) }
                 request.succeed()
             }
         }
@@ -344,6 +354,7 @@ enum Operations {
             var used = 0, position = Int(offset)
             while true {
                 var name: [UInt8], parameters = fuse_entry_param(), node: Node?
+                if position == 0 { reader.restart() }  // A listing that is begun anew is a new one (rewinddir(3)).
                 if position < 2 {
                     name = position == 0 ? [0x2e] : [0x2e, 0x2e]
                     parameters.attr.st_ino = ino_t(number)
@@ -353,7 +364,8 @@ enum Operations {
                     name = item.name
                     let path = Paths.join(tree.path(of: folder), name)
                     if withAttributes {
-                        let found = item.entry == nil && !item.isFolder ? try? tree.lookup(folder.number, name, counts: true)
+                        // What was read a while ago may have been removed, renamed or written since; and of folders a listing knows nothing.
+                        let found = item.entry == nil || !reader.isCurrent(tree) ? try? tree.lookup(folder.number, name, counts: true)
                             : tree.adopt(path, entry: item.entry, isFolder: item.isFolder, item.entry.map { Attributes($0.metadata) } ?? Attributes(), counts: true)
                         guard let found else {
                             position += 1
@@ -363,7 +375,7 @@ enum Operations {
                         parameters = entry(found, tree)
                     } else {
                         let known = tree.state.withLock { $0.numbers[path] }
-                        parameters.attr.st_ino = ino_t(known ?? .max)  // Not known yet: any number but 0.
+                        parameters.attr.st_ino = ino_t(known ?? Tree.number(for: path))
                         let isLink = item.entry?.metadata[Attributes.targetKey] != nil
                         parameters.attr.st_mode = item.isFolder ? S_IFDIR : isLink ? S_IFLNK : S_IFREG
                     }
@@ -385,5 +397,22 @@ enum Operations {
             unsafe request.bytes(UnsafeRawBufferPointer(start: start, count: used))
         }
         for name in told { request.mount.recheck(generation, parent: UInt64(number), name: name) }
+    }
+
+    /// What a node is, as the kernel wants it.
+    private static func status(_ facts: Tree.Facts) -> stat {
+        var info = stat()
+        info.st_ino = ino_t(facts.number)
+        info.st_mode = facts.mode | (facts.kind == .folder ? S_IFDIR : facts.kind == .link ? S_IFLNK : S_IFREG)
+        info.st_nlink = nlink_t(facts.links)
+        info.st_uid = facts.owner
+        info.st_gid = facts.group
+        info.st_size = off_t(facts.size)
+        info.st_blksize = 1 << 17
+        info.st_blocks = blkcnt_t(facts.size / 512 + (facts.size % 512 > 0 ? 1 : 0))
+        info.st_mtim = timespec(tv_sec: Int(facts.modified.seconds), tv_nsec: Int(facts.modified.nanoseconds))
+        info.st_ctim = info.st_mtim
+        info.st_atim = info.st_mtim
+        return info
     }
 }

@@ -8,8 +8,12 @@ import Versioning
 /// Fields are guarded by the tree's lock, and read through the tree's functions.
 final class Node: @unchecked Sendable {
     let number: UInt64
-    /// Without a slash at the end; empty for the root.
+    /// Without a slash at the end; empty for the root. One of its names, if it has several.
     var path: Key
+    /// The other names of a file that was linked (link(2)).
+    var others: Set<Key> = []
+    /// All names.
+    var paths: [Key] { [path] + others }
     /// Nil for folders, and for files that were never published.
     var entry: Entry?
     let isFolder: Bool
@@ -20,6 +24,8 @@ final class Node: @unchecked Sendable {
     var isUnlinked = false
     /// For folders: made here, its marker object has nothing to tell and goes when something is in the folder.
     var hasBareMarker = false
+    /// It was open for writing when the server died: nobody closed it, so it is no change of the branch until somebody does.
+    var isRecovered = false
     /// Handles that are open for writing.
     let writers = Atomic<Int>(0)
     /// Held while the file is published, renamed or unlinked: one of these at a time. Held over I/O and calls of the core,
@@ -27,6 +33,8 @@ final class Node: @unchecked Sendable {
     let publishing = Mutex<Void>(())
     /// When something last came into or went from a folder, as far as this mount knows; objects keep no such time.
     var changed = Timestamp.now()
+    /// When a close last published it, and how long that took, in milliseconds.
+    var published: (at: Int64, took: Int64)?
     /// The bytes being written, if any.
     var writing: StagedFile?
 
@@ -63,6 +71,8 @@ enum Paths {
 /// Owner, permissions, times and link target of a file, as `lakectl local` keeps them in user metadata.
 struct Attributes: Equatable {
     static let permissionsKey = "::lakefs::posix-permissions", modifiedKey = "::lakefs::client-mtime", targetKey = "::lakefs::symlink-target"
+    /// Ours: `lakectl local` keeps whole seconds.
+    static let nanosecondsKey = "::lakefs::client-mtime-nanoseconds"
 
     /// Permission bits; nil for the default: 0644, folders 0755.
     var mode: UInt32?
@@ -70,7 +80,7 @@ struct Attributes: Equatable {
     var group: UInt32?
     /// A time that a program set; nil for the entry's own.
     var modified: Timestamp?
-    var target: String?
+    var target: [UInt8]?
 
     init() {}
 
@@ -85,8 +95,9 @@ struct Attributes: Equatable {
             owner = number("UID")
             group = number("GID")
         }
-        modified = metadata[Self.modifiedKey].flatMap { Int64($0) }.map { Timestamp(seconds: $0) }
-        target = metadata[Self.targetKey]
+        let nanoseconds = metadata[Self.nanosecondsKey].flatMap { Int32($0) }.map { min(max(0, $0), 999_999_999) } ?? 0
+        modified = metadata[Self.modifiedKey].flatMap { Int64($0) }.map { Timestamp(seconds: $0, nanoseconds: nanoseconds) }
+        target = metadata[bytes: Self.targetKey]
     }
 
     /// Puts into `metadata` what is not the default.
@@ -95,6 +106,7 @@ struct Attributes: Equatable {
         let isPlain = (mode ?? standard) == standard && (owner ?? getuid()) == getuid() && (group ?? getgid()) == getgid()
         metadata[Self.permissionsKey] = isPlain ? nil : "{\"UID\":\(owner ?? getuid()),\"GID\":\(group ?? getgid()),\"Mode\":\(mode ?? standard)}"
         metadata[Self.modifiedKey] = modified.map { String($0.seconds) }
-        metadata[Self.targetKey] = target
+        metadata[Self.nanosecondsKey] = modified.flatMap { $0.nanoseconds > 0 ? String($0.nanoseconds) : nil }
+        metadata[bytes: Self.targetKey] = target
     }
 }

@@ -15,7 +15,7 @@ final class StagedFile: Sendable {
         let name: String
         let address: String
         let size: Int64
-        let md5: [UInt8]
+        let eTag: String
         /// Of the last write.
         let modified: Timestamp
     }
@@ -25,6 +25,8 @@ final class StagedFile: Sendable {
         let repository: String
         let branch: String
         let path: Key
+        /// Mode, owner and the like, as entries have them.
+        let metadata: Metadata
         let newAddress: @Sendable () -> String
     }
 
@@ -34,16 +36,17 @@ final class StagedFile: Sendable {
         var descriptor: Int32 = -1
         /// The file behind the descriptor is an object now.
         var isFrozen = false
+        /// Taken up after a crash, and not closed since: it stays for the next start.
+        var isAbandoned = false
         /// Frozen, and no entry names it yet: staging it failed, or has not happened.
         var unstaged: Frozen?
-        /// MD5 of the first `hashed` bytes, while they come in order.
-        var hash: HashBox? = HashBox()
-        var hashed: Int64 = 0
+        /// The tag of the first bytes, while they come in order.
+        var tag: TagBox? = TagBox()
     }
 
     /// Reachable only through the state, under its lock.
-    private final class HashBox: @unchecked Sendable {
-        var hash = Hash(.md5)
+    private final class TagBox: @unchecked Sendable {
+        var tag = EntityTag()
     }
 
     private let staging: WriteStaging
@@ -54,11 +57,11 @@ final class StagedFile: Sendable {
     var isDirty: Bool { hasNews.load(ordering: .acquiring) }
 
     /// Begins with no bytes, or with those of an object.
-    init(_ staging: WriteStaging, _ purpose: Purpose, copying source: (objects: any ObjectStore, location: ObjectLocation, size: Int64)? = nil) throws {
+    init(_ staging: WriteStaging, _ purpose: Purpose, copying source: (objects: any ObjectStore, location: ObjectLocation, size: Int64)? = nil, opened: Int32 = -1) throws {
         self.staging = staging
         let (name, descriptor) = try staging.make(), address = purpose.newAddress()
         do {
-            if let source { try Self.load(source.objects, source.location, source.size, into: descriptor) }
+            if let source { try Self.load(source.objects, source.location, source.size, opened, into: descriptor) }
             try staging.register(name, Self.record(purpose, address))
         } catch {
             close(descriptor)
@@ -69,30 +72,68 @@ final class StagedFile: Sendable {
             state.name = name
             state.address = address
             state.descriptor = descriptor
-            if source != nil { state.hash = nil }
+            if source != nil { state.tag = nil }
         }
         // A copy has nothing to publish until it is written; an empty file is new.
         hasNews.store(source == nil, ordering: .releasing)
     }
 
-    private static func record(_ purpose: Purpose, _ address: String) -> WriteStaging.Record {
-        WriteStaging.Record(repository: purpose.repository, branch: purpose.branch, path: purpose.path, address: address)
+    /// Takes up what a crash left: a file that was being written.
+    init(_ staging: WriteStaging, recovering name: String, _ record: WriteStaging.Record) throws {
+        self.staging = staging
+        let descriptor = unsafe open(staging.path(name), O_RDWR | O_CLOEXEC)
+        guard descriptor >= 0 else { throw Errno(errno) }
+        lock.withLock { state in
+            state.name = name
+            state.address = record.address
+            state.descriptor = descriptor
+            state.tag = nil
+            state.isAbandoned = true
+        }
+    }
+
+    private static func record(_ purpose: Purpose, _ address: String, closed: Timestamp? = nil) -> WriteStaging.Record {
+        WriteStaging.Record(repository: purpose.repository, branch: purpose.branch, path: purpose.path, address: address, metadata: purpose.metadata, closed: closed)
     }
 
     deinit {
         lock.withLock { state in
             guard state.descriptor >= 0 else { return }
             close(state.descriptor)
-            if !state.isFrozen { staging.forget(state.name) }
+            if !state.isFrozen && !state.isAbandoned { staging.forget(state.name) }
         }
+    }
+
+    /// Somebody has it open and will close it, or does not want it: it is a file like others again.
+    func takeUp() { lock.withLock { $0.isAbandoned = false } }
+
+    /// Makes the bytes durable where they are (fsync(2)); false if they are an object already.
+    func synchronize() throws -> Bool {
+        let descriptor: Int32? = try lock.withLock { state in
+            guard !state.isFrozen else { return nil }
+            let own = fcntl(state.descriptor, F_DUPFD_CLOEXEC, 0)
+            guard own >= 0 else { throw Errno(errno) }
+            return own
+        }
+        guard let descriptor else { return false }
+        defer { close(descriptor) }
+        guard fsync(descriptor) == 0 else { throw Errno(errno) }
+        try staging.synchronize()
+        return true
+    }
+
+    /// The file is to become this now: a crash brings it back so.
+    /// - Parameter isClosed: whether somebody closed it, and a crash publishes it.
+    func note(_ purpose: Purpose, isClosed: Bool = false) throws {
+        let (name, address) = lock.withLock { ($0.isFrozen ? nil : $0.name, $0.address) }
+        if let name { try staging.register(name, Self.record(purpose, address, closed: isClosed ? facts.modified : nil)) }
     }
 
     /// Size and time of change, as they are now.
     var facts: (size: Int64, modified: Timestamp) {
         lock.withLock { state in
-            var info = stat()
-            guard unsafe fstat(state.descriptor, &info) == 0 else { return (0, .now()) }
-            return (Int64(info.st_size), Timestamp(seconds: Int64(info.st_mtim.tv_sec), nanoseconds: Int32(info.st_mtim.tv_nsec)))
+            guard let status = FileStatus(state.descriptor) else { return (0, .now()) }
+            return (status.size, status.modified)
         }
     }
 
@@ -109,7 +150,7 @@ final class StagedFile: Sendable {
         guard state.isFrozen else { return }
         let (name, descriptor) = try staging.make(), address = purpose.newAddress()
         do {
-            try Self.copy(state.descriptor, 0, to: descriptor)
+            try Self.copy(state.descriptor, to: descriptor)
             try staging.register(name, Self.record(purpose, address))
         } catch {
             close(descriptor)
@@ -123,22 +164,28 @@ final class StagedFile: Sendable {
         state.isFrozen = false
     }
 
-    /// Copies bytes by the kernel, shared where the disk can.
-    private static func copy(_ source: Int32, _ start: Int64, to target: Int32) throws {
-        var offset = CLongLong(start)
-        while true {
-            let copied = unsafe lake_copy_file_range(source, &offset, target, nil, 1 << 30)
-            if copied < 0 && errno == EINTR { continue }
-            guard copied >= 0 else { throw Errno(errno) }
-            if copied == 0 { return }
+    /// Copies a file by the kernel: shared where the disk can (ioctl_ficlone(2)), and else without its holes.
+    private static func copy(_ source: Int32, to target: Int32) throws {
+        if lake_clone(source, target) == 0 { return }
+        guard let status = FileStatus(source), ftruncate(target, off_t(status.size)) == 0 else { throw Errno(errno) }
+        var extents = Extents(source, size: status.size), run = extents.run(from: 0)
+        while !run.isEmpty {
+            var from = CLongLong(run.lowerBound), to = from
+            while from < run.upperBound {
+                let copied = unsafe lake_copy_file_range(source, &from, target, &to, Int(min(run.upperBound - from, 1 << 30)))
+                if copied < 0 && errno == EINTR { continue }
+                guard copied > 0 else { throw Errno(copied == 0 ? EIO : errno) }
+            }
+            run = extents.run(from: run.upperBound)
         }
     }
 
-    private static func load(_ objects: any ObjectStore, _ location: ObjectLocation, _ size: Int64, into descriptor: Int32) throws {
+    private static func load(_ objects: any ObjectStore, _ location: ObjectLocation, _ size: Int64, _ opened: Int32, into descriptor: Int32) throws {
+        if opened >= 0 { return try copy(opened, to: descriptor) }  // Its length was compared when it was opened.
         if let piece = try objects.file(location) {
             defer { close(piece.descriptor) }
             guard piece.byteCount == size else { throw Errno(EIO) }  // Damaged: a copy would make it what it is not.
-            return try copy(piece.descriptor, piece.offset, to: descriptor)
+            return try copy(piece.descriptor, to: descriptor)  // Objects of the local store are whole files.
         }
         var position: Int64 = 0
         while position < size {
@@ -153,13 +200,13 @@ final class StagedFile: Sendable {
     func write(_ bytes: UnsafeRawBufferPointer, at offset: Int64, _ purpose: Purpose) throws -> Int {
         try lock.withLock { state in
             try thaw(&state, purpose)
+            guard offset <= Entry.largestSize - Int64(bytes.count) else { throw Errno(EFBIG) }
             let count = unsafe pwrite(state.descriptor, bytes.baseAddress, bytes.count, off_t(offset))
             guard count >= 0 else { throw Errno(errno) }
-            if let box = state.hash, offset == state.hashed {
-                unsafe box.hash.update(UnsafeRawBufferPointer(rebasing: bytes[..<count]))
-                state.hashed += Int64(count)
+            if let box = state.tag, offset == box.tag.byteCount {
+                unsafe box.tag.update(UnsafeRawBufferPointer(rebasing: bytes[..<count]))
             } else if count > 0 {
-                state.hash = nil
+                state.tag = nil
             }
             hasNews.store(true, ordering: .releasing)
             return count
@@ -168,10 +215,10 @@ final class StagedFile: Sendable {
 
     func truncate(_ size: Int64, _ purpose: Purpose) throws {
         try lock.withLock { state in
+            guard size <= Entry.largestSize else { throw Errno(EFBIG) }
             try thaw(&state, purpose)
             guard ftruncate(state.descriptor, off_t(size)) == 0 else { throw Errno(errno) }
-            state.hash = size == 0 ? HashBox() : nil
-            state.hashed = 0
+            state.tag = size == 0 ? TagBox() : nil
             hasNews.store(true, ordering: .releasing)
         }
     }
@@ -179,10 +226,11 @@ final class StagedFile: Sendable {
     /// fallocate(2) without flags: room, and the size if that grows.
     func allocate(_ offset: Int64, _ length: Int64, _ purpose: Purpose) throws {
         try lock.withLock { state in
+            guard length <= Entry.largestSize, offset <= Entry.largestSize - length else { throw Errno(EFBIG) }
             try thaw(&state, purpose)
             let status = posix_fallocate(state.descriptor, off_t(offset), off_t(length))
             guard status == 0 else { throw Errno(status) }
-            state.hash = nil
+            state.tag = nil
             hasNews.store(true, ordering: .releasing)
         }
     }
@@ -193,16 +241,14 @@ final class StagedFile: Sendable {
         try lock.withLock { state in
             guard hasNews.load(ordering: .acquiring), isWanted() else { return nil }
             if state.isFrozen { return state.unstaged }
-            var info = stat()
-            guard unsafe fstat(state.descriptor, &info) == 0 else { throw Errno(errno) }
-            let size = Int64(info.st_size), md5: [UInt8]
-            if let box = state.hash, state.hashed == size { md5 = box.hash.finish() } else { md5 = try Self.hash(state.descriptor) }
-            // Whatever is written next is copied, so the hash is of no more use.
-            state.hash = nil
+            guard let status = FileStatus(state.descriptor) else { throw Errno(errno) }
+            let size = status.size, eTag: String
+            if let box = state.tag, box.tag.byteCount == size { eTag = box.tag.finish() } else { eTag = try EntityTag.of(state.descriptor, size: size) }
+            // Whatever is written next is copied, so the tag is of no more use.
+            state.tag = nil
             _ = try objects.adopt(file: staging.path(state.name), as: namespace.location(state.address), durability)
             state.isFrozen = true
-            let modified = Timestamp(seconds: Int64(info.st_mtim.tv_sec), nanoseconds: Int32(info.st_mtim.tv_nsec))
-            let frozen = Frozen(name: state.name, address: state.address, size: size, md5: md5, modified: modified)
+            let frozen = Frozen(name: state.name, address: state.address, size: size, eTag: eTag, modified: status.modified)
             state.unstaged = frozen
             return frozen
         }
@@ -221,18 +267,4 @@ final class StagedFile: Sendable {
 
     /// The file has no name any more: a crash must not bring it back.
     func unregister() { staging.unregister(lock.withLock { $0.name }) }
-
-    static func hash(_ descriptor: Int32) throws -> [UInt8] {
-        var hash = Hash(.md5), position: Int64 = 0
-        unsafe try withUnsafeTemporaryAllocation(byteCount: 1 << 18, alignment: 16) { buffer in
-            while true {
-                let count = unsafe pread(descriptor, buffer.baseAddress, buffer.count, off_t(position))
-                guard count >= 0 else { throw Errno(errno) }
-                if count == 0 { return }
-                unsafe hash.update(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
-                position += Int64(count)
-            }
-        }
-        return hash.finish()
-    }
 }

@@ -78,6 +78,12 @@ enum ObjectBody {
     /// Bytes of the largest object that is kept.
     private static let largestSmall: Int64 = 16 << 10
 
+    /// Reads an object, and once more from its entry on if its bytes are gone: they go when a newer write has replaced them.
+    /// - Parameter read: is told whether it is the last time.
+    static func retrying(_ read: (Bool) throws -> Response) throws -> Response {
+        do { return try read(false) } catch let error as LakeError where error.code == .dataGone { return try read(true) }
+    }
+
     /// - Parameters:
     ///   - entry: what the object is to be; its length is always compared.
     ///   - verifies: whether a whole object is held against its checksum first: it is read twice then.

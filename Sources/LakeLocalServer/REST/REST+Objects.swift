@@ -146,7 +146,9 @@ extension REST {
     }
 
     /// The object, or the part of it that is asked for.
-    private func read(_ call: Call, _ path: Key) throws -> Response {
+    private func read(_ call: Call, _ path: Key) throws -> Response { try ObjectBody.retrying { try readOnce(call, path, isLast: $0) } }
+
+    private func readOnce(_ call: Call, _ path: Key, isLast: Bool) throws -> Response {
         let isHead = call.request.method == "HEAD"
         let (entry, location, _) = try catalog.entry(path, at: call["ref"], in: call["repository"])
         switch Precheck(call.request, eTag: entry.eTag, modified: entry.lastModified) {
@@ -179,7 +181,7 @@ extension REST {
         do {
             // A HEAD tells what the entry says, as lakeFS does; whether the bytes are there shows when they are read.
             body = isHead ? .announced(range.upperBound - range.lowerBound) : try ObjectBody.make(catalog.objects, entry, at: location, range, verifies: settings.verifiesReads)
-        } catch let error as LakeError where error.code == .dataGone {
+        } catch let error as LakeError where error.code == .dataGone && isLast {
             var response = Response(error)
             response.headers += [("ETag", "\"\(entry.eTag)\""), ("Cache-Control", "no-store, must-revalidate"), ("Content-Disposition", "attachment")]
             return response
@@ -206,7 +208,7 @@ extension REST {
             try call.require(.object("WriteObject", call["repository"], path))
             let repository = try catalog.repository(call["repository"])
             _ = try catalog.branch(call["branch"], in: call["repository"])
-            let address = try repository.namespace.location(catalog.newAddress() + Entry.directSuffix).description
+            let address = try repository.namespace.location(catalog.newDirectAddress()).description
             return .respond(.json(200, StagingLocation(physicalAddress: address + "," + signature(address, call, path))))
         }
         router.add("PUT", backing) { call in

@@ -199,7 +199,7 @@ struct MultipartUploads: Sendable {
             guard chosen.dropLast().allSatisfy({ $0.size >= Self.leastPartBytes }) else { throw S3Error(400, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size") }
             let eTag = Hex.text(Hash.digest(.md5, chosen.flatMap(\.md5)))
             // An address of its own for each completion: objects are never overwritten.
-            let address = catalog.newAddress() + Entry.partsSuffix, location = namespace.location(address)
+            let address = catalog.newPartsAddress(), location = namespace.location(address)
             let size = try catalog.objects.join(chosen.map { namespace.location($0.address) }, to: location)
             do {
                 guard size == chosen.reduce(0, { $0 + $1.size }) else { throw LakeError(.corrupt, "the parts of the upload \(record.id) have \(size) bytes where they had others when they came") }

@@ -33,7 +33,9 @@ extension S3Gateway {
 
     // MARK: reading
 
-    func read(_ call: S3Call) throws -> Response {
+    func read(_ call: S3Call) throws -> Response { try ObjectBody.retrying { _ in try readOnce(call) } }
+
+    private func readOnce(_ call: S3Call) throws -> Response {
         let isHead = call.request.method == "HEAD"
         try access.require([.object("ReadObject", call.bucket, call.key)], for: call.caller)
         let (entry, location, _) = try catalog.entry(call.key, at: call.ref, in: call.bucket)

@@ -142,9 +142,11 @@ extension Catalog {
     func writeStaged(_ entries: [StagedEntry], on id: String, in repository: Repository, _ durability: Durability, origin: Int?) throws {
         for _ in 0..<Self.tries {
             let branch = try branch(id, in: repository).branch, token = branch.stagingToken
+            let replaced = try fresh.isEmpty ? [] : entries.compactMap { try store.value(for: $0.key, in: Partition(token)) }
             try store.write(entries.map { try mutation(of: $0, on: branch, in: repository) }, durability)
             do {
                 if try self.branch(id, in: repository).branch.stagingToken == token {
+                    noteStaged(entries, replacing: replaced, in: token, of: repository)
                     return events.publish(Change(repository: repository.id, branch: id, kind: .keys(entries.map(\.key)), origin: origin))
                 }
             } catch {
@@ -156,6 +158,22 @@ extension Catalog {
         var error = LakeError(.tooManyTries, "branch \(id) keeps being committed: try again")
         error.mayBeStaged = true
         throw error
+    }
+
+    /// Entries were staged in a branch's open token, in place of others: objects that nothing names any more go.
+    /// - Parameter replaced: values of the token that were there before.
+    private func noteStaged(_ entries: [StagedEntry], replacing replaced: [[UInt8]], in token: String, of repository: Repository) {
+        func address(_ envelope: Envelope?) -> String? {
+            guard let envelope, let entry = try? Entry(decoding: envelope.data), entry.addressType == .relative else { return nil }
+            return entry.address
+        }
+        let kept = Set(entries.compactMap { address($0.envelope) })
+        for address in kept { fresh.staged(address, in: token) }
+        for value in replaced {
+            guard let old = (try? StagedEntry(key: Key([]), decoding: value))?.envelope, let address = address(old), !kept.contains(address), fresh.take(address, in: token),
+                  let location = try? repository.namespace.location(address) else { continue }
+            do { try objects.remove(location) } catch { Log.warning("a replaced object could not be removed", ["object": location.description, "reason": "\(error)"]) }
+        }
     }
 
     /// Stages an object under `path`.
@@ -189,6 +207,7 @@ extension Catalog {
             guard try store.trySet(staged.encoded, for: path, in: partition, if: own.map { .matches($0) } ?? .absent, durability) else { continue }
             mayBeStaged = true
             if try self.branch(id, in: repository).branch.stagingToken == branch.stagingToken {
+                noteStaged([staged], replacing: own.map { [$0] } ?? [], in: branch.stagingToken, of: repository)
                 return events.publish(Change(repository: repositoryID, branch: id, kind: .keys([path]), origin: origin))
             }
         }
@@ -263,10 +282,13 @@ extension Catalog {
         if let metadata { entry.metadata = metadata }
         if let contentType { entry.contentType = contentType }
         guard !isShallow || sourceRepository != repositoryID else {
+            // Named twice from now on. Looked at again afterwards: a writer who replaced it meanwhile may have removed its bytes.
+            fresh.share(entry.address)
+            guard try self.entry(source, at: sourceRef, in: sourceRepository).entry.address == entry.address else { throw LakeError(.tooManyTries, "path \(source) keeps changing: try again") }
             try stage(entry, at: destination, on: id, in: repositoryID, if: condition, force: force)
             return entry
         }
-        entry.address = addresses.next()
+        entry.address = newAddress()
         entry.addressType = .relative
         let copied = try entry.location(in: repository.namespace)
         do {
@@ -313,11 +335,28 @@ extension Catalog {
     }
 
     /// A fresh address in the repository's namespace.
-    package func newAddress() -> String { addresses.next() }
+    package func newAddress() -> String {
+        let address = addresses.next()
+        fresh.issue(address)
+        return address
+    }
+
+    /// An address that a client writes to by itself, and may name as it likes.
+    package func newDirectAddress() -> String { addresses.next() + Entry.directSuffix }
+
+    /// An address for an object that is joined from parts.
+    package func newPartsAddress() -> String {
+        let address = addresses.next() + Entry.partsSuffix
+        fresh.issue(address)
+        return address
+    }
+
+    /// More than one entry is about to name an object.
+    package func share(_ entry: Entry) { fresh.share(entry.address) }
 
     /// Begins to take an object's bytes.
     package func upload(to repository: Repository) throws -> Upload {
-        let address = addresses.next()
+        let address = newAddress()
         let location = try repository.namespace.location(address)
         return Upload(address: address, location: location, objects: objects, writer: try objects.makeWriter(location))
     }

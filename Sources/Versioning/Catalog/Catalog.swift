@@ -25,6 +25,7 @@ package final class Catalog: Sendable {
     package var objects: any ObjectStore { committed.objects }
     package var store: any KeyValueStore { refs.store }
     let addresses = AddressProvider()
+    let fresh = FreshObjects()
     /// Repositories as read a short while ago: another process may change them.
     private let repositories = ReadWriteLock<[String: (repository: Repository, read: Timestamp)]>([:])
     private static let repositoriesKept = 1000

@@ -78,16 +78,22 @@ package struct Metadata: Sendable, Equatable, ExpressibleByDictionaryLiteral {
     }
 
     package subscript(key: String) -> String? {
+        get { self[bytes: key].map { String(decoding: $0, as: UTF8.self) } }
+        set { self[bytes: key] = newValue.map { Array($0.utf8) } }
+    }
+
+    /// A value that need not be text.
+    package subscript(bytes key: String) -> [UInt8]? {
         get {
             let wanted = Array(key.utf8)
-            return pairs.last { $0.key == wanted }.map { String(decoding: $0.value, as: UTF8.self) }
+            return pairs.last { $0.key == wanted }?.value
         }
         set {
             let wanted = Array(key.utf8)
             pairs.removeAll { $0.key == wanted }
             guard let newValue else { return }
             let place = pairs.firstIndex { wanted.precedes($0.key) } ?? pairs.count
-            pairs.insert((wanted, Array(newValue.utf8)), at: place)
+            pairs.insert((wanted, newValue), at: place)
         }
     }
 

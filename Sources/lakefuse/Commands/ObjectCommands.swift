@@ -126,7 +126,9 @@ extension Command {
                 let target = invocation.arguments.count > 1 ? invocation.arguments[1] : name
                 return try download(uri, path, to: isFolder(target) ? target + "/" + name : target, client)
             }
-            let folder = invocation.arguments.count > 1 ? invocation.arguments[1] : ".", start = prefix(under: path)
+            let folder = invocation.arguments.count > 1 ? invocation.arguments[1] : "."
+            try Files.makeFolder(folder)
+            let start = prefix(under: path)
             for item in try client.list(ObjectStats.self, ["repositories", uri.repository, "refs", ref, "objects", "ls"], [("prefix", start)], amount: .max).items where !item.path.hasSuffix("/") {
                 let relative = item.path.dropFirst(start.count).drop { $0 == "/" }
                 guard !relative.split(separator: "/").contains("..") else { throw LakeError(.invalidValue, "object '\(item.path)' would be written outside \(folder)") }

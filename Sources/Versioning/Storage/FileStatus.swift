@@ -1,0 +1,35 @@
+import Glibc
+
+/// What the system tells of a file (stat(2)), as values of ours. Modules that wrap C libraries which bring a `stat` of their
+/// own use this: the compiler may take theirs for Glibc's.
+package struct FileStatus: Sendable {
+    package let isFolder: Bool, isRegular: Bool
+    package let device: UInt64
+    package let owner: UInt32
+    /// Bytes.
+    package let size: Int64
+    package let modified: Timestamp
+
+    /// Of an open file; nil, with `errno` set, if it cannot be told.
+    package init?(_ descriptor: Int32) {
+        var info = stat()
+        guard unsafe fstat(descriptor, &info) == 0 else { return nil }
+        self.init(info)
+    }
+
+    /// Of what a path leads to; nil, with `errno` set, if it cannot be told.
+    package init?(path: String) {
+        var info = stat()
+        guard unsafe stat(path, &info) == 0 else { return nil }
+        self.init(info)
+    }
+
+    private init(_ info: stat) {
+        isFolder = info.st_mode & S_IFMT == S_IFDIR
+        isRegular = info.st_mode & S_IFMT == S_IFREG
+        device = UInt64(info.st_dev)
+        owner = info.st_uid
+        size = Int64(info.st_size)
+        modified = Timestamp(seconds: Int64(info.st_mtim.tv_sec), nanoseconds: Int32(info.st_mtim.tv_nsec))
+    }
+}
