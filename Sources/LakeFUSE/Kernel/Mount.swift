@@ -59,6 +59,7 @@ import Versioning
         notifier.start(self)
         let origin = tree.catalog.events.subscribe { number in { [weak self] change in self?.take(change, own: number) } }
         tree.origin.store(origin, ordering: .relaxed)
+        let held = tree.isReadOnly ? nil : tree.catalog.unsettled.add(repository: tree.repository, branch: tree.ref) { [weak self] in self?.tree.settle() }
         tree.shadowed.withLock { shadowed in
             shadowed = { [weak self] path in
                 self?.generation.add(1, ordering: .sequentiallyConsistent)
@@ -68,6 +69,7 @@ import Versioning
         let thread = Thread(name: "fuse-loop") { [self] in
             _ = unsafe lake_fuse_loop(session, Self.threads)
             tree.catalog.events.unsubscribe(origin)
+            if let held { tree.catalog.unsettled.remove(held) }
             notifier.stop()
             _ = tree.publishAll(.durable)
             hasEnded.store(true, ordering: .releasing)
@@ -159,7 +161,7 @@ import Versioning
         var query = Catalog.ListQuery()
         query.prefix = Paths.prefix(folder)
         query.limit = 1
-        guard let resolved = try? tree.catalog.resolve(tree.ref, in: tree.repository), let page = try? tree.catalog.list(resolved, query) else { return false }
+        guard let resolved = try? tree.resolve(), let page = try? tree.catalog.list(resolved, query) else { return false }
         return !page.items.isEmpty
     }
 

@@ -112,11 +112,17 @@ enum Operations {
                 if request.tree.isReadOnly { throw Errno(EROFS) }
                 if valid & FUSE_SET_ATTR_SIZE != 0 {
                     guard !node.isFolder else { throw Errno(EISDIR) }
-                    let hadWriters = request.tree.writing(of: node) != nil
-                    let file = try request.tree.writable(node, truncates: given.st_size == 0)
-                    if given.st_size != 0 { try file.truncate(Int64(given.st_size), request.tree.purpose(node)) }
-                    request.tree.noteWrite(node)
-                    if !hadWriters { try request.tree.close(node) }
+                    // As if it were opened, cut and closed: a close that comes meanwhile must not let go of the file.
+                    request.tree.beginWriting(node)
+                    do {
+                        let file = try request.tree.writable(node, truncates: given.st_size == 0)
+                        if given.st_size != 0 { try file.truncate(Int64(given.st_size), request.tree.purpose(node)) }
+                        request.tree.noteWrite(node)
+                    } catch {
+                        try? request.tree.endWriting(node)  // The first error is the one to tell.
+                        throw error
+                    }
+                    try request.tree.endWriting(node)
                 }
                 let changes = valid & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW)
                 if changes != 0 {

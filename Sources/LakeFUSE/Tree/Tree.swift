@@ -30,6 +30,8 @@ final class Tree: Sendable {
     let shadowed = Mutex<(@Sendable (Key) -> Void)?>(nil)
     /// Files that have bytes to publish.
     private let dirty = Mutex<[UInt64: Node]>([:])
+    /// Those that were closed, and whose publishing waits.
+    private let held = Mutex<[UInt64: Node]>([:])
     /// Counts changes, by this mount and by others: what was read before one may be wrong after it.
     let changes = Atomic<UInt64>(0)
     /// The branch is gone. Another one may come by its name: what is written here is nothing of that one.
@@ -100,7 +102,8 @@ final class Tree: Sendable {
 
     // MARK: looking up
 
-    private func resolve() throws -> ResolvedRef { try catalog.resolve(ref, in: repository) }
+    /// The ref as it is: what is held back here is not settled for ourselves.
+    func resolve() throws -> ResolvedRef { try catalog.resolve(ref, in: catalog.repository(repository)) }
 
     /// - Parameter near: a path in it that was just there, to look beside first.
     private func hasChildren(_ folder: Key, near: Key? = nil, _ resolved: ResolvedRef) throws -> Bool {
@@ -459,6 +462,7 @@ final class Tree: Sendable {
         changes.add(1, ordering: .sequentiallyConsistent)
         setUnpublished(path(of: node), false)
         noteChange(in: [Paths.split(path(of: node)).folder])
+        release(node)
         _ = dirty.withLock { $0.removeValue(forKey: node.number) }
         let file = state.withLock { state -> StagedFile? in
             node.isUnlinked = true
@@ -669,12 +673,26 @@ final class Tree: Sendable {
     /// a second, it waits for the last of them.
     func flush(_ node: Node) throws {
         let (last, file) = state.withLock { _ in (node.published, node.writing) }
-        if let file, let last, file.facts.size > Self.smallBytes, Timestamp.monotonicMilliseconds() - last.at < max(1000, 2 * last.took) { return }
+        if let file, file.isDirty, let last, file.facts.size > Self.smallBytes, Timestamp.monotonicMilliseconds() - last.at < max(1000, 2 * last.took) {
+            let isFirst = held.withLock { $0.updateValue(node, forKey: node.number) == nil }
+            if isFirst { catalog.unsettled.hold() }
+            return
+        }
         let begun = Timestamp.monotonicMilliseconds()
         try publish(node, .eventual)
         let ended = Timestamp.monotonicMilliseconds()
         state.withLock { _ in node.published = (ended, ended - begun) }
     }
+
+    /// Publishes what was closed and held back: somebody looks.
+    func settle() {
+        for node in held.withLock({ Array($0.values) }) {
+            do { try publish(node, .eventual) } catch { Log.error("a file that was closed in a mount could not be published", ["path": path(of: node).description, "reason": LakeError(error).message]) }
+        }
+    }
+
+    /// Nothing of a file is held back any more: it was published, or has no name.
+    private func release(_ node: Node) { if held.withLock({ $0.removeValue(forKey: node.number) != nil }) { catalog.unsettled.release() } }
 
     /// Publishes while the caller sees to it that nobody else publishes, renames or unlinks the node.
     private func publishAlone(_ node: Node, _ durability: Durability, onlyUnopened: Bool) throws {
@@ -701,6 +719,7 @@ final class Tree: Sendable {
         if isShadowed { shadowed.withLock { $0 }?(path) }
         file.noteStaged(written)
         if !file.isDirty { _ = dirty.withLock { $0.removeValue(forKey: node.number) } }
+        release(node)
         for path in paths { setUnpublished(path, false) }
     }
 
@@ -743,6 +762,16 @@ final class Tree: Sendable {
 
     /// Publishes all that was written. Returns the first error.
     func publishAll(_ durability: Durability) -> (any Error)? {
+        if isGone.load(ordering: .acquiring) {
+            // Its branch was deleted, and with it all that was not committed.
+            for node in dirty.withLock({ Array($0.values) }) {
+                Log.warning("a file that was written in a mount goes with its deleted branch", ["path": path(of: node).description])
+                writing(of: node)?.unregister()
+                release(node)
+            }
+            dirty.withLock { $0 = [:] }
+            return nil
+        }
         var failure: (any Error)?
         for node in dirty.withLock({ Array($0.values) }) where !state.withLock({ _ in node.isRecovered }) {
             do { try publish(node, durability) } catch { failure = failure ?? error }

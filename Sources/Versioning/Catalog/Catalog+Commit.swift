@@ -29,6 +29,7 @@ extension Catalog {
     /// Writers are never held up: what they stage after the seal belongs to the next commit.
     package func commit(_ request: CommitRequest, on id: String, in repositoryID: String) throws -> (id: String, commit: Commit) {
         let repository = try writableRepository(repositoryID, force: request.force)
+        unsettled.settle(id, in: repositoryID)
         let branch = try branch(id, in: repository).branch
         try checkProtection(of: id, blocks: .commit, in: repository)
         try objects.synchronize()  // What the mount published is durable before a commit names it.

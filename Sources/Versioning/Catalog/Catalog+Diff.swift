@@ -38,6 +38,7 @@ extension Catalog {
 
     /// The uncommitted changes of a branch.
     package func diffUncommitted(_ id: String, in repositoryID: String, _ query: DiffQuery) throws -> Page<DiffEntry> {
+        unsettled.settle(id, in: repositoryID)
         let repository = try repository(repositoryID), branch = try branch(id, in: repository).branch
         return try page(uncommitted(branch, tokens: branch.tokens, in: repository), query)
     }

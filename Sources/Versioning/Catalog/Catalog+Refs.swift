@@ -62,7 +62,12 @@ extension Catalog {
         return try resolve(text, in: repository).commitID
     }
 
-    package func resolve(_ text: String, in repository: String) throws -> ResolvedRef { try resolve(text, in: self.repository(repository)) }
+    /// As doors ask it: what mounts hold back of the branch is settled first.
+    package func resolve(_ text: String, in repository: String) throws -> ResolvedRef {
+        let repository = try self.repository(repository)
+        if let branch = try? RefExpression(text).base { unsettled.settle(branch, in: repository.id) }
+        return try resolve(text, in: repository)
+    }
 
     /// The metarange of a commit; empty for the first one.
     func metaRange(of commitID: String, in repository: Repository) throws -> String {

@@ -21,6 +21,8 @@ package struct Page<Item: Sendable>: Sendable {
 package final class Catalog: Sendable {
     package let committed: CommittedStore
     package let events = ChangeFeed()
+    /// Mounts that hold closed files back.
+    package let unsettled = Unsettled()
     package let refs: RefStore
     package var objects: any ObjectStore { committed.objects }
     package var store: any KeyValueStore { refs.store }

@@ -1,0 +1,39 @@
+import Synchronization
+
+/// Writers that hold back what they have closed for a while: a mount does so with large files that are closed again and again.
+/// Whoever looks at a branch has them settle it first, so that a close is seen at once all the same (`mount.md` section 2,
+/// publishing). While nobody holds anything back it costs one atomic read. Safe from any thread.
+package final class Unsettled: Sendable {
+    /// Publishes what is held back on a branch.
+    package typealias Settle = @Sendable () -> Void
+
+    private struct Writer {
+        let repository: String, branch: String
+        let settle: Settle
+    }
+
+    /// How many things are held back.
+    private let count = Atomic<Int>(0)
+    private let writers = Mutex<(next: Int, all: [Int: Writer])>((1, [:]))
+
+    /// Registers a writer. Returns its number.
+    package func add(repository: String, branch: String, _ settle: @escaping Settle) -> Int {
+        writers.withLock { writers in
+            defer { writers.next += 1 }
+            writers.all[writers.next] = Writer(repository: repository, branch: branch, settle: settle)
+            return writers.next
+        }
+    }
+
+    package func remove(_ number: Int) { _ = writers.withLock { $0.all.removeValue(forKey: number) } }
+
+    /// One more thing is held back, or one less.
+    package func hold() { count.add(1, ordering: .acquiringAndReleasing) }
+    package func release() { count.subtract(1, ordering: .acquiringAndReleasing) }
+
+    /// Has everything published that is held back on a branch. May block as long as publishing takes.
+    package func settle(_ branch: String, in repository: String) {
+        guard count.load(ordering: .acquiring) > 0 else { return }
+        for writer in writers.withLock({ Array($0.all.values) }) where writer.repository == repository && writer.branch == branch { writer.settle() }
+    }
+}
