@@ -199,6 +199,41 @@ import Versioning
         #expect(try other.target(of: other.lookup(Tree.root, name("l"))) == [0xff, 0xfe, 0x61] && tree.facts(link).owner == 11)
     }
 
+    /// A mount shows and changes what its user may, path by path.
+    @Test func policiesAreAskedPathByPath() throws {
+        for path in ["secret/f", "open/f", "locked/f"] { try write(path, "x") }
+        let statements = [
+            Statement(effect: "allow", actions: ["fs:*"], resource: "*"), Statement(effect: "deny", actions: ["fs:ReadObject"], resource: "arn:lakefs:fs:::repository/repo/object/secret/*"),
+            Statement(effect: "deny", actions: ["fs:WriteObject", "fs:DeleteObject"], resource: "arn:lakefs:fs:::repository/repo/object/locked/*"),
+        ]
+        let theirs = Tree(catalog: lake.catalog, repository: "repo", ref: "main", isReadOnly: false, staging: staging, user: "u") { permission in
+            let verdicts = statements.map { $0.verdict(on: permission, for: Caller("u")) }
+            return verdicts.contains(.allows) && !verdicts.contains(.denies)
+        }
+        func file(_ folder: String) throws -> (folder: UInt64, node: Node) {
+            let folder = try theirs.lookup(Tree.root, name(folder)).number
+            return (folder, try theirs.lookup(folder, name("f")))
+        }
+        let secret = try file("secret"), open = try file("open"), locked = try file("locked")
+        #expect(throws: Errno(EACCES)) { try theirs.requireReadable(secret.node) }
+        try theirs.requireReadable(open.node)
+        try theirs.requireReadable(locked.node)
+        try theirs.requireChangeable(secret.node)
+        #expect(throws: Errno(EACCES)) { try theirs.requireChangeable(locked.node) }
+        #expect(throws: Errno(EACCES)) { try theirs.writable(locked.node) }
+        #expect(throws: Errno(EACCES)) { try theirs.unlink(locked.folder, name("f")) }
+        #expect(throws: Errno(EACCES)) { try theirs.makeFile(locked.folder, name("new"), mode: 0o644) }
+        #expect(throws: Errno(EACCES)) { try theirs.makeFolder(locked.folder, name("new"), mode: 0o755) }
+        #expect(throws: Errno(EACCES)) { try theirs.change(locked.node) { $0.mode = 0o600 } }
+        #expect(throws: Errno(EACCES)) { try theirs.rename(locked.folder, name("f"), to: open.folder, name("g"), replaces: true) }
+        #expect(throws: Errno(EACCES)) { try theirs.rename(open.folder, name("f"), to: locked.folder, name("g"), replaces: true) }
+        #expect(throws: Errno(EACCES)) { try theirs.rename(Tree.root, name("locked"), to: Tree.root, name("elsewhere"), replaces: true) }
+        #expect(throws: Errno(EACCES)) { try theirs.makeHardLink(secret.node.number, open.folder, name("copy")) }
+        #expect(try paths() == ["locked/f", "open/f", "secret/f"])
+        try theirs.unlink(secret.folder, name("f"))
+        #expect(try !paths().contains("secret/f"))
+    }
+
     @Test func aBranchThatIsGoneIsNotAnotherOfItsName() throws {
         let node = try write("f", "old")
         tree.noteGone()

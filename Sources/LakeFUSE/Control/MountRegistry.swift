@@ -69,18 +69,21 @@ package final class MountRegistry: Sendable {
 
     /// Mounts a ref on an empty folder. A branch named as it stands is read-write; anything else read-only, at the commit it
     /// stands for now if it is an expression.
-    package func mount(_ request: MountMessage) throws {
+    /// - Parameters:
+    ///   - user: whom it is for.
+    ///   - allows: what that user may do.
+    package func mount(_ request: MountMessage, for user: String, allows: @escaping @Sendable (Permission) -> Bool) throws {
         let directory = Self.normal(request.directory)
         guard directory.hasPrefix("/") else { throw LakeError(.invalidValue, "mount point '\(directory)' is not an absolute path") }
         let resolved = try catalog.resolve(request.ref, in: request.repository)
         let isBranch = resolved.branch?.id == request.ref
         try prepare(directory)
         let ref = isBranch ? request.ref : resolved.commitID, isReadOnly = !isBranch || request.readOnly == true
-        if !isReadOnly, try mountAgain(request.repository, ref, at: directory) { return }
+        if !isReadOnly, try mountAgain(request.repository, ref, of: user, at: directory) { return }
         let left = unclosed.withLock { $0[Branch(repository: request.repository, ref: ref)] ?? [] }
         // Those that were closed since, in an earlier mount, are files like others.
         let recovered = isReadOnly ? [] : try left.filter { try staging.isOpen($0.name) }
-        let tree = Tree(catalog: catalog, repository: request.repository, ref: ref, isReadOnly: isReadOnly, staging: staging, recovered: recovered)
+        let tree = Tree(catalog: catalog, repository: request.repository, ref: ref, isReadOnly: isReadOnly, staging: staging, user: user, recovered: recovered, allows: allows)
         let mount = try Mount(tree: tree, directory: directory, name: "lakefs://\(request.repository)/\(request.ref)")
         let isTaken = all.withLock { all in
             if all[directory] != nil { return true }
@@ -97,9 +100,9 @@ package final class MountRegistry: Sendable {
     /// Shows a branch that is mounted for writing at another place too (mount(2), MS_BIND): one file system, so that locks, caches
     /// and renames are the kernel's own, and what holds in one place holds in the other. False if it is not mounted, or this user
     /// may not do that: then it is a second mount of its own.
-    private func mountAgain(_ repository: String, _ ref: String, at directory: String) throws -> Bool {
+    private func mountAgain(_ repository: String, _ ref: String, of user: String, at directory: String) throws -> Bool {
         dropEnded()
-        let found = all.withLock { all in all.first { $1.tree.repository == repository && $1.tree.ref == ref && !$1.tree.isReadOnly } }
+        let found = all.withLock { all in all.first { $1.tree.repository == repository && $1.tree.ref == ref && $1.tree.user == user && !$1.tree.isReadOnly } }
         guard let (place, mount) = found, unsafe Glibc.mount(place, directory, nil, UInt(MS_BIND), nil) == 0 else { return false }
         all.withLock { $0[directory] = mount }
         return true

@@ -112,6 +112,7 @@ enum Operations {
                 if request.tree.isReadOnly { throw Errno(EROFS) }
                 if valid & FUSE_SET_ATTR_SIZE != 0 {
                     guard !node.isFolder else { throw Errno(EISDIR) }
+                    try request.tree.requireChangeable(node)
                     // As if it were opened, cut and closed: a close that comes meanwhile must not let go of the file.
                     request.tree.beginWriting(node)
                     do {
@@ -199,7 +200,8 @@ enum Operations {
             unsafe answer(request) { request in
                 let node = try request.tree.node(UInt64(number)), flags = unsafe info!.pointee.flags
                 let isWriter = flags & O_ACCMODE != O_RDONLY
-                if isWriter && request.tree.isReadOnly { throw Errno(EROFS) }
+                if isWriter { try request.tree.requireChangeable(node) }
+                if flags & O_ACCMODE != O_WRONLY { try request.tree.requireReadable(node) }
                 if isWriter { request.tree.beginWriting(node) }
                 var open = OpenFile(descriptor: -1, location: nil, size: 0, isWriter: isWriter)
                 do {

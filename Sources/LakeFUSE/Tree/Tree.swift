@@ -20,6 +20,9 @@ final class Tree: Sendable {
     let repository: String
     let ref: String
     let isReadOnly: Bool
+    /// Whom the tree is shown to, and what they may do: it shows names to who may list, and bytes to who may read them.
+    let user: String
+    private let allows: @Sendable (Permission) -> Bool
     private let staging: WriteStaging
     let state: Mutex<State>
     /// Our number in the change feed: what we change ourselves, we know.
@@ -37,8 +40,13 @@ final class Tree: Sendable {
     /// The branch is gone. Another one may come by its name: what is written here is nothing of that one.
     private let isGone = Atomic<Bool>(false)
 
-    /// - Parameter recovered: files of the branch that were being written when the server died.
-    init(catalog: Catalog, repository: String, ref: String, isReadOnly: Bool, staging: WriteStaging, recovered: [(name: String, record: WriteStaging.Record)] = []) {
+    /// - Parameters:
+    ///   - recovered: files of the branch that were being written when the server died.
+    ///   - allows: what `user` may do.
+    init(catalog: Catalog, repository: String, ref: String, isReadOnly: Bool, staging: WriteStaging, user: String = "", recovered: [(name: String, record: WriteStaging.Record)] = [],
+         allows: @escaping @Sendable (Permission) -> Bool = { _ in true }) {
+        self.user = user
+        self.allows = allows
         self.catalog = catalog
         self.repository = repository
         self.ref = ref
@@ -99,6 +107,19 @@ final class Tree: Sendable {
     }
 
     private func requireWritable() throws { if isReadOnly { throw Errno(EROFS) } }
+
+    /// Lets pass what the mount's user may do to a path, as every door asks it.
+    /// - Throws: `EACCES`.
+    private func require(_ action: String, _ path: Key) throws { guard allows(.object(action, repository, path)) else { throw Errno(EACCES) } }
+
+    /// Before a file is opened for writing.
+    func requireChangeable(_ node: Node) throws {
+        try requireWritable()
+        try require("WriteObject", path(of: node))
+    }
+
+    /// Before a file's bytes are read.
+    func requireReadable(_ node: Node) throws { if !node.isFolder { try require("ReadObject", path(of: node)) } }
 
     // MARK: looking up
 
@@ -204,6 +225,7 @@ final class Tree: Sendable {
     /// Changes permissions, owner or time; publishes them with the entry.
     func change(_ node: Node, _ change: (inout Attributes) -> Void) throws {
         try requireWritable()
+        if node.number != Self.root { try require("WriteObject", node.isFolder ? Paths.prefix(path(of: node)) : path(of: node)) }
         try node.publishing.withLock { _ in
             let (old, isPending, paths, entry, attributes) = state.withLock { _ in
                 let old = node.attributes
@@ -348,6 +370,7 @@ final class Tree: Sendable {
         let folder = try node(parent), path = Paths.join(path(of: folder), name)
         try requireAbsent(parent, name)
         try Self.check(path)
+        try require("WriteObject", path)
         _ = try catalog.checkWritable(ref, in: repository)
         let attributes = attributes(owner, in: folder, mode: mode, isFolder: false), file = try StagedFile(staging, purpose(path, nil, attributes))
         let node = adopt(path, entry: nil, isFolder: false, attributes, counts: true)
@@ -366,6 +389,7 @@ final class Tree: Sendable {
         let folder = try node(parent), path = Paths.join(path(of: folder), name)
         try requireAbsent(parent, name)
         try Self.check(path)
+        try require("WriteObject", Paths.prefix(path))
         let attributes = attributes(owner, in: folder, mode: mode, isFolder: true)
         try stage([(Paths.prefix(path), marker(attributes))] + fill(folder))
         let node = adopt(path, entry: nil, isFolder: true, attributes, counts: true)
@@ -380,6 +404,7 @@ final class Tree: Sendable {
         let folder = try node(parent), path = Paths.join(path(of: folder), name)
         try requireAbsent(parent, name)
         try Self.check(path)
+        try require("WriteObject", path)
         var attributes = attributes(owner, in: folder, mode: 0o777, isFolder: false), entry = Entry(address: "", lastModified: .now(), size: 0, eTag: "d41d8cd98f00b204e9800998ecf8427e", contentType: "application/octet-stream")
         attributes.target = target
         attributes.write(into: &entry.metadata, isFolder: false)
@@ -395,6 +420,8 @@ final class Tree: Sendable {
         guard !source.isFolder else { throw Errno(EPERM) }
         try requireAbsent(parent, name)
         try Self.check(path)
+        try requireReadable(source)
+        try require("WriteObject", path)
         return try source.publishing.withLock { _ in
             let (entry, isUnlinked) = state.withLock { _ in (source.entry, source.isUnlinked) }
             guard !isUnlinked else { throw Errno(ENOENT) }
@@ -477,6 +504,7 @@ final class Tree: Sendable {
         let node = try lookup(parent, name, counts: false)
         guard !node.isFolder else { throw Errno(EISDIR) }
         let path = Paths.join(path(of: try self.node(parent)), name)
+        try require("DeleteObject", path)
         try node.publishing.withLock { _ in
             if state.withLock({ _ in node.entry != nil }) { try stage([(path, nil)]) }
             if !takeName(path, from: node) { detach(node) }
@@ -490,6 +518,7 @@ final class Tree: Sendable {
         guard node.isFolder else { throw Errno(ENOTDIR) }
         guard try isEmpty(node) else { throw Errno(ENOTEMPTY) }
         let path = path(of: node)
+        try require("DeleteObject", Paths.prefix(path))
         try stage([(Paths.prefix(path), nil)])
         detach(node)
         try keep(Paths.split(path).folder, without: path)
@@ -525,6 +554,11 @@ final class Tree: Sendable {
             if replaced.isFolder && !node.isFolder { throw Errno(EISDIR) }
             if !replaced.isFolder && node.isFolder { throw Errno(ENOTDIR) }
             if replaced.isFolder, try !isEmpty(replaced) { throw Errno(ENOTEMPTY) }
+        }
+        // What is under a folder is asked for key by key, when they are known.
+        if !node.isFolder {
+            try require("DeleteObject", path)
+            try require("WriteObject", newPath)
         }
         if node.isFolder { try renameFolder(node, to: newPath, replaced, into: target) } else { try renameFile(node, from: path, to: newPath, replaced, into: target) }
         try keep(Paths.split(path).folder, without: path)
@@ -573,6 +607,8 @@ final class Tree: Sendable {
             for case .object(let path, let entry) in page.items {
                 let moved = Key(new.bytes + path.bytes.dropFirst(old.count))
                 guard moved.count <= 1024 else { throw Errno(ENAMETOOLONG) }
+                try require("DeleteObject", path)
+                try require("WriteObject", moved)
                 changes.append((path, nil))
                 changes.append((moved, entry))
             }
@@ -636,6 +672,7 @@ final class Tree: Sendable {
             if truncates { try writing.truncate(0, purpose(node)) }
             return writing
         }
+        try require("WriteObject", path(of: node))
         _ = try catalog.checkWritable(ref, in: repository)
         let entry = entry(of: node), source = truncates || entry == nil ? nil : (objects, try entry!.location(in: catalog.repository(repository).namespace), entry!.size)
         let file = try StagedFile(staging, purpose(node), copying: source, opened: opened)

@@ -166,12 +166,16 @@ extension REST {
         }
         router.add("POST", "lakefuse/mounts") { call in
             call.json(MountMessage.self) { body in
-                try call.require(.repository("ReadRepository", body.repository), .object("ReadObject", body.repository, "*"), .repository("ListObjects", body.repository))
+                // What may be read and written is asked for path by path.
+                try call.require(.repository("ReadRepository", body.repository), .repository("ListObjects", body.repository))
                 // It changes the server's own machine, and who looks there: no matter of one repository.
                 try call.require(.all("fs:MountOnServer"))
                 try MountPoint.check(body.directory, for: call.request.peer, allowed: settings.mountFolders)
-                if body.readOnly != true { try call.require(.object("WriteObject", body.repository, "*"), .object("DeleteObject", body.repository, "*")) }
-                try control().mount(body)
+                let caller = call.caller
+                try control().mount(body, for: call.user) { [access] permission in
+                    // Where it cannot be told it is not allowed.
+                    (try? access.isAllowed(permission, for: caller)) ?? false
+                }
                 return .json(201, body)
             }
         }

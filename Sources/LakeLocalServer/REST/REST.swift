@@ -25,8 +25,11 @@ package struct ServerSettings: Sendable {
 /// Mounts of the server's own machine: what `lakefuse mount` asks for. The file-system door implements it.
 package protocol MountControl: Sendable {
     func mounts() -> [MountMessage]
+    /// - Parameters:
+    ///   - user: whom it is for: mounts of one branch by one user are one file system.
+    ///   - allows: what that user may do; asked for every path.
     /// - Throws: `LakeError` that names the directory.
-    func mount(_ request: MountMessage) throws
+    func mount(_ request: MountMessage, for user: String, allows: @escaping @Sendable (Permission) -> Bool) throws
     func unmount(_ directory: String) throws
 }
 

@@ -111,11 +111,11 @@ package struct Statement: Sendable, Equatable {
     }
 
     /// What a statement says of a permission.
-    enum Verdict { case nothing, allows, denies }
+    package enum Verdict { case nothing, allows, denies }
 
     /// What the statement says of this permission, asked for by `caller`. What cannot be told denies: an effect that is
     /// neither, a list of resources that is none, a condition that cannot be evaluated.
-    func verdict(on permission: Permission, for caller: Caller) -> Verdict {
+    package func verdict(on permission: Permission, for caller: Caller) -> Verdict {
         guard actions.contains(where: { Self.matches($0.utf8, permission.action.utf8) }) else { return .nothing }
         guard let resources else { return .denies }
         guard resources.contains(where: { Self.covers($0, permission.resource, user: caller.user) }) else { return .nothing }
