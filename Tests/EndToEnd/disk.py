@@ -3,6 +3,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import mmap
 import os
 import pathlib
 import shutil
@@ -139,7 +140,7 @@ class ListingTest(DiskTest):
 
 
 class FactsTest(DiskTest):
-    def test_folders(self):
+    def test_folders_facts(self):
         """Times, modes and owners of folders come back, committed or not, whichever way they are asked for first."""
         source = self.scratch / "tree"
         (source / "private" / "inner").mkdir(parents=True)
@@ -312,7 +313,7 @@ class TwoMountsTest(DiskTest):
 
 
 class ProgramsTest(DiskTest):
-    def test_git(self):
+    def test_git_clones(self):
         """A repository in the mount: commits, a clone of its path, garbage collection."""
         git = ["git", "-c", "user.name=t", "-c", "user.email=t@t", "-C"]
         subprocess.run(["git", "init", "-q", self.root / "one"], check=True)
@@ -388,6 +389,29 @@ class RecoveryTest(OwnLakeTest):
         with open(root / "new", "ab") as file:
             file.write(b", and now whole")
         self.assertEqual(self.s3_get(bucket, "main/new"), b"new and half, and now whole")
+
+    def test_levers(self):
+        """With the kernel's levers on and off the same is read: whole, at places, mapped, by several at once, small and large."""
+        bucket, bodies = self.repository(), {f"f{size}": os.urandom(size) for size in (0, 1, 100_000, 262_144, 300_001, 5_000_000)}
+        for name, body in bodies.items():
+            self.lake.upload(bucket, "main", name, body)
+        self.lake.commit(bucket, "main")
+        root = self.folder / "mounts" / f"{bucket}-levers"
+        for passthrough in ("true", "false"):
+            self.lake.stop()
+            self.lake.environment["LAKEFUSE_MOUNTS_PASSTHROUGH"] = passthrough
+            self.restart()
+            self.lake.mount(f"lakefs://{bucket}/main@", root)
+            for name, body in bodies.items():
+                with open(root / name, "rb") as one, open(root / name, "rb", buffering=0) as two:
+                    self.assertEqual((one.read(), two.read(10)), (body, body[:10]))
+                    if body:
+                        with mmap.mmap(one.fileno(), 0, prot=mmap.PROT_READ) as view:
+                            self.assertEqual(view[:], body)
+                    self.assertEqual(os.pread(two.fileno(), 1000, len(body) // 2), body[len(body) // 2:][:1000])
+                self.assertEqual(read_file(root / name), body)
+                self.assert_errno(errno.EROFS, open, root / name, "ab")
+            self.lake.unmount(root)
 
     def test_a_branch_that_went(self):
         """What is open when its branch is deleted does not come up in another branch of that name."""

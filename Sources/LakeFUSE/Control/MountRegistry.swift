@@ -8,15 +8,19 @@ package import Versioning
 package final class MountRegistry: Sendable {
     private let catalog: Catalog
     private let staging: WriteStaging
+    private let passthrough: Bool
     /// Mount points and the mounts behind them. A branch that is mounted for writing has one mount, at as many places as asked for.
     private let all = Mutex<[String: Mount]>([:])
     /// Files that were being written when the server died, by branch. A mount of the branch shows them.
     private let unclosed = Mutex<[Branch: [(name: String, record: WriteStaging.Record)]]>([:])
     private struct Branch: Hashable { let repository: String, ref: String }
 
-    /// - Parameter staging: the folder for files being written. What a crash left there is published in the background, if
-    ///   somebody had closed it; it never delays the start.
-    package init(catalog: Catalog, staging folder: String) throws {
+    /// - Parameters:
+    ///   - passthrough: whether the kernel may read files by itself.
+    ///   - staging: the folder for files being written. What a crash left there is published in the background, if
+    ///     somebody had closed it; it never delays the start.
+    package init(catalog: Catalog, staging folder: String, passthrough: Bool = true) throws {
+        self.passthrough = passthrough
         self.catalog = catalog
         staging = try WriteStaging(folder: folder)
         var closed: [(name: String, record: WriteStaging.Record)] = []
@@ -84,7 +88,7 @@ package final class MountRegistry: Sendable {
         // Those that were closed since, in an earlier mount, are files like others.
         let recovered = isReadOnly ? [] : try left.filter { try staging.isOpen($0.name) }
         let tree = Tree(catalog: catalog, repository: request.repository, ref: ref, isReadOnly: isReadOnly, staging: staging, user: user, recovered: recovered, allows: allows)
-        let mount = try Mount(tree: tree, directory: directory, name: "lakefs://\(request.repository)/\(request.ref)")
+        let mount = try Mount(tree: tree, directory: directory, name: "lakefs://\(request.repository)/\(request.ref)", passthrough: passthrough)
         let isTaken = all.withLock { all in
             if all[directory] != nil { return true }
             all[directory] = mount

@@ -27,7 +27,8 @@ import Versioning
         case folder(Node, FolderReader)
     }
 
-    init(tree: Tree, directory: String, name: String) throws {
+    /// - Parameter passthrough: whether the kernel may read files by itself where it can.
+    init(tree: Tree, directory: String, name: String, passthrough: Bool = true) throws {
         self.tree = tree
         self.directory = directory
         var options = "fsname=\(name),subtype=lakefuse,default_permissions"
@@ -38,7 +39,7 @@ import Versioning
         let words: [UnsafeMutablePointer<CChar>?] = unsafe ["lakefuse", "-o", options].map { (word: String) in unsafe strdup(word) }
         defer { unsafe words.forEach { unsafe free($0) } }
         var pointers: [UnsafeMutablePointer<CChar>?] = unsafe words + [nil]
-        let notifier = Notifier(), context = Operations.Context()
+        let notifier = Notifier(), context = Operations.Context(KernelFeatures(wantsPassthrough: passthrough && tree.isReadOnly))
         self.context = context
         self.notifier = notifier
         let made = unsafe pointers.withUnsafeMutableBufferPointer { pointers in
@@ -50,6 +51,40 @@ import Versioning
         guard unsafe fuse_session_mount(session, directory) == 0 else {
             unsafe fuse_session_destroy(session)
             throw LakeError(.unavailable, "cannot mount on \(directory): is /dev/fuse here, and may this user mount?")
+        }
+        var io = KernelFeatures.io
+        _ = unsafe fuse_session_custom_io(session, &io, fuse_session_fd(session))  // It copies them; the descriptor stays its own.
+    }
+
+    /// Bytes from which a file is lent to the kernel: for smaller ones that takes longer than reading them.
+    private static let leastLent: Int64 = 256 << 10
+
+    /// Files that the kernel reads by itself: the number that it knows each by, and for how many handles.
+    private let lent = Mutex<[UInt64: (number: Int32, handles: Int)]>([:])
+
+    /// Has the kernel read an open file by itself, if it is to; nil if it asks us. All handles of one file at one time must be alike,
+    /// down to the number: so only where nobody writes. The system call under the lock does not wait.
+    func lend(_ open: OpenFile, of node: Node) -> Int32? {
+        guard context.features.hasPassthrough, open.descriptor >= 0, open.size >= Self.leastLent else { return nil }
+        return lent.withLock { lent in
+            if let known = lent[node.number] {
+                lent[node.number] = (known.number, known.handles + 1)
+                open.isLent.store(true, ordering: .relaxed)
+                return known.number
+            }
+            guard let number = unsafe KernelFeatures.lend(open.descriptor, to: fuse_session_fd(session)) else { return nil }
+            lent[node.number] = (number, 1)
+            open.isLent.store(true, ordering: .relaxed)
+            return number
+        }
+    }
+
+    func takeBack(_ open: OpenFile, of node: Node) {
+        guard open.isLent.load(ordering: .relaxed) else { return }
+        lent.withLock { lent in
+            guard let known = lent[node.number] else { return }
+            lent[node.number] = known.handles > 1 ? (known.number, known.handles - 1) : nil
+            if known.handles == 1 { unsafe KernelFeatures.takeBack(known.number, from: fuse_session_fd(session)) }
         }
     }
 
@@ -306,6 +341,8 @@ final class OpenFile: @unchecked Sendable {
     let location: ObjectLocation?
     let size: Int64
     let isWriter: Bool
+    /// The kernel reads it by itself.
+    let isLent = Atomic<Bool>(false)
 
     init(descriptor: Int32, location: ObjectLocation?, size: Int64, isWriter: Bool) {
         self.descriptor = descriptor

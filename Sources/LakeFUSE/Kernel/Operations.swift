@@ -9,6 +9,9 @@ enum Operations {
     final class Context: @unchecked Sendable {
         // Set once, before the loop begins; the mount outlives its loop.
         unowned(unsafe) var mount: Mount!
+        let features: KernelFeatures
+
+        init(_ features: KernelFeatures) { self.features = features }
     }
 
     /// The kernel may keep what it is told until it is told otherwise: seconds of about 30 years.
@@ -228,6 +231,10 @@ enum Operations {
                     throw error
                 }
                 unsafe info!.pointee.fh = keep(.file(node, open), request.mount)
+                if let backing = request.mount.lend(open, of: node) {
+                    let answer = KernelFeatures.openAnswer(handle: unsafe info!.pointee.fh, backing: backing)
+                    return unsafe answer.withUnsafeBytes { unsafe request.bytes($0) }
+                }
                 unsafe info!.pointee.keep_cache = 1  // A node's bytes change only through this mount.
                 if !isWriter { unsafe info!.pointee.noflush = 1 }  // Nothing to publish: one request less for each close.
                 unsafe fuse_reply_open(request.pointer, info)
@@ -300,7 +307,10 @@ enum Operations {
         unsafe table.release = { request, _, info in
             unsafe answer(request) { request in
                 let handle = request.mount.handles.withLock { unsafe $0.all.removeValue(forKey: info!.pointee.fh) }
-                if case .file(let node, let open)? = handle, open.isWriter { try request.tree.endWriting(node) }
+                if case .file(let node, let open)? = handle {
+                    request.mount.takeBack(open, of: node)
+                    if open.isWriter { try request.tree.endWriting(node) }
+                }
                 request.succeed()
             }
         }

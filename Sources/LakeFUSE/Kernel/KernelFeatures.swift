@@ -1,0 +1,94 @@
+import CFUSE
+import Glibc
+import Synchronization
+
+/// What newer kernels offer and libfuse 3.14 does not ask for: agreed on by changing the one message that it sends for that.
+///
+/// libfuse hands its reads and writes of /dev/fuse to us (fuse_session_custom_io). The request INIT says what the kernel
+/// offers; in the answer to it these are set, where they were offered (linux/fuse.h, `struct fuse_init_out`):
+///
+///     word  of 32 bits, behind the 16 bytes of the header
+///     3     flags: bit 18 parallel directory operations, bit 30 there are more flags
+///     8     more flags: bit 5 (37 of all) passthrough
+///     9     how deep stacked file systems may be: 1
+///
+/// Passthrough: the kernel reads an open file from the object's own file, without asking us (Linux 6.9 and later, as root).
+final class KernelFeatures: @unchecked Sendable {
+    // Written by the one thread that answers INIT, before any other request comes.
+    private var initUnique: UInt64 = 0
+    private var offered: UInt32 = 0, offeredMore: UInt32 = 0
+    private let wantsPassthrough: Bool
+    private let isPassthroughOn = Atomic<Bool>(false)
+
+    private static let initOpcode: UInt32 = 26, parallelDirectories: UInt32 = 1 << 18, more: UInt32 = 1 << 30, passthrough: UInt32 = 1 << 5
+
+    init(wantsPassthrough: Bool) { self.wantsPassthrough = wantsPassthrough }
+
+    /// Whether the kernel reads files by itself that it is given.
+    var hasPassthrough: Bool { isPassthroughOn.load(ordering: .acquiring) }
+
+    /// The session's own reads and writes; its context must be `Operations.Context`.
+    static let io: fuse_custom_io = {
+        var io = fuse_custom_io()
+        unsafe io.read = { descriptor, buffer, size, context in
+            let count = unsafe Glibc.read(descriptor, buffer, size)
+            unsafe features(context).noteRequest(UnsafeRawBufferPointer(start: buffer, count: max(0, count)))
+            return count
+        }
+        unsafe io.writev = { descriptor, pieces, count, context in
+            if let answer = unsafe features(context).patched(UnsafeBufferPointer(start: pieces, count: Int(count))) {
+                return unsafe answer.withUnsafeBytes { unsafe Glibc.write(descriptor, $0.baseAddress, $0.count) }
+            }
+            return unsafe Glibc.writev(descriptor, pieces, count)
+        }
+        return io
+    }()
+
+    private static func features(_ context: UnsafeMutableRawPointer?) -> KernelFeatures { unsafe Unmanaged<Operations.Context>.fromOpaque(context!).takeUnretainedValue().features }
+
+    private func noteRequest(_ request: UnsafeRawBufferPointer) {
+        guard initUnique == 0, request.count >= 60, unsafe request.loadUnaligned(fromByteOffset: 4, as: UInt32.self) == Self.initOpcode else { return }
+        unsafe initUnique = request.loadUnaligned(fromByteOffset: 8, as: UInt64.self)
+        unsafe offered = request.loadUnaligned(fromByteOffset: 52, as: UInt32.self)
+        if offered & Self.more != 0 { unsafe offeredMore = request.loadUnaligned(fromByteOffset: 56, as: UInt32.self) }
+    }
+
+    /// The answer to INIT with more in it; nil for all others.
+    private func patched(_ pieces: UnsafeBufferPointer<iovec>) -> [UInt8]? {
+        guard initUnique != 0, initUnique != .max, pieces.count >= 2, let header = unsafe pieces[0].iov_base, unsafe pieces[0].iov_len == 16,
+              unsafe header.loadUnaligned(fromByteOffset: 8, as: UInt64.self) == initUnique, unsafe header.loadUnaligned(fromByteOffset: 4, as: Int32.self) == 0 else { return nil }
+        initUnique = .max
+        var bytes: [UInt8] = []
+        for unsafe piece in unsafe pieces { unsafe bytes += UnsafeRawBufferPointer(start: piece.iov_base, count: piece.iov_len) }
+        guard bytes.count >= 16 + 40 else { return nil }
+        func word(_ index: Int) -> UInt32 { unsafe bytes.withUnsafeBytes { unsafe $0.loadUnaligned(fromByteOffset: 16 + 4 * index, as: UInt32.self) } }
+        func set(_ index: Int, _ value: UInt32) { unsafe bytes.withUnsafeMutableBytes { unsafe $0.storeBytes(of: value, toByteOffset: 16 + 4 * index, as: UInt32.self) } }
+        set(3, word(3) | offered & Self.parallelDirectories)
+        if wantsPassthrough, offered & Self.more != 0, offeredMore & Self.passthrough != 0 {
+            set(3, word(3) | Self.more)
+            set(8, word(8) | Self.passthrough)
+            set(9, 1)
+            isPassthroughOn.store(true, ordering: .releasing)
+        }
+        return bytes
+    }
+
+    /// Gives the kernel a file to read by itself (FUSE_DEV_IOC_BACKING_OPEN); nil where it does not take it.
+    static func lend(_ descriptor: Int32, to session: Int32) -> Int32? {
+        let number = lake_fuse_backing_open(session, descriptor)
+        return number > 0 ? number : nil
+    }
+
+    static func takeBack(_ number: Int32, from session: Int32) { _ = lake_fuse_backing_close(session, number) }
+
+    /// The answer to an open that the kernel carries on by itself (`struct fuse_open_out`).
+    static func openAnswer(handle: UInt64, backing: Int32) -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: 16)
+        unsafe bytes.withUnsafeMutableBytes { bytes in
+            unsafe bytes.storeBytes(of: handle, toByteOffset: 0, as: UInt64.self)
+            unsafe bytes.storeBytes(of: 1 << 7 | 1 << 5, toByteOffset: 8, as: UInt32.self)  // FOPEN_PASSTHROUGH, FOPEN_NOFLUSH
+            unsafe bytes.storeBytes(of: backing, toByteOffset: 12, as: Int32.self)
+        }
+        return bytes
+    }
+}
