@@ -154,23 +154,27 @@ extension Catalog {
                 error.mayBeStaged = true
                 throw error
             }
+            // A commit closed the token meanwhile, and may have taken what was written to it: it is written to another one too.
+            for entry in entries { if let address = Self.address(entry.envelope) { fresh.share(address) } }
         }
         var error = LakeError(.tooManyTries, "branch \(id) keeps being committed: try again")
         error.mayBeStaged = true
         throw error
     }
 
+    /// The address that a value names in its repository's namespace; nil for a tombstone, and for other places.
+    private static func address(_ envelope: Envelope?) -> String? {
+        guard let envelope, let entry = try? Entry(decoding: envelope.data), entry.addressType == .relative else { return nil }
+        return entry.address
+    }
+
     /// Entries were staged in a branch's open token, in place of others: objects that nothing names any more go.
     /// - Parameter replaced: values of the token that were there before.
     private func noteStaged(_ entries: [StagedEntry], replacing replaced: [[UInt8]], in token: String, of repository: Repository) {
-        func address(_ envelope: Envelope?) -> String? {
-            guard let envelope, let entry = try? Entry(decoding: envelope.data), entry.addressType == .relative else { return nil }
-            return entry.address
-        }
-        let kept = Set(entries.compactMap { address($0.envelope) })
+        let kept = Set(entries.compactMap { Self.address($0.envelope) })
         for address in kept { fresh.staged(address, in: token) }
         for value in replaced {
-            guard let old = (try? StagedEntry(key: Key([]), decoding: value))?.envelope, let address = address(old), !kept.contains(address), fresh.take(address, in: token),
+            guard let old = (try? StagedEntry(key: Key([]), decoding: value))?.envelope, let address = Self.address(old), !kept.contains(address), fresh.take(address, in: token),
                   let location = try? repository.namespace.location(address) else { continue }
             do { try objects.remove(location) } catch { Log.warning("a replaced object could not be removed", ["object": location.description, "reason": "\(error)"]) }
         }
@@ -210,6 +214,7 @@ extension Catalog {
                 noteStaged([staged], replacing: own.map { [$0] } ?? [], in: branch.stagingToken, of: repository)
                 return events.publish(Change(repository: repositoryID, branch: id, kind: .keys([path]), origin: origin))
             }
+            fresh.share(entry.address)  // As above: the closed token may be committed with it.
         }
         var error = LakeError(.tooManyTries, "path \(path) keeps changing: try again")
         error.mayBeStaged = mayBeStaged
