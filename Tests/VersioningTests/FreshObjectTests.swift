@@ -1,0 +1,164 @@
+import LakeTestSupport
+import S3Backend
+import Synchronization
+import Testing
+
+@testable import Versioning
+
+/// Replaced objects go at once; what anything names stays, whatever comes between two steps of a write.
+@Suite struct FreshObjectTests {
+    /// A store that lets a test do something right after the n-th write that matters.
+    private final class InterposedStore: KeyValueStore {
+        let base = InMemoryKeyValueStore()
+        private let interposed = Mutex<(@Sendable () -> Void)?>(nil)
+
+        /// Runs `body` once, after the next write to a staging token.
+        func afterNextStaging(_ body: @escaping @Sendable () -> Void) { interposed.withLock { $0 = body } }
+
+        private func passed(_ partition: Partition) {
+            guard RefStore.isStaging(partition) else { return }
+            let body = interposed.withLock { body in
+                defer { body = nil }
+                return body
+            }
+            body?()
+        }
+
+        func value(for key: Key, in partition: Partition) throws(StoreError) -> [UInt8]? { try base.value(for: key, in: partition) }
+        func set(_ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition?, _ durability: Durability) throws(StoreError) {
+            try base.set(value, for: key, in: partition, if: condition, durability)
+            passed(partition)
+        }
+        func write(_ batch: [Mutation], _ durability: Durability) throws(StoreError) {
+            try base.write(batch, durability)
+            for case .set(let partition, _, _) in batch.prefix(1) { passed(partition) }
+        }
+        func page(of partition: Partition, from: Key?, before end: Key?, limit: Int) throws(StoreError) -> [(key: Key, value: [UInt8])] { try base.page(of: partition, from: from, before: end, limit: limit) }
+        func removeAll(in partition: Partition) throws(StoreError) { try base.removeAll(in: partition) }
+        func partitions() throws(StoreError) -> [Partition] { try base.partitions() }
+    }
+
+    private final class Lake: Sendable {
+        let store = InterposedStore(), objects = MemoryObjectStore(), catalog: Catalog
+        private let pool = WorkerPool(name: "worker", width: 2), tasks = WorkerPool(name: "task", width: 1)
+
+        init() throws {
+            catalog = Catalog(store: store, committed: CommittedStore(objects: objects, pool: pool, cacheBytes: 1 << 20), tasks: tasks)
+            _ = try catalog.createRepository("repo", storageNamespace: "mem://repo", defaultBranch: "main", schemes: ["mem"])
+        }
+
+        deinit {
+            tasks.stop()
+            pool.stop()
+        }
+
+        func upload(_ text: String) throws -> Entry {
+            let upload = try catalog.upload(to: catalog.repository("repo"))
+            unsafe try Array(text.utf8).withUnsafeBytes { unsafe try upload.write($0) }
+            try upload.finish()
+            return Entry(address: upload.address, lastModified: .now(), size: upload.size, eTag: text, contentType: "")
+        }
+
+        func put(_ path: Key, _ text: String, if condition: WriteCondition? = nil) throws { try catalog.stage(upload(text), at: path, on: "main", in: "repo", if: condition) }
+
+        @discardableResult
+        func commit() throws -> String { try catalog.commit(CommitRequest(committer: "t", message: "m"), on: "main", in: "repo").id }
+
+        /// What a ref shows, read: an error if bytes are gone.
+        func contents(_ ref: String) throws -> [Key: String] {
+            var query = Catalog.ListQuery(), found: [Key: String] = [:]
+            query.limit = 1000
+            for case .object(let path, let entry) in try catalog.list(catalog.resolve(ref, in: "repo"), query).items {
+                found[path] = String(decoding: try objects.read(entry.location(in: catalog.repository("repo").namespace), 0..<entry.size + 1), as: UTF8.self)
+            }
+            return found
+        }
+
+        var objectCount: Int { get throws { try objects.list(ObjectLocation(scheme: "mem", path: "repo/data"), after: nil, limit: 10_000).count } }
+    }
+
+    /// A commit comes between the write to a token and the look whether it is still open: what was written is committed, and
+    /// staged again. A newer write must not take its bytes from the commit.
+    @Test(arguments: [false, true]) func aCommitBetween(isConditional: Bool) throws {
+        let lake = try Lake()
+        try lake.put("other", "x")
+        let commits = Mutex<[String]>([])
+        lake.store.afterNextStaging { do { let id = try lake.commit(); commits.withLock { $0.append(id) } } catch { Issue.record(error) } }
+        try lake.put("k", "first", if: isConditional ? .absent : nil)
+        let commit = try #require(commits.withLock { $0.first })
+        try #require(try lake.contents(commit) == ["k": "first", "other": "x"], "the commit took what was written")
+        try lake.put("k", "second")
+        try lake.put("k", "third")
+        #expect(try lake.contents(commit) == ["k": "first", "other": "x"])
+        #expect(try lake.contents("main") == ["k": "third", "other": "x"])
+    }
+
+    @Test func stagedByHandUnderTwoKeys() throws {
+        let lake = try Lake(), entry = try lake.upload("shared")
+        try lake.catalog.stage(entry, at: "a", on: "main", in: "repo")
+        lake.catalog.share(entry)
+        try lake.catalog.stage(entry, at: "b", on: "main", in: "repo")
+        try lake.put("a", "new")
+        #expect(try lake.contents("main") == ["a": "new", "b": "shared"])
+    }
+
+    /// Random histories against a model: whatever a commit or the branch shows can be read, and between two commits no more
+    /// objects stay than are named (and those that were named twice).
+    @Test(arguments: 1...60) func histories(seed: UInt64) throws {
+        let lake = try Lake()
+        var random = SeededRandom(seed: seed), staged: [Key: String] = [:], commits: [(id: String, contents: [Key: String])] = [], shares = 0, number = 0
+        func key() -> Key { Key("k\(Int.random(in: 0..<5, using: &random))") }
+        for step in 0..<60 {
+            number += 1
+            let text = "text \(number)", path = key()
+            if Int.random(in: 0..<6, using: &random) == 0 {
+                // A commit in the middle of what follows.
+                lake.store.afterNextStaging { _ = try? lake.commit() }
+            }
+            switch Int.random(in: 0..<12, using: &random) {
+            case 0..<5:
+                try lake.put(path, text)
+                staged[path] = text
+            case 5:
+                try lake.put(path, text, if: .matchesNone(["nonsense"]))
+                staged[path] = text
+            case 6:
+                _ = try lake.catalog.delete([path], on: "main", in: "repo")
+                staged[path] = nil
+            case 7 where staged[path] != nil:
+                let target = key()
+                _ = try lake.catalog.copy(path, at: "main", from: "repo", to: target, on: "main", in: "repo", isShallow: true)
+                staged[target] = staged[path]
+                shares += 1
+            case 8 where staged[path] != nil:
+                // A rename, as the mount makes it.
+                let target = key(), entry = try lake.catalog.entry(path, at: "main", in: "repo").entry
+                if target != path {
+                    try lake.catalog.stage([(path, nil), (target, entry)], on: "main", in: "repo", .durable, origin: nil)
+                    staged[target] = staged.removeValue(forKey: path)
+                }
+            case 9:
+                try lake.catalog.resetObject(path, on: "main", in: "repo", force: false)
+                staged = try lake.contents("main")
+            case 10 where !commits.isEmpty:
+                try lake.catalog.hardReset("main", to: commits.randomElement(using: &random)!.id, in: "repo", force: true)
+                staged = try lake.contents("main")
+            default:
+                if let id = try? lake.commit() { commits.append((id, staged)) }
+            }
+            lake.store.afterNextStaging {}
+            #expect(try lake.contents("main") == staged, "step \(step), seed \(seed)")
+        }
+        for commit in commits { #expect(try lake.contents(commit.id) == commit.contents, "seed \(seed)") }
+        // Every commit there is, those that came between included.
+        for item in try lake.catalog.log("main", in: "repo", Catalog.LogQuery()).items { _ = try lake.contents(item.id) }
+    }
+
+    @Test func replacedAndRemovedOnesGo() throws {
+        let lake = try Lake()
+        for number in 0..<1000 { try lake.put("k", "\(number)", if: number % 2 == 0 ? nil : .matchesNone(["nonsense"])) }
+        #expect(try lake.objectCount == 1)
+        _ = try lake.catalog.delete(["k"], on: "main", in: "repo")
+        #expect(try lake.objectCount == 0)
+    }
+}
