@@ -47,6 +47,7 @@ final class Lake {
         } else {
             let path = configuration.databaseFile(in: directory)
             lock = try FileLock(path + ".lock", what: "database \(path)")
+            try directory.requireDatabase(path)
             let database = try Self.withRoom(in: directory) { try SQLiteStore(path: path, beforeSync: { () throws(StoreError) in try objects.synchronize() }) }
             self.database = database
             // The file is locked: nobody else writes. Staged entries are too many to keep.
@@ -58,6 +59,7 @@ final class Lake {
         tasks = WorkerPool(name: "task", width: Self.taskWidth)
         catalog = Catalog(store: store, committed: committed, tasks: tasks)
         try catalog.checkSchema()
+        if database != nil { try directory.noteDatabase(configuration.databaseFile(in: directory)) }
         catalog.recover()
         upkeep = Self.keepUp(catalog, directory, until: stopping)
 
@@ -147,6 +149,7 @@ final class Lake {
             return
         }
         requests.stop()
+        catalog.finish()
         tasks.stop()
         pool.stop()
         try? objects.synchronize()

@@ -15,6 +15,7 @@ import time
 
 from clients import LakeTest, read_file, write_file
 from faults import OwnLakeTest
+from lake import wait_until
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -218,7 +219,7 @@ class SpaceTest(DiskTest):
             database.execute("UPDATE t SET b = ? WHERE a = ?", (b"new", number))
             database.commit()
         database.close()
-        self.assertLess(self.object_bytes(), 60 << 20)
+        wait_until(lambda: self.object_bytes() < 60 << 20, what="what was replaced goes")
         self.assertEqual(self.count(self.root / "data.db", "SELECT count(*) FROM t WHERE b = 'new' OR b = x'6e6577'"), 200)
 
     def count(self, path, query):
@@ -232,15 +233,15 @@ class SpaceTest(DiskTest):
         with open(self.root / "log", "ab") as log:
             for number in range(30):
                 subprocess.run(["echo", f"line {number}"], stdout=log, check=True)
-        self.assertLess(self.object_bytes(), 200 << 20)
+        wait_until(lambda: self.object_bytes() < 200 << 20, what="what was replaced goes")
         self.assertTrue(self.s3_get(self.bucket, "main/log", Range="bytes=-8").endswith(b"line 29\n"))
 
     def test_removed_files_leave_nothing(self):
         for number in range(20):
             write_file(self.root / "big", os.urandom(1 << 20))
-        self.assertLess(self.object_bytes(), 3 << 20)
+        wait_until(lambda: self.object_bytes() < 3 << 20, what="what was replaced goes")
         os.unlink(self.root / "big")
-        self.assertLess(self.object_bytes(), 1 << 20)
+        wait_until(lambda: self.object_bytes() < 1 << 20, what="what was removed goes")
 
     def test_sparse_files(self):
         """Holes cost no time and no space, whatever their size; what is too large is refused at once."""

@@ -131,6 +131,7 @@ import Versioning
     /// A file that is saved again and again between two commits keeps one object; what a commit took, or two names share, stays.
     @Test func replacedObjectsGo() throws {
         func objects() throws -> Int {
+            lake.catalog.finish()
             var count = 0
             try lake.catalog.objects.walk(ObjectLocation(scheme: "local", path: "repo/data")) { _ in count += 1 }
             return count

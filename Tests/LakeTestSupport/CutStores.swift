@@ -80,9 +80,10 @@ package final class CutKeyValueStore: KeyValueStore {
 
     package func write(_ batch: [Mutation], _ durability: Durability) throws(StoreError) {
         try cut.call { () throws(StoreError) in
-            try note(batch.map { mutation in
+            try note(batch.compactMap { mutation in
                 switch mutation {
                 case .set(let partition, let key, _), .remove(let partition, let key): (partition, key)
+                case .require: nil
                 }
             }, durability)
             try base.write(batch, durability)

@@ -74,7 +74,7 @@ import Testing
             return found
         }
 
-        var objectCount: Int { get throws { try objects.list(ObjectLocation(scheme: "mem", path: "repo/data"), after: nil, limit: 10_000).count } }
+        var objectCount: Int { get throws { catalog.finish(); return try objects.list(ObjectLocation(scheme: "mem", path: "repo/data"), after: nil, limit: 10_000).count } }
     }
 
     /// A commit comes between the write to a token and the look whether it is still open: what was written is committed, and
@@ -100,6 +100,72 @@ import Testing
         try lake.catalog.stage(entry, at: "b", on: "main", in: "repo")
         try lake.put("a", "new")
         #expect(try lake.contents("main") == ["a": "new", "b": "shared"])
+    }
+
+    /// Who read an entry, and names its object anew after another has replaced it: refused, with or without a condition.
+    @Test(arguments: [false, true]) func namedAnewTooLate(isConditional: Bool) throws {
+        let lake = try Lake()
+        try lake.put("a", "old")
+        let read = try lake.catalog.entry("a", at: "main", in: "repo").entry
+        try lake.put("a", "new")
+        let expected: [Catalog.Expected] = isConditional ? [(Key("a"), read.address)] : []
+        #expect {
+            try lake.catalog.stage([(Key("a"), nil), (Key("b"), read)], on: "main", in: "repo", .durable, origin: nil, expecting: expected)
+        } throws: { LakeError($0).code == .preconditionFailed }
+        lake.catalog.finish()
+        #expect(try lake.contents("main") == ["a": "new"])
+    }
+
+    /// What another writes between the read and the rename stays, and what was moved is still whole when its key is written.
+    @Test func aRenameBesideAWrite() throws {
+        let lake = try Lake()
+        try lake.put("a", "moved")
+        let read = try lake.catalog.entry("a", at: "main", in: "repo").entry
+        try lake.catalog.stage([(Key("a"), nil), (Key("b"), read)], on: "main", in: "repo", .durable, origin: nil, expecting: [(Key("a"), read.address)])
+        try lake.put("a", "other")
+        lake.catalog.finish()
+        #expect(try lake.contents("main") == ["a": "other", "b": "moved"])
+        // It is still one change's alone: it goes when that is replaced.
+        try lake.put("b", "next")
+        lake.catalog.finish()
+        #expect(try lake.objectCount == 2)
+    }
+
+    /// Writers, movers and committers at once: everything that is named can be read.
+    @Test func manyAtOnce() throws {
+        let lake = try Lake()
+        let group = (0..<6).map { number in
+            Thread(name: "writer") {
+                var random = SeededRandom(seed: UInt64(number) + 7)
+                for step in 0..<150 {
+                    let path = Key("k\(Int.random(in: 0..<3, using: &random))"), target = Key("k\(Int.random(in: 0..<3, using: &random))")
+                    do {
+                        switch number {
+                        case 0, 1: try lake.put(path, "\(number) \(step)")
+                        case 2: if step % 10 == 0 { try lake.commit() } else { _ = try lake.catalog.delete([path], on: "main", in: "repo") }
+                        case 3: try lake.put(path, "\(number) \(step)", if: .matchesNone(["nonsense"]))
+                        default:
+                            guard path != target else { continue }
+                            let entry = try lake.catalog.entry(path, at: "main", in: "repo").entry
+                            if number == 4 {
+                                try lake.catalog.stage([(path, nil), (target, entry)], on: "main", in: "repo", .durable, origin: nil, expecting: [(path, entry.address)])
+                            } else {
+                                try lake.catalog.stage([(path, entry)], on: "main", in: "repo", .durable, origin: nil, expecting: [(path, entry.address)])
+                            }
+                        }
+                    } catch {
+                        switch LakeError(error).code {
+                        case .notFound, .preconditionFailed, .tooManyTries, .noChanges: continue
+                        default: Issue.record(error)
+                        }
+                    }
+                }
+            }
+        }
+        for thread in group { thread.join() }
+        lake.catalog.finish()
+        _ = try lake.contents("main")
+        for item in try lake.catalog.log("main", in: "repo", Catalog.LogQuery()).items { _ = try lake.contents(item.id) }
     }
 
     /// Random histories against a model: whatever a commit or the branch shows can be read, and between two commits no more
@@ -149,6 +215,7 @@ import Testing
             lake.store.afterNextStaging {}
             #expect(try lake.contents("main") == staged, "step \(step), seed \(seed)")
         }
+        lake.catalog.finish()
         for commit in commits { #expect(try lake.contents(commit.id) == commit.contents, "seed \(seed)") }
         // Every commit there is, those that came between included.
         for item in try lake.catalog.log("main", in: "repo", Catalog.LogQuery()).items { _ = try lake.contents(item.id) }

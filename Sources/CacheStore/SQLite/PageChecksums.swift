@@ -21,6 +21,7 @@ enum PageChecksums {
     /// The VFS that writes and compares checksums, and the one that only writes them: for making a file over.
     static let name = "lake-pages", writingName = "lake-pages-writing"
     static let reservedBytes: Int32 = 8
+    private static let lockOffset: Int64 = 1 << 30
     fileprivate static let pageBytes = 4096, mark: [UInt8] = Array("LKP1".utf8)
     /// What SQLite's callers are told: SQLITE_IOERR_DATA, "a checksum on a page is wrong" (a macro that Swift does not see).
     static let damaged: Int32 = 10 | 32 << 8
@@ -125,9 +126,10 @@ enum PageChecksums {
         let descriptor = unsafe Glibc.open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { return false }
         defer { close(descriptor) }
-        var head = [UInt8](repeating: 0, count: 100)
-        guard unsafe pread(descriptor, &head, 100, 0) == 100 else { return false }
-        return head.starts(with: Array("SQLite format 3\0".utf8)) && head[20] == 0
+        var head = [UInt8](repeating: 0, count: pageBytes)
+        guard unsafe pread(descriptor, &head, pageBytes, 0) >= 100 else { return false }
+        // With the mark at its end the page had a checksum, and is damaged where it says that it has none.
+        return head.starts(with: Array("SQLite format 3\0".utf8)) && head[20] == 0 && !head.suffix(4).elementsEqual(mark)
     }
 
     /// Gives the pages of an older file checksums: all of it is written anew beside it, synced, and takes its place.
@@ -165,6 +167,11 @@ enum PageChecksums {
         let file = FilePiece(descriptor: descriptor, offset: 0, byteCount: Int64(info.st_size))
         var found: [Int] = [], offset: Int64 = 0
         while offset < file.byteCount, found.count < 100 {
+            // SQLite locks bytes of this page, and never writes it (sqlite.org/fileformat.html, the lock-byte page).
+            if offset == lockOffset {
+                offset += Int64(pageBytes)
+                continue
+            }
             let page = try file.read(offset..<offset + Int64(pageBytes))
             let isWhole = unsafe page.withUnsafeBytes { bytes in unsafe bytes.count == pageBytes && isRight(bytes, at: offset) }
             if !isWhole { found.append(Int(offset) / pageBytes + 1) }

@@ -122,8 +122,14 @@ package final class SQLiteStore: KeyValueStore {
     private static func apply(_ write: Write, on connection: Connection) throws(StoreError) -> Outcome {
         switch write {
         case .batch(let mutations):
+            for case .require(let partition, let key, let condition) in mutations {
+                var value: [UInt8]?
+                try connection.run("SELECT value FROM kv WHERE partition = ?1 AND key = ?2", [.bytes(partition.name.bytes), .bytes(key.bytes)]) { value = $0.bytes(0) }
+                if !condition.allows(value) { return .failed(StoreError(.preconditionFailed, "\(partition)/\(key) was changed by another writer")) }
+            }
             for mutation in mutations {
                 switch mutation {
+                case .require: break
                 case .set(let partition, let key, let value):
                     try connection.run("INSERT INTO kv VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET value = excluded.value", [.bytes(partition.name.bytes), .bytes(key.bytes), .bytes(value)])
                 case .remove(let partition, let key):

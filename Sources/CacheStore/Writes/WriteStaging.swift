@@ -100,6 +100,9 @@ package final class WriteStaging: Sendable {
         try? index.write([.remove(Self.partition, Key(name))], .eventual)
     }
 
+    /// All that is registered.
+    package func records() throws -> [Record] { try index.page(of: Self.partition, from: nil, before: nil, limit: 1_000_000).map { try Record(decoding: $0.value) } }
+
     /// What an earlier process left: files that were written and never published. Files that it had not registered go.
     package func leftovers() throws -> [(name: String, record: Record)] {
         let found = try index.page(of: Self.partition, from: nil, before: nil, limit: 1_000_000).filter { !$0.key.description.hasPrefix(prefix) }.map { ($0.key.description, try Record(decoding: $0.value)) }

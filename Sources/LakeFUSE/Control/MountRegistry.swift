@@ -45,12 +45,13 @@ package final class MountRegistry: Sendable {
     private func publish(_ name: String, _ record: WriteStaging.Record) throws {
         let repository = try catalog.checkWritable(record.branch, in: record.repository), location = try repository.namespace.location(record.address)
         let current = try? catalog.entry(record.path, at: record.branch, in: record.repository).entry
+        // Closed before another door wrote the path: that is what it is now.
+        if let current, let closed = record.closed, current.address != record.address, current.lastModified > closed { return staging.forget(name) }
         let path = staging.path(name), eTag: String, size: Int64
         if let piece = try? catalog.objects.file(location) {
             // The crash came after the file had become an object. Its entry may be there, or have been replaced since.
             defer { close(piece.descriptor) }
             guard current?.address != record.address else { return staging.forget(name) }
-            guard let status = FileStatus(piece.descriptor), current.map({ $0.lastModified.seconds <= status.modified.seconds }) ?? true else { return staging.forget(name) }
             eTag = try EntityTag.of(piece.descriptor, size: piece.byteCount)
             size = piece.byteCount
         } else {
@@ -62,7 +63,8 @@ package final class MountRegistry: Sendable {
             size = try catalog.objects.adopt(file: path, as: location, .durable)
         }
         let entry = Entry(address: record.address, lastModified: record.closed ?? .now(), size: size, eTag: eTag, metadata: record.metadata, contentType: current?.contentType ?? "application/octet-stream")
-        try catalog.stage(entry, at: record.path, on: record.branch, in: record.repository)
+        // What another door has written since this began is newer.
+        do { try catalog.stage(entry, at: record.path, on: record.branch, in: record.repository, if: current.map { .sameAddress($0.address) } ?? .absent) } catch let error as LakeError where error.code == .preconditionFailed {}
         staging.forget(name)
     }
 

@@ -209,11 +209,10 @@ import Versioning
                 continue
             }
             if tree.writing(of: node)?.isDirty == true { continue }
-            let parent = tree.state.withLock { state -> UInt64? in
-                if state.numbers[node.path] == node.number { state.numbers[node.path] = nil }
-                return state.numbers[Paths.split(node.path).folder]
+            for path in tree.state.withLock({ _ in node.paths }) {
+                tree.loseName(path, of: node)
+                if let parent = tree.state.withLock({ $0.numbers[Paths.split(path).folder] }) { invalidate(name: Paths.split(path).name, in: parent) }
             }
-            if let parent { invalidate(name: Paths.split(tree.path(of: node)).name, in: parent) }
         }
         // Names that are cached as absent belong to no node.
         for name in absent.withLock({ names in
@@ -341,10 +340,13 @@ final class OpenFile: @unchecked Sendable {
     let location: ObjectLocation?
     let size: Int64
     let isWriter: Bool
+    /// It reads what is being written, or was when it was opened.
+    let readsStaged: Bool
     /// The kernel reads it by itself.
     let isLent = Atomic<Bool>(false)
 
-    init(descriptor: Int32, location: ObjectLocation?, size: Int64, isWriter: Bool) {
+    init(descriptor: Int32, location: ObjectLocation?, size: Int64, isWriter: Bool, readsStaged: Bool = false) {
+        self.readsStaged = readsStaged
         self.descriptor = descriptor
         self.location = location
         self.size = size

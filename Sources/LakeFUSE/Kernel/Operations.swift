@@ -190,7 +190,10 @@ enum Operations {
         unsafe table.create = { request, parent, text, mode, info in
             unsafe answer(request) { request in
                 let name = unsafe name(text), generation = request.mount.generation.load(ordering: .sequentiallyConsistent)
-                let node = try request.tree.makeFile(UInt64(parent), name, mode: mode, owner: request.owner)
+                let isExclusive = unsafe info!.pointee.flags & O_EXCL != 0, node: Node
+                do { node = try request.tree.makeFile(UInt64(parent), name, mode: mode, owner: request.owner) } catch let error as Errno where error.number == EEXIST && !isExclusive {
+                    throw Errno(ESTALE)  // Another door made it meanwhile: the kernel looks again, and opens that.
+                }
                 request.tree.beginWriting(node)
                 unsafe info!.pointee.fh = keep(.file(node, OpenFile(descriptor: -1, location: nil, size: 0, isWriter: true)), request.mount)
                 unsafe info!.pointee.keep_cache = 1
@@ -207,6 +210,7 @@ enum Operations {
                 if flags & O_ACCMODE != O_WRONLY { try request.tree.requireReadable(node) }
                 if isWriter { request.tree.beginWriting(node) }
                 var open = OpenFile(descriptor: -1, location: nil, size: 0, isWriter: isWriter)
+                if !isWriter, request.tree.beginReading(node) { open = OpenFile(descriptor: -1, location: nil, size: 0, isWriter: false, readsStaged: true) }
                 do {
                     if isWriter && flags & O_TRUNC != 0 {
                         _ = try request.tree.writable(node, truncates: true)
@@ -227,7 +231,7 @@ enum Operations {
                         open = OpenFile(descriptor: piece?.descriptor ?? -1, location: location, size: size, isWriter: isWriter)
                     }
                 } catch {
-                    if isWriter { try request.tree.endWriting(node) }
+                    if isWriter { try request.tree.endWriting(node) } else if open.readsStaged { request.tree.endReading(node) }
                     throw error
                 }
                 unsafe info!.pointee.fh = keep(.file(node, open), request.mount)
@@ -309,7 +313,7 @@ enum Operations {
                 let handle = request.mount.handles.withLock { unsafe $0.all.removeValue(forKey: info!.pointee.fh) }
                 if case .file(let node, let open)? = handle {
                     request.mount.takeBack(open, of: node)
-                    if open.isWriter { try request.tree.endWriting(node) }
+                    if open.isWriter { try request.tree.endWriting(node) } else if open.readsStaged { request.tree.endReading(node) }
                 }
                 request.succeed()
             }

@@ -28,6 +28,8 @@ final class Node: @unchecked Sendable {
     var isRecovered = false
     /// Handles that are open for writing.
     let writers = Atomic<Int>(0)
+    /// Handles that were opened for reading while it was being written: they read what was written, whatever becomes of its name.
+    let readers = Atomic<Int>(0)
     /// Held while the file is published, renamed or unlinked: one of these at a time. Held over I/O and calls of the core,
     /// and taken before the tree's and the file's own lock.
     let publishing = Mutex<Void>(())

@@ -32,6 +32,8 @@ extension Tree {
 
     func makeFile(_ parent: UInt64, _ name: [UInt8], mode: UInt32, owner: Owner = .server) throws -> Node {
         try requireWritable()
+        moving.readLock()
+        defer { moving.unlock() }
         let folder = try node(parent), path = Paths.join(path(of: folder), name)
         try requireAbsent(parent, name)
         try Self.check(path)
@@ -73,14 +75,16 @@ extension Tree {
         var attributes = attributes(owner, in: folder, mode: 0o777, isFolder: false), entry = Entry(address: "", lastModified: .now(), size: 0, eTag: "d41d8cd98f00b204e9800998ecf8427e", contentType: "application/octet-stream")
         attributes.target = target
         attributes.write(into: &entry.metadata, isFolder: false)
-        try stage([(path, entry)] + fill(folder))
-        return adopt(path, entry: entry, isFolder: false, attributes, counts: true)
+        let staged = try stage([(path, entry)] + fill(folder))
+        return adopt(path, entry: staged[0].entry, isFolder: false, attributes, counts: true)
     }
 
     /// A second name for a file. On the branch it is another entry of the same object (`mount.md` section 1); here it is the same
     /// file for as long as the mount lives.
     func makeHardLink(_ number: UInt64, _ parent: UInt64, _ name: [UInt8]) throws -> Node {
         try requireWritable()
+        moving.readLock()
+        defer { moving.unlock() }
         let source = try node(number), folder = try node(parent), path = Paths.join(path(of: folder), name)
         guard !source.isFolder else { throw Errno(EPERM) }
         try requireAbsent(parent, name)
@@ -88,12 +92,13 @@ extension Tree {
         try requireReadable(source)
         try require("WriteObject", path)
         return try source.publishing.withLock { _ in
-            let (entry, isUnlinked) = state.withLock { _ in (source.entry, source.isUnlinked) }
-            guard !isUnlinked else { throw Errno(ENOENT) }
-            if let entry {
+            guard !isUnlinked(source) else { throw Errno(ENOENT) }
+            let emptied = fill(folder)
+            let isStaged = try restage(source, at: self.path(of: source)) { entry in
                 catalog.share(entry)
-                try stage([(path, entry)] + fill(folder))
-            } else {
+                return [(path, entry)] + emptied
+            }
+            if !isStaged {
                 // Nobody closed it yet: it is published under both names.
                 setUnpublished(path, true)
                 changes.add(1, ordering: .sequentiallyConsistent)
@@ -104,8 +109,30 @@ extension Tree {
                 source.lookups += 1
                 state.numbers[path] = source.number
             }
+            if let file = writing(of: source) { try file.note(purpose(source)) }
             return source
         }
+    }
+
+    /// Stages what names a file's object anew, if it has one: the one that the branch has under `path`, whoever put it there.
+    /// - Returns: false if there is none yet: nobody has closed the file.
+    private func restage(_ node: Node, at path: Key, _ changes: (Entry) -> [(path: Key, entry: Entry?)]) throws -> Bool {
+        for _ in 0..<5 {
+            guard let entry = entry(of: node) else { return false }
+            do {
+                try stage(changes(entry), expecting: [(path, entry.address)])
+                return true
+            } catch let error as Errno where error.number == ESTALE {
+                let current = try catalog.find(path, at: resolve())
+                try state.withLock { _ in
+                    let isDirty = node.writing?.isDirty == true
+                    guard current != nil || isDirty else { throw Errno(ESTALE) }
+                    node.entry = current
+                    if let current, !isDirty { node.attributes = Attributes(current.metadata) }
+                }
+            }
+        }
+        throw Errno(ESTALE)
     }
 
     /// Nothing is known by this node's names any more.
@@ -166,13 +193,20 @@ extension Tree {
 
     func unlink(_ parent: UInt64, _ name: [UInt8]) throws {
         try requireWritable()
+        moving.readLock()
+        defer { moving.unlock() }
         let node = try lookup(parent, name, counts: false)
         guard !node.isFolder else { throw Errno(EISDIR) }
         let path = Paths.join(path(of: try self.node(parent)), name)
         try require("DeleteObject", path)
         try node.publishing.withLock { _ in
             if state.withLock({ _ in node.entry != nil }) { try stage([(path, nil)]) }
-            if !takeName(path, from: node) { detach(node) }
+            if takeName(path, from: node) {
+                // What is being written has another name now, after a crash too.
+                if let file = writing(of: node), file.isDirty { try file.note(purpose(node)) }
+            } else {
+                detach(node)
+            }
         }
         try keep(Paths.split(path).folder, without: path)
     }
@@ -229,14 +263,22 @@ extension Tree {
         try keep(Paths.split(path).folder, without: path)
     }
 
+    /// Holds what would publish one of two files meanwhile, always in the same order.
+    private func holding<Result>(_ node: Node, _ other: Node?, _ body: () throws -> Result) rethrows -> Result {
+        guard let other else { return try node.publishing.withLock { _ in try body() } }
+        let (first, second) = node.number < other.number ? (node, other) : (other, node)
+        return try first.publishing.withLock { _ in try second.publishing.withLock { _ in try body() } }
+    }
+
     private func renameFile(_ node: Node, from path: Key, to newPath: Key, _ replaced: Node?, into target: Node) throws {
-        try node.publishing.withLock { _ in
+        moving.readLock()
+        defer { moving.unlock() }
+        try holding(node, replaced) {
+            let emptied = fill(target)
             // What is being written stays what it is: nobody has closed it, and it is published under its new name then.
-            let entry = state.withLock { _ in node.entry }
-            if let entry {
-                try stage([(path, nil), (newPath, entry)] + fill(target))
-            } else {
-                if let replaced, state.withLock({ _ in replaced.entry != nil }) { try stage([(newPath, nil)]) }
+            if try !restage(node, at: path, { [(path, nil), (newPath, $0)] + emptied }) {
+                let gone: [(path: Key, entry: Entry?)] = replaced.map { replaced in state.withLock { _ in replaced.entry != nil } ? [(newPath, nil)] : [] } ?? []
+                if !(gone + emptied).isEmpty { try stage(gone + emptied) }
                 changes.add(1, ordering: .sequentiallyConsistent)
                 noteChange(in: [Paths.split(path).folder, Paths.split(newPath).folder])
             }
@@ -258,12 +300,11 @@ extension Tree {
 
     private func isUnpublished(_ path: Key) -> Bool { state.withLock { $0.unpublished[Paths.split(path).folder]?.contains(path) == true } }
 
-    private func renameFolder(_ node: Node, to newPath: Key, _ replaced: Node?, into target: Node) throws {
-        let old = Paths.prefix(path(of: node)), new = Paths.prefix(newPath)
-        moving.writeLock()
-        defer { moving.unlock() }
-        var changes: [(path: Key, entry: Entry?)] = replaced == nil ? [] : [(new, nil)]
-        var query = Catalog.ListQuery()
+    private static let mostTriesOfFolders = 8
+
+    /// What moves the entries of a folder, and what the branch has of them.
+    private func moves(from old: Key, to new: Key) throws -> (changes: [(path: Key, entry: Entry?)], expected: [Catalog.Expected]) {
+        var changes: [(path: Key, entry: Entry?)] = [], expected: [Catalog.Expected] = [], query = Catalog.ListQuery()
         query.prefix = old
         query.limit = 1000
         let resolved = try resolve()
@@ -276,12 +317,29 @@ extension Tree {
                 try require("WriteObject", moved)
                 changes.append((path, nil))
                 changes.append((moved, entry))
+                expected.append((path, entry.address))
             }
-            guard page.hasMore, let last = page.items.last else { break }
+            guard page.hasMore, let last = page.items.last else { return (changes, expected) }
             guard changes.count < 2 * Self.mostRenamed else { throw Errno(EXDEV) }
             query.after = last.path
         }
-        try stage(changes + fill(target))
+    }
+
+    private func renameFolder(_ node: Node, to newPath: Key, _ replaced: Node?, into target: Node) throws {
+        let old = Paths.prefix(path(of: node)), new = Paths.prefix(newPath)
+        moving.writeLock()
+        defer { moving.unlock() }
+        let emptied = fill(target)
+        for attempt in 1... {
+            let (changes, expected) = try moves(from: old, to: new)
+            do {
+                try stage((replaced == nil ? [] : [(new, nil)]) + changes + emptied, expecting: expected)
+                break
+            } catch let error as Errno where error.number == ESTALE {
+                // Another door wrote into the folder meanwhile: what it wrote is to move too.
+                if attempt == Self.mostTriesOfFolders { throw Errno(EBUSY) }
+            }
+        }
         if let replaced { detach(replaced) }
         let renamed = state.withLock { state -> [Node] in
             func moved(_ path: Key, _ inner: Node) -> Key {

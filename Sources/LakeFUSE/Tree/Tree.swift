@@ -226,11 +226,14 @@ final class Tree: Sendable {
     func change(_ node: Node, _ change: (inout Attributes) -> Void) throws {
         try requireWritable()
         if node.number != Self.root { try require("WriteObject", node.isFolder ? Paths.prefix(path(of: node)) : path(of: node)) }
+        moving.readLock()
+        defer { moving.unlock() }
         try node.publishing.withLock { _ in
-            let (old, isPending, paths, entry, attributes) = state.withLock { _ in
-                let old = node.attributes
+            let (old, isPending, paths, entry, attributes) = state.withLock { state in
+                let old = node.attributes, paths = node.paths.filter { state.numbers[$0] == node.number }
                 change(&node.attributes)
-                return (old, node.writing?.isDirty == true || node.isUnlinked, node.paths, node.entry, node.attributes)
+                // Another door's file has its name now: it is one that only handles show.
+                return (old, node.writing?.isDirty == true || node.isUnlinked || paths.isEmpty, paths, node.entry, node.attributes)
             }
             guard !isPending, node.number != Self.root else {
                 // Published with the bytes, or nowhere.
@@ -243,7 +246,7 @@ final class Tree: Sendable {
                     try stage([(Paths.prefix(paths[0]), marker(of: paths[0], attributes))], inside: false)
                 } else if var entry {
                     attributes.write(into: &entry.metadata, isFolder: false)
-                    try stage(paths.map { [entry] in ($0, entry) }, inside: false)
+                    try stage(paths.map { [entry] in ($0, entry) }, inside: false, expecting: paths.map { [entry] in ($0, entry.address) })
                     state.withLock { [entry] _ in node.entry = entry }
                 }
             } catch {
@@ -268,8 +271,13 @@ final class Tree: Sendable {
     }
 
     /// Stages entries; those without bytes yet get an empty object of their own.
-    /// - Parameter inside: whether names come or go: their folders have changed then.
-    func stage(_ changes: [(path: Key, entry: Entry?)], _ durability: Durability = .eventual, inside: Bool = true) throws {
+    /// - Parameters:
+    ///   - inside: whether names come or go: their folders have changed then.
+    ///   - expected: what the branch must still have, for what was read of it to be written again.
+    /// - Returns: what was staged.
+    /// - Throws: `ESTALE` if it has something else there now: another door was faster.
+    @discardableResult
+    func stage(_ changes: [(path: Key, entry: Entry?)], _ durability: Durability = .eventual, inside: Bool = true, expecting expected: [Catalog.Expected] = []) throws -> [(path: Key, entry: Entry?)] {
         guard !isGone.load(ordering: .acquiring) else { throw Errno(EIO) }
         var changes = changes
         for index in changes.indices where changes[index].entry?.address == "" {
@@ -277,10 +285,15 @@ final class Tree: Sendable {
             try upload.finish()
             changes[index].entry!.address = upload.address
         }
-        try catalog.stage(changes, on: ref, in: repository, durability, origin: writer)
+        do {
+            try catalog.stage(changes, on: ref, in: repository, durability, origin: writer, expecting: expected)
+        } catch let error as LakeError where error.code == .preconditionFailed {
+            throw Errno(ESTALE)
+        }
         self.changes.add(1, ordering: .sequentiallyConsistent)
         // A marker is the folder itself: what changes then is the one above.
         if inside { noteChange(in: Set(changes.map { Paths.split($0.path.bytes.last == Paths.slash ? Key($0.path.bytes.dropLast()) : $0.path).folder })) }
+        return changes
     }
 
     /// Something came into or went from these folders.

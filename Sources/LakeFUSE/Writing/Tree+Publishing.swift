@@ -124,13 +124,33 @@ extension Tree {
     /// The last handle is closed: the staged bytes are the object's now.
     func close(_ node: Node) throws {
         try publish(node, .eventual, onlyUnopened: true)
+        letGo(node)
+    }
+
+    /// Nobody has the file open: what was staged is the object's now.
+    private func letGo(_ node: Node) {
         // Let go outside the lock: its descriptor is closed with it.
         let file = state.withLock { _ -> StagedFile? in
-            guard node.writers.load(ordering: .acquiring) == 0, node.writing?.isDirty != true || node.isUnlinked else { return nil }
+            guard node.writers.load(ordering: .acquiring) == 0, node.readers.load(ordering: .acquiring) == 0, node.writing?.isDirty != true || node.isUnlinked else { return nil }
             defer { node.writing = nil }
             return node.writing
         }
         _ = consume file
+    }
+
+    /// A handle that reads what is being written was opened; false if nothing is any more.
+    func beginReading(_ node: Node) -> Bool {
+        state.withLock { _ in
+            guard node.writing != nil else { return false }
+            node.readers.add(1, ordering: .acquiringAndReleasing)
+            return true
+        }
+    }
+
+    /// It was closed.
+    func endReading(_ node: Node) {
+        node.readers.subtract(1, ordering: .acquiringAndReleasing)
+        letGo(node)
     }
 
     /// A handle that writes was opened; before anything is written or cut through it.

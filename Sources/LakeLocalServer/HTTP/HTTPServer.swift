@@ -87,7 +87,12 @@ package import Versioning
             MHD_OptionItem(option: MHD_OPTION.STRICT_FOR_CLIENT, value: 0, ptr_value: nil),
             MHD_OptionItem(option: MHD_OPTION.URI_LOG_CALLBACK, value: lake_http_uri { _, target, _ in
                 // The raw target, as signatures need it; becomes the request's context and is released when the request ends.
-                unsafe Unmanaged.passRetained(Exchange(target: target!)).toOpaque()
+                let exchange = unsafe Unmanaged.passRetained(Exchange(target: target!)).toOpaque()
+                // It would keep each argument in the connection's memory, and drop a request that has more of them than fit there.
+                // We take arguments from the raw target: to it they are one.
+                let text = unsafe UnsafeMutablePointer(mutating: target!)
+                for position in 0..<(unsafe strlen(text)) where unsafe text[position] == 0x26 { unsafe text[position] = 0x5f }
+                return unsafe exchange
             }, ptr_value: nil),
             unsafe MHD_OptionItem(option: MHD_OPTION.UNESCAPE_CALLBACK, value: lake_http_unescape { _, _, text in unsafe strlen(text!) }, ptr_value: nil),
             unsafe MHD_OptionItem(option: MHD_OPTION.NOTIFY_COMPLETED, value: lake_http_completed { _, _, context, _ in

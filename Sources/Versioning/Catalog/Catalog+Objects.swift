@@ -137,29 +137,71 @@ extension Catalog {
         return .set(partition, entry.key, entry.encoded)
     }
 
+    /// What a path must show at the moment of a write: the entry with this address, or none.
+    package typealias Expected = (path: Key, address: String?)
+
     /// Stages entries in one step; a commit that seals the token meanwhile makes it write again, so nothing is lost.
+    /// - Parameter expected: paths of `entries` that must show these addresses.
+    /// - Throws: `.preconditionFailed` if one of them does not, or if an object of an entry went meanwhile; nothing was written then.
     /// Source: `lakefs-formats.md` 7.1.
-    func writeStaged(_ entries: [StagedEntry], on id: String, in repository: Repository, _ durability: Durability, origin: Int?) throws {
-        for _ in 0..<Self.tries {
-            let branch = try branch(id, in: repository).branch, token = branch.stagingToken
-            let replaced = try fresh.isEmpty ? [] : entries.compactMap { try store.value(for: $0.key, in: Partition(token)) }
-            try store.write(entries.map { try mutation(of: $0, on: branch, in: repository) }, durability)
-            do {
+    func writeStaged(_ entries: [StagedEntry], on id: String, in repository: Repository, _ durability: Durability, origin: Int?, expecting expected: [Expected] = []) throws {
+        let claims = try claim(entries)
+        var isWritten = false
+        do {
+            for attempt in 0..<Self.tries {
+                let branch = try branch(id, in: repository).branch, token = branch.stagingToken
+                guard let required = try requirements(expected, of: branch, in: repository) else { continue }
+                // What is replaced must be exactly what was looked at, if its object is to go. Where many write one key it stays.
+                let replaced = try fresh.isEmpty || attempt >= 2 ? [] : entries.compactMap { entry in try replacement(of: entry.key, in: token) }
+                let batch = required + replaced.map { .require(Partition(token), $0.key, .matches($0.value)) } + (try entries.map { try mutation(of: $0, on: branch, in: repository) })
+                guard try store.tryWrite(batch, durability) else { continue }
+                let isFirst = !isWritten
+                isWritten = true
                 if try self.branch(id, in: repository).branch.stagingToken == token {
-                    noteStaged(entries, replacing: replaced, in: token, of: repository)
+                    if isFirst { noteStaged(entries, claims, in: token) } else { for (address, _) in claims { fresh.share(address) } }
+                    remove(replaced, in: token, of: repository, durability)
                     return events.publish(Change(repository: repository.id, branch: id, kind: .keys(entries.map(\.key)), origin: origin))
                 }
-            } catch {
-                var error = LakeError(error)
-                error.mayBeStaged = true
-                throw error
+                // A commit closed the token meanwhile, and may have taken what was written to it: it is written to another one too.
+                for (address, _) in claims { fresh.share(address) }
             }
-            // A commit closed the token meanwhile, and may have taken what was written to it: it is written to another one too.
-            for entry in entries { if let address = Self.address(entry.envelope) { fresh.share(address) } }
+            throw LakeError(.tooManyTries, "branch \(id) keeps being changed: try again")
+        } catch {
+            for (address, claim) in claims { if isWritten { fresh.share(address) } else { fresh.keep(address, claim) } }
+            var error = LakeError(error)
+            error.mayBeStaged = isWritten
+            throw error
         }
-        var error = LakeError(.tooManyTries, "branch \(id) keeps being committed: try again")
-        error.mayBeStaged = true
-        throw error
+    }
+
+    /// Claims the objects of entries that are about to be staged.
+    private func claim(_ entries: [StagedEntry]) throws -> [(address: String, claim: FreshObjects.Claim)] {
+        var claims: [(address: String, claim: FreshObjects.Claim)] = []
+        for entry in entries {
+            guard let address = Self.address(entry.envelope) else { continue }
+            guard let claim = fresh.claim(address) else {
+                for (address, claim) in claims { fresh.keep(address, claim) }
+                throw LakeError(.preconditionFailed, "path \(entry.key): the object that it is to name was replaced meanwhile, and went")
+            }
+            claims.append((address, claim))
+        }
+        return claims
+    }
+
+    /// What the store must hold for paths to show these addresses; nil if the branch moved while they were looked at.
+    private func requirements(_ expected: [Expected], of branch: Branch, in repository: Repository) throws -> [Mutation]? {
+        guard !expected.isEmpty else { return [] }
+        let ref = ResolvedRef(repository: repository, commitID: branch.commitID, branch: branch, tokens: branch.tokens), partition = Partition(branch.stagingToken)
+        var required: [Mutation] = [], missed: Key?
+        for (path, address) in expected {
+            let own = try store.value(for: path, in: partition)
+            let current = try own.map { try StagedEntry(key: path, decoding: $0).envelope.map { try decode($0, path) } } ?? find(path, at: ref)
+            if current?.address != address { missed = missed ?? path }
+            required.append(.require(partition, path, own.map { .matches($0) } ?? .absent))
+        }
+        guard try self.branch(branch.id, in: repository).branch == branch else { return nil }
+        if let missed { throw LakeError(.preconditionFailed, "path \(missed) was changed meanwhile") }
+        return required
     }
 
     /// The address that a value names in its repository's namespace; nil for a tombstone, and for other places.
@@ -168,15 +210,39 @@ extension Catalog {
         return entry.address
     }
 
-    /// Entries were staged in a branch's open token, in place of others: objects that nothing names any more go.
-    /// - Parameter replaced: values of the token that were there before.
-    private func noteStaged(_ entries: [StagedEntry], replacing replaced: [[UInt8]], in token: String, of repository: Repository) {
-        let kept = Set(entries.compactMap { Self.address($0.envelope) })
-        for address in kept { fresh.staged(address, in: token) }
-        for value in replaced {
-            guard let old = (try? StagedEntry(key: Key([]), decoding: value))?.envelope, let address = Self.address(old), !kept.contains(address), fresh.take(address, in: token),
-                  let location = try? repository.namespace.location(address) else { continue }
-            do { try objects.remove(location) } catch { Log.warning("a replaced object could not be removed", ["object": location.description, "reason": "\(error)"]) }
+    /// An uncommitted change whose object may go with it.
+    private struct Replacement {
+        let key: Key
+        let value: [UInt8]
+        let address: String
+        let byteCount: Int64
+    }
+
+    private func replacement(of key: Key, in token: String) throws -> Replacement? {
+        guard let value = try store.value(for: key, in: Partition(token)) else { return nil }
+        return replacement(key, value)
+    }
+
+    /// Entries were staged in a branch's open token, once.
+    private func noteStaged(_ entries: [StagedEntry], _ claims: [(address: String, claim: FreshObjects.Claim)], in token: String) {
+        var keys: [String: [Key]] = [:]
+        for entry in entries { if let address = Self.address(entry.envelope) { keys[address, default: []].append(entry.key) } }
+        let vacated = Set(entries.map(\.key))
+        for (address, claim) in claims {
+            if let names = keys[address], names.count == 1 { fresh.staged(address, claim, at: names[0], in: token, vacated: vacated) } else { fresh.share(address) }
+        }
+    }
+
+    private func replacement(_ key: Key, _ value: [UInt8]) -> Replacement? {
+        guard let old = (try? StagedEntry(key: key, decoding: value))?.envelope, let entry = try? Entry(decoding: old.data), entry.addressType == .relative, fresh.isKnown(entry.address) else { return nil }
+        return Replacement(key: key, value: value, address: entry.address, byteCount: entry.size)
+    }
+
+    /// Removes the objects of changes that a write replaced.
+    private func remove(_ replaced: [Replacement], in token: String, of repository: Repository, _ durability: Durability) {
+        for old in replaced where fresh.take(old.address, at: old.key, in: token) {
+            guard let location = try? repository.namespace.location(old.address) else { continue }
+            late.add(location, byteCount: old.byteCount, isDurable: durability == .durable)
         }
     }
 
@@ -190,7 +256,21 @@ extension Catalog {
         try checkProtection(of: id, blocks: .stagingWrite, in: repository)
         let staged = StagedEntry(key: path, envelope: entry.envelope)
         guard let condition else { return try writeStaged([staged], on: id, in: repository, durability, origin: origin) }
+        let claims = try claim([staged])
         var mayBeStaged = false
+        do {
+            try stage(staged, entry, if: condition, on: id, in: repository, durability, origin: origin, claims, &mayBeStaged)
+        } catch {
+            for (address, claim) in claims { if mayBeStaged { fresh.share(address) } else { fresh.keep(address, claim) } }
+            var error = LakeError(error)
+            error.mayBeStaged = mayBeStaged
+            throw error
+        }
+    }
+
+    private func stage(_ staged: StagedEntry, _ entry: Entry, if condition: WriteCondition, on id: String, in repository: Repository, _ durability: Durability, origin: Int?,
+                       _ claims: [(address: String, claim: FreshObjects.Claim)], _ mayBeStaged: inout Bool) throws {
+        let path = staged.key
         for attempt in 0..<Self.tries {
             let (branch, _) = try branch(id, in: repository), partition = Partition(branch.stagingToken)
             let own = try store.value(for: path, in: partition)
@@ -199,9 +279,7 @@ extension Catalog {
             guard try self.branch(id, in: repository).branch == branch else { continue }
             // What this call wrote before a commit came between is no obstacle to itself.
             guard current?.address == entry.address || condition.allows(current) else {
-                var error = LakeError(.preconditionFailed, "path \(path): the condition of the request does not hold")
-                error.mayBeStaged = mayBeStaged
-                throw error
+                throw LakeError(.preconditionFailed, "path \(path): the condition of the request does not hold")
             }
             // A head about to move may bring what the condition forbids: it goes first, unless it takes long.
             if branch.sealedTokens.contains(where: RefStore.isMove) {
@@ -209,16 +287,16 @@ extension Catalog {
                 continue
             }
             guard try store.trySet(staged.encoded, for: path, in: partition, if: own.map { .matches($0) } ?? .absent, durability) else { continue }
+            let isFirst = !mayBeStaged
             mayBeStaged = true
             if try self.branch(id, in: repository).branch.stagingToken == branch.stagingToken {
-                noteStaged([staged], replacing: own.map { [$0] } ?? [], in: branch.stagingToken, of: repository)
-                return events.publish(Change(repository: repositoryID, branch: id, kind: .keys([path]), origin: origin))
+                if isFirst { noteStaged([staged], claims, in: branch.stagingToken) } else { for (address, _) in claims { fresh.share(address) } }
+                if let own, let old = replacement(path, own), old.address != entry.address { remove([old], in: branch.stagingToken, of: repository, durability) }
+                return events.publish(Change(repository: repository.id, branch: id, kind: .keys([path]), origin: origin))
             }
-            fresh.share(entry.address)  // As above: the closed token may be committed with it.
+            for (address, _) in claims { fresh.share(address) }  // As above: the closed token may be committed with it.
         }
-        var error = LakeError(.tooManyTries, "path \(path) keeps changing: try again")
-        error.mayBeStaged = mayBeStaged
-        throw error
+        throw LakeError(.tooManyTries, "path \(path) keeps changing: try again")
     }
 
     /// Stages an object without waiting: `done` is called when it is durable, or with what went wrong; it must not block.
@@ -227,6 +305,8 @@ extension Catalog {
         try Names.checkPath(path)
         try entry.check()
         let staged = StagedEntry(key: path, envelope: entry.envelope), token = try branch(id, in: repository).branch.stagingToken
+        // Another entry may name it already, or have named it until its object went.
+        for (address, _) in try claim([staged]) { fresh.share(address) }
         store.write([.set(Partition(token), path, staged.encoded)], .durable) { [self] error in
             if let error { return done(error) }
             if let branch = try? branch(id, in: repository).branch, branch.stagingToken == token {
@@ -246,14 +326,16 @@ extension Catalog {
     }
 
     /// Stages values and removals (nil) in one step: what a rename in the mount is.
-    package func stage(_ changes: [(path: Key, entry: Entry?)], on id: String, in repositoryID: String, _ durability: Durability, origin: Int?) throws {
+    /// - Parameter expected: paths among them that must show these addresses.
+    /// - Throws: `.preconditionFailed` if one does not, or an object went meanwhile; nothing was written then.
+    package func stage(_ changes: [(path: Key, entry: Entry?)], on id: String, in repositoryID: String, _ durability: Durability, origin: Int?, expecting expected: [Expected] = []) throws {
         let repository = try writableRepository(repositoryID, force: false)
         try checkProtection(of: id, blocks: .stagingWrite, in: repository)
         for change in changes {
             try Names.checkPath(change.path)
             try change.entry?.check()
         }
-        try writeStaged(changes.map { StagedEntry(key: $0.path, envelope: $0.entry?.envelope) }, on: id, in: repository, durability, origin: origin)
+        try writeStaged(changes.map { StagedEntry(key: $0.path, envelope: $0.entry?.envelope) }, on: id, in: repository, durability, origin: origin, expecting: expected)
     }
 
     /// Removes objects; those that are not there are passed over. Returns the paths that were there.

@@ -28,6 +28,7 @@ package final class Catalog: Sendable {
     package var store: any KeyValueStore { refs.store }
     let addresses = AddressProvider()
     let fresh = FreshObjects()
+    let late: LateRemovals
     /// Repositories as read a short while ago: another process may change them.
     private let repositories = ReadWriteLock<[String: (repository: Repository, read: Timestamp)]>([:])
     private static let repositoriesKept = 1000
@@ -62,12 +63,16 @@ package final class Catalog: Sendable {
     package init(store: any KeyValueStore, committed: CommittedStore, tasks: WorkerPool, isAlone: Bool = true) {
         self.isAlone = isAlone
         refs = RefStore(store)
+        late = LateRemovals(store, committed.objects)
         self.committed = committed
         self.tasks = tasks
     }
 
     /// Asks long operations to end; they can be started again later.
     package func stop() { stopping.store(true, ordering: .relaxed) }
+
+    /// Ends what is about to be removed. To be called when nobody writes any more, while the stores are open.
+    package func finish() { late.finish() }
 
     /// What lakeFS's servers of this format write, and look for.
     private static let schemaVersion = 4

@@ -90,14 +90,18 @@ package struct Glob: Sendable {
     private indirect enum Part { case literal(Character), any, run, set([ClosedRange<Character>], isNegated: Bool), alternatives([[Part]]) }
     private let parts: [Part]
 
-    /// Nil if the pattern is malformed.
+    private static let longest = 256, deepest = 8
+
+    /// Nil if the pattern is malformed, longer than 256 characters, or has braces in braces more than eight deep.
     package init?(_ pattern: String) {
-        var rest = Array(pattern)[...]
-        guard !pattern.isEmpty, let parts = Self.parse(&rest, isNested: false), rest.isEmpty else { return nil }
+        var rest = Array(pattern.prefix(Self.longest + 1))[...]
+        guard !pattern.isEmpty, rest.count <= Self.longest, let parts = Self.parse(&rest, depth: 0), rest.isEmpty else { return nil }
         self.parts = parts
     }
 
-    private static func parse(_ rest: inout ArraySlice<Character>, isNested: Bool) -> [Part]? {
+    private static func parse(_ rest: inout ArraySlice<Character>, depth: Int) -> [Part]? {
+        guard depth <= deepest else { return nil }
+        let isNested = depth > 0
         var parts: [Part] = []
         while let character = rest.first {
             if isNested && (character == "," || character == "}") { return parts }
@@ -129,7 +133,7 @@ package struct Glob: Sendable {
             case "{":
                 var choices: [[Part]] = []
                 while true {
-                    guard let choice = parse(&rest, isNested: true), let end = rest.popFirst() else { return nil }
+                    guard let choice = parse(&rest, depth: depth + 1), let end = rest.popFirst() else { return nil }
                     choices.append(choice)
                     if end == "}" { break }
                 }
@@ -140,24 +144,25 @@ package struct Glob: Sendable {
         return isNested ? nil : parts
     }
 
-    package func matches(_ text: String) -> Bool { Self.match(parts[...], Array(text)[...]) }
+    package func matches(_ text: String) -> Bool {
+        let text = Array(text)
+        return Self.ends(of: parts, in: text, from: [0]).contains(text.count)
+    }
 
-    private static func match(_ parts: ArraySlice<Part>, _ text: ArraySlice<Character>) -> Bool {
-        guard let part = parts.first else { return text.isEmpty }
-        let rest = parts.dropFirst()
-        switch part {
-        case .run:
-            var tail = text
-            while true {
-                if match(rest, tail) { return true }
-                guard tail.popFirst() != nil else { return false }
+    /// Where a match of the parts may end, of all places where it may begin: each place is gone on from once, however many ways
+    /// lead to it.
+    private static func ends(of parts: [Part], in text: [Character], from starts: Set<Int>) -> Set<Int> {
+        var places = starts
+        for part in parts {
+            func step(_ isWanted: (Character) -> Bool) -> Set<Int> { Set(places.filter { $0 < text.count && isWanted(text[$0]) }.map { $0 + 1 }) }
+            switch part {
+            case .run: places = places.min().map { Set($0...text.count) } ?? []
+            case .alternatives(let choices): places = choices.reduce(into: []) { $0.formUnion(ends(of: $1, in: text, from: places)) }
+            case .literal(let character): places = step { $0 == character }
+            case .any: places = step { _ in true }
+            case .set(let ranges, let isNegated): places = step { character in ranges.contains { $0.contains(character) } != isNegated }
             }
-        case .alternatives(let choices): return choices.contains { match(($0 + rest)[...], text) }
-        case .literal(let character): return text.first == character && match(rest, text.dropFirst())
-        case .any: return !text.isEmpty && match(rest, text.dropFirst())
-        case .set(let ranges, let isNegated):
-            guard let character = text.first, ranges.contains(where: { $0.contains(character) }) != isNegated else { return false }
-            return match(rest, text.dropFirst())
         }
+        return places
     }
 }

@@ -6,6 +6,8 @@ package final class LakeCheck {
         package var readsObjects = true
         /// What nobody names is removed. Damage is only told: what is lost cannot be made up.
         package var repairs = false
+        /// Addresses of objects that something outside of the store names: in any repository.
+        package var named: Set<String> = []
         package init() {}
     }
 
@@ -51,22 +53,28 @@ package final class LakeCheck {
 
     package func run() throws {
         try checkUsers()
-        var all: [Repository] = []
+        var all: [Repository] = [], isComplete = true
         var cursor = PartitionCursor(store, RefStore.graveler, from: "repos/", before: Key("repos/").upperBound)
         while let record = try cursor.current() {
             cursor.advance()
-            noting("the record of \(record.key)") { all.append(try Repository(decoding: record.value)) }
+            do { all.append(try Repository(decoding: record.value)) } catch {
+                isComplete = false
+                fault("the record of \(record.key): \(LakeError(error).message)")
+            }
         }
-        var tokens: Set<Key> = []
+        var checks: [RepositoryCheck] = []
         for repository in all where repository.state == .active {
             repositories += 1
             let check = RepositoryCheck(self, repository)
             noting("repository \(repository.id)") { try check.run() }
-            tokens.formUnion(check.tokens)
-            // Of a repository whose refs cannot all be read nobody knows what it names.
-            if check.isComplete { noting("the objects of repository \(repository.id)") { try check.sweep() } }
+            checks.append(check)
         }
-        try sweepPartitions(named: tokens, all)
+        // Nothing is removed of what something unreadable may name. Two repositories in one place name each other's objects.
+        isComplete = try sweepPartitions(of: checks, all, isComplete: isComplete && checks.allSatisfy(\.isComplete)) && isComplete
+        for check in checks where isComplete && check.isComplete && !all.contains(where: { check.overlaps($0) }) {
+            noting("the objects of repository \(check.repository.id)") { try check.sweep() }
+        }
+        if options.repairs, !isComplete || checks.contains(where: { !$0.isComplete }) { tell("kept: what nobody seems to name, where something is damaged that may name it") }
     }
 
     private func checkUsers() throws {
@@ -81,33 +89,46 @@ package final class LakeCheck {
     }
 
     /// Staging tokens, parts and imports that no record names.
-    private func sweepPartitions(named tokens: Set<Key>, _ repositories: [Repository]) throws {
-        let known = Set(repositories.map(\.partition))
+    /// - Returns: whether nothing was met that may name objects and belongs to nobody.
+    private func sweepPartitions(of checks: [RepositoryCheck], _ repositories: [Repository], isComplete: Bool) throws -> Bool {
+        let known = Set(repositories.map(\.partition)), tokens = checks.reduce(into: Set<Key>()) { $0.formUnion($1.tokens) }
+        var isClean = true
         for partition in try store.partitions() {
             let name = partition.description
             if RefStore.isStaging(partition) {
                 if tokens.contains(partition.name) { continue }
                 // Emptied in the background when it was dropped: that goes on at the next start.
                 if try store.value(for: partition.name, in: RefStore.cleanupTokens) != nil { continue }
-                if name.hasPrefix(Catalog.uploadParts("").description), try store.value(for: Key(String(name.dropFirst(Catalog.uploadParts("").description.count))), in: Catalog.multipartUploads) != nil { continue }
-                try leftover("the records of \(name)") { try store.removeAll(in: partition) }
+                if name.hasPrefix(Catalog.uploadParts("").description) {
+                    if try store.value(for: Key(String(name.dropFirst(Catalog.uploadParts("").description.count))), in: Catalog.multipartUploads) != nil { continue }
+                    if isComplete { try leftover("the records of \(name)") { try store.removeAll(in: partition) } }
+                    continue
+                }
+                // Never removed: they may be the uncommitted changes of a branch whose record is lost.
+                leftovers += 1
+                isClean = false
+                tell("nobody names: the records of \(name): kept, they may be changes of a branch that is lost")
             } else if let mark = name.lastIndex(of: "-"), XID.bytes(name[name.index(after: mark)...]) != nil, !known.contains(partition) {
                 // Never removed: it may be the record of the repository that is lost.
                 fault("the records of \(name) belong to a repository of which there is no record")
+                isClean = false
             }
         }
+        return isClean
     }
 
     // MARK: one repository
 
     private final class RepositoryCheck {
         private let check: LakeCheck
-        private let repository: Repository
+        let repository: Repository
         private var catalog: Catalog { check.catalog }
         /// Staging tokens of its branches.
         private(set) var tokens: Set<Key> = []
-        /// False if something that names objects could not be read.
-        private(set) var isComplete = true
+        /// All that names objects was read, and all of it is right.
+        private(set) var isComplete = false
+        private var isDamaged = false
+        private var hasCommits = false
         private var metaRanges: Set<String> = [], ranges: Set<String> = []
         /// Objects that are named, by a hash of their addresses: of 64 bits, so that ten million seldom meet.
         private var named: Set<Int> = []
@@ -119,12 +140,22 @@ package final class LakeCheck {
 
         private func noting(_ what: @autoclosure () -> String, _ body: () throws -> Void) {
             do { try body() } catch {
-                isComplete = false
+                isDamaged = true
                 check.fault("\(repository.id): \(what()): \(LakeError(error).message)")
             }
         }
 
-        private func fault(_ text: String) { check.fault("\(repository.id): \(text)") }
+        private func fault(_ text: String) {
+            isDamaged = true
+            check.fault("\(repository.id): \(text)")
+        }
+
+        /// Whether another repository has objects where this one's are, or above or below.
+        func overlaps(_ other: Repository) -> Bool {
+            guard other.partition != repository.partition else { return false }
+            guard let here = try? repository.namespace.location("").description.utf8, let there = try? other.namespace.location("").description.utf8 else { return true }
+            return here.starts(with: there) || there.starts(with: here)
+        }
 
         private func records(_ folder: Key, _ body: (Key, [UInt8]) throws -> Void) throws {
             var cursor = PartitionCursor(check.store, repository.partition, from: folder, before: folder.upperBound)
@@ -139,6 +170,7 @@ package final class LakeCheck {
             try records("commits/") { key, value in
                 let commit = try Commit(decoding: value)
                 check.commits += 1
+                hasCommits = true
                 if Key(commit.id) != key { fault("commit \(key) is not the one that its content gives: \(commit.id)") }
                 for parent in commit.parents {
                     guard let found = try catalog.refs.findCommit(parent, in: repository) else {
@@ -155,9 +187,9 @@ package final class LakeCheck {
             }
             try records("branches/") { key, value in
                 let branch = try Branch(decoding: value)
+                tokens.formUnion(branch.tokens.map { Key($0) })
                 if try catalog.refs.findCommit(branch.commitID, in: repository) == nil { fault("branch \(key) names a commit that is not there: \(branch.commitID)") }
                 for token in branch.tokens { try checkStaged(token, of: "branch \(key)", in: namespace) }
-                tokens.formUnion(branch.tokens.map { Key($0) })
                 if let bytes = try check.store.value(for: Compaction.key(branch.id, in: repository), in: Compaction.partition) {
                     let compaction = try Compaction(decoding: bytes)
                     if compaction.fits(branch) { checkMetaRange(compaction.metaRange, of: "the compaction of branch \(key)", in: namespace) }
@@ -167,13 +199,16 @@ package final class LakeCheck {
                 guard let info = try TaskRecord(decoding: value).info, let dump = try? RefsDump(decoding: info) else { return }
                 keepTables(of: dump, in: namespace)
             }
-            if let manifest = try? catalog.objects.read(namespace.location("_lakefs/refs_manifest.json"), 0..<(1 << 20)) {
-                noting("the manifest of dumped refs") {
+            noting("the manifest of dumped refs") {
+                do {
+                    let manifest = try catalog.objects.read(namespace.location("_lakefs/refs_manifest.json"), 0..<(1 << 20))
                     guard let dump = RefsDump(manifest: manifest) else { throw LakeError(.corrupt, "it cannot be read") }
                     keepTables(of: dump, in: namespace)
-                }
+                } catch let error as StoreError where error.code == .notFound {}
             }
             try nameUploads()
+            // Between the making of a bare repository and the restore of its refs, nothing names what is there.
+            isComplete = !isDamaged && hasCommits
         }
 
         private func checkStaged(_ token: String, of owner: String, in namespace: StorageNamespace) throws {
@@ -278,6 +313,12 @@ package final class LakeCheck {
             }
         }
 
+        /// A dump of refs, which a client may have the names of, or a table that cannot be read.
+        private func holdsRefs(_ id: String, in namespace: StorageNamespace) -> Bool {
+            guard let table = try? catalog.committed.table(id, in: namespace) else { return true }
+            return table.properties["entity"].map { ["commit", "branch", "tag"].contains(String(decoding: $0, as: UTF8.self)) } ?? false
+        }
+
         /// Seconds that an address which was handed out for a direct upload may be without an entry.
         private static let directSeconds: Int64 = 24 * 3600
 
@@ -289,11 +330,11 @@ package final class LakeCheck {
                 try catalog.objects.walk(namespace.location(folder)) { object in
                     let relative = String(object.location.path.dropFirst(root.count))
                     if folder == "data" {
-                        guard !named.contains(object.location.hashValue) else { return }
+                        guard !named.contains(object.location.hashValue), !check.options.named.contains(relative) else { return }
                         if relative.hasSuffix(Entry.directSuffix), now - object.modified < Self.directSeconds { return }
                     } else {
                         let id = String(relative.dropFirst("_lakefs/".count))
-                        guard Names.isHex(id, 64...64), !metaRanges.contains(id), !ranges.contains(id) else { return }
+                        guard Names.isHex(id, 64...64), !metaRanges.contains(id), !ranges.contains(id), !holdsRefs(id, in: namespace) else { return }
                     }
                     try check.leftover("\(object.location), \(object.byteCount) bytes", bytes: object.byteCount) { try catalog.objects.remove(object.location) }
                 }

@@ -4,19 +4,39 @@ import Synchronization
 /// that change is replaced or taken back before a commit has taken it, the object can go at once; a file that is saved a
 /// thousand times between two commits keeps one object, not a thousand.
 ///
-/// An address counts only with the staging token it was staged in first: a commit closes the token, and what is staged again
-/// later (by a reset, say) lies in another one. What comes to be named twice is forgotten here, and left to collection.
-/// Everything that is not known here is left alone. Safe from any thread.
+/// An address counts only with the token and the key it lies under: a commit closes the token, and what is staged again later
+/// (by a reset, say) lies in another one. Whoever stages an entry claims its address before, so that an address is either
+/// taken by who replaces it or named anew by who read it, never both. What comes to be named twice is forgotten here, and left
+/// to collection, as is everything that is not known here. Safe from any thread.
 final class FreshObjects: Sendable {
+    private struct Place: Equatable {
+        let token: String
+        let key: Key
+    }
+
     private struct State {
         /// Addresses that were given out and not staged yet.
         var issued: Set<String> = []
-        var tokens: [String: String] = [:]
+        var places: [String: Place] = [:]
+        /// Being staged anew, by one who has claimed them.
+        var moving: [String: Place] = [:]
+        /// Objects that went, the newer half and the older: nobody may name them any more.
+        var taken: Set<String> = [], takenBefore: Set<String> = []
     }
 
     private let state = Mutex(State())
     /// Beyond this everything is forgotten: only space is lost.
     private static let most = 200_000
+    private static let mostTaken = 50_000
+
+    /// What is known of an address that is about to be staged.
+    enum Claim {
+        /// It was given out, and never staged.
+        case first
+        /// Only one change names it, and whoever claims it next will find that no more.
+        case moved
+        case unknown
+    }
 
     /// An address was made for an object that is about to come.
     func issue(_ address: String) {
@@ -26,12 +46,42 @@ final class FreshObjects: Sendable {
         }
     }
 
-    /// An entry with this address was staged in a token.
-    func staged(_ address: String, in token: String) {
+    /// An entry with this address is about to be staged. To be followed by `staged` or `keep`; what is not stays for collection.
+    /// - Returns: nil if the object went meanwhile: the entry is not to be staged.
+    func claim(_ address: String) -> Claim? {
         state.withLock { state in
-            guard state.issued.remove(address) != nil else { return }
-            if state.tokens.count >= Self.most { state.tokens.removeAll() }
-            state.tokens[address] = token
+            if state.issued.remove(address) != nil { return .first }
+            if let place = state.places.removeValue(forKey: address) {
+                state.moving[address] = place
+                return .moved
+            }
+            if state.moving.removeValue(forKey: address) != nil { return .unknown }  // Two at once: named twice, maybe.
+            return state.taken.contains(address) || state.takenBefore.contains(address) ? nil : .unknown
+        }
+    }
+
+    /// What was claimed was staged under one key, and nothing else.
+    /// - Parameter vacated: keys that the same write took from what they had: a moved address must have been under one of them.
+    func staged(_ address: String, _ claim: Claim, at key: Key, in token: String, vacated: Set<Key>) {
+        state.withLock { state in
+            switch claim {
+            case .unknown: return
+            case .first: break
+            case .moved: guard let old = state.moving.removeValue(forKey: address), old.token == token, vacated.contains(old.key) else { return }
+            }
+            if state.places.count >= Self.most { state.places.removeAll() }
+            state.places[address] = Place(token: token, key: key)
+        }
+    }
+
+    /// Nothing was written: what was claimed is as it was.
+    func keep(_ address: String, _ claim: Claim) {
+        state.withLock { state in
+            switch claim {
+            case .unknown: break
+            case .first: state.issued.insert(address)
+            case .moved: if let place = state.moving.removeValue(forKey: address) { state.places[address] = place }
+            }
         }
     }
 
@@ -39,19 +89,114 @@ final class FreshObjects: Sendable {
     func share(_ address: String) {
         state.withLock { state in
             state.issued.remove(address)
-            state.tokens[address] = nil
+            state.places[address] = nil
+            state.moving[address] = nil
         }
     }
 
-    /// Whether nothing names the object but what was staged in this token; it is told once.
-    func take(_ address: String, in token: String) -> Bool {
+    /// Whether an address under a key of a token is known: to be taken only by who replaces exactly that.
+    func isKnown(_ address: String) -> Bool { state.withLock { $0.places[address] != nil } }
+
+    /// Whether nothing names the object but what was staged under this key of this token; it is told once.
+    func take(_ address: String, at key: Key, in token: String) -> Bool {
         state.withLock { state in
-            guard state.tokens[address] == token else { return false }
-            state.tokens[address] = nil
+            guard state.places[address] == Place(token: token, key: key) else { return false }
+            state.places[address] = nil
+            if state.taken.count >= Self.mostTaken {
+                state.takenBefore = state.taken
+                state.taken.removeAll()
+            }
+            state.taken.insert(address)
             return true
         }
     }
 
     /// Whether anything staged in any token may be taken: without that nobody need look.
-    var isEmpty: Bool { state.withLock { $0.tokens.isEmpty } }
+    var isEmpty: Bool { state.withLock { $0.places.isEmpty } }
+}
+
+/// Removes objects that a write replaced, once that write is durable: a crash of the machine must not bring back an entry
+/// whose object has gone. Who has just read the entry has half a second to open its object. Safe from any thread.
+final class LateRemovals: Sendable {
+    private struct State {
+        var waiting: [ObjectLocation] = [], due: [ObjectLocation] = []
+        /// Writes that are not durable replaced some of them.
+        var needsSync = false
+        var isRunning = false
+        /// Of what came since the thread last woke.
+        var bytes: Int64 = 0
+        var isEnding = false
+        var thread: Thread?
+    }
+
+    private let store: any KeyValueStore
+    private let objects: any ObjectStore
+    private let state = Mutex(State())
+    private let hurry = CountingSemaphore()
+    private static let delayMilliseconds = 500
+    /// Beyond this they go sooner.
+    private static let mostBytes: Int64 = 32 << 20
+
+    init(_ store: any KeyValueStore, _ objects: any ObjectStore) {
+        self.store = store
+        self.objects = objects
+    }
+
+    /// - Parameter isDurable: whether the write that replaced it is durable.
+    func add(_ location: ObjectLocation, byteCount: Int64, isDurable: Bool) {
+        let done = state.withLock { state -> Thread? in
+            state.waiting.append(location)
+            state.bytes += byteCount
+            if state.bytes > Self.mostBytes {
+                state.bytes = 0
+                hurry.post()
+            }
+            if !isDurable { state.needsSync = true }
+            guard !state.isRunning else { return nil }
+            state.isRunning = true
+            defer { state.thread = Thread(name: "removals") { [self] in run() } }
+            return state.thread
+        }
+        done?.join()  // Ended, or about to.
+    }
+
+    private func run() {
+        while true {
+            _ = hurry.wait(milliseconds: Self.delayMilliseconds)
+            let (locations, needsSync) = state.withLock { state in
+                let locations = state.isEnding ? state.due + state.waiting : state.due
+                state.due = state.isEnding ? [] : state.waiting
+                state.waiting = []
+                return (locations, state.needsSync)
+            }
+            if needsSync, !locations.isEmpty {
+                state.withLock { $0.needsSync = false }
+                do { try store.write([], .durable) } catch {
+                    Log.warning("replaced objects stay: what replaced them could not be made durable", ["objects": "\(locations.count)", "reason": "\(error)"])
+                    state.withLock { $0.needsSync = true }
+                    continue
+                }
+            }
+            for location in locations {
+                do { try objects.remove(location) } catch { Log.warning("a replaced object could not be removed", ["object": location.description, "reason": "\(error)"]) }
+            }
+            let isDone = state.withLock { state in
+                state.isRunning = !state.waiting.isEmpty || !state.due.isEmpty
+                return !state.isRunning
+            }
+            if isDone { return }
+        }
+    }
+
+    /// Removes what waits, and returns then.
+    func finish() {
+        let thread = state.withLock { state in
+            state.isEnding = true
+            defer { state.thread = nil }
+            return state.thread
+        }
+        hurry.post()
+        thread?.join()
+        state.withLock { $0.isEnding = false }
+    }
 }

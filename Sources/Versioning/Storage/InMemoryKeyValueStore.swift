@@ -35,13 +35,7 @@ package final class InMemoryKeyValueStore: KeyValueStore {
 
     package func set(_ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition?, _ durability: Durability) throws(StoreError) {
         let isAllowed = tables.withLock { tables in
-            let old = tables[partition]?.values[key]
-            let isAllowed = switch condition {
-            case nil: true
-            case .absent: old == nil
-            case .present: old != nil
-            case .matches(let bytes): old == bytes
-            }
+            let isAllowed = condition?.allows(tables[partition]?.values[key]) ?? true
             if isAllowed { tables[partition, default: Table()].set(value, for: key) }
             return isAllowed
         }
@@ -49,14 +43,18 @@ package final class InMemoryKeyValueStore: KeyValueStore {
     }
 
     package func write(_ batch: [Mutation], _ durability: Durability) throws(StoreError) {
-        tables.withLock { tables in
+        let failed = tables.withLock { tables -> Key? in
+            for case .require(let partition, let key, let condition) in batch where !condition.allows(tables[partition]?.values[key]) { return key }
             for mutation in batch {
                 switch mutation {
+                case .require: break
                 case .set(let partition, let key, let value): tables[partition, default: Table()].set(value, for: key)
                 case .remove(let partition, let key): tables[partition]?.remove(key)
                 }
             }
+            return nil
         }
+        if let failed { throw StoreError(.preconditionFailed, "\(failed) was changed by another writer") }
     }
 
     package func page(of partition: Partition, from: Key?, before end: Key?, limit: Int) throws(StoreError) -> [(key: Key, value: [UInt8])] {

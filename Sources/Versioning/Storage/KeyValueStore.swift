@@ -8,10 +8,22 @@ package enum Precondition: Sendable, Hashable {
     case matches([UInt8])
 }
 
-/// One change of a batch.
+extension Precondition {
+    package func allows(_ value: [UInt8]?) -> Bool {
+        switch self {
+        case .absent: value == nil
+        case .present: value != nil
+        case .matches(let bytes): value == bytes
+        }
+    }
+}
+
+/// One change of a batch, or what must hold for all of it.
 package enum Mutation: Sendable {
     case set(Partition, Key, [UInt8])
     case remove(Partition, Key)
+    /// Holds of the key before the batch, or nothing of the batch is done.
+    case require(Partition, Key, Precondition)
 }
 
 /// How long a write waits.
@@ -35,6 +47,7 @@ package protocol KeyValueStore: Sendable {
     func set(_ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition?, _ durability: Durability) throws(StoreError)
 
     /// Applies all changes, in order, or none.
+    /// - Throws: `.preconditionFailed` if something that the batch requires does not hold.
     func write(_ batch: [Mutation], _ durability: Durability) throws(StoreError)
 
     /// As `write`, but does not wait: `done` is called when the batch is as durable as asked, or with what went wrong;
@@ -69,6 +82,17 @@ extension KeyValueStore {
     package func trySet(_ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition?, _ durability: Durability = .durable) throws(StoreError) -> Bool {
         do throws(StoreError) {
             try set(value, for: key, in: partition, if: condition, durability)
+            return true
+        } catch {
+            if error.code == .preconditionFailed { return false }
+            throw error
+        }
+    }
+
+    /// As `write`, but tells what it requires and does not hold by its result: false, and nothing was written.
+    package func tryWrite(_ batch: [Mutation], _ durability: Durability) throws(StoreError) -> Bool {
+        do throws(StoreError) {
+            try write(batch, durability)
             return true
         } catch {
             if error.code == .preconditionFailed { return false }

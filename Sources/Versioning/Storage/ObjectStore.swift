@@ -36,6 +36,13 @@ package struct ObjectLocation: Hashable, Sendable, CustomStringConvertible {
         self.path = path
     }
 
+    // By bytes: two texts that look alike are two objects.
+    package static func == (left: ObjectLocation, right: ObjectLocation) -> Bool { left.path.utf8.elementsEqual(right.path.utf8) && left.scheme.utf8.elementsEqual(right.scheme.utf8) }
+
+    package func hash(into hasher: inout Hasher) {
+        for var text in [scheme, path] { text.withUTF8 { unsafe hasher.combine(bytes: UnsafeRawBufferPointer($0)) } }
+    }
+
     /// What a full address names: all behind `scheme://`, as it stands. `local:///x` is the file `/x`, outside of the store.
     /// Nil if `address` is no URI of the form `scheme://path`.
     package init?(address: String) {

@@ -146,7 +146,7 @@ package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
     private func begin(_ batch: [Mutation]) {
         for mutation in batch {
             switch mutation {
-            case .set(let partition, let key, _), .remove(let partition, let key): begin(key, in: partition)
+            case .set(let partition, let key, _), .remove(let partition, let key), .require(let partition, let key, _): begin(key, in: partition)
             }
         }
     }
@@ -156,6 +156,7 @@ package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
             switch mutation {
             case .set(let partition, let key, let value): end(key, in: partition, isDone ? .some(value) : nil)
             case .remove(let partition, let key): end(key, in: partition, isDone ? .some(nil) : nil)
+            case .require(let partition, let key, _): end(key, in: partition, nil)
             }
         }
     }

@@ -1,4 +1,5 @@
 import CacheStore
+import Glibc
 import S3Backend
 import Versioning
 
@@ -14,6 +15,7 @@ extension Command {
         guard configuration.databaseType != "mem", configuration.blockstoreType == "local" else { throw LakeError(.invalidValue, "the lake is kept in memory: there is nothing to check") }
         let directory = try DataDirectory(configuration.dataDirectory), root = configuration.objectsFolder(in: directory)
         let path = configuration.databaseFile(in: directory), locks = (directory, try FileLock(path + ".lock", what: "database \(path)"), try FileLock(root + "/.lock", what: "the objects in \(root)"))
+        try directory.requireDatabase(path)
         let objects = try LocalObjectStore(root: root, externalPrefixes: configuration.externalPrefixes, closedFolders: configuration.closedFolders(in: directory)), store = try SQLiteStore(path: path)
         let pool = WorkerPool(name: "worker", width: 2), tasks = WorkerPool(name: "task", width: 1)
         defer {
@@ -29,6 +31,13 @@ extension Command {
             guard rows.isEmpty else { throw LakeError(.corrupt, "the database is damaged in \(rows.count) places: restore it, or dump what can be read with 'lakefuse kv dump'") }
             var options = LakeCheck.Options()
             options.repairs = invocation.has("repair")
+            // Files that were closed, or are being written, may have become objects that only the mounts' own index names.
+            let staging = root + "/.staging"
+            if unsafe access(staging, F_OK) == 0 {
+                let index = try WriteStaging(folder: staging)
+                defer { index.close() }
+                options.named = Set(try index.records().map(\.address))
+            }
             options.readsObjects = !invocation.has("skip-checksums")
             let committed = CommittedStore(objects: objects, pool: pool, cacheBytes: configuration.cacheBytes, parameters: configuration.ranges)
             let check = LakeCheck(Catalog(store: store, committed: committed, tasks: tasks), options) { Output.line($0) }

@@ -58,6 +58,24 @@ final class DataDirectory: Sendable {
         return secret
     }
 
+    private var databaseNote: String { path + "/database" }
+
+    /// Refuses a database that this folder's lake had, and that is gone: an empty one in its place would look like a lake without
+    /// repositories, to which all objects are nobody's.
+    /// - Throws: `.corrupt`.
+    func requireDatabase(_ file: String) throws {
+        guard unsafe access(databaseNote, F_OK) == 0, try Files.read(databaseNote).elementsEqual(file.utf8) else { return }
+        var info = stat()
+        guard unsafe stat(file, &info) != 0 || info.st_size == 0 else { return }
+        throw LakeError(.corrupt, "the database \(file) of data folder \(path) is gone, or empty: restore it; to begin a new lake, choose another folder, or remove this one")
+    }
+
+    /// The database is there from now on.
+    func noteDatabase(_ file: String) throws {
+        if unsafe access(databaseNote, F_OK) == 0, try Files.read(databaseNote).elementsEqual(file.utf8) { return }
+        try Files.write(Array(file.utf8), to: databaseNote, mode: 0o600)
+    }
+
     /// Where a made-up key pair is told.
     var credentialsFile: String { path + "/credentials" }
 
