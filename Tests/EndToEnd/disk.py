@@ -208,6 +208,89 @@ class FactsTest(DiskTest):
         self.assertEqual(os.stat(self.root / "f").st_mode, before)
 
 
+class DoorsAtOnceTest(DiskTest):
+    """What the mount changes beside another door's writes to the same names: nothing acknowledged is lost, nothing named is gone."""
+
+    def at_once(self, *bodies, seconds=3):
+        end, failures = time.monotonic() + seconds, []
+
+        def run(body):
+            try:
+                number = 0
+                while time.monotonic() < end:
+                    number += 1
+                    body(number)
+            except Exception as error:  # told by the test
+                failures.append(repr(error))
+
+        threads = [threading.Thread(target=run, args=(body,)) for body in bodies]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(failures, [])
+
+    def check_all(self):
+        for ref in ("main", self.lake.commit(self.bucket, "main", allow_empty=True)["id"]):
+            for key in self.lake.list(self.bucket, ref):
+                if not key.endswith("/"):
+                    self.s3_get(self.bucket, f"{ref}/{key}")
+
+    def test_changes_beside_writes(self):
+        def unless(errors, call, *arguments):
+            try:
+                call(*arguments)
+            except OSError as error:
+                if error.errno not in errors:
+                    raise
+
+        names = [self.root / name for name in ("a", "b", "c")]
+        for name in names:
+            write_file(name, b"begun")
+        gone = (errno.ENOENT, errno.ESTALE, errno.EBUSY, errno.EAGAIN)
+        self.at_once(
+            lambda number: self.s3_put(self.bucket, f"main/{'abc'[number % 3]}", b"over S3 %d" % number),
+            lambda number: unless(gone, os.chmod, names[number % 3], 0o600 + number % 2),
+            lambda number: unless(gone, os.rename, names[number % 3], names[(number + 1) % 3]),
+            lambda number: unless(gone + (errno.EEXIST,), os.link, names[number % 3], self.root / f"linked {number}") if number < 200 else time.sleep(0.01),
+            lambda number: time.sleep(0.2) or self.lake.commit(self.bucket, "main", allow_empty=True))
+        self.check_all()
+
+    def test_a_folder_that_moves(self):
+        """All that is acknowledged while a folder moves is where it was put, or where it moved to."""
+        os.mkdir(self.root / "here")
+        for number in range(500):
+            self.s3_put(self.bucket, f"main/here/{number}", b"begun")
+        put = {}
+
+        def write(number):
+            self.s3_put(self.bucket, f"main/here/{number * 7 % 500}", b"over S3 %d" % number)
+            put.setdefault(f"{number * 7 % 500}", []).append(b"over S3 %d" % number)
+
+        def move(number):
+            if number == 1:
+                time.sleep(0.1)
+                with contextlib.suppress(OSError):  # EBUSY: where it keeps changing it does not move
+                    os.rename(self.root / "here", self.root / "there")
+            time.sleep(0.01)
+
+        self.at_once(write, move, seconds=2)
+        found = {key: self.s3_get(self.bucket, f"main/{key}") for key in self.lake.list(self.bucket, "main") if not key.endswith("/")}
+        for name, bodies in put.items():
+            self.assertIn(bodies[-1], (found.get(f"here/{name}"), found.get(f"there/{name}")), name)
+        self.check_all()
+
+    def test_a_here_document(self):
+        """Read through a descriptor that was opened while the file was written; its name is gone."""
+        with open(self.root / "f", "wb") as writer:
+            writer.write(b"the text")
+            writer.flush()
+            reader = os.open(self.root / "f", os.O_RDONLY)
+        os.unlink(self.root / "f")
+        self.assertEqual(os.read(reader, 100), b"the text")
+        os.close(reader)
+
+
 class SpaceTest(DiskTest):
     def test_databases(self):
         """Two hundred transactions of one row on a database of 20 MiB leave one database."""
@@ -390,6 +473,32 @@ class RecoveryTest(OwnLakeTest):
         with open(root / "new", "ab") as file:
             file.write(b", and now whole")
         self.assertEqual(self.s3_get(bucket, "main/new"), b"new and half, and now whole")
+
+    def test_links_outlive_a_crash(self):
+        """What was written and fsynced has after kill -9 the names that it had, and no other."""
+        bucket = self.repository()
+        root = self.mount(bucket)
+        write_file(root / "old", b"old")
+        descriptors = [os.open(root / name, os.O_CREAT | os.O_RDWR) for name in ("temporary", "kept", "old")]
+        for descriptor in descriptors:
+            os.pwrite(descriptor, b"written", 0)
+            os.fsync(descriptor)
+        os.link(root / "temporary", root / "final")
+        os.unlink(root / "temporary")
+        os.link(root / "kept", root / "kept too")
+        os.link(root / "old", root / "old too")
+        os.unlink(root / "old")
+        os.fsync(descriptors[0])
+        self.lake.kill()
+        for descriptor in descriptors:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+        self.restart()
+        self.lake.command("mount", f"lakefs://{bucket}/main", root)
+        self.assertEqual({name: read_file(root / name) for name in sorted(os.listdir(root))}, {name: b"written" for name in ("final", "kept", "kept too", "old too")})
+        with open(root / "kept", "ab") as file:
+            file.write(b" on")
+        self.assertEqual((self.s3_get(bucket, "main/kept"), self.s3_get(bucket, "main/kept too")), (b"written on", b"written on"))
 
     def test_levers(self):
         """With the kernel's levers on and off the same is read: whole, at places, mapped, by several at once, small and large."""

@@ -10,6 +10,8 @@ package final class WriteStaging: Sendable {
         package var repository: String
         package var branch: String
         package var path: Key
+        /// The other names of a file that was linked (link(2)).
+        package var others: [Key] = []
         /// The object that the file becomes when it is published: a crash may come between that and its entry.
         package var address: String
         /// What its entry is to have: mode and owner among it.
@@ -18,7 +20,8 @@ package final class WriteStaging: Sendable {
         /// and half a file is nobody's.
         package var closed: Timestamp?
 
-        package init(repository: String, branch: String, path: Key, address: String, metadata: Metadata = [:], closed: Timestamp? = nil) {
+        package init(repository: String, branch: String, path: Key, address: String, metadata: Metadata = [:], closed: Timestamp? = nil, others: [Key] = []) {
+            self.others = others
             self.repository = repository
             self.branch = branch
             self.path = path
@@ -37,6 +40,7 @@ package final class WriteStaging: Sendable {
                 case 4: address = field.string
                 case 5: closed = try field.time()
                 case 6: metadata.pairs.append(try field.pair())
+                case 7: others.append(Key(field.array))
                 default: break
                 }
             }
@@ -50,6 +54,7 @@ package final class WriteStaging: Sendable {
             writer.string(4, address)
             writer.time(5, closed)
             writer.map(6, metadata)
+            for other in others { writer.bytes(7, other.bytes) }
             return writer.bytes
         }
     }

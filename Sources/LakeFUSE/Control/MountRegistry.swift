@@ -63,8 +63,13 @@ package final class MountRegistry: Sendable {
             size = try catalog.objects.adopt(file: path, as: location, .durable)
         }
         let entry = Entry(address: record.address, lastModified: record.closed ?? .now(), size: size, eTag: eTag, metadata: record.metadata, contentType: current?.contentType ?? "application/octet-stream")
-        // What another door has written since this began is newer.
-        do { try catalog.stage(entry, at: record.path, on: record.branch, in: record.repository, if: current.map { .sameAddress($0.address) } ?? .absent) } catch let error as LakeError where error.code == .preconditionFailed {}
+        if !record.others.isEmpty { catalog.share(entry) }
+        for path in [record.path] + record.others {
+            let current = path == record.path ? current : try? catalog.entry(path, at: record.branch, in: record.repository).entry
+            if let current, let closed = record.closed, current.lastModified > closed { continue }
+            // What another door has written since this began is newer.
+            do { try catalog.stage(entry, at: path, on: record.branch, in: record.repository, if: current.map { .sameAddress($0.address) } ?? .absent) } catch let error as LakeError where error.code == .preconditionFailed {}
+        }
         staging.forget(name)
     }
 
@@ -88,7 +93,9 @@ package final class MountRegistry: Sendable {
         if !isReadOnly, try mountAgain(request.repository, ref, of: user, at: directory) { return }
         let left = unclosed.withLock { $0[Branch(repository: request.repository, ref: ref)] ?? [] }
         // Those that were closed since, in an earlier mount, are files like others.
-        let recovered = isReadOnly ? [] : try left.filter { try staging.isOpen($0.name) }
+        // One mount shows them, should there be several.
+        let isShown = all.withLock { all in all.values.contains { $0.tree.repository == request.repository && $0.tree.ref == ref && !$0.tree.isReadOnly } }
+        let recovered = isReadOnly || isShown ? [] : try left.filter { try staging.isOpen($0.name) }
         let tree = Tree(catalog: catalog, repository: request.repository, ref: ref, isReadOnly: isReadOnly, staging: staging, user: user, recovered: recovered, allows: allows)
         let mount = try Mount(tree: tree, directory: directory, name: "lakefs://\(request.repository)/\(request.ref)", passthrough: passthrough)
         let isTaken = all.withLock { all in

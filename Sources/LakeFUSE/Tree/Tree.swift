@@ -66,11 +66,15 @@ final class Tree: Sendable {
         do {
             let file = try StagedFile(staging, recovering: name, record), entry = try catalog.find(record.path, at: resolve())
             let node = adopt(record.path, entry: entry, isFolder: false, Attributes(record.metadata), counts: false)
-            state.withLock { _ in
+            state.withLock { state in
                 node.writing = file
                 node.isRecovered = true
+                for other in record.others where other != record.path {
+                    node.others.insert(other)
+                    state.numbers[other] = node.number
+                }
             }
-            setUnpublished(record.path, true)
+            for path in [record.path] + record.others { setUnpublished(path, true) }
             dirty.withLock { $0[node.number] = node }
         } catch {
             Log.error("a file that was being written when the server died cannot be shown", ["path": record.path.description, "reason": "\(error)"])
@@ -85,8 +89,11 @@ final class Tree: Sendable {
 
     /// What a staged file of `node` is to become.
     func purpose(_ node: Node) -> StagedFile.Purpose {
-        let (path, entry, attributes) = state.withLock { _ in (node.path, node.entry, node.attributes) }
-        return purpose(path, entry, attributes)
+        let (path, others, entry, attributes, isUnlinked) = state.withLock { _ in (node.path, node.others, node.entry, node.attributes, node.isUnlinked) }
+        var purpose = purpose(path, entry, attributes)
+        purpose.others = others.sorted()
+        purpose.isNamed = !isUnlinked
+        return purpose
     }
 
     func purpose(_ path: Key, _ entry: Entry?, _ attributes: Attributes) -> StagedFile.Purpose {

@@ -25,6 +25,10 @@ final class StagedFile: Sendable {
         let repository: String
         let branch: String
         let path: Key
+        /// The other names of a file that was linked.
+        var others: [Key] = []
+        /// It has a name: a crash is to bring it back.
+        var isNamed = true
         /// Mode, owner and the like, as entries have them.
         let metadata: Metadata
         let newAddress: @Sendable () -> String
@@ -38,6 +42,8 @@ final class StagedFile: Sendable {
         var isFrozen = false
         /// Taken up after a crash, and not closed since: it stays for the next start.
         var isAbandoned = false
+        /// The file has no name: nothing of it is to be kept.
+        var isUnnamed = false
         /// Frozen, and no entry names it yet: staging it failed, or has not happened.
         var unstaged: Frozen?
         /// The tag of the first bytes, while they come in order.
@@ -62,7 +68,7 @@ final class StagedFile: Sendable {
         let (name, descriptor) = try staging.make(), address = purpose.newAddress()
         do {
             if let source { try Self.load(source.objects, source.location, source.size, opened, into: descriptor) }
-            try staging.register(name, Self.record(purpose, address))
+            if purpose.isNamed { try staging.register(name, Self.record(purpose, address)) }
         } catch {
             close(descriptor)
             staging.forget(name)
@@ -93,14 +99,15 @@ final class StagedFile: Sendable {
     }
 
     private static func record(_ purpose: Purpose, _ address: String, closed: Timestamp? = nil) -> WriteStaging.Record {
-        WriteStaging.Record(repository: purpose.repository, branch: purpose.branch, path: purpose.path, address: address, metadata: purpose.metadata, closed: closed)
+        WriteStaging.Record(repository: purpose.repository, branch: purpose.branch, path: purpose.path, address: address, metadata: purpose.metadata, closed: closed, others: purpose.others)
     }
 
     deinit {
         lock.withLock { state in
             guard state.descriptor >= 0 else { return }
             close(state.descriptor)
-            if !state.isFrozen && !state.isAbandoned { staging.forget(state.name) }
+            // What was closed and could not be published waits for the next start.
+            if !state.isFrozen && !state.isAbandoned && (!isDirty || state.isUnnamed) { staging.forget(state.name) }
         }
     }
 
@@ -151,7 +158,7 @@ final class StagedFile: Sendable {
         let (name, descriptor) = try staging.make(), address = purpose.newAddress()
         do {
             try Self.copy(state.descriptor, to: descriptor)
-            try staging.register(name, Self.record(purpose, address))
+            if purpose.isNamed { try staging.register(name, Self.record(purpose, address)) }
         } catch {
             close(descriptor)
             staging.forget(name)
@@ -266,5 +273,11 @@ final class StagedFile: Sendable {
     }
 
     /// The file has no name any more: a crash must not bring it back.
-    func unregister() { staging.unregister(lock.withLock { $0.name }) }
+    func unregister() {
+        let name = lock.withLock { state in
+            state.isUnnamed = true
+            return state.name
+        }
+        staging.unregister(name)
+    }
 }

@@ -95,9 +95,12 @@ extension Tree {
     /// Publishes while the caller sees to it that nobody else publishes, renames or unlinks the node.
     private func publishAlone(_ node: Node, _ durability: Durability, onlyUnopened: Bool) throws {
         guard let file = writing(of: node), !isUnlinked(node) else { return }
+        guard !isGone.load(ordering: .acquiring) else { throw Errno(EIO) }
         let namespace = try catalog.repository(repository).namespace
         if file.isDirty, !onlyUnopened || node.writers.load(ordering: .acquiring) == 0 { try file.note(purpose(node), isClosed: true) }
         guard let written = try file.freeze(objects, in: namespace, durability, if: { !onlyUnopened || node.writers.load(ordering: .acquiring) == 0 }) else {
+            // Somebody opened it in between, and it is not closed after all.
+            if file.isDirty { try file.note(purpose(node)) } else { release(node) }
             if durability == .durable { try synchronize() }
             return
         }

@@ -77,7 +77,8 @@ extension Catalog {
     /// Moves the head of a clean branch. Source: `lakefs-formats.md` 7.4.
     /// - Parameter compute: gives the new commit's id for the branch as it is; called again after a lost race.
     func moveHead(_ id: String, in repository: Repository, _ compute: (Branch) throws -> String) throws -> String {
-        try turns.withTurn(of: Self.turn(id, in: repository)) { try moveHeadInTurn(id, in: repository, compute) }
+        unsettled.settle(id, in: repository.id)
+        return try turns.withTurn(of: Self.turn(id, in: repository)) { try moveHeadInTurn(id, in: repository, compute) }
     }
 
     private func moveHeadInTurn(_ id: String, in repository: Repository, _ compute: (Branch) throws -> String) throws -> String {
@@ -140,9 +141,11 @@ extension Catalog {
     }
 
     // MARK: reset (protection rules do not block these, as in lakeFS)
+    // What was closed before and held back is dropped with the rest: it must not come up later.
 
     /// Drops all uncommitted changes.
     package func resetBranch(_ id: String, in repositoryID: String, force: Bool) throws {
+        unsettled.settle(id, in: repositoryID)
         let repository = try writableRepository(repositoryID, force: force)
         let (old, _) = try updateBranch(id, in: repository) { branch in
             branch.sealedTokens = []
@@ -155,6 +158,7 @@ extension Catalog {
     /// Drops the uncommitted change of one object.
     package func resetObject(_ path: Key, on id: String, in repositoryID: String, force: Bool) throws {
         try Names.checkPath(path)
+        unsettled.settle(id, in: repositoryID)
         let repository = try writableRepository(repositoryID, force: force)
         let branch = try branch(id, in: repository).branch
         guard let staged = try stagedEntry(path, tokens: branch.tokens) else {
@@ -167,6 +171,7 @@ extension Catalog {
 
     /// Drops the uncommitted changes of everything under a prefix.
     package func resetPrefix(_ prefix: Key, on id: String, in repositoryID: String, force: Bool) throws {
+        unsettled.settle(id, in: repositoryID)
         let repository = try writableRepository(repositoryID, force: force)
         let branch = try branch(id, in: repository).branch
         let diff = try uncommitted(branch, tokens: branch.tokens, in: repository)
@@ -184,6 +189,7 @@ extension Catalog {
 
     /// Points a branch at another commit. Uncommitted changes are refused, or dropped when forced.
     package func hardReset(_ id: String, to ref: String, in repositoryID: String, force: Bool) throws {
+        unsettled.settle(id, in: repositoryID)
         let repository = try writableRepository(repositoryID, force: force)
         guard force else {
             // Sealed first, so that what is staged meanwhile is found, or stays.
