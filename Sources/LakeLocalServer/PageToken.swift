@@ -9,9 +9,9 @@ enum PageToken {
     /// A token of our own form.
     private static func opaque(_ path: Key) -> String { String(decoding: mark, as: UTF8.self) + Base64.encodeURL(path.bytes) }
 
-    /// The path itself where it is text, as lakeFS and S3 do it, and cannot be taken for a token.
+    /// The path itself where it is text that XML can hold, as lakeFS and S3 do it, and cannot be taken for a token.
     static func text(_ path: Key) -> String {
-        guard !path.hasPrefix(Key(mark)), let text = String(validating: path.bytes, as: UTF8.self), !text.unicodeScalars.contains(where: { $0.value < 0x20 }) else { return opaque(path) }
+        guard !path.hasPrefix(Key(mark)), let text = String(validating: path.bytes, as: UTF8.self), !text.unicodeScalars.contains(where: { $0.value < 0x20 || $0.value & 0xfffe == 0xfffe }) else { return opaque(path) }
         return text
     }
 

@@ -131,6 +131,13 @@ import Versioning
                1: 0100007F:9C40 0100007F:1F40 01 00000000:00000000 00:00000000 00000000  1000        0 2 1 0
                2: 0100007F:1F40 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 3 1 0
             """
-        #expect(LocalUser.users(table, port: 0x9c40) == [1000] && LocalUser.users(table, port: 0x1f40) == [0] && LocalUser.users(table, port: 1).isEmpty)
+        func users(_ address: UInt32, _ port: UInt16) -> [UInt32] { LocalUser.users(table, of: Peer(address: IPAddress(v4: address), port: port)) }
+        #expect(users(0x7f00_0001, 0x9c40) == [1000] && users(0x7f00_0001, 0x1f40) == [0] && users(0x7f00_0001, 1).isEmpty)
+        #expect(users(0x7f00_0002, 0x1f40).isEmpty, "another address of this machine with the server's port")
+        let six = """
+              sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+               0: 00000000000000000000000001000000:9C40 00000000000000000000000001000000:1F40 01 00000000:00000000 00:00000000 00000000  1000        0 2 1 0
+            """
+        #expect(LocalUser.users(six, of: Peer(address: IPAddress(v6: [UInt8](repeating: 0, count: 15) + [1]), port: 0x9c40)) == [1000])
     }
 }

@@ -64,8 +64,11 @@ package struct Request: Sendable {
     private static func fault(in headers: [(name: String, value: String)], version: String?) -> String? {
         var hosts = 0, lengths = 0, encodings = 0, authorizations = 0
         for header in headers {
+            if header.value.utf8.contains(where: { ($0 < 0x20 && $0 != 0x09) || $0 == 0x7f }) { return "the value of the header '\(header.name.prefix(40))' holds a control character" }
             switch header.name {
-            case "host": hosts += 1
+            case "host":
+                hosts += 1
+                guard !header.value.isEmpty, !header.value.utf8.contains(where: { $0 == 0x20 || $0 == 0x2c || $0 == 0x09 }) else { return "Host '\(header.value.prefix(40))' is not the name of a host" }
             case "content-length":
                 lengths += 1
                 guard !header.value.isEmpty, header.value.utf8.allSatisfy({ $0 >= 48 && $0 <= 57 }), Int64(header.value) != nil else { return "Content-Length '\(header.value.prefix(40))' is no number of bytes" }

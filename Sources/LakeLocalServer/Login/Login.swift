@@ -82,6 +82,12 @@ package struct Login: Sendable {
         return count <= Self.freeFailures ? 0 : min(Self.longestDelay, 100 << min(count - Self.freeFailures, 10))
     }
 
+    /// The answer to a request that did not log in, held back where that was so before.
+    func refuse(_ request: Request, with response: Response) -> Reception {
+        let milliseconds = failed(request, accessKeyID: Self.accessKeyID(request))
+        return milliseconds == 0 ? .respond(response) : .later { [delays] answer in delays.run(after: milliseconds) { answer(response) } }
+    }
+
     /// Failures that are answered at once, and the longest wait in milliseconds.
     private static let freeFailures = 5, longestDelay = 2000
 

@@ -43,16 +43,27 @@ enum LocalUser {
     /// The user whose socket it is (proc(5), /proc/net/tcp); nil if that cannot be told.
     static func id(of peer: Peer) -> uid_t? {
         var found: Set<uid_t> = []
-        for file in ["/proc/net/tcp", "/proc/net/tcp6"] { found.formUnion(users(read(file), port: peer.port)) }
+        for file in ["/proc/net/tcp", "/proc/net/tcp6"] { found.formUnion(users(read(file), of: peer)) }
         return found.count == 1 ? found.first : nil
     }
 
-    /// Users of connected sockets of a port, from the system's table: local address, remote address, state, and the user in the eighth column.
-    static func users(_ table: String, port: UInt16) -> [uid_t] {
+    /// Users of connected sockets of an address and port, from the system's table: local address, remote address, state, and the
+    /// user in the eighth column. Both count: what a server accepted has the server's port, at another address perhaps.
+    static func users(_ table: String, of peer: Peer) -> [uid_t] {
         table.split(separator: "\n").dropFirst().compactMap { line in
             let columns = line.split(separator: " ")
-            guard columns.count > 7, columns[3] == "01", let own = columns[1].split(separator: ":").last, UInt16(own, radix: 16) == port else { return nil }
+            guard columns.count > 7, columns[3] == "01", case let own = columns[1].split(separator: ":"), own.count == 2, UInt16(own[1], radix: 16) == peer.port, address(own[0]) == peer.address else { return nil }
             return uid_t(columns[7])
+        }
+    }
+
+    /// An address as the table has it: words of four bytes, each in the machine's byte order.
+    private static func address(_ text: Substring) -> IPAddress? {
+        let digits = Array(text.utf8), words = stride(from: 0, to: digits.count, by: 8).map { UInt32(String(decoding: digits[$0..<min($0 + 8, digits.count)], as: UTF8.self), radix: 16)?.byteSwapped ?? 0 }
+        switch words.count {
+        case 1: return IPAddress(v4: words[0])
+        case 4: return IPAddress(v6: words.flatMap { word in [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: word >> $0) } })
+        default: return nil
         }
     }
 

@@ -182,6 +182,7 @@ extension REST {
         router.add("DELETE", "lakefuse/mounts") { call in
             try call.require(.all("fs:MountOnServer"))
             let directory = try call.required("directory")
+            try MountPoint.check(directory, for: call.request.peer, allowed: settings.mountFolders)
             return call.work {
                 try control().unmount(directory)
                 return .noContent

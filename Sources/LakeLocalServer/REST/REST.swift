@@ -98,15 +98,10 @@ package struct REST: Sendable {
             var response = Response(error)
             if request.method == "HEAD" { response.body = .bytes([]) }
             if let error = error as? LakeError, error.code == .unauthenticated, request.header("authorization") != nil {
-                return held(response, login.failed(request, accessKeyID: Login.accessKeyID(request)))
+                return login.refuse(request, with: response)
             }
             return .respond(response)
         }
-    }
-
-    /// An answer that is held back for some milliseconds.
-    private func held(_ response: Response, _ milliseconds: Int) -> Reception {
-        milliseconds == 0 ? .respond(response) : .later { [delays = login.delays] answer in delays.run(after: milliseconds) { answer(response) } }
     }
 }
 

@@ -262,14 +262,20 @@ struct MultipartUploads: Sendable {
 
     func list(_ call: S3Call, _ gateway: S3Gateway) throws -> Response {
         let prefix = "\(call.bucket)/" + (call.value("prefix") ?? ""), limit = min(max(call.value("max-uploads").flatMap { Int($0) } ?? 1000, 1), 1000)
-        let marker = "\(call.bucket)/" + (call.value("key-marker") ?? "")
+        let keyMarker = call.value("key-marker"), marker = Key("\(call.bucket)/" + (keyMarker ?? "")), idMarker = Key(call.value("upload-id-marker") ?? "")
         // Uploads in progress are few, and keyed by id: all are looked at.
         var found = try catalog.store.page(of: Catalog.multipartUploads, from: nil, before: nil, limit: 100_000).map { try Record(decoding: $0.value) }
-        found = found.filter { $0.path.hasPrefix(prefix) && (call.value("key-marker") == nil || $0.path > marker) }.sorted { ($0.path, $0.created) < ($1.path, $1.created) }
+        // By key and id, as the two markers go on from; ids begin with the time of their making.
+        func isBehindMarker(_ record: Record) -> Bool {
+            let path = Key(record.path)
+            return keyMarker == nil || marker < path || (marker == path && !idMarker.isEmpty && idMarker < Key(record.id))
+        }
+        found = found.filter { Key($0.path).hasPrefix(Key(prefix)) && isBehindMarker($0) }.sorted { (Key($0.path), Key($0.id)) < (Key($1.path), Key($1.id)) }
         let shown = found.prefix(limit)
         return gateway.xml("ListMultipartUploadsResult") { xml in
             xml.text("Bucket", call.bucket)
-            xml.text("KeyMarker", call.value("key-marker") ?? "")
+            xml.text("KeyMarker", keyMarker ?? "")
+            if let given = call.value("upload-id-marker") { xml.text("UploadIdMarker", given) }
             xml.text("Prefix", call.value("prefix") ?? "")
             if found.count > limit, let last = shown.last {
                 xml.text("NextKeyMarker", String(last.path.dropFirst(call.bucket.count + 1)))

@@ -159,11 +159,14 @@ struct S3Authentication: Sendable {
         let amz = Dictionary(grouping: request.headers.filter { $0.name.hasPrefix("x-amz-") }, by: \.name).sorted { $0.key < $1.key }
         var text = "\(request.method)\n\(request.header("content-md5") ?? "")\n\(request.header("content-type") ?? "")\n\(expires)\n"
         for (name, values) in amz { text += "\(name):\(values.map(\.value).joined(separator: ","))\n" }
-        text += request.rawPath
         let resources = query.filter { Self.signedResources.contains($0.name) }.sorted { $0.name < $1.name }
-        if !resources.isEmpty { text += "?" + resources.map { $0.value.isEmpty ? $0.name : "\($0.name)=\($0.value)" }.joined(separator: "&") }
-        let expected = Base64.encode(Hash.hmacSHA1(key: Array(credentials.secretAccessKey.utf8), Array(text.utf8)))
-        guard isEqualInConstantTime(Array(expected.utf8), Array(signature.utf8)) else { throw S3Error.signatureDoesNotMatch }
+        let tail = resources.isEmpty ? "" : "?" + resources.map { $0.value.isEmpty ? $0.name : "\($0.name)=\($0.value)" }.joined(separator: "&")
+        // Of a bucket alone botocore asks without a slash at the end, and signs with one.
+        let isRight = [request.rawPath, request.rawPath + "/"].contains { path in
+            let expected = Base64.encode(Hash.hmacSHA1(key: Array(credentials.secretAccessKey.utf8), Array((text + path + tail).utf8)))
+            return isEqualInConstantTime(Array(expected.utf8), Array(signature.utf8))
+        }
+        guard isRight else { throw S3Error.signatureDoesNotMatch }
         guard end >= Timestamp.now().seconds else { throw S3Error(403, "AccessDenied", "Request has expired") }
         return S3Identity(user: credentials.userName, payload: .unsigned)
     }

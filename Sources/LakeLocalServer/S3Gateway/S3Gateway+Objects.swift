@@ -47,6 +47,9 @@ extension S3Gateway {
         case .notModified: return Response(status: 304, headers: [("ETag", "\"\(entry.eTag)\""), ("Last-Modified", entry.lastModified.httpDate)])
         case .failed: throw S3Error.preconditionFailed
         }
+        for item in call.query where item.name.hasPrefix("response-") {
+            guard item.value.utf8.count <= 1024, !item.value.utf8.contains(where: { $0 < 0x20 || $0 == 0x7f }) else { throw S3Error.invalidArgument("\(item.name) is longer than 1024 bytes, or holds a control character") }
+        }
         let type = call.value("response-content-type") ?? entry.shownContentType
         var headers: [(name: String, value: String)] = [
             ("Content-Type", type),

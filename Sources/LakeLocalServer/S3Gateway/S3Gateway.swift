@@ -41,7 +41,10 @@ package struct S3Gateway: Sendable {
             call = S3Call(request: request, query: query, identity: identity, path: path, virtualBucket: virtualBucket(request))
             return try dispatch(call!)
         } catch {
-            return .respond(failure(S3Error(error, isWrite: request.method != "GET" && request.method != "HEAD"), call, isHead: request.method == "HEAD"))
+            let response = failure(S3Error(error, isWrite: request.method != "GET" && request.method != "HEAD"), call, isHead: request.method == "HEAD")
+            // A password that was wrong: guessing is as slow here as at the other door.
+            if let error = error as? LakeError, error.code == .unauthenticated, request.header("authorization") != nil { return authentication.login.refuse(request, with: response) }
+            return .respond(response)
         }
     }
 
