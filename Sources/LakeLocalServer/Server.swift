@@ -13,6 +13,12 @@ package struct Server: RequestHandler {
     }
 
     package func begin(_ request: Request) -> Reception {
+        // What mounts hold back is published before a branch is shown: that takes as long as reading it, on a thread that may wait.
+        if rest.catalog.unsettled.isHolding, request.method == "GET" || request.method == "HEAD", request.rawPath != "/_health" { return .work { beginNow(request).answer(to: []) } }
+        return beginNow(request)
+    }
+
+    private func beginNow(_ request: Request) -> Reception {
         if gateway.serves(request) { return gateway.begin(request) }
         if REST.serves(request.rawPath) { return rest.begin(request) }
         if let fault = request.fault { return .respond(.text(400, fault + "\n", type: "text/plain; charset=utf-8")) }

@@ -15,6 +15,20 @@ import Versioning
         try checkKeyValueStore(store, seed: seed)
     }
 
+    /// What a batch requires holds for all of it, before all of it, and is nothing to others of the same group.
+    @Test(arguments: [false, true]) func requirements(isCached: Bool) throws {
+        let folder = TemporaryFolder(), database = try SQLiteStore(path: folder.path + "/kv.db"), partition = Partition("p")
+        defer { database.close() }
+        for store in [InMemoryKeyValueStore(), isCached ? RecordCache(database, caching: { _ in true }) : database] as [any KeyValueStore] {
+            #expect(try store.tryWrite([.set(partition, "a", [1]), .require(partition, "a", .absent), .set(partition, "b", [1])], .durable))
+            #expect(try !store.tryWrite([.remove(partition, "b"), .require(partition, "b", .matches([1])), .require(partition, "a", .matches([2]))], .durable))
+            #expect(try !store.tryWrite([.require(partition, "c", .present), .set(partition, "a", [9])], .eventual))
+            #expect(try store.value(for: "a", in: partition) == [1] && store.value(for: "b", in: partition) == [1])
+            #expect(try store.tryWrite([.require(partition, "b", .matches([1])), .require(partition, "c", .absent), .remove(partition, "b")], .durable))
+            #expect(try store.value(for: "b", in: partition) == nil)
+        }
+    }
+
     @Test func whatWasWrittenIsThereAfterReopening() throws {
         let folder = TemporaryFolder(), partition = Partition("p")
         var store = try SQLiteStore(path: folder.path + "/kv.db")

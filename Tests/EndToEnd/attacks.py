@@ -13,6 +13,9 @@ import threading
 import time
 import urllib.parse
 
+import boto3
+import botocore.config
+
 from clients import s3_client
 from faults import OwnLakeTest
 from lake import BINARY, KEY, SECRET, Lake, wait_until
@@ -161,6 +164,9 @@ class RequestTest(AttackTest):
             "NUL in the target": b"GET /_health\0/../x HTTP/1.1\r\nHost: x\r\n\r\n",
             "NUL in a header": b"GET /_health HTTP/1.1\r\nHost: x\r\nX-A: a\0b\r\n\r\n",
             "NUL in the last header": b"GET /_health HTTP/1.1\r\nX-B: b\r\nHost: x\0y\r\n\r\n",
+            "a control character in a header": b"GET /_health HTTP/1.1\r\nHost: x\r\nX-A: a\x01b\r\n\r\n",
+            "an empty host": b"GET /_health HTTP/1.1\r\nHost: \r\n\r\n",
+            "hosts in one line": b"GET /_health HTTP/1.1\r\nHost: x, y\r\n\r\n",
             "a space in the target": b"GET /_health x HTTP/1.1\r\nHost: x\r\n\r\n",
             "a bare %": b"GET /api/v1/repositories?prefix=% HTTP/1.1\r\nHost: x\r\n\r\n",
             "no hexadecimal": b"GET /repo/main/%zz HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -197,6 +203,45 @@ class RequestTest(AttackTest):
         connection.request("GET", url[len(self.lake.endpoint):])
         self.assertIn("sandbox", connection.getresponse().headers.get_all("Content-Security-Policy"))
         connection.close()
+
+    def test_many_parameters(self):
+        for count in (900, 1500):
+            answer = self.lake.rest("GET", "/repositories", **{f"p{number}": 1 for number in range(count)})
+            self.assertEqual(answer.status, 200, count)
+
+    def test_patterns(self):
+        """Patterns of protected branches that would take long, or nest deep, are refused, or matched soon."""
+        repository = self.repository()
+        settings = f"/repositories/{repository}/settings/branch_protection"
+        for pattern in ("{" * 50_000, "{a," * 100 + "}" * 100, "*a" * 200):
+            self.assertEqual(self.lake.rest("PUT", settings, json_body=[{"pattern": pattern}]).status, 400, pattern[:20])
+        self.lake.ask("PUT", settings, 204, json_body=[{"pattern": "*" + "{*a,*a}" * 30 + "b"}, {"pattern": "{m{a{i,}n,}}"}])
+        self.lake.ask("POST", f"/repositories/{repository}/branches", 201, json_body={"name": "a" * 200, "source": "main"})
+        began = time.monotonic()
+        self.lake.upload(repository, "a" * 200, "x", b"x")
+        self.assertLess(time.monotonic() - began, 2)
+        self.assertEqual(self.lake.rest("POST", f"/repositories/{repository}/branches/main/objects", body=b"x", path="x").status, 403)
+
+    def test_pages_of_uploads(self):
+        repository = self.repository()
+        made = {self.s3.create_multipart_upload(Bucket=repository, Key=key)["UploadId"] for key in ["main/one"] * 5 + ["main/two"] * 2}
+        pages = list(self.s3.get_paginator("list_multipart_uploads").paginate(Bucket=repository, PaginationConfig={"PageSize": 2}))
+        found = [upload["UploadId"] for page in pages for upload in page.get("Uploads", [])]
+        self.assertEqual((sorted(found), len(pages)), (sorted(made), 4))
+
+    def test_old_presigned_buckets(self):
+        repository = self.repository()
+        self.lake.upload(repository, "main", "x", b"x")
+        client = boto3.client("s3", endpoint_url=self.lake.endpoint, aws_access_key_id=KEY, aws_secret_access_key=SECRET, region_name="us-east-1",
+                              config=botocore.config.Config(signature_version="s3", s3={"addressing_style": "path"}))
+        for operation, more in (("list_objects", {}), ("list_multipart_uploads", {}), ("get_object", {"Key": "main/x"})):
+            url = client.generate_presigned_url(operation, Params={"Bucket": repository, **more})
+            answer = self.lake.send("GET", url[len(self.lake.endpoint):])
+            self.assertEqual(answer.status, 200, (operation, url, answer))
+        answer = self.lake.send("GET", url[len(self.lake.endpoint):] + "&response-content-language=" + "x" * 5000)
+        self.assertEqual(answer.status, 403)
+        url = self.s3.generate_presigned_url("get_object", Params={"Bucket": repository, "Key": "main/x", "ResponseContentLanguage": "x" * 5000})
+        self.assertEqual(self.lake.send("GET", url[len(self.lake.endpoint):]).status, 400)
 
     def s3_raw_list(self, repository, query):
         """boto3 gives a parameter once; this one is signed as it stands."""
@@ -491,6 +536,28 @@ class BytesTest(AttackTest):
         self.restart()
         self.assertEqual(self.lake.get(repository, "main", "staged"), b"staged")
         self.assertIn("in use", self.check().stderr)
+
+    def test_lost_database(self):
+        """A lake whose database is gone is not begun anew over its objects."""
+        repository = self.repository()
+        self.lake.upload(repository, "main", "x", b"x")
+        self.lake.stop()
+        file, kept = self.lake.data / "lake.db", {}
+        for path in self.lake.data.glob("lake.db*"):
+            if not path.name.endswith(".lock"):
+                kept[path] = path.read_bytes()
+                path.unlink()
+        for body in (None, b""):
+            if body is not None:
+                file.write_bytes(body)
+            self.assertRaises(RuntimeError, self.restart)
+            done = self.check("--repair")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("is gone, or empty", done.stderr)
+        for path, body in kept.items():
+            path.write_bytes(body)
+        self.restart()
+        self.assertEqual(self.lake.get(repository, "main", "x"), b"x")
 
     def test_damaged_database(self):
         """Bits that turn in the database make errors, never other answers."""

@@ -258,8 +258,13 @@ package final class BytesSink: BodySink, @unchecked Sendable {
 
 extension RequestHandler {
     /// Runs a whole request on the calling thread: what a test uses instead of a socket.
-    package func answer(_ request: Request, body: [UInt8] = []) -> Response {
-        switch begin(request) {
+    package func answer(_ request: Request, body: [UInt8] = []) -> Response { begin(request).answer(to: body) }
+}
+
+extension Reception {
+    /// Does what is to be done on the calling thread, waiting for what others do.
+    func answer(to body: [UInt8]) -> Response {
+        switch self {
         case .respond(let response): return response
         case .work(let work): return work()
         case .later(let begin): return Response.waiting(begin)

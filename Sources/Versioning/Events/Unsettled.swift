@@ -31,9 +31,12 @@ package final class Unsettled: Sendable {
     package func hold() { count.add(1, ordering: .acquiringAndReleasing) }
     package func release() { count.subtract(1, ordering: .acquiringAndReleasing) }
 
+    /// Whether anything is held back: to look at a branch may take a while then.
+    package var isHolding: Bool { count.load(ordering: .acquiring) > 0 }
+
     /// Has everything published that is held back on a branch. May block as long as publishing takes.
     package func settle(_ branch: String, in repository: String) {
-        guard count.load(ordering: .acquiring) > 0 else { return }
+        guard isHolding else { return }
         for writer in writers.withLock({ Array($0.all.values) }) where writer.repository == repository && writer.branch == branch { writer.settle() }
     }
 }
