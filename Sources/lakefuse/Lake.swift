@@ -48,6 +48,9 @@ final class Lake {
             let path = configuration.databaseFile(in: directory)
             lock = try FileLock(path + ".lock", what: "database \(path)")
             try directory.requireDatabase(path)
+            if let log = try WriteAheadLog(of: path), log.lost > 0 {
+                Log.error("the database's log ends early: the server or the machine was stopped amid a write, or the disk has damaged it and newer changes are lost", ["file": path + "-wal", "whole_frames": "\(log.whole)", "lost_frames": "\(log.lost)"])
+            }
             let database = try Self.withRoom(in: directory) { try SQLiteStore(path: path, beforeSync: { () throws(StoreError) in try objects.synchronize() }) }
             self.database = database
             // The file is locked: nobody else writes. Staged entries are too many to keep.

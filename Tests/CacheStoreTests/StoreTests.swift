@@ -29,6 +29,28 @@ import Versioning
         }
     }
 
+    /// A log that a bit was turned in is told; one that was left whole, by a store that did not close, is not.
+    @Test func damagedLogs() throws {
+        let folder = TemporaryFolder(), path = folder.path + "/kv.db", store = try SQLiteStore(path: path)
+        defer { store.close() }
+        for number in 0..<20 { try store.set([UInt8](repeating: UInt8(number), count: 3000), for: Key("k\(number)"), in: Partition("p")) }
+        let log = [UInt8](try Data(contentsOf: URL(filePath: path + "-wal"))), copy = folder.path + "/copy.db"
+        func look(_ bytes: [UInt8]) throws -> WriteAheadLog? {
+            try Data(bytes).write(to: URL(filePath: copy + "-wal"))
+            return try WriteAheadLog(of: copy)
+        }
+        let whole = try #require(try look(log))
+        #expect(whole.lost == 0 && whole.whole >= 20)
+        var random = SeededRandom(seed: 3)
+        for _ in 0..<60 {
+            var bytes = log
+            bytes[Int.random(in: 0..<32 + whole.whole * 4120, using: &random)] ^= 1 << UInt8.random(in: 0..<8, using: &random)
+            let found = try #require(try look(bytes))
+            #expect(found.lost > 0 && found.whole < whole.whole)
+        }
+        #expect(try WriteAheadLog(of: folder.path + "/none.db") == nil)
+    }
+
     @Test func whatWasWrittenIsThereAfterReopening() throws {
         let folder = TemporaryFolder(), partition = Partition("p")
         var store = try SQLiteStore(path: folder.path + "/kv.db")

@@ -16,6 +16,10 @@ extension Command {
         let directory = try DataDirectory(configuration.dataDirectory), root = configuration.objectsFolder(in: directory)
         let path = configuration.databaseFile(in: directory), locks = (directory, try FileLock(path + ".lock", what: "database \(path)"), try FileLock(root + "/.lock", what: "the objects in \(root)"))
         try directory.requireDatabase(path)
+        // Looked at before the database is opened: that takes the log as far as it is right, and begins a new one.
+        if let log = try WriteAheadLog(of: path), log.lost > 0 {
+            throw LakeError(.corrupt, "the database's log is wrong from its frame \(log.whole + 1) on, with \(log.lost) frames behind: if the server or the machine was stopped amid a write, start the server once and check again; else the disk has damaged it, and newer changes are lost: restore \(path)-wal")
+        }
         let objects = try LocalObjectStore(root: root, externalPrefixes: configuration.externalPrefixes, closedFolders: configuration.closedFolders(in: directory)), store = try SQLiteStore(path: path)
         let pool = WorkerPool(name: "worker", width: 2), tasks = WorkerPool(name: "task", width: 1)
         defer {
