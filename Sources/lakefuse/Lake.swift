@@ -152,9 +152,9 @@ final class Lake {
             return
         }
         requests.stop()
-        catalog.finish()
         tasks.stop()
         pool.stop()
+        catalog.finish()
         try? objects.synchronize()
         database?.close()
         (objects as? LocalObjectStore)?.close()

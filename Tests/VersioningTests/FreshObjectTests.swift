@@ -39,17 +39,13 @@ import Testing
     }
 
     private final class Lake: Sendable {
-        let store = InterposedStore(), objects = MemoryObjectStore(), catalog: Catalog
-        private let pool = WorkerPool(name: "worker", width: 2), tasks = WorkerPool(name: "task", width: 1)
+        let store = InterposedStore(), objects = MemoryObjectStore()
+        private let memory: MemoryLake
+        var catalog: Catalog { memory.catalog }
 
         init() throws {
-            catalog = Catalog(store: store, committed: CommittedStore(objects: objects, pool: pool, cacheBytes: 1 << 20), tasks: tasks)
-            _ = try catalog.createRepository("repo", storageNamespace: "mem://repo", defaultBranch: "main", schemes: ["mem"])
-        }
-
-        deinit {
-            tasks.stop()
-            pool.stop()
+            memory = MemoryLake(store: store, objects: objects)
+            try memory.make()
         }
 
         func upload(_ text: String) throws -> Entry {
@@ -62,7 +58,7 @@ import Testing
         func put(_ path: Key, _ text: String, if condition: WriteCondition? = nil) throws { try catalog.stage(upload(text), at: path, on: "main", in: "repo", if: condition) }
 
         @discardableResult
-        func commit() throws -> String { try catalog.commit(CommitRequest(committer: "t", message: "m"), on: "main", in: "repo").id }
+        func commit() throws -> String { try memory.commit("m") }
 
         /// What a ref shows, read: an error if bytes are gone.
         func contents(_ ref: String) throws -> [Key: String] {
@@ -96,7 +92,6 @@ import Testing
     @Test func stagedByHandUnderTwoKeys() throws {
         let lake = try Lake(), entry = try lake.upload("shared")
         try lake.catalog.stage(entry, at: "a", on: "main", in: "repo")
-        lake.catalog.share(entry)
         try lake.catalog.stage(entry, at: "b", on: "main", in: "repo")
         try lake.put("a", "new")
         #expect(try lake.contents("main") == ["a": "new", "b": "shared"])

@@ -7,22 +7,19 @@ import Testing
 /// A check that repairs removes what nobody names, and nothing where it cannot be known who names it.
 @Suite struct LakeCheckTests {
     private final class Lake: Sendable {
-        let store = InMemoryKeyValueStore(), objects = MemoryObjectStore(), catalog: Catalog
-        private let pool = WorkerPool(name: "worker", width: 2), tasks = WorkerPool(name: "task", width: 1)
+        let objects = MemoryObjectStore()
+        private let memory: MemoryLake
+        var catalog: Catalog { memory.catalog }
+        var store: any KeyValueStore { memory.store }
 
         init() throws {
-            catalog = Catalog(store: store, committed: CommittedStore(objects: objects, pool: pool, cacheBytes: 1 << 20), tasks: tasks)
-            _ = try catalog.createRepository("repo", storageNamespace: "mem://repo", defaultBranch: "main", schemes: ["mem"])
+            memory = MemoryLake(objects: objects)
+            try memory.make()
             try put("committed")
-            _ = try catalog.commit(CommitRequest(committer: "t", message: "m"), on: "main", in: "repo")
+            try memory.commit("m")
             try put("staged")
             let stray = try catalog.upload(to: catalog.repository("repo"))
             try stray.finish()
-        }
-
-        deinit {
-            tasks.stop()
-            pool.stop()
         }
 
         func put(_ path: Key) throws {
@@ -38,8 +35,8 @@ import Testing
             var options = LakeCheck.Options()
             options.repairs = true
             // As another process does it: what this one remembers is not what is there.
-            let check = LakeCheck(Catalog(store: store, committed: CommittedStore(objects: objects, pool: pool, cacheBytes: 1 << 20), tasks: tasks), options) { _ in }
-            try check.run()
+            let other = MemoryLake(store: store, objects: objects), check = LakeCheck(other.catalog, options) { _ in }
+            try withExtendedLifetime(other) { try check.run() }
             return check
         }
     }

@@ -16,7 +16,7 @@ import Versioning
 ///     4092    4     "LKP1"
 ///
 /// The offset is part of it so that a page in another's place shows. The log (`-wal`) has SQLite's own checksums, which it
-/// compares when it recovers.
+/// compares when it recovers: see `WriteAheadLog`.
 enum PageChecksums {
     /// The VFS that writes and compares checksums, and the one that only writes them: for making a file over.
     static let name = "lake-pages", writingName = "lake-pages-writing"
@@ -162,20 +162,14 @@ enum PageChecksums {
         let descriptor = unsafe Glibc.open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { throw StoreError(.unavailable, unsafe "the database cannot be opened: \(String(cString: strerror(errno)))") }
         defer { close(descriptor) }
-        var info = stat()
-        guard unsafe fstat(descriptor, &info) == 0 else { throw StoreError(.unavailable, "the database cannot be looked at") }
-        let file = FilePiece(descriptor: descriptor, offset: 0, byteCount: Int64(info.st_size))
-        var found: [Int] = [], offset: Int64 = 0
-        while offset < file.byteCount, found.count < 100 {
-            // SQLite locks bytes of this page, and never writes it (sqlite.org/fileformat.html, the lock-byte page).
-            if offset == lockOffset {
-                offset += Int64(pageBytes)
-                continue
-            }
+        guard let status = FileStatus(descriptor) else { throw StoreError(.unavailable, "the database cannot be looked at") }
+        let file = FilePiece(descriptor: descriptor, offset: 0, byteCount: status.size)
+        var found: [Int] = []
+        // SQLite locks bytes of one page, and never writes it (sqlite.org/fileformat.html, the lock-byte page).
+        for offset in stride(from: 0, to: file.byteCount, by: pageBytes) where offset != lockOffset && found.count < 100 {
             let page = try file.read(offset..<offset + Int64(pageBytes))
             let isWhole = unsafe page.withUnsafeBytes { bytes in unsafe bytes.count == pageBytes && isRight(bytes, at: offset) }
             if !isWhole { found.append(Int(offset) / pageBytes + 1) }
-            offset += Int64(pageBytes)
         }
         return found
     }

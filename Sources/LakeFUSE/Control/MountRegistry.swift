@@ -44,14 +44,16 @@ package final class MountRegistry: Sendable {
     /// Makes a file that was closed, and that a crash left unpublished, what it was to become.
     private func publish(_ name: String, _ record: WriteStaging.Record) throws {
         let repository = try catalog.checkWritable(record.branch, in: record.repository), location = try repository.namespace.location(record.address)
-        let current = try? catalog.entry(record.path, at: record.branch, in: record.repository).entry
-        // Closed before another door wrote the path: that is what it is now.
-        if let current, let closed = record.closed, current.address != record.address, current.lastModified > closed { return staging.forget(name) }
+        // Of its names those that are not its own already, and that no other door wrote after it was closed.
+        let names = ([record.path] + record.others).map { (path: $0, current: try? catalog.entry($0, at: record.branch, in: record.repository).entry) }.filter { _, current in
+            guard let current else { return true }
+            return current.address != record.address && current.lastModified <= record.closed ?? current.lastModified
+        }
+        guard !names.isEmpty else { return staging.forget(name) }
         let path = staging.path(name), eTag: String, size: Int64
         if let piece = try? catalog.objects.file(location) {
-            // The crash came after the file had become an object. Its entry may be there, or have been replaced since.
+            // The crash came after the file had become an object.
             defer { close(piece.descriptor) }
-            guard current?.address != record.address else { return staging.forget(name) }
             eTag = try EntityTag.of(piece.descriptor, size: piece.byteCount)
             size = piece.byteCount
         } else {
@@ -62,11 +64,8 @@ package final class MountRegistry: Sendable {
             eTag = try EntityTag.of(descriptor, size: status.size)
             size = try catalog.objects.adopt(file: path, as: location, .durable)
         }
-        let entry = Entry(address: record.address, lastModified: record.closed ?? .now(), size: size, eTag: eTag, metadata: record.metadata, contentType: current?.contentType ?? "application/octet-stream")
-        if !record.others.isEmpty { catalog.share(entry) }
-        for path in [record.path] + record.others {
-            let current = path == record.path ? current : try? catalog.entry(path, at: record.branch, in: record.repository).entry
-            if let current, let closed = record.closed, current.lastModified > closed { continue }
+        for (path, current) in names {
+            let entry = Entry(address: record.address, lastModified: record.closed ?? .now(), size: size, eTag: eTag, metadata: record.metadata, contentType: current?.contentType ?? "application/octet-stream")
             // What another door has written since this began is newer.
             do { try catalog.stage(entry, at: path, on: record.branch, in: record.repository, if: current.map { .sameAddress($0.address) } ?? .absent) } catch let error as LakeError where error.code == .preconditionFailed {}
         }

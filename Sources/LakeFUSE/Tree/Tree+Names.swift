@@ -94,10 +94,7 @@ extension Tree {
         return try source.publishing.withLock { _ in
             guard !isUnlinked(source) else { throw Errno(ENOENT) }
             let emptied = fill(folder)
-            let isStaged = try restage(source, at: self.path(of: source)) { entry in
-                catalog.share(entry)
-                return [(path, entry)] + emptied
-            }
+            let isStaged = try restage(source, at: self.path(of: source)) { [(path, $0)] + emptied }
             if !isStaged {
                 // Nobody closed it yet: it is published under both names.
                 setUnpublished(path, true)

@@ -110,7 +110,6 @@ extension Tree {
         // The time of the last write, not of the publish: a file must not look newer for having been closed.
         var entry = Entry(address: written.address, lastModified: written.modified, size: written.size, eTag: written.eTag, metadata: old?.metadata ?? [:], contentType: old?.contentType ?? "application/octet-stream")
         attributes.write(into: &entry.metadata, isFolder: false)
-        if paths.count > 1 { catalog.share(entry) }
         try stage(paths.map { [entry] in ($0, entry) } + folders.flatMap { fill($0) }, durability, inside: false)
         let isShadowed = state.withLock { [entry] state in
             node.entry = entry

@@ -251,7 +251,6 @@ extension REST {
                 let entry = Entry(address: isOwn ? "data/" + body.physicalAddress.dropFirst(root.count) : body.physicalAddress, addressType: isOwn ? .relative : .full, lastModified: try Timestamp(given: body.mtime), size: body.sizeBytes,
                                   eTag: body.checksum, metadata: Metadata(body.metadata ?? [:]), contentType: body.contentType ?? "application/octet-stream")
                 let namespace = try repository.namespace
-                if isOwn { catalog.share(entry) }  // Another entry may name it already.
                 try catalog.stage(entry, at: path, on: call["branch"], in: repository) { error in
                     answer(error.map { Response($0) } ?? told(201, path, entry, in: namespace))
                 }

@@ -189,13 +189,13 @@ extension Catalog {
 
     /// Points a branch at another commit. Uncommitted changes are refused, or dropped when forced.
     package func hardReset(_ id: String, to ref: String, in repositoryID: String, force: Bool) throws {
-        unsettled.settle(id, in: repositoryID)
         let repository = try writableRepository(repositoryID, force: force)
         guard force else {
             // Sealed first, so that what is staged meanwhile is found, or stays.
             _ = try moveHead(id, in: repository) { _ in try resolveCommit(ref, in: repository) }
             return
         }
+        unsettled.settle(id, in: repositoryID)
         let (old, _) = try updateBranch(id, in: repository) { branch in
             branch.commitID = try resolveCommit(ref, in: repository)
             branch.sealedTokens = []

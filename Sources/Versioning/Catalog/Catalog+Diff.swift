@@ -18,11 +18,11 @@ extension Catalog {
 
     /// One page of a diff, common prefixes told once.
     private func page(_ cursor: any DifferenceCursor, _ query: DiffQuery) throws -> Page<DiffEntry> {
-        var found: [DiffEntry] = [], bytes = 0
+        var found: [DiffEntry] = [], bytes = 0, limit = query.limit
         let start = query.after.isEmpty ? query.prefix : max(query.prefix, Grouping.next(after: query.after, delimiter: query.delimiter, prefix: query.prefix))
         cursor.end(before: query.prefix.upperBound)
         try cursor.seek(start)
-        while found.count <= query.limit, let difference = try cursor.next(), difference.key.hasPrefix(query.prefix) {
+        while found.count <= limit, let difference = try cursor.next(), difference.key.hasPrefix(query.prefix) {
             if let group = Grouping.commonPrefix(of: difference.key, prefix: query.prefix, delimiter: query.delimiter) {
                 found.append(DiffEntry(kind: .prefixChanged, path: group, left: nil, right: nil))
                 guard let next = group.upperBound else { break }
@@ -31,9 +31,9 @@ extension Catalog {
             }
             found.append(DiffEntry(kind: difference.kind, path: difference.key, left: try difference.left.map { try Entry(decoding: $0.data) }, right: try difference.right.map { try Entry(decoding: $0.data) }))
             bytes += (difference.left?.data.count ?? 0) + (difference.right?.data.count ?? 0)
-            if bytes > Self.largestPage, found.count > 1 { return Page(found, limit: min(query.limit, found.count - 1)) }
+            if bytes > Self.largestPage, found.count > 1 { limit = min(limit, found.count - 1) }
         }
-        return Page(found, limit: query.limit)
+        return Page(found, limit: limit)
     }
 
     /// The uncommitted changes of a branch.

@@ -79,8 +79,8 @@ extension Catalog {
         var cursor = try OverlayCursor(
             StagingCursor(store, tokens: tokens, from: start, pageSize: min(max(query.limit, 10), 1000)), committed.cursor(metaRange, in: namespace), from: start,
             before: query.prefix.upperBound)
-        var found: [Listing] = [], bytes = 0
-        while found.count <= query.limit, let (key, envelope) = try cursor.next(), key.hasPrefix(query.prefix) {
+        var found: [Listing] = [], bytes = 0, limit = query.limit
+        while found.count <= limit, let (key, envelope) = try cursor.next(), key.hasPrefix(query.prefix) {
             if let group = Grouping.commonPrefix(of: key, prefix: query.prefix, delimiter: query.delimiter) {
                 found.append(.commonPrefix(group))
                 guard let next = group.upperBound else { break }
@@ -88,14 +88,11 @@ extension Catalog {
             } else {
                 found.append(.object(key, try decode(envelope, key)))
                 bytes += envelope.data.count
-                if bytes > Self.largestPage, found.count > 1 {
-                    considerCompaction(of: ref, removalsMet: cursor.removalsMet, tokens: tokens)
-                    return Page(found, limit: min(query.limit, found.count - 1))
-                }
+                if bytes > Self.largestPage, found.count > 1 { limit = min(limit, found.count - 1) }
             }
         }
         considerCompaction(of: ref, removalsMet: cursor.removalsMet, tokens: tokens)
-        return Page(found, limit: query.limit)
+        return Page(found, limit: limit)
     }
 
     /// Whether there is anything under a prefix.
@@ -437,9 +434,6 @@ extension Catalog {
         fresh.issue(address)
         return address
     }
-
-    /// More than one entry is about to name an object.
-    package func share(_ entry: Entry) { fresh.share(entry.address) }
 
     /// Begins to take an object's bytes.
     package func upload(to repository: Repository) throws -> Upload {
