@@ -21,3 +21,5 @@ static inline void lake_tune_malloc(int arenas, int mmap_threshold, int trim_thr
     mallopt(M_MMAP_THRESHOLD, mmap_threshold);
     mallopt(M_TRIM_THRESHOLD, trim_threshold);
 }
+// fallocate(2), whose flags glibc's posix_fallocate does not take.
+static inline int lake_fallocate(int descriptor, int mode, long long offset, long long length) { return (int)syscall(SYS_fallocate, descriptor, mode, offset, length); }

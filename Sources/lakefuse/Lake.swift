@@ -77,7 +77,7 @@ final class Lake {
         settings.verifiesReads = configuration.verifiesReads
         settings.s3Domains = configuration.s3Domains
         // Staged on the objects' own disk: publishing is a rename.
-        mounts = configuration.blockstoreType == "local" ? try Self.mounts(catalog, staging: root + "/.staging", passthrough: configuration.passthrough, directory) : nil
+        mounts = configuration.blockstoreType == "local" ? try Self.mounts(catalog, staging: root + "/.staging", levers: configuration.levers, directory) : nil
         settings.mountFolders = configuration.mountFolders
 
         let budget = MemoryBudget(limitBytes: configuration.memoryBytes)
@@ -111,8 +111,8 @@ final class Lake {
     }
 
     /// Without room for its index no mount is begun; the other doors work.
-    private static func mounts(_ catalog: Catalog, staging: String, passthrough: Bool, _ directory: DataDirectory) throws -> MountRegistry? {
-        do { return try withRoom(in: directory) { try MountRegistry(catalog: catalog, staging: staging, passthrough: passthrough) } } catch {
+    private static func mounts(_ catalog: Catalog, staging: String, levers: Levers, _ directory: DataDirectory) throws -> MountRegistry? {
+        do { return try withRoom(in: directory) { try MountRegistry(catalog: catalog, staging: staging, levers: levers) } } catch {
             guard LakeError(error).code == .noSpace else { throw error }
             Log.error("the disk is full: nothing can be mounted until there is room and the server starts again")
             return nil

@@ -165,21 +165,36 @@ import Versioning
 }
 
 @Suite struct WriteStagingTests {
-    @Test func aCrashLeavesWhatItWasToBecome() throws {
-        let folder = TemporaryFolder(), record = WriteStaging.Record(repository: "r", branch: "b", path: "a/b", address: "data/x")
-        let staging = try WriteStaging(folder: folder.path + "/staging")
-        let kept = try staging.make(), dropped = try staging.make(), unregistered = try staging.make()
-        try staging.register(kept.name, record)
-        try staging.register(dropped.name, record)
-        staging.forget(dropped.name)
-        #expect(try staging.leftovers().isEmpty, "files of this process are no leftovers")
-        // What the disk holds while it is still at work is what a crash leaves: nothing was closed.
+
+    /// Rows come back as they were written, and files that none names go.
+    @Test func writeStagingSurvivesACrash() throws {
+        let folder = TemporaryFolder(), staging = try WriteStaging(folder: folder.path + "/staging"), tree = WriteStaging.TreeID(repository: "repo", branch: "a/b")
+        let kept = try staging.make(), lost = try staging.make()
+        for descriptor in [kept.descriptor, lost.descriptor] { close(descriptor) }
+        var row = NodeRow()
+        (row.kind, row.mode, row.owner, row.device, row.file, row.address, row.wholeFile) = (1, 0, 7, 258, kept.name, "data/x", "")
+        (row.modified, row.closedSize, row.closedTime) = (Timestamp(seconds: -5, nanoseconds: 7), 0, Timestamp(seconds: 9))
+        (row.target, row.published, row.base, row.baseKind, row.isDirty) = ([0xff], [Key([0x61, 0xff]), "b"], "base", 2, true)
+        row.extended = [NodeRow.ExtendedAttribute(name: "user.x", value: [0, 1])]
+        row.entry = Entry(address: "data/old", lastModified: Timestamp(seconds: 1), size: 3, eTag: "e", metadata: ["k": "v"], contentType: "t")
+        var bare = NodeRow()
+        (bare.kind, bare.published) = (2, [])
+        try staging.write([.node(5, row), .node(1, bare), .node(9, bare), .name(folder: 1, Key([0x2f, 0xff]), 5), .name(folder: 1, "gone", 9)], of: tree)
+        try staging.write([.node(9, nil), .name(folder: 1, "gone", nil)], of: tree)
+        try staging.synchronize()
+        // What the disk holds while it is still at work is what a crash leaves.
         try FileManager.default.copyItem(atPath: folder.path + "/staging", toPath: folder.path + "/crashed")
         staging.close()
         let next = try WriteStaging(folder: folder.path + "/crashed")
         defer { next.close() }
-        let left = try next.leftovers()
-        #expect(left.map(\.name) == [kept.name] && left.first?.record == record)
-        unsafe #expect(access(next.path(unregistered.name), F_OK) != 0, "half-made files go")
+        #expect(try next.trees() == [tree])
+        let rows = try next.rows(of: tree)
+        #expect(rows.nodes.map(\.number) == [1, 5] && rows.nodes.map(\.row) == [bare, row])
+        #expect(rows.names.map(\.name) == [Key([0x2f, 0xff])] && rows.names.map(\.number) == [5] && rows.names.map(\.folder) == [1])
+        #expect(Set(try next.addresses().map(\.address)) == ["data/x", "data/old"])
+        try next.sweep()
+        unsafe #expect(access(next.path(kept.name), F_OK) == 0 && access(next.path(lost.name), F_OK) != 0)
+        try next.removeTree(tree)
+        #expect(try next.trees().isEmpty)
     }
 }

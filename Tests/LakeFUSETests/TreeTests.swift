@@ -2,38 +2,72 @@ import CacheStore
 import Glibc
 import LakeTestSupport
 import S3Backend
+import Synchronization
 import Testing
 import Versioning
 
 @testable import LakeFUSE
 
+/// A tree that is begun, and ended with the test.
+private final class BegunTree: Sendable {
+    let tree: Tree
+    init(_ lake: MemoryLake, _ staging: WriteStaging, ref: String = "main", isReadOnly: Bool = false) throws {
+        tree = Tree(catalog: lake.catalog, repository: "repo", ref: ref, isReadOnly: isReadOnly, staging: staging)
+        _ = try tree.load()
+        tree.start()
+    }
+    deinit { tree.stop() }
+}
+
 /// The tree without a kernel: what requests do, on a local store. The real mount is tested end to end (Tests/EndToEnd).
-@Suite struct TreeTests {
+@Suite struct TreeTests: Sendable {
     private let folder = TemporaryFolder()
     private let lake: MemoryLake
-    private let tree: Tree
+    private let begun: BegunTree
     private let staging: WriteStaging
+    private var tree: Tree { begun.tree }
 
     init() throws {
         lake = MemoryLake(objects: try LocalObjectStore(root: folder.path + "/objects"))
         _ = try lake.catalog.createRepository("repo", storageNamespace: "local://repo", defaultBranch: "main", schemes: ["local"])
         staging = try WriteStaging(folder: folder.path + "/staging")
-        tree = Tree(catalog: lake.catalog, repository: "repo", ref: "main", isReadOnly: false, staging: staging)
+        begun = try BegunTree(lake, staging)
+    }
+
+    /// Another mount elsewhere: what it shows comes from the branch alone.
+    private func other() -> Tree {
+        tree.settle(nil)
+        return Tree(catalog: lake.catalog, repository: "repo", ref: "main", isReadOnly: true, staging: staging)
     }
 
     private func name(_ text: String) -> [UInt8] { Array(text.utf8) }
+
+    private func put(_ text: String, at offset: Int64 = 0, _ file: OpenFile) throws {
+        let bytes = Array(text.utf8)
+        #expect(try unsafe bytes.withUnsafeBytes { try unsafe tree.write(file, $0, at: offset) } == bytes.count)
+    }
+
+    private func read(_ node: Node) throws -> String {
+        let file = try tree.open(node, writes: false)
+        defer { tree.finish(file) }
+        return try read(file)
+    }
+
+    private func read(_ file: OpenFile) throws -> String {
+        var bytes = [UInt8](repeating: 0, count: 1000)
+        let count = try unsafe bytes.withUnsafeMutableBytes { try unsafe tree.read(file, into: $0, at: 0) }
+        return String(decoding: bytes[..<count], as: UTF8.self)
+    }
 
     @discardableResult
     private func write(_ path: String, _ text: String) throws -> Node {
         var parent = Tree.root
         let parts = path.split(separator: "/").map(String.init)
         for part in parts.dropLast() { parent = try (try? tree.lookup(parent, name(part)).number) ?? tree.makeFolder(parent, name(part), mode: 0o755).number }
-        let node = try (try? tree.lookup(parent, name(parts.last!))) ?? tree.makeFile(parent, name(parts.last!), mode: 0o644)
-        tree.beginWriting(node)
-        let file = try tree.writable(node, truncates: true)
-        _ = try unsafe Array(text.utf8).withUnsafeBytes { try unsafe file.write($0, at: 0, tree.purpose(node)) }
-        tree.noteWrite(node)
-        try tree.endWriting(node)
+        let known = try tree.find(parent, name(parts.last!)), node = try known ?? tree.makeFile(parent, name(parts.last!), mode: 0o644)
+        let file = try known == nil ? tree.openMade(node) : tree.open(node, writes: true, truncates: true)
+        try put(text, file)
+        tree.finish(file)
         return node
     }
 
@@ -84,24 +118,20 @@ import Versioning
 
     @Test func whoHasAFileOpenReadsWhatItOpened() throws {
         let node = try write("f", "old")
-        guard case .object(let location, _) = try tree.source(node) else { Issue.record("not an object"); return }
-        // What an open file of the mount holds: the object's descriptor.
-        let opened = try #require(try lake.catalog.objects.file(location))
-        defer { opened.close() }
+        tree.settle(nil)
+        let opened = try tree.open(node, writes: false)
+        defer { tree.finish(opened) }
         let upload = try lake.catalog.upload(to: lake.catalog.repository("repo"))
         try unsafe Array("new bytes".utf8).withUnsafeBytes { try unsafe upload.write($0) }
         try upload.finish()
         try lake.catalog.stage(Entry(address: upload.address, lastModified: .now(), size: 9, eTag: "e", contentType: ""), at: "f", on: "main", in: "repo")
-        #expect(try tree.isCurrent(location, node) && opened.read(0..<10) == Array("old".utf8))
-        #expect(node.entry?.size == 3)
+        #expect(try read(opened) == "old" && node.entry?.size == 3)
+        #expect(try read(tree.lookup(Tree.root, name("f"))) == "new bytes")
     }
 
     @Test func permissionsAndTimesAreKept() throws {
         let node = try write("f", "x")
-        try tree.change(node) {
-            $0.mode = 0o600
-            $0.modified = Timestamp(seconds: 1_000_000)
-        }
+        try tree.change(node, Tree.NewFacts(mode: 0o600, modified: Timestamp(seconds: 1_000_000)))
         let metadata = try lake.catalog.entry("f", at: "main", in: "repo").entry.metadata
         #expect(metadata["::lakefs::client-mtime"] == "1000000")
         let read = Attributes(metadata)
@@ -131,15 +161,22 @@ import Versioning
     /// A file that is saved again and again between two commits keeps one object; what a commit took, or two names share, stays.
     @Test func replacedObjectsGo() throws {
         func objects() throws -> Int {
+            tree.settle(nil)
             lake.catalog.finish()
             var count = 0
             try lake.catalog.objects.walk(ObjectLocation(scheme: "local", path: "repo/data")) { _ in count += 1 }
             return count
         }
-        for number in 0..<20 { try write("f", "\(number)") }
+        for number in 0..<20 {
+            try write("f", "\(number)")
+            tree.settle(nil)
+        }
         #expect(try objects() == 1 && text("f") == "19")
         let first = try lake.catalog.commit(CommitRequest(committer: "t", message: "m"), on: "main", in: "repo").id
-        for number in 0..<20 { try write("f", "again \(number)") }
+        for number in 0..<20 {
+            try write("f", "again \(number)")
+            if number % 2 == 0 { tree.settle(nil) }
+        }
         #expect(try objects() == 2)
         try tree.unlink(Tree.root, name("f"))
         #expect(try objects() == 1)
@@ -160,13 +197,15 @@ import Versioning
     @Test func listingsAreNotBelievedLater() throws {
         for number in 0..<30 { try write("d/\(number)", "old") }
         let folder = try tree.lookup(Tree.root, name("d")), reader = FolderReader()
-        #expect(try reader.item(0, folder, tree) != nil && reader.isCurrent(tree))
+        tree.settle(nil)
+        let first = try #require(try reader.item(0, folder, tree))
         try tree.unlink(folder.number, name("5"))
-        #expect(!reader.isCurrent(tree))
+        #expect(folder.version != reader.version)
+        if let entry = first.entry { #expect(tree.adopt(first.name, in: folder, entry, ifVersion: reader.version) == nil) }
         reader.restart()
         var found: [String] = [], index = 0
         while let item = try reader.item(index, folder, tree) {
-            found.append(String(decoding: item.name, as: UTF8.self))
+            found.append(item.name.description)
             index += 1
         }
         #expect(found.count == 29 && !found.contains("5"))
@@ -178,11 +217,11 @@ import Versioning
         try upload.finish()
         try lake.catalog.stage(Entry(address: upload.address, lastModified: .now(), size: 5, eTag: "e", contentType: ""), at: "full/", on: "main", in: "repo")
         let folder = try tree.lookup(Tree.root, name("full"))
-        try tree.change(folder) { $0.mode = 0o700 }
+        try tree.change(folder, Tree.NewFacts(mode: 0o700))
         #expect(try text("full/") == "five!")
         #expect(throws: Errno(ENOTEMPTY)) { try tree.removeFolder(Tree.root, name("full")) }
         // Another mount knows, whichever way it comes to know of the folder.
-        let other = Tree(catalog: lake.catalog, repository: "repo", ref: "main", isReadOnly: false, staging: staging)
+        let other = other()
         #expect(try other.facts(other.lookup(Tree.root, name("full"))).mode == 0o700)
         try lake.put("odd//key", "x")
         try lake.put("odd/../key", "x")
@@ -196,7 +235,7 @@ import Versioning
         let facts = tree.facts(inner)
         #expect(facts.owner == 11 && facts.group == 20 && facts.mode == 0o2755)
         let link = try tree.makeLink(Tree.root, name("l"), target: [0xff, 0xfe, 0x61], owner: Tree.Owner(user: 11, group: 21))
-        let other = Tree(catalog: lake.catalog, repository: "repo", ref: "main", isReadOnly: false, staging: staging)
+        let other = other()
         #expect(try other.target(of: other.lookup(Tree.root, name("l"))) == [0xff, 0xfe, 0x61] && tree.facts(link).owner == 11)
     }
 
@@ -207,42 +246,44 @@ import Versioning
             Statement(effect: "allow", actions: ["fs:*"], resource: "*"), Statement(effect: "deny", actions: ["fs:ReadObject"], resource: "arn:lakefs:fs:::repository/repo/object/secret/*"),
             Statement(effect: "deny", actions: ["fs:WriteObject", "fs:DeleteObject"], resource: "arn:lakefs:fs:::repository/repo/object/locked/*"),
         ]
-        let theirs = Tree(catalog: lake.catalog, repository: "repo", ref: "main", isReadOnly: false, staging: staging, user: "u") { permission in
+        let theirs = Tree.Rights(user: "u", allows: { permission in
             let verdicts = statements.map { $0.verdict(on: permission, for: Caller("u")) }
             return verdicts.contains(.allows) && !verdicts.contains(.denies)
-        }
+        }, isFree: { false })
         func file(_ folder: String) throws -> (folder: UInt64, node: Node) {
-            let folder = try theirs.lookup(Tree.root, name(folder)).number
-            return (folder, try theirs.lookup(folder, name("f")))
+            let folder = try tree.lookup(Tree.root, name(folder)).number
+            return (folder, try tree.lookup(folder, name("f")))
         }
         let secret = try file("secret"), open = try file("open"), locked = try file("locked")
-        #expect(throws: Errno(EACCES)) { try theirs.requireReadable(secret.node) }
-        try theirs.requireReadable(open.node)
-        try theirs.requireReadable(locked.node)
-        try theirs.requireChangeable(secret.node)
-        #expect(throws: Errno(EACCES)) { try theirs.requireChangeable(locked.node) }
-        #expect(throws: Errno(EACCES)) { try theirs.writable(locked.node) }
-        #expect(throws: Errno(EACCES)) { try theirs.unlink(locked.folder, name("f")) }
-        #expect(throws: Errno(EACCES)) { try theirs.makeFile(locked.folder, name("new"), mode: 0o644) }
-        #expect(throws: Errno(EACCES)) { try theirs.makeFolder(locked.folder, name("new"), mode: 0o755) }
-        #expect(throws: Errno(EACCES)) { try theirs.change(locked.node) { $0.mode = 0o600 } }
-        #expect(throws: Errno(EACCES)) { try theirs.rename(locked.folder, name("f"), to: open.folder, name("g"), replaces: true) }
-        #expect(throws: Errno(EACCES)) { try theirs.rename(open.folder, name("f"), to: locked.folder, name("g"), replaces: true) }
-        #expect(throws: Errno(EACCES)) { try theirs.rename(Tree.root, name("locked"), to: Tree.root, name("elsewhere"), replaces: true) }
-        #expect(throws: Errno(EACCES)) { try theirs.makeHardLink(secret.node.number, open.folder, name("copy")) }
+        #expect(throws: Errno(EACCES)) { try tree.requireReadable(secret.node, theirs) }
+        try tree.requireReadable(open.node, theirs)
+        try tree.requireReadable(locked.node, theirs)
+        try tree.requireChangeable(secret.node, theirs)
+        #expect(throws: Errno(EACCES)) { try tree.requireChangeable(locked.node, theirs) }
+        #expect(throws: Errno(EACCES)) { try tree.open(locked.node, writes: true, theirs) }
+        #expect(throws: Errno(EACCES)) { try tree.unlink(locked.folder, name("f"), theirs) }
+        #expect(throws: Errno(EACCES)) { try tree.makeFile(locked.folder, name("new"), mode: 0o644, theirs) }
+        #expect(throws: Errno(EACCES)) { try tree.makeFolder(locked.folder, name("new"), mode: 0o755, theirs) }
+        #expect(throws: Errno(EACCES)) { try tree.change(locked.node, Tree.NewFacts(mode: 0o600), theirs) }
+        #expect(throws: Errno(EACCES)) { try tree.rename(locked.folder, name("f"), to: open.folder, name("g"), replaces: true, theirs) }
+        #expect(throws: Errno(EACCES)) { try tree.rename(open.folder, name("f"), to: locked.folder, name("g"), replaces: true, theirs) }
+        #expect(throws: Errno(EACCES)) { try tree.rename(Tree.root, name("locked"), to: Tree.root, name("elsewhere"), replaces: true, theirs) }
+        #expect(throws: Errno(EACCES)) { try tree.makeHardLink(secret.node.number, open.folder, name("copy"), theirs) }
         #expect(try paths() == ["locked/f", "open/f", "secret/f"])
-        try theirs.unlink(secret.folder, name("f"))
+        try tree.unlink(secret.folder, name("f"), theirs)
         #expect(try !paths().contains("secret/f"))
     }
 
     @Test func aBranchThatIsGoneIsNotAnotherOfItsName() throws {
         let node = try write("f", "old")
-        tree.noteGone()
-        tree.beginWriting(node)
-        let file = try tree.writable(node, truncates: true)
-        _ = try unsafe Array("new".utf8).withUnsafeBytes { try unsafe file.write($0, at: 0, tree.purpose(node)) }
-        tree.noteWrite(node)
-        #expect(throws: Errno(EIO)) { try tree.endWriting(node) }
+        tree.settle(nil)
+        let file = try tree.open(node, writes: true, truncates: true)
+        tree.isGone.store(true, ordering: .releasing)
+        try put("new", file)
+        tree.finish(file)
+        #expect(throws: Errno(EIO)) { try tree.open(node, writes: true) }
+        #expect(throws: Errno(EIO)) { try tree.makeFile(Tree.root, name("g"), mode: 0o644) }
+        #expect(throws: Errno(EIO)) { try tree.publish(.closed) }
         #expect(try text("f") == "old")
     }
 
@@ -270,73 +311,90 @@ import Versioning
         #expect(try EntityTag.of(descriptor, size: Int64(size)) == wanted)
     }
 
-    /// One thread writes on and on, another publishes meanwhile: in the end the branch has the last bytes.
+    /// One thread writes and closes on and on, another publishes meanwhile: in the end the branch has the last bytes.
     @Test func publishingWhileWriting() throws {
         let node = try write("f", ""), count = 400
-        tree.beginWriting(node)
-        let writer = Thread(name: "writer") { [tree] in
+        let writer = Thread(name: "writer") { [self] in
             for index in 0..<count {
                 do {
-                    let file = try tree.writable(node)
-                    _ = try unsafe [UInt8(truncatingIfNeeded: index)].withUnsafeBytes { try unsafe file.write($0, at: Int64(index), tree.purpose(node)) }
-                    tree.noteWrite(node)
+                    let file = try tree.open(node, writes: true)
+                    try put(String(index % 10), at: Int64(index), file)
+                    tree.finish(file)
                 } catch { Issue.record(error) }
             }
         }
-        for _ in 0..<60 { try tree.publish(node, .eventual) }
+        for _ in 0..<60 { try tree.publish(.closed) }
         writer.join()
-        try tree.endWriting(node)
-        let found = try lake.catalog.entry("f", at: "main", in: "repo")
-        #expect(try lake.catalog.objects.readAll(found.location) == (0..<count).map { UInt8(truncatingIfNeeded: $0) })
-        #expect(try found.entry.eTag == Hex.text(Hash.digest(.md5, lake.catalog.objects.readAll(found.location))))
+        let wanted = (0..<count).map { String($0 % 10) }.joined()
+        #expect(try text("f") == wanted)
+        #expect(try lake.catalog.entry("f", at: "main", in: "repo").entry.eTag == Hex.text(Hash.digest(.md5, Array(wanted.utf8))))
     }
 
     /// What could not be staged is not forgotten: the next try publishes it.
     @Test func aPublishThatFailedIsTriedAgain() throws {
         let node = try write("f", "old")
-        tree.beginWriting(node)
-        let file = try tree.writable(node, truncates: true)
-        _ = try unsafe Array("new".utf8).withUnsafeBytes { try unsafe file.write($0, at: 0, tree.purpose(node)) }
-        tree.noteWrite(node)
+        tree.settle(nil)
+        let file = try tree.open(node, writes: true, truncates: true)
+        try put("new", file)
         try lake.catalog.setProtectionRules([ProtectionRule(pattern: "main")], in: "repo", ifChecksum: nil)
-        expectFailure(.protectedBranch) { try tree.publish(node, .eventual) }
-        expectFailure(.protectedBranch) { try tree.publish(node, .durable) }
+        tree.finish(file)
+        expectFailure(.protectedBranch) { try tree.publish(.closed) }
+        expectFailure(.protectedBranch) { try tree.publish(.closed, .durable) }
+        #expect(try read(node) == "new" && text("f") == "old")
         try lake.catalog.setProtectionRules([], in: "repo", ifChecksum: nil)
-        try tree.endWriting(node)
         #expect(try text("f") == "new")
+    }
+
+    /// The tree as a crash leaves it: another process takes up the same staging folder.
+    private func crash() throws -> WriteStaging {
+        try tree.writeRows()
+        let copy = folder.path + "/after"
+        try copyFolder(folder.path + "/staging", copy)
+        return try WriteStaging(folder: copy)
+    }
+
+    private func copyFolder(_ source: String, _ target: String) throws {
+        try #require(unsafe mkdir(target, 0o700) == 0)
+        for name in try Folder.names(of: source) {
+            let from = unsafe open("\(source)/\(name)", O_RDONLY), to = unsafe open("\(target)/\(name)", O_RDWR | O_CREAT, 0o600)
+            defer {
+                close(from)
+                close(to)
+            }
+            try WorkingFile.copyBytes(from, to: to)
+            guard let status = FileStatus(from) else { continue }
+            try WorkingFile.setTimes(to, accessed: nil, modified: status.modified)
+        }
     }
 
     /// What was closed when the server died becomes what it was to become; what was being written does not, and is shown by a mount
     /// of the branch until somebody closes it.
     @Test func leftoversArePublishedIfTheyWereClosed() throws {
         try write("open", "whole")
-        let left = try WriteStaging(folder: folder.path + "/left"), closed = try left.make(), open = try left.make(), unnamed = try left.make()
-        let private600: Metadata = ["::lakefs::posix-permissions": "{\"UID\":7,\"GID\":8,\"Mode\":384}"]
-        try left.register(closed.name, WriteStaging.Record(repository: "repo", branch: "main", path: "d/closed", address: lake.catalog.newAddress(), metadata: private600, closed: Timestamp(seconds: 1000)))
-        try left.register(open.name, WriteStaging.Record(repository: "repo", branch: "main", path: "open", address: lake.catalog.newAddress(), metadata: private600))
-        for file in [closed, open, unnamed] { try #require(unsafe Glibc.write(file.descriptor, "bytes", 5) == 5) }
-        left.close()
-        do {
-            let registry = try MountRegistry(catalog: lake.catalog, staging: folder.path + "/left")
-            defer { registry.stop() }
-            while try paths() != ["d/closed", "open"] { usleep(1000) }
-        }
-        #expect(try text("d/closed") == "bytes" && text("open") == "whole")
+        try write("kept", "published")
+        tree.settle(nil)
+        let closed = try write("d/closed", "bytes"), open = try tree.open(tree.lookup(Tree.root, name("open")), writes: true, truncates: true)
+        try tree.change(closed, Tree.NewFacts(mode: 0o600, owner: 7, group: 8))
+        try put("half", open)
+        let again = try write("again", "closed before"), reopened = try tree.open(again, writes: true)
+        try put("HALF", reopened)
+        try tree.rename(Tree.root, name("kept"), to: Tree.root, name("moved"), replaces: true)
+        let left = try crash()
+        tree.isGone.store(true, ordering: .releasing)  // This process is dead.
+        lake.catalog.unsettled.hold(-100)
+        defer { lake.catalog.unsettled.hold(100) }
+        let later = try BegunTree(lake, left)
+        let files = try ["open", "again"].map { try later.tree.lookup(Tree.root, name($0)) }
+        #expect(files.map { later.tree.facts($0).size } == [4, 13])
+        try later.tree.publish(.closed)
+        #expect(try paths() == ["again", "d/closed", "moved", "open"])
+        #expect(try [text("d/closed"), text("open"), text("moved"), text("again")] == ["bytes", "whole", "published", "closed before"])
         #expect(try Attributes(lake.catalog.entry("d/closed", at: "main", in: "repo").entry.metadata).mode == 0o600)
-        let again = try WriteStaging(folder: folder.path + "/left"), records = try again.leftovers()
-        defer { again.close() }
-        #expect(records.map(\.record.path) == ["open"])
-        do {
-            let mounted = Tree(catalog: lake.catalog, repository: "repo", ref: "main", isReadOnly: false, staging: again, recovered: records)
-            let node = try mounted.lookup(Tree.root, name("open"))
-            #expect(mounted.facts(node).size == 5 && mounted.facts(node).mode == 0o600)
-            #expect(mounted.publishAll(.durable) == nil)
-            #expect(try text("open") == "whole", "nobody closed it")
-            mounted.beginWriting(node)
-            try mounted.endWriting(node)
-            #expect(try text("open") == "bytes")
-        }
-        #expect(try again.leftovers().isEmpty)
+        let taken = try later.tree.open(files[0], writes: true)
+        later.tree.finish(taken)
+        try later.tree.publish(.closed)
+        #expect(try text("open") == "half")
+        #expect(try text("again") == "closed before", "nobody closed it")
     }
 
     @Test func aSnapshotRefusesWrites() throws {

@@ -49,8 +49,9 @@ package final class SQLiteStore: KeyValueStore {
 
     /// Opens the file, making it if there is none.
     /// - Parameter beforeSync: runs before writes that were `.eventual` are made durable: what they name must be so first.
+    /// - Parameter syncsByItself: what was written as `.eventual` is made durable within a second; otherwise the caller sees to it.
     /// - Throws: `.refused` if a newer version of this program wrote it.
-    package init(path: String, beforeSync: @escaping @Sendable () throws(StoreError) -> Void = {}) throws(StoreError) {
+    package init(path: String, syncsByItself: Bool = true, beforeSync: @escaping @Sendable () throws(StoreError) -> Void = {}) throws(StoreError) {
         self.path = path
         try PageChecksums.convert(path)
         let connection = try Self.open(path, cacheKiB: 8000)
@@ -73,7 +74,7 @@ package final class SQLiteStore: KeyValueStore {
         writer = GroupCommit(executor: executor) { requests in
             SQLiteStore.apply(requests, on: owned.connection, timer, beforeSync)
         }
-        timer.start { [writer] in _ = writer.submit(Request(write: .batch([]), durability: .durable)) }
+        if syncsByItself { timer.start { [writer] in _ = writer.submit(Request(write: .batch([]), durability: .durable)) } }
     }
 
     /// - Parameter cacheKiB: pages that the connection keeps. Little for readers: there may be one a thread, and any write makes them forget.

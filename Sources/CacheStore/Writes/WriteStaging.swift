@@ -2,36 +2,135 @@ import Glibc
 import Synchronization
 package import Versioning
 
-/// Files being written in mounts: their bytes in a folder, and in an SQLite index what each one is to become, so that a
-/// crash of the server loses none of them. Safe from any thread.
+/// The working trees of branches that are mounted for writing, on disk: a folder of working files, and an SQLite index of
+/// their inodes and names, so that a crash of the server loses none of them. Safe from any thread. Source: `mount.md` section 2.
 package final class WriteStaging: Sendable {
-    /// What a staged file is to become.
-    package struct Record: Sendable, Equatable {
-        package var repository: String
-        package var branch: String
-        package var path: Key
-        /// The other names of a file that was linked (link(2)).
-        package var others: [Key] = []
-        /// The object that the file becomes when it is published: a crash may come between that and its entry.
-        package var address: String
-        /// What its entry is to have: mode and owner among it.
-        package var metadata: Metadata
-        /// Somebody closed it, having written to it last at this time: it is to be published. Otherwise it was still being written,
-        /// and half a file is nobody's.
-        package var closed: Timestamp?
-
-        package init(repository: String, branch: String, path: Key, address: String, metadata: Metadata = [:], closed: Timestamp? = nil, others: [Key] = []) {
-            self.others = others
+    /// Which branch a working tree is of.
+    package struct TreeID: Hashable, Sendable {
+        package let repository: String, branch: String
+        package init(repository: String, branch: String) {
             self.repository = repository
             self.branch = branch
-            self.path = path
-            self.address = address
-            self.metadata = metadata
-            self.closed = closed
         }
 
+        fileprivate static let mark = "tree:"
+        fileprivate var partition: Partition { Partition("\(Self.mark)\(repository)/\(branch)") }
+
+        fileprivate init?(_ partition: Partition) {
+            let text = partition.description
+            // A repository's name has no slash.
+            guard text.hasPrefix(Self.mark), let slash = text.firstIndex(of: "/") else { return nil }
+            repository = String(text.dropFirst(Self.mark.count).prefix { $0 != "/" })
+            branch = String(text[text.index(after: slash)...])
+        }
+    }
+
+    /// One change of the index: an inode or a name, set or (nil) removed.
+    package enum Change: Sendable {
+        case node(UInt64, NodeRow?)
+        case name(folder: UInt64, Key, UInt64?)
+    }
+
+    package let folder: String
+    private let index: SQLiteStore
+    private let count = Atomic<UInt64>(0)
+    /// Distinguishes the files of this process from those of one that crashed.
+    private let prefix = XID.make()
+
+    package init(folder: String) throws {
+        self.folder = folder
+        guard unsafe mkdir(folder, 0o700) == 0 || errno == EEXIST else { throw LakeError(.unavailable, unsafe "cannot make \(folder): \(String(cString: strerror(errno)))") }
+        // Whoever writes sees to when it is durable: bytes come before names.
+        index = try SQLiteStore(path: folder + "/index.db", syncsByItself: false)
+    }
+
+    package func close() { index.close() }
+
+    // MARK: files
+
+    /// A new empty file, and its name. A crash drops it until a row names it.
+    package func make() throws -> (name: String, descriptor: Int32) {
+        let name = "\(prefix)-\(count.add(1, ordering: .relaxed).newValue)"
+        let descriptor = unsafe open(path(name), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { throw LakeError(errno == ENOSPC ? .noSpace : .unavailable, unsafe "cannot stage a file: \(String(cString: strerror(errno)))") }
+        return (name, descriptor)
+    }
+
+    package func path(_ name: String) -> String { folder + "/" + name }
+
+    package func remove(_ name: String) { unsafe _ = unlink(path(name)) }
+
+    // MARK: index
+
+    private static let nodeMark: UInt8 = 0x6e, nameMark: UInt8 = 0x65
+
+    private static func bytes(_ number: UInt64) -> [UInt8] { (0..<8).map { UInt8(truncatingIfNeeded: number >> (56 - 8 * $0)) } }
+    private static func number(_ bytes: some Sequence<UInt8>) -> UInt64 { bytes.reduce(0) { $0 << 8 | UInt64($1) } }
+
+    /// Writes changes of a tree, all or none; durable with the next `synchronize`.
+    package func write(_ changes: [Change], of tree: TreeID) throws {
+        let partition = tree.partition
+        try index.write(changes.map { change in
+            switch change {
+            case .node(let number, let row):
+                let key = Key([Self.nodeMark] + Self.bytes(number))
+                return row.map { .set(partition, key, $0.encoded) } ?? .remove(partition, key)
+            case .name(let folder, let name, let number):
+                let key = Key([Self.nameMark] + Self.bytes(folder) + name.bytes)
+                return number.map { .set(partition, key, Self.bytes($0)) } ?? .remove(partition, key)
+            }
+        }, .eventual)
+    }
+
+    /// Makes durable what was written to the index.
+    package func synchronize() throws { try index.synchronize() }
+
+    /// Trees of which there is anything.
+    package func trees() throws -> [TreeID] { try index.partitions().compactMap { TreeID($0) } }
+
+    /// All rows of a tree.
+    package func rows(of tree: TreeID) throws -> (nodes: [(number: UInt64, row: NodeRow)], names: [(folder: UInt64, name: Key, number: UInt64)]) {
+        var nodes: [(number: UInt64, row: NodeRow)] = [], names: [(folder: UInt64, name: Key, number: UInt64)] = [], from: Key?
+        while true {
+            let page = try index.page(of: tree.partition, from: from, before: nil, limit: 10_000)
+            for (key, value) in page {
+                guard key.count >= 9 else { continue }
+                let number = Self.number(key.bytes[1..<9])
+                if key.bytes[0] == Self.nodeMark { nodes.append((number, try NodeRow(decoding: value))) } else { names.append((number, Key(Array(key.bytes[9...])), Self.number(value))) }
+            }
+            guard page.count == 10_000, let last = page.last else { return (nodes, names) }
+            from = last.key.successor
+        }
+    }
+
+    /// Forgets a tree; its files go with the next `sweep`.
+    package func removeTree(_ tree: TreeID) throws { try index.removeAll(in: tree.partition) }
+
+    /// The objects that rows name, or will: an unpublished change may be all that does.
+    package func addresses() throws -> [(repository: String, address: String)] {
+        var found = try legacyRecords().map { ($0.record.repository, $0.record.address) }
+        for tree in try trees() {
+            for (_, row) in try rows(of: tree).nodes {
+                for address in [row.address, row.wholeAddress, row.entry?.address] where address?.isEmpty == false { found.append((tree.repository, address!)) }
+            }
+        }
+        return found
+    }
+
+    /// Removes files that no row names: what a crash left of files without a name.
+    package func sweep() throws {
+        var known = Set(try legacyRecords().map(\.name))
+        for tree in try trees() { for (_, row) in try rows(of: tree).nodes { known.formUnion([row.file, row.wholeFile]) } }
+        for name in try Folder.names(of: folder) where !name.hasPrefix(".") && !name.hasPrefix("index.db") && !name.hasPrefix(prefix) && !known.contains(name) { remove(name) }
+    }
+
+    // MARK: what earlier versions left
+
+    /// A file that a version before working trees was writing when it died.
+    package struct LegacyRecord: Sendable {
+        package var repository = "", branch = "", path = Key([]), others: [Key] = [], address = "", metadata: Metadata = [:], closed: Timestamp?
+
         fileprivate init(decoding bytes: [UInt8]) throws {
-            self.init(repository: "", branch: "", path: "", address: "")
             try readProtobuf(bytes) { field in
                 switch field.number {
                 case 1: repository = field.string
@@ -45,74 +144,12 @@ package final class WriteStaging: Sendable {
                 }
             }
         }
+    }
+    private static let legacyPartition = Partition("writes")
 
-        fileprivate var encoded: [UInt8] {
-            var writer = ProtobufWriter()
-            writer.string(1, repository)
-            writer.string(2, branch)
-            writer.bytes(3, path.bytes)
-            writer.string(4, address)
-            writer.time(5, closed)
-            writer.map(6, metadata)
-            for other in others { writer.bytes(7, other.bytes) }
-            return writer.bytes
-        }
+    package func legacyRecords() throws -> [(name: String, record: LegacyRecord)] {
+        try index.page(of: Self.legacyPartition, from: nil, before: nil, limit: 1_000_000).map { ($0.key.description, try LegacyRecord(decoding: $0.value)) }
     }
 
-    private let folder: String
-    private let index: SQLiteStore
-    private static let partition = Partition("writes")
-    private let count = Atomic<UInt64>(0)
-    /// Distinguishes the files of this process from those of one that crashed.
-    private let prefix = XID.make()
-
-    package init(folder: String) throws {
-        self.folder = folder
-        guard unsafe mkdir(folder, 0o700) == 0 || errno == EEXIST else { throw LakeError(.unavailable, unsafe "cannot make \(folder): \(String(cString: strerror(errno)))") }
-        index = try SQLiteStore(path: folder + "/index.db")
-    }
-
-    package func close() { index.close() }
-
-    /// A new empty file, and its name. A crash drops it until it is registered.
-    package func make() throws -> (name: String, descriptor: Int32) {
-        let name = "\(prefix)-\(count.add(1, ordering: .relaxed).newValue)"
-        let descriptor = unsafe open(path(name), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw LakeError(errno == ENOSPC ? .noSpace : .unavailable, unsafe "cannot stage a file: \(String(cString: strerror(errno)))") }
-        return (name, descriptor)
-    }
-
-    package func path(_ name: String) -> String { folder + "/" + name }
-
-    /// From now on a crash publishes the file as `record` says.
-    package func register(_ name: String, _ record: Record) throws { try index.write([.set(Self.partition, Key(name), record.encoded)], .eventual) }
-
-    /// Whether a file is still to become something, and nobody closed it.
-    package func isOpen(_ name: String) throws -> Bool {
-        guard let bytes = try index.value(for: Key(name), in: Self.partition) else { return false }
-        return try Record(decoding: bytes).closed == nil
-    }
-
-    /// Makes durable what was registered.
-    package func synchronize() throws { try index.synchronize() }
-
-    /// A crash drops the file: what it was to become is not wanted any more.
-    package func unregister(_ name: String) { try? index.write([.remove(Self.partition, Key(name))], .eventual) }
-
-    /// Forgets a file that was published, or drops one that is not wanted.
-    package func forget(_ name: String) {
-        unsafe unlink(path(name))
-        try? index.write([.remove(Self.partition, Key(name))], .eventual)
-    }
-
-    /// All that is registered.
-    package func records() throws -> [Record] { try index.page(of: Self.partition, from: nil, before: nil, limit: 1_000_000).map { try Record(decoding: $0.value) } }
-
-    /// What an earlier process left: files that were written and never published. Files that it had not registered go.
-    package func leftovers() throws -> [(name: String, record: Record)] {
-        let found = try index.page(of: Self.partition, from: nil, before: nil, limit: 1_000_000).filter { !$0.key.description.hasPrefix(prefix) }.map { ($0.key.description, try Record(decoding: $0.value)) }
-        let known = Set(found.map(\.0))
-        for name in try Folder.names(of: folder) where !name.hasPrefix(".") && !name.hasPrefix("index.db") && !name.hasPrefix(prefix) && !known.contains(name) { unsafe unlink(path(name)) }
-        return found
-    }
+    package func forgetLegacy(_ name: String) throws { try index.write([.remove(Self.legacyPartition, Key(name))], .eventual) }
 }

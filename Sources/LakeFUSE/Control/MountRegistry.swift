@@ -4,77 +4,96 @@ package import LakeAPI
 import Synchronization
 package import Versioning
 
-/// The mounts of a server: begun, listed, ended. Safe from any thread.
+/// The mounts of a server: begun, listed, ended; and the working trees behind them. Safe from any thread.
 package final class MountRegistry: Sendable {
     private let catalog: Catalog
     private let staging: WriteStaging
-    private let passthrough: Bool
+    private let levers: Levers
     /// Mount points and the mounts behind them. A branch that is mounted for writing has one mount, at as many places as asked for.
     private let all = Mutex<[String: Mount]>([:])
-    /// Files that were being written when the server died, by branch. A mount of the branch shows them.
-    private let unclosed = Mutex<[Branch: [(name: String, record: WriteStaging.Record)]]>([:])
-    private struct Branch: Hashable { let repository: String, ref: String }
+    /// Working trees of branches: those that are mounted, and those that hold what the branch does not have.
+    private let trees = Mutex<[WriteStaging.TreeID: Tree]>([:])
+    /// Held while a tree is opened or closed.
+    private let opening = Mutex<Void>(())
 
     /// - Parameters:
-    ///   - passthrough: whether the kernel may read files by itself.
-    ///   - staging: the folder for files being written. What a crash left there is published in the background, if
-    ///     somebody had closed it; it never delays the start.
-    package init(catalog: Catalog, staging folder: String, passthrough: Bool = true) throws {
-        self.passthrough = passthrough
+    ///   - levers: what of the kernel's offers mounts take.
+    ///   - staging: the folder for working files. What a crash left there is published in the background, if somebody had closed
+    ///     it; it never delays the start.
+    package init(catalog: Catalog, staging folder: String, levers: Levers = Levers()) throws {
+        self.levers = levers
         self.catalog = catalog
         staging = try WriteStaging(folder: folder)
-        var closed: [(name: String, record: WriteStaging.Record)] = []
-        for (name, record) in try staging.leftovers() {
-            guard record.closed == nil else {
-                closed.append((name, record))
-                continue
+        let left = try staging.trees(), old = try staging.legacyRecords()
+        catalog.committed.pool.run { [self] in
+            for id in Set(left + old.map { WriteStaging.TreeID(repository: $0.record.repository, branch: $0.record.branch) }) {
+                do {
+                    let tree = try self.tree(id)
+                    for (name, record) in old where record.repository == id.repository && record.branch == id.branch { try tree.restore(name, record) }
+                    try tree.publish(.closed)
+                    close(tree)
+                } catch {
+                    // Kept for the next start if its branch cannot take it now: what was written must not be lost.
+                    Log.error("what a crash left of a mounted branch could not be published", ["repository": id.repository, "branch": id.branch, "reason": LakeError(error).message])
+                }
             }
-            unclosed.withLock { $0[Branch(repository: record.repository, ref: record.branch), default: []].append((name, record)) }
-            Log.warning("a file was being written when the server died: a mount of its branch shows it, and it is published when it is written to and closed", ["repository": record.repository, "branch": record.branch, "path": record.path.description])
-        }
-        guard !closed.isEmpty else { return }
-        catalog.committed.pool.run { [self, closed] in
-            for (name, record) in closed {
-                // Kept for the next start if its branch cannot take it now: what was written must not be lost.
-                do { try publish(name, record) } catch { Log.error("a file that a crash left could not be published", ["path": record.path.description, "reason": LakeError(error).message]) }
-            }
+            do { try staging.sweep() } catch { Log.error("working files that nobody names stay", ["reason": "\(error)"]) }
         }
     }
 
-    /// Makes a file that was closed, and that a crash left unpublished, what it was to become.
-    private func publish(_ name: String, _ record: WriteStaging.Record) throws {
-        let repository = try catalog.checkWritable(record.branch, in: record.repository), location = try repository.namespace.location(record.address)
-        // Of its names those that are not its own already, and that no other door wrote after it was closed.
-        let names = ([record.path] + record.others).map { (path: $0, current: try? catalog.entry($0, at: record.branch, in: record.repository).entry) }.filter { _, current in
-            guard let current else { return true }
-            return current.address != record.address && current.lastModified <= record.closed ?? current.lastModified
+    // MARK: trees
+
+    /// The working tree of a branch, with what an earlier process left of it.
+    /// - Throws: `.notFound(.branch)`: what was left of it goes then.
+    private func tree(_ id: WriteStaging.TreeID) throws -> Tree {
+        try opening.withLock { _ in
+            if let known = trees.withLock({ $0[id] }) {
+                guard known.isGone.load(ordering: .acquiring) else { return known }
+                end(known)
+            }
+            let begun: Timestamp
+            do { begun = try head(of: id) } catch let error as LakeError where isGone(error) {
+                try staging.removeTree(id)
+                throw error
+            }
+            let tree = Tree(catalog: catalog, repository: id.repository, ref: id.branch, isReadOnly: false, staging: staging, begun: begun)
+            for node in try tree.load() {
+                Log.warning("a file was being written when the server died: a mount of its branch shows it, and it is published when it is written to and closed",
+                    ["repository": id.repository, "branch": id.branch, "path": tree.path(of: node).description])
+            }
+            tree.start()
+            trees.withLock { $0[id] = tree }
+            return tree
         }
-        guard !names.isEmpty else { return staging.forget(name) }
-        let path = staging.path(name), eTag: String, size: Int64
-        if let piece = try? catalog.objects.file(location) {
-            // The crash came after the file had become an object.
-            defer { close(piece.descriptor) }
-            eTag = try EntityTag.of(piece.descriptor, size: piece.byteCount)
-            size = piece.byteCount
-        } else {
-            let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
-            guard descriptor >= 0 else { return staging.forget(name) }
-            defer { close(descriptor) }
-            guard let status = FileStatus(descriptor) else { throw Errno(errno) }
-            eTag = try EntityTag.of(descriptor, size: status.size)
-            size = try catalog.objects.adopt(file: path, as: location, .durable)
+    }
+
+    private func isGone(_ error: LakeError) -> Bool { if case .notFound = error.code { true } else { false } }
+
+    private func head(of id: WriteStaging.TreeID) throws -> Timestamp {
+        _ = try catalog.branch(id.branch, in: id.repository)
+        return try catalog.commit(id.branch, in: id.repository).commit.creationDate
+    }
+
+    /// Lets go of a tree that nobody has mounted, if the branch has all of it.
+    private func close(_ tree: Tree) {
+        opening.withLock { _ in
+            guard !all.withLock({ $0.values.contains { $0.tree === tree } }) else { return }
+            do {
+                try tree.keepDurable()
+                try tree.writeRows()
+            } catch { return Log.error("what was written in a mount could not be kept", ["branch": tree.id.branch, "reason": LakeError(error).message]) }
+            if tree.isReadOnly || tree.isEmpty || tree.isGone.load(ordering: .acquiring) { end(tree) }
         }
-        for (path, current) in names {
-            let entry = Entry(address: record.address, lastModified: record.closed ?? .now(), size: size, eTag: eTag, metadata: record.metadata, contentType: current?.contentType ?? "application/octet-stream")
-            // What another door has written since this began is newer.
-            do { try catalog.stage(entry, at: path, on: record.branch, in: record.repository, if: current.map { .sameAddress($0.address) } ?? .absent) } catch let error as LakeError where error.code == .preconditionFailed {}
-        }
-        staging.forget(name)
+    }
+
+    private func end(_ tree: Tree) {
+        tree.stop()
+        trees.withLock { if $0[tree.id] === tree { $0[tree.id] = nil } }
     }
 
     package func mounts() -> [MountMessage] {
         dropEnded()
-        return all.withLock { $0.map { MountMessage(repository: $1.tree.repository, ref: $1.tree.ref, directory: $0, readOnly: $1.tree.isReadOnly) } }.sorted { $0.directory < $1.directory }
+        return all.withLock { $0.map { MountMessage(repository: $1.tree.id.repository, ref: $1.tree.id.branch, directory: $0, readOnly: $1.isReadOnly) } }.sorted { $0.directory < $1.directory }
     }
 
     /// Mounts a ref on an empty folder. A branch named as it stands is read-write; anything else read-only, at the commit it
@@ -82,7 +101,8 @@ package final class MountRegistry: Sendable {
     /// - Parameters:
     ///   - user: whom it is for.
     ///   - allows: what that user may do.
-    package func mount(_ request: MountMessage, for user: String, allows: @escaping @Sendable (Permission) -> Bool) throws {
+    ///   - isFree: whether that is everything.
+    package func mount(_ request: MountMessage, for user: String, allows: @escaping @Sendable (Permission) -> Bool, isFree: @escaping @Sendable () -> Bool) throws {
         let directory = Self.normal(request.directory)
         guard directory.hasPrefix("/") else { throw LakeError(.invalidValue, "mount point '\(directory)' is not an absolute path") }
         let resolved = try catalog.resolve(request.ref, in: request.repository)
@@ -90,13 +110,13 @@ package final class MountRegistry: Sendable {
         try prepare(directory)
         let ref = isBranch ? request.ref : resolved.commitID, isReadOnly = !isBranch || request.readOnly == true
         if !isReadOnly, try mountAgain(request.repository, ref, of: user, at: directory) { return }
-        let left = unclosed.withLock { $0[Branch(repository: request.repository, ref: ref)] ?? [] }
-        // Those that were closed since, in an earlier mount, are files like others.
-        // One mount shows them, should there be several.
-        let isShown = all.withLock { all in all.values.contains { $0.tree.repository == request.repository && $0.tree.ref == ref && !$0.tree.isReadOnly } }
-        let recovered = isReadOnly || isShown ? [] : try left.filter { try staging.isOpen($0.name) }
-        let tree = Tree(catalog: catalog, repository: request.repository, ref: ref, isReadOnly: isReadOnly, staging: staging, user: user, recovered: recovered, allows: allows)
-        let mount = try Mount(tree: tree, directory: directory, name: "lakefs://\(request.repository)/\(request.ref)", passthrough: passthrough)
+        let tree: Tree
+        if isBranch { tree = try self.tree(WriteStaging.TreeID(repository: request.repository, branch: ref)) } else {
+            tree = Tree(catalog: catalog, repository: request.repository, ref: ref, isReadOnly: true, staging: staging, begun: try catalog.commit(ref, in: request.repository).commit.creationDate)
+            tree.start()
+        }
+        let mount = try Mount(tree: tree, rights: Tree.Rights(user: user, allows: allows, isFree: isFree), isReadOnly: isReadOnly, directory: directory,
+            name: "lakefs://\(request.repository)/\(request.ref)", levers: levers)
         let isTaken = all.withLock { all in
             if all[directory] != nil { return true }
             all[directory] = mount
@@ -114,7 +134,7 @@ package final class MountRegistry: Sendable {
     /// may not do that: then it is a second mount of its own.
     private func mountAgain(_ repository: String, _ ref: String, of user: String, at directory: String) throws -> Bool {
         dropEnded()
-        let found = all.withLock { all in all.first { $1.tree.repository == repository && $1.tree.ref == ref && $1.tree.user == user && !$1.tree.isReadOnly } }
+        let found = all.withLock { all in all.first { $1.tree.id.repository == repository && $1.tree.id.branch == ref && $1.rights.user == user && !$1.isReadOnly } }
         guard let (place, mount) = found, unsafe Glibc.mount(place, directory, nil, UInt(MS_BIND), nil) == 0 else { return false }
         all.withLock { $0[directory] = mount }
         return true
@@ -137,7 +157,12 @@ package final class MountRegistry: Sendable {
     /// A mount that ended by itself, by umount(8).
     private func remove(_ mount: Mount) {
         all.withLock { all in for (directory, other) in all where other === mount { all[directory] = nil } }
-        catalog.committed.pool.run { mount.join() }  // Its loop's own thread calls this, and cannot wait for itself.
+        // Its loop's own thread calls this, and cannot wait for itself.
+        catalog.committed.pool.run { [self] in
+            mount.join()
+            do { try mount.publish() } catch { Log.error("what was written in a mount could not be published", ["directory": mount.directory, "reason": LakeError(error).message]) }
+            close(mount.tree)
+        }
     }
 
     /// Checks a mount point, and clears away a mount that a crash left dead.
@@ -173,15 +198,16 @@ package final class MountRegistry: Sendable {
         guard let mount = found else { throw LakeError(.notFound(.mount), "\(directory) is not mounted by this server") }
         guard places == 1 else {
             // It goes on at the other places; what was written is published all the same.
-            if let failure = mount.tree.publishAll(.durable) { throw LakeError(LakeError(failure).code, "cannot unmount \(directory): \(LakeError(failure).message)") }
-            try mount.tree.synchronize()
+            try mount.publish()
             guard unsafe umount2(directory, 0) == 0 else { throw Mount.inUse(directory) }
             all.withLock { $0[directory] = nil }
             return
         }
         try mount.stop(at: [directory], forced: false)
         mount.join()
+        try mount.publish()  // What was closed by being cut off.
         remove(mount)
+        close(mount.tree)
     }
 
     /// Ends all mounts; what is open in them is cut off after it was published. Call once.
@@ -190,6 +216,13 @@ package final class MountRegistry: Sendable {
         for mount in Set(places.values.map { ObjectIdentifier($0) }).compactMap({ id in places.values.first { ObjectIdentifier($0) == id } }) {
             try? mount.stop(at: places.filter { $1 === mount }.map(\.key), forced: true)
             mount.join()
+        }
+        for tree in trees.withLock({ Array($0.values) }) {
+            do {
+                try tree.publish(.closed, .durable)
+                try tree.keepDurable()
+            } catch { Log.error("what was written in a mount stays for the next start", ["branch": tree.id.branch, "reason": LakeError(error).message]) }
+            end(tree)
         }
         staging.close()
     }

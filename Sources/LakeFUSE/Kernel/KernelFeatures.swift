@@ -1,3 +1,4 @@
+import CacheStore
 import CFUSE
 import Glibc
 import Synchronization
@@ -8,11 +9,11 @@ import Synchronization
 /// offers; in the answer to it these are set, where they were offered (linux/fuse.h, `struct fuse_init_out`):
 ///
 ///     word  of 32 bits, behind the 16 bytes of the header
-///     3     flags: bit 18 parallel directory operations, bit 30 there are more flags
+///     3     flags: bit 18 parallel directory operations, bit 28 set-user-id bits are our business, bit 30 there are more flags
 ///     8     more flags: bit 5 (37 of all) passthrough
 ///     9     how deep stacked file systems may be: 1
 ///
-/// Passthrough: the kernel reads an open file from the object's own file, without asking us (Linux 6.9 and later, as root).
+/// Passthrough: the kernel reads an open file from the object's own file, without asking us (Linux 6.9 and later, as root); it writes working files so, too.
 final class KernelFeatures: @unchecked Sendable {
     // Written by the one thread that answers INIT, before any other request comes.
     private var initUnique: UInt64 = 0
@@ -21,6 +22,8 @@ final class KernelFeatures: @unchecked Sendable {
     private let isPassthroughOn = Atomic<Bool>(false)
 
     private static let initOpcode: UInt32 = 26, parallelDirectories: UInt32 = 1 << 18, more: UInt32 = 1 << 30, passthrough: UInt32 = 1 << 5
+    /// We take set-user-id bits away from what is written ourselves (FUSE_HANDLE_KILLPRIV_V2): the kernel need not ask before each write.
+    private static let killsPrivileges: UInt32 = 1 << 28
 
     init(wantsPassthrough: Bool) { self.wantsPassthrough = wantsPassthrough }
 
@@ -63,7 +66,7 @@ final class KernelFeatures: @unchecked Sendable {
         guard bytes.count >= 16 + 40 else { return nil }
         func word(_ index: Int) -> UInt32 { unsafe bytes.withUnsafeBytes { unsafe $0.loadUnaligned(fromByteOffset: 16 + 4 * index, as: UInt32.self) } }
         func set(_ index: Int, _ value: UInt32) { unsafe bytes.withUnsafeMutableBytes { unsafe $0.storeBytes(of: value, toByteOffset: 16 + 4 * index, as: UInt32.self) } }
-        set(3, word(3) | offered & Self.parallelDirectories)
+        set(3, word(3) | offered & (Self.parallelDirectories | Self.killsPrivileges))
         if wantsPassthrough, offered & Self.more != 0, offeredMore & Self.passthrough != 0 {
             set(3, word(3) | Self.more)
             set(8, word(8) | Self.passthrough)
@@ -82,13 +85,53 @@ final class KernelFeatures: @unchecked Sendable {
     static func takeBack(_ number: Int32, from session: Int32) { _ = lake_fuse_backing_close(session, number) }
 
     /// The answer to an open that the kernel carries on by itself (`struct fuse_open_out`).
-    static func openAnswer(handle: UInt64, backing: Int32) -> [UInt8] {
+    static func openAnswer(handle: UInt64, backing: Int32, needsFlush: Bool) -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: 16)
         unsafe bytes.withUnsafeMutableBytes { bytes in
             unsafe bytes.storeBytes(of: handle, toByteOffset: 0, as: UInt64.self)
-            unsafe bytes.storeBytes(of: 1 << 7 | 1 << 5, toByteOffset: 8, as: UInt32.self)  // FOPEN_PASSTHROUGH, FOPEN_NOFLUSH
+            unsafe bytes.storeBytes(of: 1 << 7 | (needsFlush ? 0 : 1 << 5), toByteOffset: 8, as: UInt32.self)  // FOPEN_PASSTHROUGH, FOPEN_NOFLUSH
             unsafe bytes.storeBytes(of: backing, toByteOffset: 12, as: Int32.self)
         }
         return bytes
     }
+
+    /// What libfuse tells of a name, as the kernel wants it (`struct fuse_entry_out`): it has no answer to a create that says more.
+    static func entryAnswer(_ entry: fuse_entry_param) -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: 128)
+        unsafe bytes.withUnsafeMutableBytes { bytes in
+            func put(_ value: UInt64, _ offset: Int) { unsafe bytes.storeBytes(of: value, toByteOffset: offset, as: UInt64.self) }
+            func put(_ value: UInt32, _ offset: Int) { unsafe bytes.storeBytes(of: value, toByteOffset: offset, as: UInt32.self) }
+            let info = entry.attr
+            put(entry.ino, 0)
+            put(entry.generation, 8)
+            put(UInt64(entry.entry_timeout), 16)
+            put(UInt64(entry.attr_timeout), 24)
+            // `struct fuse_attr` from byte 40.
+            put(UInt64(info.st_ino), 40)
+            put(UInt64(info.st_size), 48)
+            put(UInt64(info.st_blocks), 56)
+            put(UInt64(bitPattern: Int64(info.st_atim.tv_sec)), 64)
+            put(UInt64(bitPattern: Int64(info.st_mtim.tv_sec)), 72)
+            put(UInt64(bitPattern: Int64(info.st_ctim.tv_sec)), 80)
+            put(UInt32(info.st_atim.tv_nsec), 88)
+            put(UInt32(info.st_mtim.tv_nsec), 92)
+            put(UInt32(info.st_ctim.tv_nsec), 96)
+            put(UInt32(info.st_mode), 100)
+            put(UInt32(info.st_nlink), 104)
+            put(UInt32(info.st_uid), 108)
+            put(UInt32(info.st_gid), 112)
+            put(UInt32(truncatingIfNeeded: info.st_rdev), 116)
+            put(UInt32(info.st_blksize), 120)
+        }
+        return bytes
+    }
+
+    /// Linux 6.9 to 6.12 lose names of cached listings (`mount.md` section 4).
+    static let hasBrokenDirectoryCache: Bool = {
+        var info = utsname()
+        guard unsafe uname(&info) == 0 else { return true }
+        let release = unsafe withUnsafeBytes(of: info.release) { unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+        let numbers = release.split(separator: ".").prefix(2).map { Int($0.prefix { $0.isNumber }) ?? 0 }
+        return numbers.count == 2 && numbers[0] == 6 && (9...12).contains(numbers[1])
+    }()
 }

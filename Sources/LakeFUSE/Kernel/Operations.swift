@@ -1,3 +1,4 @@
+import CacheStore
 import CFUSE
 import Glibc
 import Synchronization
@@ -22,6 +23,7 @@ enum Operations {
         let pointer: fuse_req_t
         let mount: Mount
         var tree: Tree { mount.tree }
+        var rights: Tree.Rights { mount.rights }
         /// Who asks.
         var owner: Tree.Owner {
             let context = unsafe fuse_req_ctx(pointer)!
@@ -34,10 +36,20 @@ enum Operations {
         func entry(_ node: Node, generation: UInt64, parent: UInt64, name: [UInt8]) {
             var parameters = Operations.entry(node, tree)
             unsafe fuse_reply_entry(pointer, &parameters)
-            mount.recheck(generation, parent: parent, name: name)
+            tree.recheck(generation, name, in: parent)
+        }
+
+        func attributes(_ node: Node) {
+            var info = status(tree.facts(node))
+            unsafe fuse_reply_attr(pointer, &info, forever)
         }
 
         func bytes(_ buffer: UnsafeRawBufferPointer) { unsafe fuse_reply_buf(pointer, buffer.assumingMemoryBound(to: CChar.self).baseAddress, buffer.count) }
+
+        func node(_ number: fuse_ino_t) throws -> Node { try tree.node(UInt64(number)) }
+
+        /// The other mounts of the tree are to know what came of this request.
+        func tell(_ notices: Notice...) { tree.tell(notices, except: mount.number) }
     }
 
     static func entry(_ node: Node, _ tree: Tree) -> fuse_entry_param {
@@ -60,284 +72,165 @@ enum Operations {
     private static func name(_ text: UnsafePointer<CChar>?) -> [UInt8] { unsafe Array(UnsafeRawBufferPointer(start: text!, count: strlen(text!))) }
 
     /// Answers a request that makes a name in a folder, with the node it made.
-    private static func answer(_ request: fuse_req_t?, making text: UnsafePointer<CChar>?, in parent: fuse_ino_t, _ make: (Tree, UInt64, [UInt8], Tree.Owner) throws -> Node) {
+    private static func answer(_ request: fuse_req_t?, making text: UnsafePointer<CChar>?, in parent: fuse_ino_t, _ make: (Request, UInt64, [UInt8]) throws -> Node) {
         unsafe answer(request) { request in
-            let name = unsafe name(text), generation = request.mount.generation.load(ordering: .sequentiallyConsistent)
-            request.entry(try make(request.tree, UInt64(parent), name, request.owner), generation: generation, parent: UInt64(parent), name: name)
+            let name = unsafe name(text), generation = request.tree.generation.load(ordering: .sequentiallyConsistent)
+            request.entry(try make(request, UInt64(parent), name), generation: generation, parent: UInt64(parent), name: name)
+            request.tell(.name(folder: UInt64(parent), name), .node(UInt64(parent)))
         }
     }
 
     static let table: fuse_lowlevel_ops = {
         var table = fuse_lowlevel_ops()
+        addNames(&table)
+        addFacts(&table)
+        addFiles(&table)
+        addFolders(&table)
+        return table
+    }()
+
+    /// Looking up and forgetting, and all that makes, removes or moves names.
+    private static let addNames: @Sendable (inout fuse_lowlevel_ops) -> Void = { table in
         unsafe table.`init` = { _, connection in
             guard let connection = unsafe connection else { return }
             unsafe connection.pointee.max_write = 1 << 20
             unsafe connection.pointee.max_readahead = 1 << 20
             unsafe connection.pointee.want |= connection.pointee.capable & UInt32(FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO)
             unsafe connection.pointee.want &= ~UInt32(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE)
-            // Whole seconds are what metadata keeps, nanoseconds what entries have.
             unsafe connection.pointee.time_gran = 1
         }
         unsafe table.lookup = { request, parent, text in
             unsafe answer(request) { request in
-                let name = unsafe name(text), generation = request.mount.generation.load(ordering: .sequentiallyConsistent)
-                do {
-                    request.entry(try request.tree.lookup(UInt64(parent), name), generation: generation, parent: UInt64(parent), name: name)
-                } catch let error as Errno where error.number == ENOENT && request.mount.mayCacheAbsence(name, in: UInt64(parent)) {
-                    var absent = fuse_entry_param()  // Number 0: the name is not there, and the kernel remembers it.
-                    absent.entry_timeout = forever
-                    unsafe fuse_reply_entry(request.pointer, &absent)
-                    request.mount.recheck(generation, parent: UInt64(parent), name: name)
-                }
+                let name = unsafe name(text), generation = request.tree.generation.load(ordering: .sequentiallyConsistent)
+                if let found = try request.tree.find(UInt64(parent), name, counts: true) { return request.entry(found, generation: generation, parent: UInt64(parent), name: name) }
+                guard request.mount.mayCacheAbsence(name, in: UInt64(parent)) else { throw Errno(ENOENT) }
+                var absent = fuse_entry_param()  // Number 0: the name is not there, and the kernel remembers it.
+                absent.entry_timeout = forever
+                unsafe fuse_reply_entry(request.pointer, &absent)
+                request.tree.recheck(generation, name, in: UInt64(parent))
             }
         }
         unsafe table.forget = { request, number, count in
             unsafe answer(request) { request in
-                request.tree.forget(UInt64(number), count)
+                request.mount.forget(UInt64(number), count)
                 unsafe fuse_reply_none(request.pointer)
             }
         }
         unsafe table.forget_multi = { request, count, forgets in
             unsafe answer(request) { request in
-                for index in 0..<count { unsafe request.tree.forget(UInt64(forgets![index].ino), forgets![index].nlookup) }
+                for index in 0..<count { unsafe request.mount.forget(UInt64(forgets![index].ino), forgets![index].nlookup) }
                 unsafe fuse_reply_none(request.pointer)
             }
         }
-        unsafe table.getattr = { request, number, _ in
-            unsafe answer(request) { request in
-                var info = status(request.tree.facts(try request.tree.node(UInt64(number))))
-                unsafe fuse_reply_attr(request.pointer, &info, forever)
-            }
-        }
-        unsafe table.setattr = { request, number, given, valid, _ in
-            unsafe answer(request) { request in
-                let node = try request.tree.node(UInt64(number)), given = unsafe given!.pointee
-                if request.tree.isReadOnly { throw Errno(EROFS) }
-                if valid & FUSE_SET_ATTR_SIZE != 0 {
-                    guard !node.isFolder else { throw Errno(EISDIR) }
-                    try request.tree.requireChangeable(node)
-                    // As if it were opened, cut and closed: a close that comes meanwhile must not let go of the file.
-                    request.tree.beginWriting(node)
-                    do {
-                        let file = try request.tree.writable(node, truncates: given.st_size == 0)
-                        if given.st_size != 0 { try file.truncate(Int64(given.st_size), request.tree.purpose(node)) }
-                        request.tree.noteWrite(node)
-                    } catch {
-                        try? request.tree.endWriting(node)  // The first error is the one to tell.
-                        throw error
-                    }
-                    try request.tree.endWriting(node)
-                }
-                let changes = valid & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW)
-                if changes != 0 {
-                    try request.tree.change(node) { attributes in
-                        if valid & FUSE_SET_ATTR_MODE != 0 { attributes.mode = given.st_mode & 0o7777 }
-                        if valid & FUSE_SET_ATTR_UID != 0 { attributes.owner = given.st_uid }
-                        if valid & FUSE_SET_ATTR_GID != 0 { attributes.group = given.st_gid }
-                        if valid & FUSE_SET_ATTR_MTIME_NOW != 0 {
-                            attributes.modified = .now()
-                        } else if valid & FUSE_SET_ATTR_MTIME != 0 {
-                            attributes.modified = Timestamp(seconds: Int64(given.st_mtim.tv_sec), nanoseconds: Int32(given.st_mtim.tv_nsec))
-                        }
-                    }
-                }
-                var info = status(request.tree.facts(node))
-                unsafe fuse_reply_attr(request.pointer, &info, forever)
-            }
-        }
-        unsafe table.readlink = { request, number in
-            unsafe answer(request) { request in
-                guard let target = request.tree.target(of: try request.tree.node(UInt64(number))) else { throw Errno(EINVAL) }
-                _ = unsafe (target + [0]).withUnsafeBytes { unsafe fuse_reply_readlink(request.pointer, $0.assumingMemoryBound(to: CChar.self).baseAddress) }
-            }
-        }
         unsafe table.mkdir = { request, parent, text, mode in
-            unsafe answer(request, making: text, in: parent) { try $0.makeFolder($1, $2, mode: mode, owner: $3) }
+            unsafe answer(request, making: text, in: parent) { try $0.tree.makeFolder($1, $2, mode: mode, owner: $0.owner, $0.rights) }
         }
         unsafe table.symlink = { request, target, parent, text in
-            unsafe answer(request, making: text, in: parent) { unsafe try $0.makeLink($1, $2, target: name(target), owner: $3) }
+            unsafe answer(request, making: text, in: parent) { unsafe try $0.tree.makeLink($1, $2, target: name(target), owner: $0.owner, $0.rights) }
         }
         unsafe table.link = { request, number, parent, text in
-            unsafe answer(request, making: text, in: parent) { tree, parent, name, _ in try tree.makeHardLink(UInt64(number), parent, name) }
+            unsafe answer(request, making: text, in: parent) { try $0.tree.makeHardLink(UInt64(number), $1, $2, $0.rights) }
         }
-        unsafe table.mknod = { request, parent, text, mode, _ in
-            unsafe answer(request, making: text, in: parent) { tree, parent, name, owner in
-                guard mode & S_IFMT == S_IFREG else { throw Errno(EPERM) }  // Pipes, sockets and devices cannot be committed.
-                let node = try tree.makeFile(parent, name, mode: mode, owner: owner)
-                try tree.close(node)
+        unsafe table.mknod = { request, parent, text, mode, device in
+            unsafe answer(request, making: text, in: parent) { request, parent, name in
+                let kind: Node.Kind? = switch mode & S_IFMT {
+                case S_IFIFO: .pipe
+                case S_IFSOCK: .socket
+                case S_IFCHR: .character
+                case S_IFBLK: .block
+                default: nil
+                }
+                if let kind { return try request.tree.makeSpecial(kind, parent, name, mode: mode, device: UInt64(device), owner: request.owner, request.rights) }
+                let node = try request.tree.makeFile(parent, name, mode: mode, owner: request.owner, request.rights)
+                request.tree.finish(try request.tree.openMade(node))
                 return node
             }
         }
         unsafe table.unlink = { request, parent, text in
             unsafe answer(request) { request in
-                unsafe try request.tree.unlink(UInt64(parent), name(text))
+                let name = unsafe name(text)
+                try request.tree.unlink(UInt64(parent), name, request.rights)
                 request.succeed()
+                request.tell(.name(folder: UInt64(parent), name), .node(UInt64(parent)))
             }
         }
         unsafe table.rmdir = { request, parent, text in
             unsafe answer(request) { request in
-                unsafe try request.tree.removeFolder(UInt64(parent), name(text))
+                let name = unsafe name(text)
+                try request.tree.removeFolder(UInt64(parent), name, request.rights)
                 request.succeed()
+                request.tell(.name(folder: UInt64(parent), name), .node(UInt64(parent)))
             }
         }
         unsafe table.rename = { request, parent, text, newParent, newText, flags in
             unsafe answer(request) { request in
-                guard flags & ~1 == 0 else { throw Errno(EINVAL) }  // RENAME_NOREPLACE is 1; exchanging is not done.
-                unsafe try request.tree.rename(UInt64(parent), name(text), to: UInt64(newParent), name(newText), replaces: flags & 1 == 0)
+                let old = unsafe name(text), new = unsafe name(newText), noReplace: UInt32 = 1, exchange: UInt32 = 2  // renameat2(2)
+                guard flags & ~(noReplace | exchange) == 0, flags != noReplace | exchange else { throw Errno(EINVAL) }
+                try request.tree.rename(UInt64(parent), old, to: UInt64(newParent), new, replaces: flags & noReplace == 0, exchanges: flags & exchange != 0, request.rights)
+                request.succeed()
+                request.tell(.name(folder: UInt64(parent), old), .node(UInt64(parent)), .name(folder: UInt64(newParent), new), .node(UInt64(newParent)))
+            }
+        }
+    }
+
+    /// What stat(2), chmod(2), utimensat(2) and the like ask for.
+    private static let addFacts: @Sendable (inout fuse_lowlevel_ops) -> Void = { table in
+        unsafe table.getattr = { request, number, _ in unsafe answer(request) { $0.attributes(try $0.node(number)) } }
+        unsafe table.setattr = { request, number, given, valid, _ in
+            unsafe answer(request) { request in
+                let node = try request.node(number), given = unsafe given!.pointee, tree = request.tree
+                if valid & FUSE_SET_ATTR_SIZE != 0 { try tree.truncate(node, Int64(given.st_size), caller: request.owner, request.rights) }
+                var new = Tree.NewFacts()
+                func time(_ flag: Int32, _ now: Int32, _ value: timespec) -> Timestamp? {
+                    valid & now != 0 ? .now() : valid & flag != 0 ? Timestamp(seconds: Int64(value.tv_sec), nanoseconds: Int32(value.tv_nsec)) : nil
+                }
+                if valid & FUSE_SET_ATTR_MODE != 0 { new.mode = given.st_mode & 0o7777 }
+                if valid & FUSE_SET_ATTR_UID != 0 { new.owner = given.st_uid }
+                if valid & FUSE_SET_ATTR_GID != 0 { new.group = given.st_gid }
+                new.modified = time(FUSE_SET_ATTR_MTIME, FUSE_SET_ATTR_MTIME_NOW, given.st_mtim)
+                new.accessed = time(FUSE_SET_ATTR_ATIME, FUSE_SET_ATTR_ATIME_NOW, given.st_atim)
+                // Who cuts a file changes its times: the file has them.
+                if valid & FUSE_SET_ATTR_SIZE != 0 { (new.modified, new.accessed) = (valid & FUSE_SET_ATTR_MTIME != 0 && valid & FUSE_SET_ATTR_MTIME_NOW == 0 ? new.modified : nil, nil) }
+                if new.mode != nil || new.owner != nil || new.group != nil || new.modified != nil || new.accessed != nil { try tree.change(node, new, request.rights) }
+                request.attributes(node)
+                request.tell(.node(node.number))
+            }
+        }
+        unsafe table.readlink = { request, number in
+            unsafe answer(request) { request in
+                guard let target = request.tree.target(of: try request.node(number)) else { throw Errno(EINVAL) }
+                _ = unsafe (target + [0]).withUnsafeBytes { unsafe fuse_reply_readlink(request.pointer, $0.assumingMemoryBound(to: CChar.self).baseAddress) }
+            }
+        }
+        unsafe table.getxattr = { request, number, text, size in
+            unsafe answer(request) { request in
+                let value = unsafe try request.tree.extended(try request.node(number), Key(name(text)), request.rights)
+                try sized(request, value, size)
+            }
+        }
+        unsafe table.listxattr = { request, number, size in
+            unsafe answer(request) { request in
+                let names = request.tree.extendedNames(try request.node(number))
+                try sized(request, names.flatMap { $0.bytes + [0] }, size)
+            }
+        }
+        unsafe table.setxattr = { request, number, text, value, size, flags in
+            unsafe answer(request) { request in
+                let bytes = unsafe Array(UnsafeRawBufferPointer(start: value, count: size))
+                unsafe try request.tree.setExtended(try request.node(number), Key(name(text)), bytes, flags: flags, request.rights)
                 request.succeed()
             }
         }
-        unsafe table.create = { request, parent, text, mode, info in
+        unsafe table.removexattr = { request, number, text in
             unsafe answer(request) { request in
-                let name = unsafe name(text), generation = request.mount.generation.load(ordering: .sequentiallyConsistent)
-                let isExclusive = unsafe info!.pointee.flags & O_EXCL != 0, node: Node
-                do { node = try request.tree.makeFile(UInt64(parent), name, mode: mode, owner: request.owner) } catch let error as Errno where error.number == EEXIST && !isExclusive {
-                    throw Errno(ESTALE)  // Another door made it meanwhile: the kernel looks again, and opens that.
-                }
-                request.tree.beginWriting(node)
-                unsafe info!.pointee.fh = keep(.file(node, OpenFile(descriptor: -1, location: nil, size: 0, isWriter: true)), request.mount)
-                unsafe info!.pointee.keep_cache = 1
-                var parameters = entry(node, request.tree)
-                unsafe fuse_reply_create(request.pointer, &parameters, info)
-                request.mount.recheck(generation, parent: UInt64(parent), name: name)
-            }
-        }
-        unsafe table.`open` = { request, number, info in
-            unsafe answer(request) { request in
-                let node = try request.tree.node(UInt64(number)), flags = unsafe info!.pointee.flags
-                let isWriter = flags & O_ACCMODE != O_RDONLY
-                if isWriter { try request.tree.requireChangeable(node) }
-                if flags & O_ACCMODE != O_WRONLY { try request.tree.requireReadable(node) }
-                if isWriter { request.tree.beginWriting(node) }
-                var open = OpenFile(descriptor: -1, location: nil, size: 0, isWriter: isWriter)
-                if !isWriter, request.tree.beginReading(node) { open = OpenFile(descriptor: -1, location: nil, size: 0, isWriter: false, readsStaged: true) }
-                do {
-                    if isWriter && flags & O_TRUNC != 0 {
-                        _ = try request.tree.writable(node, truncates: true)
-                        request.tree.noteWrite(node)
-                    }
-                    if case .object(let location, let size) = try request.tree.source(node) {
-                        let piece: FilePiece?
-                        do { piece = try request.tree.catalog.objects.file(location) } catch let error as StoreError where error.code == .notFound {
-                            // Replaced by another door since it was looked up: the kernel looks it up again, and finds the new one.
-                            request.tree.loseNames(of: node)
-                            throw Errno(ESTALE)
-                        }
-                        if let piece, piece.byteCount != size {
-                            Log.error("an object is damaged: it has not as many bytes as its entry says", ["object": location.description])
-                            close(piece.descriptor)
-                            throw Errno(EIO)
-                        }
-                        open = OpenFile(descriptor: piece?.descriptor ?? -1, location: location, size: size, isWriter: isWriter)
-                    }
-                } catch {
-                    if isWriter { try request.tree.endWriting(node) } else if open.readsStaged { request.tree.endReading(node) }
-                    throw error
-                }
-                unsafe info!.pointee.fh = keep(.file(node, open), request.mount)
-                if let backing = request.mount.lend(open, of: node) {
-                    let answer = KernelFeatures.openAnswer(handle: unsafe info!.pointee.fh, backing: backing)
-                    return unsafe answer.withUnsafeBytes { unsafe request.bytes($0) }
-                }
-                unsafe info!.pointee.keep_cache = 1  // A node's bytes change only through this mount.
-                if !isWriter { unsafe info!.pointee.noflush = 1 }  // Nothing to publish: one request less for each close.
-                unsafe fuse_reply_open(request.pointer, info)
-            }
-        }
-        unsafe table.read = { request, _, size, offset, info in
-            unsafe answer(request) { request in
-                guard case .file(let node, let open)? = unsafe handle(info, request.mount) else { throw Errno(EBADF) }
-                if let file = request.tree.writing(of: node) {
-                    return unsafe try withUnsafeTemporaryAllocation(byteCount: size, alignment: 16) { buffer in
-                        let count = unsafe try file.read(into: buffer, at: Int64(offset))
-                        unsafe request.bytes(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
-                    }
-                }
-                if open.descriptor >= 0, try request.tree.isCurrent(open.location, node) {
-                    return unsafe try withUnsafeTemporaryAllocation(byteCount: size, alignment: 16) { buffer in
-                        let count = unsafe pread(open.descriptor, buffer.baseAddress, size, offset)
-                        guard count >= 0 else { throw Errno(errno) }
-                        // Cut since it was opened: what the kernel is not given it would show as zeros.
-                        guard Int64(count) >= min(Int64(size), open.size - Int64(offset)) else { throw Errno(EIO) }
-                        unsafe request.bytes(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
-                    }
-                }
-                // Published since it was opened, or not a local file.
-                guard case .object(let location, let length) = try request.tree.source(node) else { return unsafe request.bytes(UnsafeRawBufferPointer(start: nil, count: 0)) }
-                let end = min(Int64(offset) + Int64(size), length)
-                let bytes = Int64(offset) < end ? try request.tree.catalog.objects.read(location, Int64(offset)..<end) : []
-                guard Int64(offset) >= end || Int64(bytes.count) == end - Int64(offset) else { throw Errno(EIO) }
-                unsafe bytes.withUnsafeBytes { unsafe request.bytes($0) }
-            }
-        }
-        unsafe table.write = { request, _, bytes, size, offset, info in
-            unsafe answer(request) { request in
-                guard case .file(let node, let open)? = unsafe handle(info, request.mount), open.isWriter else { throw Errno(EBADF) }
-                let file = try request.tree.writable(node, opened: open.descriptor)
-                let count = unsafe try file.write(UnsafeRawBufferPointer(start: bytes, count: size), at: Int64(offset), request.tree.purpose(node))
-                request.tree.noteWrite(node)
-                unsafe fuse_reply_write(request.pointer, count)
-            }
-        }
-        unsafe table.fallocate = { request, _, mode, offset, length, info in
-            unsafe answer(request) { request in
-                guard case .file(let node, let open)? = unsafe handle(info, request.mount), open.isWriter else { throw Errno(EBADF) }
-                guard mode == 0 else { throw Errno(EOPNOTSUPP) }
-                try request.tree.writable(node, opened: open.descriptor).allocate(Int64(offset), Int64(length), request.tree.purpose(node))
-                request.tree.noteWrite(node)
-                request.succeed()
-            }
-        }
-        unsafe table.flush = { request, _, info in
-            unsafe answer(request) { request in
-                guard case .file(let node, let open)? = unsafe handle(info, request.mount) else { throw Errno(EBADF) }
-                if open.isWriter { try request.tree.flush(node) }
-                request.succeed()
-            }
-        }
-        unsafe table.fsync = { request, _, _, info in
-            unsafe answer(request) { request in
-                guard case .file(let node, _)? = unsafe handle(info, request.mount) else { throw Errno(EBADF) }
-                if !request.tree.isReadOnly { try request.tree.synchronize(node) }
-                request.succeed()
-            }
-        }
-        unsafe table.fsyncdir = { request, _, _, _ in
-            unsafe answer(request) { request in
-                if !request.tree.isReadOnly { try request.tree.synchronize() }
-                request.succeed()
-            }
-        }
-        unsafe table.release = { request, _, info in
-            unsafe answer(request) { request in
-                let handle = request.mount.handles.withLock { unsafe $0.all.removeValue(forKey: info!.pointee.fh) }
-                if case .file(let node, let open)? = handle {
-                    request.mount.takeBack(open, of: node)
-                    if open.isWriter { try request.tree.endWriting(node) } else if open.readsStaged { request.tree.endReading(node) }
-                }
-                request.succeed()
-            }
-        }
-        unsafe table.opendir = { request, number, info in
-            unsafe answer(request) { request in
-                let node = try request.tree.node(UInt64(number))
-                guard node.isFolder else { throw Errno(ENOTDIR) }
-                unsafe info!.pointee.fh = keep(.folder(node, FolderReader()), request.mount)
-                unsafe fuse_reply_open(request.pointer, info)
-            }
-        }
-        unsafe table.readdir = { request, number, size, offset, info in unsafe answer(request) { unsafe try readFolder($0, number, size, offset, info, withAttributes: false) } }
-        unsafe table.readdirplus = { request, number, size, offset, info in unsafe answer(request) { unsafe try readFolder($0, number, size, offset, info, withAttributes: true) } }
-        unsafe table.releasedir = { request, _, info in
-            unsafe answer(request) { request in
-                _ = request.mount.handles.withLock { unsafe $0.all.removeValue(forKey: info!.pointee.fh) }
+                unsafe try request.tree.setExtended(try request.node(number), Key(name(text)), nil, flags: 0, request.rights)
                 request.succeed()
             }
         }
         unsafe table.statfs = { request, _ in
             unsafe answer(request) { request in
                 var info = statvfs()
-                let (total, free, available) = request.tree.catalog.objects.capacity() ?? (1 << 50, 1 << 50, 1 << 50)
+                let (total, free, available) = request.tree.view.capacity() ?? (1 << 50, 1 << 50, 1 << 50)
                 info.f_bsize = 4096
                 info.f_frsize = 4096
                 info.f_blocks = fsblkcnt_t(total / 4096)
@@ -350,8 +243,161 @@ enum Operations {
                 unsafe fuse_reply_statfs(request.pointer, &info)
             }
         }
-        return table
-    }()
+    }
+
+    /// Bytes for who asks for so many at most; their number for who asks for none (getxattr(2)).
+    private static func sized(_ request: Request, _ bytes: [UInt8], _ size: Int) throws {
+        guard size > 0 else {
+            unsafe fuse_reply_xattr(request.pointer, bytes.count)
+            return
+        }
+        guard bytes.count <= size else { throw Errno(ERANGE) }
+        unsafe bytes.withUnsafeBytes { unsafe request.bytes($0) }
+    }
+
+    /// Files as programs use them.
+    private static let addFiles: @Sendable (inout fuse_lowlevel_ops) -> Void = { table in
+        unsafe table.create = { request, parent, text, mode, info in
+            unsafe answer(request) { request in
+                let name = unsafe name(text), tree = request.tree, generation = tree.generation.load(ordering: .sequentiallyConsistent)
+                let isExclusive = unsafe info!.pointee.flags & O_EXCL != 0, node: Node
+                do { node = try tree.makeFile(UInt64(parent), name, mode: mode, owner: request.owner, request.rights) } catch let error as Errno where error.number == EEXIST && !isExclusive {
+                    throw Errno(ESTALE)  // Another door made it meanwhile: the kernel looks again, and opens that.
+                }
+                let open = try tree.openMade(node)
+                var parameters = entry(node, tree)
+                if let answer = unsafe use(open, info!, request) {
+                    // `struct fuse_entry_out`, 128 bytes, and behind it `struct fuse_open_out` (linux/fuse.h).
+                    let both = KernelFeatures.entryAnswer(parameters) + answer
+                    unsafe both.withUnsafeBytes { unsafe request.bytes($0) }
+                } else {
+                    unsafe fuse_reply_create(request.pointer, &parameters, info)
+                }
+                tree.recheck(generation, name, in: UInt64(parent))
+                request.tell(.name(folder: UInt64(parent), name), .node(UInt64(parent)))
+            }
+        }
+        unsafe table.`open` = { request, number, info in
+            unsafe answer(request) { request in
+                let node = try request.node(number), flags = unsafe info!.pointee.flags, isWriter = flags & O_ACCMODE != O_RDONLY
+                if flags & O_ACCMODE != O_WRONLY { try request.tree.requireReadable(node, request.rights) }
+                let open = try request.tree.open(node, writes: isWriter, truncates: isWriter && flags & O_TRUNC != 0, caller: request.owner, request.rights)
+                if let answer = unsafe use(open, info!, request) { return unsafe answer.withUnsafeBytes { unsafe request.bytes($0) } }
+                unsafe fuse_reply_open(request.pointer, info)
+            }
+        }
+        unsafe table.read = { request, _, size, offset, info in
+            unsafe answer(request) { request in
+                let open = unsafe try file(info, request.mount)
+                unsafe try withUnsafeTemporaryAllocation(byteCount: size, alignment: 16) { buffer in
+                    let count = unsafe try request.tree.read(open, into: buffer, at: Int64(offset))
+                    unsafe request.bytes(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
+                }
+            }
+        }
+        unsafe table.write = { request, _, bytes, size, offset, info in
+            unsafe answer(request) { request in
+                let count = unsafe try request.tree.write(file(info, request.mount), UnsafeRawBufferPointer(start: bytes, count: size), at: Int64(offset))
+                unsafe fuse_reply_write(request.pointer, count)
+            }
+        }
+        unsafe table.fallocate = { request, _, mode, offset, length, info in
+            unsafe answer(request) { request in
+                // FALLOC_FL_KEEP_SIZE, PUNCH_HOLE and ZERO_RANGE; ranges are neither cut out nor put in.
+                guard mode & ~0x13 == 0 else { throw Errno(EOPNOTSUPP) }
+                unsafe try request.tree.allocate(file(info, request.mount), mode: mode, Int64(offset), Int64(length))
+                request.succeed()
+            }
+        }
+        unsafe table.lseek = { request, _, offset, whence, info in
+            unsafe answer(request) { request in
+                let found = unsafe try request.tree.seek(file(info, request.mount), Int64(offset), whence: whence)
+                unsafe fuse_reply_lseek(request.pointer, off_t(found))
+            }
+        }
+        unsafe table.copy_file_range = { request, _, offset, info, _, targetOffset, targetInfo, length, _ in
+            unsafe answer(request) { request in
+                let source = unsafe try file(info, request.mount), target = unsafe try file(targetInfo, request.mount)
+                let count = try request.tree.copyRange(source, Int64(offset), to: target, Int64(targetOffset), length)
+                unsafe fuse_reply_write(request.pointer, count)
+            }
+        }
+        unsafe table.flush = { request, _, info in
+            unsafe answer(request) { request in
+                let open = unsafe try file(info, request.mount)
+                request.tree.flush(open)
+                request.succeed()
+                if open.isWriter { request.tell(.node(open.node.number)) }
+            }
+        }
+        unsafe table.fsync = { request, _, _, info in
+            unsafe answer(request) { request in
+                let open = unsafe try file(info, request.mount)
+                if !request.tree.isReadOnly { try request.tree.synchronize(open.node) }
+                request.succeed()
+            }
+        }
+        unsafe table.release = { request, _, info in
+            unsafe answer(request) { request in
+                if case .file(let open)? = request.mount.handles.withLock({ unsafe $0.all.removeValue(forKey: info!.pointee.fh) }) {
+                    request.mount.takeBack(open)
+                    request.tree.finish(open)
+                    if open.isWriter { request.tell(.node(open.node.number)) }
+                }
+                request.succeed()
+            }
+        }
+    }
+
+    /// Says how the kernel is to use an open file: in `info`, or as the bytes of an answer that libfuse has no words for.
+    private static func use(_ open: OpenFile, _ info: UnsafeMutablePointer<fuse_file_info>, _ request: Request) -> [UInt8]? {
+        let handle = keep(.file(open), request.mount)
+        unsafe info.pointee.fh = handle
+        // Nothing to publish: one request less for each close.
+        let needsFlush = open.isWriter
+        switch request.mount.way(open) {
+        case .lent(let number): return KernelFeatures.openAnswer(handle: handle, backing: number, needsFlush: needsFlush)
+        case .cached(let keeps): unsafe info.pointee.keep_cache = keeps ? 1 : 0
+        case .direct: unsafe info.pointee.direct_io = 1
+        }
+        unsafe info.pointee.noflush = needsFlush ? 0 : 1
+        return nil
+    }
+
+    private static func file(_ info: UnsafeMutablePointer<fuse_file_info>?, _ mount: Mount) throws -> OpenFile {
+        guard case .file(let open)? = unsafe handle(info, mount) else { throw Errno(EBADF) }
+        return open
+    }
+
+    /// Folders as programs read them.
+    private static let addFolders: @Sendable (inout fuse_lowlevel_ops) -> Void = { table in
+        unsafe table.fsyncdir = { request, _, _, _ in
+            unsafe answer(request) { request in
+                if !request.tree.isReadOnly { try request.tree.synchronizeRows() }
+                request.succeed()
+            }
+        }
+        unsafe table.opendir = { request, number, info in
+            unsafe answer(request) { request in
+                let node = try request.node(number)
+                guard node.isFolder else { throw Errno(ENOTDIR) }
+                unsafe info!.pointee.fh = keep(.folder(node, FolderReader()), request.mount)
+                if request.mount.levers.directoryCache, !KernelFeatures.hasBrokenDirectoryCache {
+                    unsafe info!.pointee.cache_readdir = 1
+                    unsafe info!.pointee.keep_cache = 1
+                }
+                unsafe fuse_reply_open(request.pointer, info)
+            }
+        }
+        unsafe table.readdir = { request, number, size, offset, info in unsafe answer(request) { unsafe try readFolder($0, number, size, offset, info, withAttributes: false) } }
+        unsafe table.readdirplus = { request, number, size, offset, info in unsafe answer(request) { unsafe try readFolder($0, number, size, offset, info, withAttributes: true) } }
+        unsafe table.releasedir = { request, _, info in
+            unsafe answer(request) { request in
+                _ = request.mount.handles.withLock { unsafe $0.all.removeValue(forKey: info!.pointee.fh) }
+                request.succeed()
+            }
+        }
+    }
 
     private static func keep(_ handle: Mount.Handle, _ mount: Mount) -> UInt64 {
         mount.handles.withLock { handles in
@@ -366,10 +412,16 @@ enum Operations {
         return mount.handles.withLock { unsafe $0.all[info.pointee.fh] }
     }
 
+    /// The node of a listed item, for the kernel to know: by what the listing said, if that is still so, and else looked up.
+    private static func node(of item: FolderReader.Item, in folder: Node, _ version: UInt64, _ tree: Tree) -> Node? {
+        if let entry = item.entry, let node = tree.adopt(item.name, in: folder, entry, ifVersion: version) { return node }
+        return try? tree.find(folder.number, item.name.bytes, counts: true)  // It went meanwhile, or cannot be told.
+    }
+
     /// Fills one buffer of a folder's listing. Offsets 1 and 2 stand behind `.` and `..`.
     private static func readFolder(_ request: Request, _ number: fuse_ino_t, _ size: Int, _ offset: off_t, _ info: UnsafeMutablePointer<fuse_file_info>?, withAttributes: Bool) throws {
         guard case .folder(let folder, let reader)? = unsafe handle(info, request.mount) else { throw Errno(EBADF) }
-        let tree = request.tree, generation = request.mount.generation.load(ordering: .sequentiallyConsistent)
+        let tree = request.tree, generation = tree.generation.load(ordering: .sequentiallyConsistent)
         var told: [[UInt8]] = []
         unsafe try withUnsafeTemporaryAllocation(byteCount: size, alignment: 16) { buffer in
             let start = unsafe buffer.assumingMemoryBound(to: CChar.self).baseAddress!
@@ -383,23 +435,16 @@ enum Operations {
                     parameters.attr.st_mode = S_IFDIR
                 } else {
                     guard let item = try reader.item(position - 2, folder, tree) else { break }
-                    name = item.name
-                    let path = Paths.join(tree.path(of: folder), name)
+                    name = item.name.bytes
                     if withAttributes {
-                        // What was read a while ago may have been removed, renamed or written since; and of folders a listing knows nothing.
-                        let found = item.entry == nil || !reader.isCurrent(tree) ? try? tree.lookup(folder.number, name, counts: true)
-                            : tree.adopt(path, entry: item.entry, isFolder: item.isFolder, item.entry.map { Attributes($0.metadata) } ?? Attributes(), counts: true)
-                        guard let found else {
+                        node = Self.node(of: item, in: folder, reader.version, tree)
+                        guard let node else {
                             position += 1
                             continue
                         }
-                        node = found
-                        parameters = entry(found, tree)
+                        parameters = entry(node, tree)
                     } else {
-                        let known = tree.state.withLock { $0.numbers[path] }
-                        parameters.attr.st_ino = ino_t(known ?? Tree.number(for: path))
-                        let isLink = item.entry?.metadata[Attributes.targetKey] != nil
-                        parameters.attr.st_mode = item.isFolder ? S_IFDIR : isLink ? S_IFLNK : S_IFREG
+                        parameters.attr = tree.listed(item, in: folder)
                     }
                 }
                 name.append(0)
@@ -418,23 +463,49 @@ enum Operations {
             }
             unsafe request.bytes(UnsafeRawBufferPointer(start: start, count: used))
         }
-        for name in told { request.mount.recheck(generation, parent: UInt64(number), name: name) }
+        for name in told { tree.recheck(generation, name, in: UInt64(number)) }
+    }
+
+    static func type(_ kind: Node.Kind) -> UInt32 {
+        switch kind {
+        case .file: S_IFREG
+        case .folder: S_IFDIR
+        case .link: S_IFLNK
+        case .pipe: S_IFIFO
+        case .socket: S_IFSOCK
+        case .character: S_IFCHR
+        case .block: S_IFBLK
+        }
     }
 
     /// What a node is, as the kernel wants it.
     private static func status(_ facts: Tree.Facts) -> stat {
         var info = stat()
         info.st_ino = ino_t(facts.number)
-        info.st_mode = facts.mode | (facts.kind == .folder ? S_IFDIR : facts.kind == .link ? S_IFLNK : S_IFREG)
+        info.st_mode = facts.mode | type(facts.kind)
         info.st_nlink = nlink_t(facts.links)
         info.st_uid = facts.owner
         info.st_gid = facts.group
+        info.st_rdev = dev_t(facts.device)
         info.st_size = off_t(facts.size)
-        info.st_blksize = 1 << 17
-        info.st_blocks = blkcnt_t(facts.size / 512 + (facts.size % 512 > 0 ? 1 : 0))
-        info.st_mtim = timespec(tv_sec: Int(facts.modified.seconds), tv_nsec: Int(facts.modified.nanoseconds))
-        info.st_ctim = info.st_mtim
-        info.st_atim = info.st_mtim
+        info.st_blksize = 4096
+        info.st_blocks = blkcnt_t(facts.blocks)
+        func time(_ value: Timestamp) -> timespec { timespec(tv_sec: Int(value.seconds), tv_nsec: Int(value.nanoseconds)) }
+        info.st_mtim = time(facts.modified)
+        info.st_ctim = time(facts.changed)
+        info.st_atim = time(facts.accessed)
+        return info
+    }
+}
+
+extension Tree {
+    /// What a listing says of an item: number and kind.
+    func listed(_ item: FolderReader.Item, in folder: Node) -> stat {
+        var info = stat()
+        let (known, path) = state.withLock { _ in (item.node ?? folder.children[item.name], Paths.join(Self.path(folder), item.name.bytes)) }
+        info.st_ino = ino_t(known?.number ?? Self.number(for: path))
+        let isLink = item.entry?.metadata[Attributes.targetKey] != nil
+        info.st_mode = known.map { Operations.type($0.kind) } ?? (item.isFolder ? S_IFDIR : isLink ? S_IFLNK : S_IFREG)
         return info
     }
 }

@@ -1,114 +1,140 @@
+import CacheStore
 import Glibc
 import Synchronization
 import Versioning
 
-/// One file or folder as the kernel knows it. A file keeps the entry it was looked up with: when another door replaces
-/// it, the path gets a new node at the next look-up, and who has the old one open reads the old bytes to the end.
+/// One inode of a tree. While nobody has changed it, its name in its folder says what it is on the branch (it is *natural*);
+/// what was changed stays here until the branch has it too.
 ///
-/// Fields are guarded by the tree's lock, and read through the tree's functions.
+/// Fields are guarded by the tree's lock, but for those that say otherwise.
 final class Node: @unchecked Sendable {
-    let number: UInt64
-    /// Without a slash at the end; empty for the root. One of its names, if it has several.
-    var path: Key
-    /// The other names of a file that was linked (link(2)).
-    var others: Set<Key> = []
-    /// All names.
-    var paths: [Key] { [path] + others }
-    /// Nil for folders, and for files that were never published.
-    var entry: Entry?
-    let isFolder: Bool
-    var attributes: Attributes
-    /// How many times the kernel was told of it (fuse_lowlevel.h, forget).
-    var lookups: UInt64 = 0
-    /// It no longer has a name; open handles keep it.
-    var isUnlinked = false
-    /// For folders: made here, its marker object has nothing to tell and goes when something is in the folder.
-    var hasBareMarker = false
-    /// It was open for writing when the server died: nobody closed it, so it is no change of the branch until somebody does.
-    var isRecovered = false
-    /// Handles that are open for writing.
-    let writers = Atomic<Int>(0)
-    /// Handles that were opened for reading while it was being written: they read what was written, whatever becomes of its name.
-    let readers = Atomic<Int>(0)
-    /// Held while the file is published, renamed or unlinked: one of these at a time. Held over I/O and calls of the core,
-    /// and taken before the tree's and the file's own lock.
-    let publishing = Mutex<Void>(())
-    /// When something last came into or went from a folder, as far as this mount knows; objects keep no such time.
-    var changed = Timestamp.now()
-    /// When a close last published it, and how long that took, in milliseconds.
-    var published: (at: Int64, took: Int64)?
-    /// The bytes being written, if any.
-    var writing: StagedFile?
+    enum Kind: UInt8 {
+        case file = 1, folder, link, pipe, socket, character, block
+        /// What entries can hold; the others stay in the tree.
+        var isCommittable: Bool { self == .file || self == .folder || self == .link }
+    }
 
-    init(number: UInt64, path: Key, entry: Entry?, isFolder: Bool, attributes: Attributes) {
+    struct Name: Equatable {
+        let folder: Node, name: Key
+        static func == (left: Name, right: Name) -> Bool { left.folder === right.folder && left.name == right.name }
+    }
+
+    /// Where the branch has what nobody changed of a folder.
+    enum Base: Equatable {
+        /// Where its name says, seen from the base of the folder that it lies in.
+        case natural
+        /// Nowhere: it was made here, and all that is in it is known.
+        case none
+        /// Under this path, whatever it is called here: it was renamed.
+        case at(Key)
+    }
+
+    /// A working file as it was when it was last closed.
+    struct Closed: Equatable {
+        let size: Int64, modified: Timestamp
+    }
+
+    /// A working file that nobody writes to any more.
+    struct Whole {
+        let file: WorkingFile, closed: Closed
+    }
+
+    let number: UInt64
+    let kind: Kind
+    /// Several for files that were linked (link(2)), none for what was removed, or replaced by another door.
+    var names: [Name] = []
+    /// What is known of a folder: all that was changed in it, and what the kernel knows.
+    var children: [Key: Node] = [:]
+    var base = Base.natural
+    /// Counts changes of a folder's names: what was read of the branch before one may be wrong after it.
+    var version: UInt64 = 0
+    /// The name that was looked for in a folder last and was not there, and the version that holds for.
+    var absent: (name: Key, version: UInt64)?
+    /// A folder from which something went may be empty now, and want a marker.
+    var mayBeEmpty = false
+    /// The object that holds its bytes, or a folder's marker.
+    var entry: Entry?
+    /// The branch has not this entry yet.
+    var isEntryNew = false
+    /// The paths that the branch has it under; nil if it is natural. A folder's without the slash of its marker.
+    var published: [Key]?
+    var attributes: Attributes
+    /// atime and ctime, where they are not the time of the last write.
+    var accessed: Timestamp?, changed: Timestamp?
+    /// For folders: when something last came into or went from it. Objects keep no such time.
+    var filled: Timestamp?
+    var device: UInt64 = 0
+    var extended: [Key: [UInt8]] = [:]
+    /// The bytes while they are being written, or are not published.
+    var file: WorkingFile?
+    var closed: Closed?
+    /// What was published of the working file: if it is as it was closed, there is nothing to publish.
+    var publishedClose: Closed?
+    /// What was closed last, and is not published, while a copy of it is being written: a crash must not lose it.
+    var whole: Whole?
+    /// When a close last came, and how long publishing took, in milliseconds.
+    var touched: Int64 = 0, took: Int64 = 0
+    /// Counts changes, for a publish to see whether it is up to date when it ends.
+    var edits: UInt64 = 0
+    /// It was being written when the server died: nobody closed it, so it is no change of the branch until somebody does.
+    var isRecovered = false
+    /// Why the branch did not take it.
+    var refusal: String?
+    /// How often the kernel was told of it (fuse_lowlevel.h, forget).
+    var lookups: UInt64 = 0
+    /// Open handles; those of them that write.
+    var handles = 0, writers = 0
+    /// Counts working files: an open handle whose bytes are of an earlier one looks again.
+    var content = 0
+    /// What a set-user-id file was when somebody who is not root began to write: if that changes, so do its permissions (chmod(2)).
+    var strippedUnless: Closed?
+    /// Handles that the kernel reads and writes by itself: the file behind them is not to become an object.
+    var lent = 0
+    /// The index has rows of it: the names that it is stored under, and how many rows lie below a folder.
+    var storedNames: [Name] = [], isStored = false, storedChildren = 0
+    /// Held over I/O while the working file is made or becomes an object; taken before the tree's lock.
+    let io = Mutex<Void>(())
+
+    init(number: UInt64, kind: Kind, entry: Entry? = nil, attributes: Attributes = Attributes()) {
         self.number = number
-        self.path = path
+        self.kind = kind
         self.entry = entry
-        self.isFolder = isFolder
         self.attributes = attributes
     }
+
+    var isFolder: Bool { kind == .folder }
+    /// Kept in the tree though the branch has it: what an entry cannot say.
+    var isPinned: Bool { names.count > 1 || !extended.isEmpty || !kind.isCommittable || refusal != nil }
+    /// Its working file has been closed, and the branch has not what was closed.
+    var hasNewBytes: Bool { whole != nil || (file != nil && closed != nil && closed != publishedClose && !isRecovered) }
+    /// Nobody has closed it, or it was written since, as far as is known.
+    var isUnclosed: Bool { file != nil && (closed == nil || isRecovered || writers > 0) }
 }
 
 /// Paths of a tree, as bytes.
 enum Paths {
     static let slash: UInt8 = 0x2f
 
-    static func join(_ folder: Key, _ name: [UInt8]) -> Key { folder.isEmpty ? Key(name) : Key(folder.bytes + [slash] + name) }
-
-    /// The folder and the name.
-    static func split(_ path: Key) -> (folder: Key, name: [UInt8]) {
-        guard let mark = path.bytes.lastIndex(of: slash) else { return (Key([]), path.bytes) }
-        return (Key(Array(path.bytes[..<mark])), Array(path.bytes[(mark + 1)...]))
+    static func join(_ folder: Key, _ name: [UInt8]) -> Key {
+        guard !folder.isEmpty else { return Key(name) }
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(folder.count + 1 + name.count)
+        bytes += folder.bytes
+        bytes.append(slash)
+        bytes += name
+        return Key(bytes)
     }
 
     /// What the keys of everything in a folder begin with; also the key of its marker.
     static func prefix(_ folder: Key) -> Key { folder.isEmpty ? folder : Key(folder.bytes + [slash]) }
 
+    static func isMarker(_ key: Key) -> Bool { key.bytes.last == slash }
+
+    /// The same without the slash of a marker.
+    static func trimmed(_ key: Key) -> Key { isMarker(key) ? Key(Array(key.bytes.dropLast())) : key }
+
     /// Whether a part of a key can be the name of a file (`mount.md` section 1).
     static func isName(_ name: some Collection<UInt8>) -> Bool {
         !name.isEmpty && name.count <= 255 && !name.elementsEqual([0x2e]) && !name.elementsEqual([0x2e, 0x2e]) && !name.contains(0) && !name.contains(slash)
-    }
-}
-
-/// Owner, permissions, times and link target of a file, as `lakectl local` keeps them in user metadata.
-struct Attributes: Equatable {
-    static let permissionsKey = "::lakefs::posix-permissions", modifiedKey = "::lakefs::client-mtime", targetKey = "::lakefs::symlink-target"
-    /// Ours: `lakectl local` keeps whole seconds.
-    static let nanosecondsKey = "::lakefs::client-mtime-nanoseconds"
-
-    /// Permission bits; nil for the default: 0644, folders 0755.
-    var mode: UInt32?
-    var owner: UInt32?
-    var group: UInt32?
-    /// A time that a program set; nil for the entry's own.
-    var modified: Timestamp?
-    var target: [UInt8]?
-
-    init() {}
-
-    /// Reads what an entry's metadata tells; what it does not tell, or not properly, is the default.
-    init(_ metadata: Metadata) {
-        if let text = metadata[Self.permissionsKey] {
-            func number(_ name: String) -> UInt32? {
-                guard let mark = text.firstRange(of: "\"\(name)\":") else { return nil }
-                return UInt32(text[mark.upperBound...].drop { $0 == " " }.prefix { $0.isNumber })
-            }
-            mode = number("Mode").map { $0 & 0o7777 }
-            owner = number("UID")
-            group = number("GID")
-        }
-        let nanoseconds = metadata[Self.nanosecondsKey].flatMap { Int32($0) }.map { min(max(0, $0), 999_999_999) } ?? 0
-        modified = metadata[Self.modifiedKey].flatMap { Int64($0) }.map { Timestamp(seconds: $0, nanoseconds: nanoseconds) }
-        target = metadata[bytes: Self.targetKey]
-    }
-
-    /// Puts into `metadata` what is not the default.
-    func write(into metadata: inout Metadata, isFolder: Bool) {
-        let standard: UInt32 = isFolder ? 0o755 : 0o644
-        let isPlain = (mode ?? standard) == standard && (owner ?? getuid()) == getuid() && (group ?? getgid()) == getgid()
-        metadata[Self.permissionsKey] = isPlain ? nil : "{\"UID\":\(owner ?? getuid()),\"GID\":\(group ?? getgid()),\"Mode\":\(mode ?? standard)}"
-        metadata[Self.modifiedKey] = modified.map { String($0.seconds) }
-        metadata[Self.nanosecondsKey] = modified.flatMap { $0.nanoseconds > 0 ? String($0.nanoseconds) : nil }
-        metadata[bytes: Self.targetKey] = target
     }
 }

@@ -3,26 +3,16 @@ import Glibc
 import Synchronization
 import Versioning
 
-/// The names of a tree: made, removed, moved.
+/// The names of a tree: made, removed, moved. None of it makes an object or an entry: that is publishing's.
 extension Tree {
-    /// Fails if the name is taken.
-    private func requireAbsent(_ parent: UInt64, _ name: [UInt8]) throws {
-        do {
-            _ = try lookup(parent, name, counts: false)
-        } catch let error as Errno where error.number == ENOENT {
-            return
-        }
-        throw Errno(EEXIST)
-    }
-
     /// Who makes something: it is theirs, and their group's; in a folder with the set-group-id bit the folder's group's (mkdir(2)).
     struct Owner {
         let user: UInt32, group: UInt32
         static var server: Owner { Owner(user: getuid(), group: getgid()) }
     }
 
-    private func attributes(_ owner: Owner, in folder: Node, mode: UInt32, isFolder: Bool) -> Attributes {
-        let above = state.withLock { _ in folder.attributes }, inherits = (above.mode ?? 0) & UInt32(S_ISGID) != 0
+    private static func attributes(_ owner: Owner, in folder: Node, mode: UInt32, isFolder: Bool) -> Attributes {
+        let above = folder.attributes, inherits = (above.mode ?? 0) & UInt32(S_ISGID) != 0
         var attributes = Attributes()
         attributes.mode = (mode & 0o7777) | (inherits && isFolder ? UInt32(S_ISGID) : 0)
         attributes.owner = owner.user
@@ -30,335 +20,343 @@ extension Tree {
         return attributes
     }
 
-    func makeFile(_ parent: UInt64, _ name: [UInt8], mode: UInt32, owner: Owner = .server) throws -> Node {
+    /// Bytes of the longest key.
+    static let longestPath = 1023
+
+    private static func check(_ path: Key, _ name: [UInt8]) throws { if path.count > longestPath || name.count > 255 { throw Errno(ENAMETOOLONG) } }
+
+    /// The folder that a name is to be made in, and its path.
+    private func place(_ parent: UInt64, _ name: [UInt8]) throws -> (folder: Node, path: Key) {
         try requireWritable()
+        guard !isGone.load(ordering: .acquiring) else { throw Errno(EIO) }
+        let folder = try node(parent)
+        guard folder.isFolder else { throw Errno(ENOTDIR) }
+        guard folder.number == Self.root || state.withLock({ _ in !folder.names.isEmpty }) else { throw Errno(ENOENT) }
+        let path = state.withLock { _ in Paths.join(Self.path(folder), name) }
+        try Self.check(path, name)
+        return (folder, path)
+    }
+
+    /// Puts a new node under a name that is not taken. The kernel holds the folder's lock, so that it stays so but for other doors.
+    /// - Throws: `EEXIST`.
+    private func make(_ kind: Node.Kind, _ parent: UInt64, _ name: [UInt8], mode: UInt32, _ owner: Owner, _ rights: Rights, _ prepare: (Node) -> Void = { _ in }) throws -> Node {
+        let (folder, path) = try place(parent, name), key = Key(name)
+        guard try find(parent, name) == nil else { throw Errno(EEXIST) }
+        try require("WriteObject", kind == .folder ? Paths.prefix(path) : path, rights)
+        try view.checkWritable()
+        defer { wake() }
         moving.readLock()
         defer { moving.unlock() }
-        let folder = try node(parent), path = Paths.join(path(of: folder), name)
-        try requireAbsent(parent, name)
-        try Self.check(path)
-        try require("WriteObject", path)
-        _ = try catalog.checkWritable(ref, in: repository)
-        let attributes = attributes(owner, in: folder, mode: mode, isFolder: false), file = try StagedFile(staging, purpose(path, nil, attributes))
-        let node = adopt(path, entry: nil, isFolder: false, attributes, counts: true)
-        state.withLock { _ in node.writing = file }
-        setUnpublished(path, true)
-        changes.add(1, ordering: .sequentiallyConsistent)
-        noteChange(in: [Paths.split(path).folder])
-        dirty.withLock { $0[node.number] = node }
-        return node
+        return try state.withLock { state in
+            guard folder.children[key] == nil else { throw Errno(EEXIST) }
+            let node = Node(number: Self.freeNumber(for: path, in: state), kind: kind, attributes: Self.attributes(owner, in: folder, mode: mode, isFolder: kind == .folder))
+            node.names = [Node.Name(folder: folder, name: key)]
+            node.published = []
+            node.lookups = 1
+            if kind == .folder {
+                node.base = .none
+                node.filled = .now()
+                node.mayBeEmpty = true
+            }
+            prepare(node)
+            state.nodes[node.number] = node
+            folder.children[key] = node
+            noteNames(in: folder, &state)
+            note(node, &state)
+            return node
+        }
     }
 
-    private static func check(_ path: Key) throws { if path.count > 1023 || Paths.split(path).name.count > 255 { throw Errno(ENAMETOOLONG) } }
-
-    func makeFolder(_ parent: UInt64, _ name: [UInt8], mode: UInt32, owner: Owner = .server) throws -> Node {
-        try requireWritable()
-        let folder = try node(parent), path = Paths.join(path(of: folder), name)
-        try requireAbsent(parent, name)
-        try Self.check(path)
-        try require("WriteObject", Paths.prefix(path))
-        let attributes = attributes(owner, in: folder, mode: mode, isFolder: true)
-        try stage([(Paths.prefix(path), marker(attributes))] + fill(folder))
-        let node = adopt(path, entry: nil, isFolder: true, attributes, counts: true)
-        var plain = Metadata()
-        attributes.write(into: &plain, isFolder: true)
-        state.withLock { _ in node.hasBareMarker = plain.isEmpty }
-        return node
+    /// A folder's names have changed: so have its times, and perhaps whether it wants a marker. Under the lock.
+    private func noteNames(in folder: Node, removed: Bool = false, _ state: inout State) {
+        Self.noteChange(in: folder)
+        state.unwritten[folder.number] = folder
+        state.active = Timestamp.monotonicMilliseconds()
+        if removed || Self.hasBareMarker(folder) { folder.mayBeEmpty = true }
+        // A marker that says nothing goes when something is in the folder, and comes back when nothing is.
+        if folder.mayBeEmpty { note(folder, &state) }
     }
 
-    func makeLink(_ parent: UInt64, _ name: [UInt8], target: [UInt8], owner: Owner = .server) throws -> Node {
+    /// Makes a file; its caller has it open for writing: one more handle.
+    func makeFile(_ parent: UInt64, _ name: [UInt8], mode: UInt32, owner: Owner = .server, _ rights: Rights = .all) throws -> Node {
         try requireWritable()
-        let folder = try node(parent), path = Paths.join(path(of: folder), name)
-        try requireAbsent(parent, name)
-        try Self.check(path)
-        try require("WriteObject", path)
-        var attributes = attributes(owner, in: folder, mode: 0o777, isFolder: false), entry = Entry(address: "", lastModified: .now(), size: 0, eTag: "d41d8cd98f00b204e9800998ecf8427e", contentType: "application/octet-stream")
-        attributes.target = target
-        attributes.write(into: &entry.metadata, isFolder: false)
-        let staged = try stage([(path, entry)] + fill(folder))
-        return adopt(path, entry: staged[0].entry, isFolder: false, attributes, counts: true)
+        let file = try WorkingFile(staging, address: view.newAddress())
+        do {
+            let node = try make(.file, parent, name, mode: mode, owner, rights) { node in
+                node.file = file
+                node.handles = 1
+                node.writers = 1
+            }
+            return node
+        } catch {
+            file.release()
+            file.drop()
+            throw error
+        }
     }
 
-    /// A second name for a file. On the branch it is another entry of the same object (`mount.md` section 1); here it is the same
-    /// file for as long as the mount lives.
-    func makeHardLink(_ number: UInt64, _ parent: UInt64, _ name: [UInt8]) throws -> Node {
-        try requireWritable()
-        moving.readLock()
-        defer { moving.unlock() }
-        let source = try node(number), folder = try node(parent), path = Paths.join(path(of: folder), name)
+    func makeFolder(_ parent: UInt64, _ name: [UInt8], mode: UInt32, owner: Owner = .server, _ rights: Rights = .all) throws -> Node {
+        try make(.folder, parent, name, mode: mode, owner, rights)
+    }
+
+    func makeLink(_ parent: UInt64, _ name: [UInt8], target: [UInt8], owner: Owner = .server, _ rights: Rights = .all) throws -> Node {
+        try make(.link, parent, name, mode: 0o777, owner, rights) { node in
+            node.attributes.target = target
+            node.changed = .now()
+        }
+    }
+
+    /// A pipe, socket or device: it stays in the tree (`mount.md` section 1).
+    func makeSpecial(_ kind: Node.Kind, _ parent: UInt64, _ name: [UInt8], mode: UInt32, device: UInt64, owner: Owner = .server, _ rights: Rights = .all) throws -> Node {
+        try make(kind, parent, name, mode: mode, owner, rights) { node in
+            node.device = device
+            node.changed = .now()
+        }
+    }
+
+    /// A second name for a file. On the branch it is another entry of the same object (`mount.md` section 1).
+    func makeHardLink(_ number: UInt64, _ parent: UInt64, _ name: [UInt8], _ rights: Rights = .all) throws -> Node {
+        let source = try node(number), (folder, path) = try place(parent, name), key = Key(name)
         guard !source.isFolder else { throw Errno(EPERM) }
-        try requireAbsent(parent, name)
-        try Self.check(path)
-        try requireReadable(source)
-        try require("WriteObject", path)
-        return try source.publishing.withLock { _ in
-            guard !isUnlinked(source) else { throw Errno(ENOENT) }
-            let emptied = fill(folder)
-            let isStaged = try restage(source, at: self.path(of: source)) { [(path, $0)] + emptied }
-            if !isStaged {
-                // Nobody closed it yet: it is published under both names.
-                setUnpublished(path, true)
-                changes.add(1, ordering: .sequentiallyConsistent)
-                noteChange(in: [Paths.split(path).folder])
-            }
-            state.withLock { state in
-                source.others.insert(path)
-                source.lookups += 1
-                state.numbers[path] = source.number
-            }
-            if let file = writing(of: source) { try file.note(purpose(source)) }
+        guard try find(parent, name) == nil else { throw Errno(EEXIST) }
+        try requireReadable(source, rights)
+        try require("WriteObject", path, rights)
+        try view.checkWritable()
+        defer { wake() }
+        moving.readLock()
+        defer { moving.unlock() }
+        return try state.withLock { state in
+            guard folder.children[key] == nil else { throw Errno(EEXIST) }
+            guard !source.names.isEmpty else { throw Errno(ENOENT) }
+            Self.materialize(source, &state)
+            source.names.append(Node.Name(folder: folder, name: key))
+            source.changed = .now()
+            source.lookups += 1
+            folder.children[key] = source
+            noteNames(in: folder, &state)
+            note(source, &state)
             return source
         }
     }
 
-    /// Stages what names a file's object anew, if it has one: the one that the branch has under `path`, whoever put it there.
-    /// - Returns: false if there is none yet: nobody has closed the file.
-    private func restage(_ node: Node, at path: Key, _ changes: (Entry) -> [(path: Key, entry: Entry?)]) throws -> Bool {
-        for _ in 0..<5 {
-            guard let entry = entry(of: node) else { return false }
-            do {
-                try stage(changes(entry), expecting: [(path, entry.address)])
-                return true
-            } catch let error as Errno where error.number == ESTALE {
-                let current = try catalog.find(path, at: resolve())
-                try state.withLock { _ in
-                    let isDirty = node.writing?.isDirty == true
-                    guard current != nil || isDirty else { throw Errno(ESTALE) }
-                    node.entry = current
-                    if let current, !isDirty { node.attributes = Attributes(current.metadata) }
-                }
-            }
-        }
-        throw Errno(ESTALE)
-    }
+    // MARK: removing
 
-    /// Nothing is known by this node's names any more.
-    func loseNames(of node: Node) { for path in state.withLock({ _ in node.paths }) { loseName(path, of: node) } }
-
-    /// Another door wrote a path: the node that was known by it is that file no more.
-    func loseName(_ path: Key, of node: Node) {
-        if takeName(path, from: node) { return }
-        state.withLock { state in if state.numbers[path] == node.number { state.numbers[path] = nil } }
-    }
-
-    /// Takes one of several names away from a file; false if it is its only one.
-    private func takeName(_ path: Key, from node: Node) -> Bool {
-        let isTaken = state.withLock { state in
-            guard !node.others.isEmpty else { return false }
-            if node.others.remove(path) == nil, node.path == path { node.path = node.others.removeFirst() }
-            if state.numbers[path] == node.number { state.numbers[path] = nil }
-            return true
-        }
-        if isTaken { setUnpublished(path, false) }
-        return isTaken
-    }
-
-    /// The marker of a folder goes when something is in it: the change that says so, if it has one of ours.
-    func fill(_ folder: Node) -> [(path: Key, entry: Entry?)] {
-        state.withLock { _ in
-            guard folder.hasBareMarker else { return [] }
-            folder.hasBareMarker = false
-            return [(Paths.prefix(folder.path), nil)]
-        }
-    }
-
-    /// A folder that has nothing left in it, now that `removed` is gone, gets its marker back, so that it stays.
-    private func keep(_ folder: Key, without removed: Key) throws {
-        guard !folder.isEmpty, try !hasChildren(folder, near: removed, resolve()) else { return }
-        let (node, attributes) = state.withLock { state in
-            let node = state.numbers[folder].flatMap { state.nodes[$0] }
-            return (node, node?.attributes ?? Attributes())
-        }
-        try stage([(Paths.prefix(folder), marker(attributes))])
-        state.withLock { _ in node?.hasBareMarker = true }
-    }
-
-    /// Takes a node's name away; handles keep it.
-    private func detach(_ node: Node) {
-        changes.add(1, ordering: .sequentiallyConsistent)
-        setUnpublished(path(of: node), false)
-        noteChange(in: [Paths.split(path(of: node)).folder])
-        release(node)
-        _ = dirty.withLock { $0.removeValue(forKey: node.number) }
-        let file = state.withLock { state -> StagedFile? in
-            node.isUnlinked = true
-            if state.numbers[node.path] == node.number { state.numbers[node.path] = nil }
-            return node.writing
-        }
-        file?.unregister()
-    }
-
-    func unlink(_ parent: UInt64, _ name: [UInt8]) throws {
+    func unlink(_ parent: UInt64, _ name: [UInt8], _ rights: Rights = .all) throws {
         try requireWritable()
-        moving.readLock()
-        defer { moving.unlock() }
         let node = try lookup(parent, name, counts: false)
         guard !node.isFolder else { throw Errno(EISDIR) }
-        let path = Paths.join(path(of: try self.node(parent)), name)
-        try require("DeleteObject", path)
-        try node.publishing.withLock { _ in
-            if state.withLock({ _ in node.entry != nil }) { try stage([(path, nil)]) }
-            if takeName(path, from: node) {
-                // What is being written has another name now, after a crash too.
-                if let file = writing(of: node), file.isDirty { try file.note(purpose(node)) }
-            } else {
-                detach(node)
-            }
-        }
-        try keep(Paths.split(path).folder, without: path)
+        let folder = try self.node(parent), key = Key(name)
+        try require("DeleteObject", state.withLock { _ in Paths.join(Self.path(folder), name) }, rights)
+        try view.checkWritable()
+        try remove(node, key, from: folder)
     }
 
-    func removeFolder(_ parent: UInt64, _ name: [UInt8]) throws {
+    /// Takes a name from a node.
+    private func remove(_ node: Node, _ key: Key, from folder: Node) throws {
+        defer { wake() }
+        moving.readLock()
+        defer { moving.unlock() }
+        let dropped = try state.withLock { state -> WorkingFile? in
+            guard folder.children[key] === node else { throw Errno(ENOENT) }
+            noteNames(in: folder, removed: true, &state)
+            return takeName(key, in: folder, from: node, &state)
+        }
+        dropped?.drop()
+    }
+
+    /// Takes a name from a node. Returns its working file if nobody wants that any more. Under the lock.
+    func takeName(_ key: Key, in folder: Node, from node: Node, _ state: inout State) -> WorkingFile? {
+        Self.materialize(node, &state)
+        if node.isFolder, let base = Self.base(node) {
+            // Its marker goes, if there is one, and until then the whole path does not show.
+            state.hidden.insert(base)
+            node.published = [base]
+            state.moved[node.number] = nil
+            node.base = .none
+        }
+        node.names.removeAll { $0.folder === folder && $0.name == key }
+        folder.children[key] = nil
+        node.changed = .now()
+        note(node, &state)
+        guard node.names.isEmpty else { return nil }
+        if node.published!.isEmpty || !node.kind.isCommittable { noteClean(node, &state) }  // The branch never had it.
+        let whole = node.whole?.file
+        node.whole = nil
+        guard node.handles == 0, let file = node.file else { return whole }
+        node.file = nil
+        whole?.drop()
+        return file
+    }
+
+    func removeFolder(_ parent: UInt64, _ name: [UInt8], _ rights: Rights = .all) throws {
         try requireWritable()
-        let node = try lookup(parent, name, counts: false)
+        let node = try lookup(parent, name, counts: false), folder = try self.node(parent)
         guard node.isFolder else { throw Errno(ENOTDIR) }
         guard try isEmpty(node) else { throw Errno(ENOTEMPTY) }
-        let path = path(of: node)
-        try require("DeleteObject", Paths.prefix(path))
-        try stage([(Paths.prefix(path), nil)])
-        detach(node)
-        try keep(Paths.split(path).folder, without: path)
+        try require("DeleteObject", Paths.prefix(path(of: node)), rights)
+        try view.checkWritable()
+        try remove(node, Key(name), from: folder)
     }
 
     /// Nothing but its marker is in it, and that holds no bytes. Keys that cannot be files count: they are somebody's.
     private func isEmpty(_ folder: Node) throws -> Bool {
-        if !unpublished(in: folder).isEmpty { return false }
+        let base: Key?? = state.withLock { _ in folder.children.isEmpty ? .some(Self.base(folder)) : .none }
+        guard let base else { return false }
+        if let entry = entry(of: folder), entry.size > 0 { return false }
+        guard let base else { return true }
+        return try !hasVisible(under: base)
+    }
+
+    /// Whether the branch has anything under a folder's path, but its marker, that shows.
+    func hasVisible(under base: Key) throws -> Bool {
         var query = Catalog.ListQuery()
-        query.prefix = Paths.prefix(path(of: folder))
-        query.limit = 2
-        return try catalog.list(resolve(), query).items.allSatisfy { item in
-            guard case .object(let path, let entry) = item else { return false }
-            return path == query.prefix && entry.size == 0
+        query.prefix = Paths.prefix(base)
+        query.limit = 10
+        while true {
+            let page = try view.list(query)
+            let isVisible = state.withLock { state in
+                page.items.contains { item in
+                    guard case .object(let path, let entry) = item else { return true }
+                    return path == query.prefix ? entry.size > 0 : !Self.isHidden(path, below: base, state)
+                }
+            }
+            if isVisible { return true }
+            guard page.hasMore, let last = page.items.last else { return false }
+            query.after = last.path
+            query.limit = 1000
         }
     }
 
-    /// Files that one rename of a folder may take along: they are staged in one transaction.
-    private static let mostRenamed = 1_000_000
+    /// Whether a path of the branch does not show by itself: it, or a folder that it lies in.
+    static func isHidden(_ path: Key, below base: Key, _ state: State) -> Bool {
+        guard !state.hidden.isEmpty else { return false }
+        let bytes = path.bytes
+        for index in bytes.indices where bytes[index] == Paths.slash && index > base.count { if state.hidden.contains(Key(Array(bytes[..<index]))) { return true } }
+        return state.hidden.contains(path)
+    }
 
-    func rename(_ parent: UInt64, _ name: [UInt8], to newParent: UInt64, _ newName: [UInt8], replaces: Bool) throws {
-        try requireWritable()
-        let node = try lookup(parent, name, counts: false), target = try self.node(newParent)
-        let path = Paths.join(self.path(of: try self.node(parent)), name), newPath = Paths.join(self.path(of: target), newName)
-        try Self.check(newPath)
-        guard path != newPath else { return }
-        if node.isFolder, newPath.hasPrefix(Paths.prefix(path)) { throw Errno(EINVAL) }
-        var replaced: Node?
-        do { replaced = try lookup(newParent, newName, counts: false) } catch let error as Errno where error.number == ENOENT {}
+    // MARK: moving
+
+    func rename(_ parent: UInt64, _ name: [UInt8], to newParent: UInt64, _ newName: [UInt8], replaces: Bool, exchanges: Bool = false, _ rights: Rights = .all) throws {
+        let (target, newPath) = try place(newParent, newName), folder = try self.node(parent)
+        let node = try lookup(parent, name, counts: false), replaced = try find(newParent, newName)
+        let path = state.withLock { _ in Paths.join(Self.path(folder), name) }
+        if replaced == nil, exchanges { throw Errno(ENOENT) }
         if let replaced {
-            guard replaces else { throw Errno(EEXIST) }
-            if replaced === node { return }  // Two names of one file: nothing is to be done (rename(2)).
-            if replaced.isFolder && !node.isFolder { throw Errno(EISDIR) }
-            if !replaced.isFolder && node.isFolder { throw Errno(ENOTDIR) }
-            if replaced.isFolder, try !isEmpty(replaced) { throw Errno(ENOTEMPTY) }
+            guard replaces || exchanges else { throw Errno(EEXIST) }
+            if replaced === node { return }  // Two names of one file, or the same: nothing is to be done (rename(2)).
+            if !exchanges {
+                if replaced.isFolder && !node.isFolder { throw Errno(EISDIR) }
+                if !replaced.isFolder && node.isFolder { throw Errno(ENOTDIR) }
+                if replaced.isFolder, try !isEmpty(replaced) { throw Errno(ENOTEMPTY) }
+            }
         }
+        try requireMovable(node, from: path, to: newPath, rights)
+        if exchanges, let replaced { try requireMovable(replaced, from: newPath, to: path, rights) }
+        try view.checkWritable()
+        let dropped = try move(node, Node.Name(folder: folder, name: Key(name)), to: Node.Name(folder: target, name: Key(newName)), replaced, exchanges: exchanges)
+        dropped?.drop()
+        wake()
+    }
+
+    /// What the user of a mount may move, by every path that goes with it; and no path gets too long.
+    private func requireMovable(_ node: Node, from old: Key, to new: Key, _ rights: Rights) throws {
         // What is under a folder is asked for key by key, when they are known.
         if !node.isFolder {
-            try require("DeleteObject", path)
-            try require("WriteObject", newPath)
+            try require("DeleteObject", old, rights)
+            try require("WriteObject", new, rights)
         }
-        if node.isFolder { try renameFolder(node, to: newPath, replaced, into: target) } else { try renameFile(node, from: path, to: newPath, replaced, into: target) }
-        try keep(Paths.split(path).folder, without: path)
+        guard node.isFolder else { return }
+        let isFree = rights.isFree()
+        try walk(node) { inner in
+            guard new.count + inner.count <= Self.longestPath + 1 else { throw Errno(ENAMETOOLONG) }
+            guard !isFree else { return }
+            try require("DeleteObject", Key(old.bytes + inner.bytes), rights)
+            try require("WriteObject", Key(new.bytes + inner.bytes), rights)
+        } onlyIf: { !isFree || new.count > old.count + 200 || new.count > 600 }
     }
 
-    /// Holds what would publish one of two files meanwhile, always in the same order.
-    private func holding<Result>(_ node: Node, _ other: Node?, _ body: () throws -> Result) rethrows -> Result {
-        guard let other else { return try node.publishing.withLock { _ in try body() } }
-        let (first, second) = node.number < other.number ? (node, other) : (other, node)
-        return try first.publishing.withLock { _ in try second.publishing.withLock { _ in try body() } }
-    }
-
-    private func renameFile(_ node: Node, from path: Key, to newPath: Key, _ replaced: Node?, into target: Node) throws {
-        moving.readLock()
-        defer { moving.unlock() }
-        try holding(node, replaced) {
-            let emptied = fill(target)
-            // What is being written stays what it is: nobody has closed it, and it is published under its new name then.
-            if try !restage(node, at: path, { [(path, nil), (newPath, $0)] + emptied }) {
-                let gone: [(path: Key, entry: Entry?)] = replaced.map { replaced in state.withLock { _ in replaced.entry != nil } ? [(newPath, nil)] : [] } ?? []
-                if !(gone + emptied).isEmpty { try stage(gone + emptied) }
-                changes.add(1, ordering: .sequentiallyConsistent)
-                noteChange(in: [Paths.split(path).folder, Paths.split(newPath).folder])
-            }
-            if let replaced, !takeName(newPath, from: replaced) { detach(replaced) }
-            let wasUnpublished = isUnpublished(path)
-            if wasUnpublished { setUnpublished(path, false) }
-            state.withLock { state in
-                if state.numbers[path] == node.number { state.numbers[path] = nil }
-                if node.path == path { node.path = newPath } else {
-                    node.others.remove(path)
-                    node.others.insert(newPath)
+    /// Gives all paths in a folder to `body`, as they follow its own: each begins with a slash.
+    private func walk(_ folder: Node, _ body: (Key) throws -> Void, onlyIf isWanted: () -> Bool) throws {
+        guard isWanted() else { return }
+        var known: [Key] = []
+        let base = state.withLock { state -> Key? in
+            var open: [(Node, Key)] = [(folder, Key([]))]
+            while let (node, path) = open.popLast() {
+                for (name, child) in node.children {
+                    let inner = Key(path.bytes + [Paths.slash] + name.bytes)
+                    known.append(inner)
+                    if child.isFolder { open.append((child, inner)) }
                 }
-                state.numbers[newPath] = node.number
             }
-            if wasUnpublished { setUnpublished(newPath, true) }
-            if let file = writing(of: node) { try file.note(purpose(node)) }
+            return Self.base(folder)
         }
-    }
-
-    private func isUnpublished(_ path: Key) -> Bool { state.withLock { $0.unpublished[Paths.split(path).folder]?.contains(path) == true } }
-
-    private static let mostTriesOfFolders = 8
-
-    /// What moves the entries of a folder, and what the branch has of them.
-    private func moves(from old: Key, to new: Key) throws -> (changes: [(path: Key, entry: Entry?)], expected: [Catalog.Expected]) {
-        var changes: [(path: Key, entry: Entry?)] = [], expected: [Catalog.Expected] = [], query = Catalog.ListQuery()
-        query.prefix = old
+        for path in known { try body(path) }
+        guard let base else { return }
+        var query = Catalog.ListQuery()
+        query.prefix = Paths.prefix(base)
         query.limit = 1000
-        let resolved = try resolve()
         while true {
-            let page = try catalog.list(resolved, query)
-            for case .object(let path, let entry) in page.items {
-                let moved = Key(new.bytes + path.bytes.dropFirst(old.count))
-                guard moved.count <= 1024 else { throw Errno(ENAMETOOLONG) }
-                try require("DeleteObject", path)
-                try require("WriteObject", moved)
-                changes.append((path, nil))
-                changes.append((moved, entry))
-                expected.append((path, entry.address))
-            }
-            guard page.hasMore, let last = page.items.last else { return (changes, expected) }
-            guard changes.count < 2 * Self.mostRenamed else { throw Errno(EXDEV) }
+            let page = try view.list(query)
+            for item in page.items where state.withLock({ !Self.isHidden(item.path, below: base, $0) }) { try body(Key(Array(item.path.bytes[base.count...]))) }
+            guard page.hasMore, let last = page.items.last else { return }
             query.after = last.path
         }
     }
 
-    private func renameFolder(_ node: Node, to newPath: Key, _ replaced: Node?, into target: Node) throws {
-        let old = Paths.prefix(path(of: node)), new = Paths.prefix(newPath)
-        moving.writeLock()
+    private func move(_ node: Node, _ old: Node.Name, to new: Node.Name, _ replaced: Node?, exchanges: Bool) throws -> WorkingFile? {
+        moving.readLock()
         defer { moving.unlock() }
-        let emptied = fill(target)
-        for attempt in 1... {
-            let (changes, expected) = try moves(from: old, to: new)
-            do {
-                try stage((replaced == nil ? [] : [(new, nil)]) + changes + emptied, expecting: expected)
-                break
-            } catch let error as Errno where error.number == ESTALE {
-                // Another door wrote into the folder meanwhile: what it wrote is to move too.
-                if attempt == Self.mostTriesOfFolders { throw Errno(EBUSY) }
+        return try state.withLock { state in
+            guard old.folder.children[old.name] === node, new.folder.children[new.name] === replaced else { throw Errno(EAGAIN) }
+            for (moved, target) in [(node, new), (exchanges ? replaced : nil, old)] {
+                guard let moved, moved.isFolder else { continue }
+                var above: Node? = target.folder
+                while let folder = above {
+                    if folder === moved { throw Errno(EINVAL) }
+                    above = folder.names.first?.folder
+                }
+            }
+            if exchanges, let replaced { if replaced.isFolder || node.isFolder { try Self.requireApart(node, replaced) } }
+            detach(node, &state)
+            var dropped: WorkingFile?
+            if let replaced {
+                if exchanges { detach(replaced, &state) } else { dropped = takeName(new.name, in: new.folder, from: replaced, &state) }
+            }
+            attach(node, old, new)
+            if exchanges, let replaced { attach(replaced, new, old) } else { old.folder.children[old.name] = nil }
+            new.folder.children[new.name] = node
+            if exchanges { old.folder.children[old.name] = replaced }
+            noteNames(in: old.folder, removed: !exchanges, &state)
+            if new.folder !== old.folder { noteNames(in: new.folder, &state) }
+            note(node, &state)
+            if exchanges, let replaced { note(replaced, &state) }
+            return dropped
+        }
+    }
+
+    /// Neither lies in the other: they cannot be exchanged then.
+    private static func requireApart(_ one: Node, _ other: Node) throws {
+        for (inner, outer) in [(one, other), (other, one)] {
+            var above = inner.names.first?.folder
+            while let folder = above {
+                if folder === outer { throw Errno(EINVAL) }
+                above = folder.names.first?.folder
             }
         }
-        if let replaced { detach(replaced) }
-        let renamed = state.withLock { state -> [Node] in
-            func moved(_ path: Key, _ inner: Node) -> Key {
-                guard inner === node || path.hasPrefix(old) else { return path }
-                if state.numbers[path] == inner.number { state.numbers[path] = nil }
-                let new = inner === node ? newPath : Key(new.bytes + path.bytes.dropFirst(old.count))
-                state.numbers[new] = inner.number
-                return new
-            }
-            var renamed: [Node] = []
-            for inner in Array(state.nodes.values) where !inner.isUnlinked && (inner === node || inner.path.hasPrefix(old) || inner.others.contains { $0.hasPrefix(old) }) {
-                inner.path = moved(inner.path, inner)
-                inner.others = Set(inner.others.map { moved($0, inner) })
-                renamed.append(inner)
-            }
-            for (folder, paths) in state.unpublished where folder == Key(old.bytes.dropLast()) || folder.hasPrefix(old) {
-                state.unpublished[folder] = nil
-                let place = folder.hasPrefix(old) ? Key(new.bytes + folder.bytes.dropFirst(old.count)) : newPath
-                state.unpublished[place] = Set(paths.map { Key(new.bytes + $0.bytes.dropFirst(old.count)) })
-            }
-            return renamed
-        }
-        for inner in renamed { if let file = writing(of: inner) { try file.note(purpose(inner)) } }
+    }
+
+    /// What the branch has of a node stays where it is while the node gets another name. Under the lock.
+    private func detach(_ node: Node, _ state: inout State) {
+        Self.materialize(node, &state)
+        guard node.isFolder, node.base == .natural, let base = Self.base(node) else { return }
+        node.base = .at(base)
+        state.hidden.insert(base)
+        state.moved[node.number] = node
+    }
+
+    private func attach(_ node: Node, _ old: Node.Name, _ new: Node.Name) {
+        if let index = node.names.firstIndex(of: old) { node.names[index] = new }
+        node.changed = .now()
     }
 }

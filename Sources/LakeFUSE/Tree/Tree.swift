@@ -3,360 +3,396 @@ import Glibc
 import Synchronization
 import Versioning
 
-/// A ref as a tree of files and folders: what the kernel's requests are answered from. Safe from any thread.
+/// The working tree of a ref: inodes and their names, what they are on the branch, and what was changed of them and is not on the
+/// branch yet. One for each ref that is mounted, shared by all its mounts; what the kernel asks is answered from here.
 ///
-/// Paths map to nodes only while the kernel knows them. Files written here and not yet published are found here first;
-/// everything else is asked of the catalog, so the tree shows what the other doors show.
+/// Everything that was changed is in memory and, some milliseconds later, in the index (`WriteStaging`); everything else is asked
+/// of the view when somebody looks for it. Publishing takes changes to the branch (`Tree+Publishing`). Safe from any thread: the
+/// state's lock is held for memory work alone. Source: `mount.md` section 2.
 final class Tree: Sendable {
     struct State {
         var nodes: [UInt64: Node] = [:]
-        var numbers: [Key: UInt64] = [:]
-        /// Files with a name here that were never published, by folder: listings must show them.
-        var unpublished: [Key: Set<Key>] = [:]
+        /// Paths of the branch that do not show by themselves: what they hold was removed, or has another name here, or is known
+        /// here by more than one.
+        var hidden: Set<Key> = []
+        /// What the branch does not have yet.
+        var dirty: [UInt64: Node] = [:]
+        /// Folders that were renamed: what nobody changed of them lies elsewhere.
+        var moved: [UInt64: Node] = [:]
+        /// What the index does not have yet, and what it has of things that the branch has taken, but perhaps not to disk.
+        var unwritten: [UInt64: Node] = [:]
+        var settled: [UInt64: Node] = [:]
+        /// When something was last done, in milliseconds, and how much has been.
+        var active: Int64 = 0, actions: UInt64 = 0
     }
 
     static let root: UInt64 = 1
-    let catalog: Catalog
-    let repository: String
-    let ref: String
+    let id: WriteStaging.TreeID
     let isReadOnly: Bool
-    /// Whom the tree is shown to, and what they may do: it shows names to who may list, and bytes to who may read them.
-    let user: String
-    let allows: @Sendable (Permission) -> Bool
+    let view: any LakeView
     let staging: WriteStaging
     let state: Mutex<State>
-    /// Our number in the change feed: what we change ourselves, we know.
-    let origin = Atomic<Int>(-1)
-    /// Read by publishes, written by renames of folders, which move many files at once.
+    /// Read by all who look at the branch and change names, written while what lies in a renamed folder moves on the branch.
     let moving = MovingLock()
-    /// Makes the kernel forget a path; set by the mount.
-    let shadowed = Mutex<(@Sendable (Key) -> Void)?>(nil)
-    /// Files that have bytes to publish.
-    let dirty = Mutex<[UInt64: Node]>([:])
-    /// Those that were closed, and whose publishing waits.
-    let held = Mutex<[UInt64: Node]>([:])
-    /// Counts changes, by this mount and by others: what was read before one may be wrong after it.
-    let changes = Atomic<UInt64>(0)
+    /// One publish at a time; held over I/O, never by a request of the kernel.
+    let publishing = Mutex<Void>(())
+    /// One writer of the index at a time: rows go in the order in which things happened.
+    let indexing = Mutex<Void>(())
+    /// Rows or objects were written that are not durable yet.
+    let hasUnsyncedRows = Atomic<Bool>(false), hasUnsyncedObjects = Atomic<Bool>(false)
     /// The branch is gone. Another one may come by its name: what is written here is nothing of that one.
     let isGone = Atomic<Bool>(false)
+    /// Counts changes by other doors: a reply that was made from what was read before one must not be cached for ever.
+    let generation = Atomic<UInt64>(0)
+    /// What folders show whose time nobody knows.
+    let begun: Timestamp
+    let keeper = Keeper()
+    let feed = Feed()
+    /// Those who are to hear what others change: the mounts.
+    let listeners = Mutex<[Int: @Sendable (Notice) -> Void]>([:])
+    /// Why publishing failed last, in words.
+    let failure = Mutex<String?>(nil)
+    let catalog: Catalog
+    let hold: Hold
 
-    /// - Parameters:
-    ///   - recovered: files of the branch that were being written when the server died.
-    ///   - allows: what `user` may do.
-    init(catalog: Catalog, repository: String, ref: String, isReadOnly: Bool, staging: WriteStaging, user: String = "", recovered: [(name: String, record: WriteStaging.Record)] = [],
-         allows: @escaping @Sendable (Permission) -> Bool = { _ in true }) {
-        self.user = user
-        self.allows = allows
+    /// - Parameter begun: what folders show whose time nobody knows.
+    init(catalog: Catalog, repository: String, ref: String, isReadOnly: Bool, staging: WriteStaging, begun: Timestamp = .now()) {
         self.catalog = catalog
-        self.repository = repository
-        self.ref = ref
+        id = WriteStaging.TreeID(repository: repository, branch: ref)
+        view = CatalogView(catalog, repository: repository, ref: ref)
         self.isReadOnly = isReadOnly
         self.staging = staging
-        let root = Node(number: Self.root, path: Key([]), entry: nil, isFolder: true, attributes: Attributes())
+        self.begun = begun
+        hold = Hold(catalog.unsettled)
+        let root = Node(number: Self.root, kind: .folder)
         root.lookups = 1
+        root.base = .at(Key([]))
         var state = State()
         state.nodes[Self.root] = root
-        state.numbers[root.path] = Self.root
         self.state = Mutex(state)
-        for (name, record) in recovered { recover(name, record) }
     }
 
-    /// Shows a file as it was when the server died; it is published when somebody has opened it for writing and closed it.
-    private func recover(_ name: String, _ record: WriteStaging.Record) {
-        do {
-            let file = try StagedFile(staging, recovering: name, record), entry = try catalog.find(record.path, at: resolve())
-            let node = adopt(record.path, entry: entry, isFolder: false, Attributes(record.metadata), counts: false)
-            state.withLock { state in
-                node.writing = file
-                node.isRecovered = true
-                for other in record.others where other != record.path {
-                    node.others.insert(other)
-                    state.numbers[other] = node.number
-                }
-            }
-            for path in [record.path] + record.others { setUnpublished(path, true) }
-            dirty.withLock { $0[node.number] = node }
-        } catch {
-            Log.error("a file that was being written when the server died cannot be shown", ["path": record.path.description, "reason": "\(error)"])
-        }
+    // MARK: who may
+
+    /// What the user of a mount may do: a tree shows names to who may list, and bytes to who may read them.
+    struct Rights: Sendable {
+        let user: String
+        let allows: @Sendable (Permission) -> Bool
+        /// Whether the user may do everything to all objects.
+        let isFree: @Sendable () -> Bool
+        static let all = Rights(user: "", allows: { _ in true }, isFree: { true })
     }
 
-    /// The branch was deleted: nothing that is open here is written to another of its name.
-    func noteGone() { isGone.store(true, ordering: .releasing) }
+    /// Lets pass what the mount's user may do to a path, as every door asks it.
+    /// - Throws: `EACCES`.
+    func require(_ action: String, _ path: Key, _ rights: Rights) throws { guard rights.allows(.object(action, id.repository, path)) else { throw Errno(EACCES) } }
 
-    var objects: any ObjectStore { catalog.objects }
-    private var writer: Int { origin.load(ordering: .relaxed) }
+    func requireWritable() throws { if isReadOnly { throw Errno(EROFS) } }
 
-    /// What a staged file of `node` is to become.
-    func purpose(_ node: Node) -> StagedFile.Purpose {
-        let (path, others, entry, attributes, isUnlinked) = state.withLock { _ in (node.path, node.others, node.entry, node.attributes, node.isUnlinked) }
-        var purpose = purpose(path, entry, attributes)
-        purpose.others = others.sorted()
-        purpose.isNamed = !isUnlinked
-        return purpose
+    /// Before a file is opened for writing, or its facts are changed.
+    func requireChangeable(_ node: Node, _ rights: Rights) throws {
+        try requireWritable()
+        let path = path(of: node)
+        if node.number != Self.root { try require("WriteObject", node.isFolder ? Paths.prefix(path) : path, rights) }
     }
 
-    func purpose(_ path: Key, _ entry: Entry?, _ attributes: Attributes) -> StagedFile.Purpose {
-        var metadata = entry?.metadata ?? [:]
-        attributes.write(into: &metadata, isFolder: false)
-        return StagedFile.Purpose(repository: repository, branch: ref, path: path, metadata: metadata, newAddress: { [catalog] in catalog.newAddress() })
-    }
+    /// Before a file's bytes are read.
+    func requireReadable(_ node: Node, _ rights: Rights) throws { if !node.isFolder { try require("ReadObject", path(of: node), rights) } }
 
-    func path(of node: Node) -> Key { state.withLock { _ in node.path } }
-    func entry(of node: Node) -> Entry? { state.withLock { _ in node.entry } }
-    func writing(of node: Node) -> StagedFile? { state.withLock { _ in node.writing } }
-    func target(of node: Node) -> [UInt8]? { state.withLock { _ in node.attributes.target } }
-    func isUnlinked(_ node: Node) -> Bool { state.withLock { _ in node.isUnlinked } }
+    // MARK: nodes and paths
 
     func node(_ number: UInt64) throws -> Node {
         guard let node = state.withLock({ $0.nodes[number] }) else { throw Errno(ESTALE) }
         return node
     }
 
-    func requireWritable() throws { if isReadOnly { throw Errno(EROFS) } }
+    func path(of node: Node) -> Key { state.withLock { _ in Self.path(node) } }
 
-    /// Lets pass what the mount's user may do to a path, as every door asks it.
-    /// - Throws: `EACCES`.
-    func require(_ action: String, _ path: Key) throws { guard allows(.object(action, repository, path)) else { throw Errno(EACCES) } }
-
-    /// Before a file is opened for writing.
-    func requireChangeable(_ node: Node) throws {
-        try requireWritable()
-        try require("WriteObject", path(of: node))
+    /// What a node is called, by the first of its names. Under the lock.
+    static func path(_ node: Node) -> Key {
+        guard let name = node.names.first else { return Key([]) }
+        return path(name)
     }
 
-    /// Before a file's bytes are read.
-    func requireReadable(_ node: Node) throws { if !node.isFolder { try require("ReadObject", path(of: node)) } }
+    static func path(_ name: Node.Name) -> Key { Paths.join(path(name.folder), name.name.bytes) }
+
+    /// Where the branch has what nobody changed of a folder; nil for nowhere. Under the lock.
+    static func base(_ folder: Node) -> Key? {
+        switch folder.base {
+        case .none: return nil
+        case .at(let path): return path
+        case .natural:
+            guard let name = folder.names.first else { return nil }
+            return base(name.folder).map { Paths.join($0, name.name.bytes) }
+        }
+    }
+
+    /// The paths that the branch has a node under; a folder's without a slash. Under the lock.
+    static func published(_ node: Node) -> [Key] {
+        if let published = node.published { return published }
+        guard node.entry != nil, let name = node.names.first, let base = base(name.folder) else { return [] }
+        return [Paths.join(base, name.name.bytes)]
+    }
+
+    /// From now on the names that the branch has a node under are its own to say: what shows here is not what is there.
+    static func materialize(_ node: Node, _ state: inout State) {
+        guard node.published == nil else { return }
+        node.published = published(node)
+        for path in node.published! { state.hidden.insert(path) }
+    }
+
+    /// The number that a path is known by: the same each time (FNV-1a), or the next that no other node has.
+    static func freeNumber(for path: Key, in state: State) -> UInt64 {
+        var number = number(for: path)
+        while state.nodes[number] != nil { number = max((number + 1) & (.max >> 2), 2) }
+        return number
+    }
+
+    static func number(for path: Key) -> UInt64 {
+        var hash: UInt64 = 14_695_981_039_346_656_037
+        for byte in path.bytes { hash = (hash ^ UInt64(byte)) &* 1_099_511_628_211 }
+        return max(hash >> 2, 2)
+    }
 
     // MARK: looking up
-
-    /// The ref as it is: what is held back here is not settled for ourselves.
-    func resolve() throws -> ResolvedRef { try catalog.resolve(ref, in: catalog.repository(repository)) }
-
-    /// - Parameter near: a path in it that was just there, to look beside first.
-    func hasChildren(_ folder: Key, near: Key? = nil, _ resolved: ResolvedRef) throws -> Bool {
-        if state.withLock({ state in state.unpublished.contains { $0.key == folder || $0.key.hasPrefix(Paths.prefix(folder)) } }) { return true }
-        return try catalog.hasObjects(under: Paths.prefix(folder), near: near, at: resolved)
-    }
 
     /// The node of a name in a folder; one more look-up of the kernel's if `counts`.
     /// - Throws: `ENOENT`.
     func lookup(_ parent: UInt64, _ name: [UInt8], counts: Bool = true) throws -> Node {
-        guard name.count <= 255 else { throw Errno(ENAMETOOLONG) }
-        let folder = try node(parent)
-        guard !isUnlinked(folder) else { throw Errno(ENOENT) }
-        let path = Paths.join(path(of: folder), name)
-        let known = state.withLock { state -> Node? in
-            guard let number = state.numbers[path], let node = state.nodes[number] else { return nil }
-            if counts { node.lookups += 1 }
-            return node
-        }
-        if let known { return known }
-        let resolved = try resolve()
-        if try hasChildren(path, resolved) {
-            let marker = try catalog.find(Paths.prefix(path), at: resolved)
-            return adopt(path, entry: nil, isFolder: true, marker.map { Attributes($0.metadata) } ?? Attributes(), counts: counts)
-        }
-        guard let entry = try catalog.find(path, at: resolved) else { throw Errno(ENOENT) }
-        return adopt(path, entry: entry, isFolder: false, Attributes(entry.metadata), counts: counts)
+        guard let found = try find(parent, name, counts: counts) else { throw Errno(ENOENT) }
+        return found
     }
 
-    /// The node of a path, made if there is none.
-    @discardableResult
-    func adopt(_ path: Key, entry: Entry?, isFolder: Bool, _ attributes: Attributes, counts: Bool) -> Node {
-        state.withLock { state in
-            if let number = state.numbers[path], let node = state.nodes[number], node.isFolder == isFolder {
-                if counts { node.lookups += 1 }
-                return node
+    /// What is known of a name without asking the branch.
+    private enum Known {
+        case node(Node), absent, atBranch(path: Key, version: UInt64)
+    }
+
+    private func known(_ parent: UInt64, _ key: Key, counts: Bool) throws -> (folder: Node, Known) {
+        try state.withLock { state in
+            guard let folder = state.nodes[parent] else { throw Errno(ESTALE) }
+            guard folder.isFolder else { throw Errno(ENOTDIR) }
+            if let child = folder.children[key] {
+                if counts { child.lookups += 1 }
+                return (folder, .node(child))
             }
-            let node = Node(number: Self.freeNumber(for: path, in: state), path: path, entry: entry, isFolder: isFolder, attributes: attributes)
-            if counts { node.lookups = 1 }
-            state.nodes[node.number] = node
-            state.numbers[path] = node.number
-            return node
+            if let absent = folder.absent, absent.version == folder.version, absent.name == key { return (folder, .absent) }
+            guard let base = Self.base(folder) else { return (folder, .absent) }
+            let path = Paths.join(base, key.bytes)
+            return (folder, state.hidden.contains(path) ? .absent : .atBranch(path: path, version: folder.version))
         }
     }
 
-    /// The number that a path is known by: the same each time the kernel comes to know it (FNV-1a).
-    static func number(for path: Key) -> UInt64 {
-        var hash: UInt64 = 14_695_981_039_346_656_037
-        for byte in path.bytes { hash = (hash ^ UInt64(byte)) &* 1_099_511_628_211 }
-        return max(hash >> 1, 2)
+    /// How often a look-up begins anew when the folder changes under it, before what was read last is believed.
+    private static let mostTries = 100
+
+    /// As `lookup`; nil if the name is not there.
+    func find(_ parent: UInt64, _ name: [UInt8], counts: Bool = false) throws -> Node? {
+        guard name.count <= 255 else { throw Errno(ENAMETOOLONG) }
+        let key = Key(name)
+        moving.readLock()
+        defer { moving.unlock() }
+        for _ in 0..<Self.mostTries {
+            let (folder, found) = try known(parent, key, counts: counts)
+            guard case .atBranch(let path, let version) = found else {
+                if case .node(let node) = found { return node }
+                return nil
+            }
+            // With both `a` and `a/b` the folder wins (mount.md section 1).
+            let isFolder = try path.count < 1024 && view.hasObjects(under: Paths.prefix(path), near: nil)
+            let entry = try view.find(isFolder ? Paths.prefix(path) : path)
+            let result = state.withLock { state -> Node?? in
+                guard folder.version == version else { return .none }
+                guard isFolder || entry != nil else {
+                    folder.absent = (key, version)
+                    return .some(nil)
+                }
+                return .some(Self.adopt(key, in: folder, isFolder: isFolder, entry, counts: counts, &state))
+            }
+            if let result { return result }
+        }
+        throw Errno(EAGAIN)
     }
 
-    /// The same, or the next that no other node has: one that was renamed, or is still open.
-    private static func freeNumber(for path: Key, in state: State) -> UInt64 {
-        var number = number(for: path)
-        while state.nodes[number] != nil { number = max((number + 1) & (.max >> 1), 2) }
-        return number
+    /// A natural node, made if there is none. Under the lock.
+    static func adopt(_ name: Key, in folder: Node, isFolder: Bool, _ entry: Entry?, counts: Bool, _ state: inout State) -> Node {
+        if let child = folder.children[name] {
+            if counts { child.lookups += 1 }
+            return child
+        }
+        let attributes = entry.map { Attributes($0.metadata) } ?? Attributes()
+        let kind: Node.Kind = isFolder ? .folder : attributes.target != nil ? .link : .file
+        let path = Paths.join(path(folder), name.bytes)
+        let node = Node(number: freeNumber(for: path, in: state), kind: kind, entry: entry, attributes: attributes)
+        node.names = [Node.Name(folder: folder, name: name)]
+        if counts { node.lookups = 1 }
+        state.nodes[node.number] = node
+        folder.children[name] = node
+        return node
+    }
+
+    /// A page of a listing was handed out with a file's facts.
+    /// - Parameter version: of the folder when the page was read.
+    /// - Returns: nil if the folder has changed since.
+    func adopt(_ name: Key, in folder: Node, _ entry: Entry, ifVersion version: UInt64) -> Node? {
+        state.withLock { state in
+            guard folder.version == version else { return nil }
+            return Self.adopt(name, in: folder, isFolder: false, entry, counts: true, &state)
+        }
     }
 
     func forget(_ number: UInt64, _ count: UInt64) {
         state.withLock { state in
             guard number != Self.root, let node = state.nodes[number] else { return }
             node.lookups -= min(count, node.lookups)
-            // That several names are one file is known here alone.
-            guard node.lookups == 0, node.writing?.isDirty != true, node.others.isEmpty else { return }
-            state.nodes[number] = nil
-            if state.numbers[node.path] == number { state.numbers[node.path] = nil }
+            Self.release(node, &state)
         }
     }
 
-    // MARK: attributes
+    /// Lets go of a node of which nothing is to be kept, and of the folders above it. Under the lock.
+    static func release(_ node: Node, _ state: inout State) {
+        guard node.number != root, node.lookups == 0, node.handles == 0, node.children.isEmpty, state.dirty[node.number] == nil, state.unwritten[node.number] == nil,
+              state.settled[node.number] == nil, state.nodes[node.number] === node else { return }
+        // What the branch cannot say by itself stays while it has a name.
+        guard node.names.isEmpty || (!node.isPinned && node.published == nil && node.base == .natural && node.file == nil) else { return }
+        state.nodes[node.number] = nil
+        for name in node.names {
+            if name.folder.children[name.name] === node { name.folder.children[name.name] = nil }
+            release(name.folder, &state)
+        }
+    }
+
+    /// Begins to follow the branch, and to keep what is written.
+    func start() {
+        feed.start(self)
+        if !isReadOnly { keeper.start(self) }
+    }
+
+    /// Whether the branch has all of it.
+    var isEmpty: Bool { state.withLock { state in state.dirty.isEmpty && state.unwritten.isEmpty && !state.nodes.values.contains { $0.isStored } } }
+
+    /// Ends what `start` began: the tree is used no more. What the branch does not have stays in the index.
+    func stop() {
+        keeper.stop()
+        feed.stop(self)
+        if !isGone.load(ordering: .acquiring), !isReadOnly {
+            do {
+                try writeRows()
+                try staging.synchronize()
+            } catch { Log.error("the index of a mounted branch could not be written", ["branch": id.branch, "reason": LakeError(error).message]) }
+        }
+        state.withLock { state in
+            // What nodes hold of each other.
+            for node in state.nodes.values {
+                node.children = [:]
+                node.names = []
+                node.storedNames = []
+            }
+            state = State()
+        }
+    }
+
+    // MARK: facts
 
     /// What stat(2) tells of a node.
     struct Facts {
-        enum Kind { case file, folder, link }
         var number: UInt64
-        var kind: Kind
+        var kind: Node.Kind
         /// Permission bits.
         var mode: UInt32
         var links: Int
         var owner: UInt32, group: UInt32
         var size: Int64
-        var modified: Timestamp
+        /// In units of 512 bytes.
+        var blocks: Int64
+        var device: UInt64
+        var accessed: Timestamp, modified: Timestamp, changed: Timestamp
     }
 
     func facts(_ node: Node) -> Facts {
-        let (entry, attributes, writing, isUnlinked, changed, links) = state.withLock { _ in (node.entry, node.attributes, node.writing, node.isUnlinked, node.changed, 1 + node.others.count) }
-        let written = writing?.facts, kind: Facts.Kind = node.isFolder ? .folder : attributes.target != nil ? .link : .file
-        // How many folders are in a folder nobody counts: 1 says so.
-        return Facts(
-            number: node.number, kind: kind, mode: kind == .link ? 0o777 : attributes.mode ?? (kind == .folder ? 0o755 : 0o644), links: isUnlinked ? 0 : node.isFolder ? 1 : links,
-            owner: attributes.owner ?? getuid(), group: attributes.group ?? getgid(),
-            size: kind == .folder ? 4096 : attributes.target.map { Int64($0.count) } ?? written?.size ?? entry?.size ?? 0,
-            // A file that is being written has the time of its last write.
-            modified: attributes.modified ?? (writing?.isDirty == true ? written?.modified : nil) ?? entry?.lastModified ?? changed)
+        let file = state.withLock { _ in node.file }, status = file?.status, blocks = file?.blocks
+        return state.withLock { _ in
+            let kind = node.kind, attributes = node.attributes
+            var mode = kind == .link ? 0o777 : attributes.mode ?? (kind == .folder ? 0o755 : 0o644)
+            // The kernel may have written by itself.
+            if let unless = node.strippedUnless, unless != status { mode = Self.stripped(mode) }
+            let size = kind == .folder ? 4096 : attributes.target.map { Int64($0.count) } ?? status?.size ?? node.entry?.size ?? 0
+            let modified = status?.modified ?? attributes.modified ?? (kind == .folder ? node.filled : nil) ?? node.entry?.lastModified ?? node.changed ?? begun
+            // The last write, if nobody set the time after it, is a change too.
+            let written = status.map(\.modified).flatMap { $0 == attributes.modified ? nil : $0 }
+            let changed = max(node.changed ?? written ?? modified, written ?? node.changed ?? modified)
+            return Facts(
+                // How many folders are in a folder nobody counts: 1 says so.
+                number: node.number, kind: kind, mode: mode, links: node.isFolder ? (node.names.isEmpty && node.number != Self.root ? 0 : 1) : node.names.count,
+                owner: attributes.owner ?? getuid(), group: attributes.group ?? getgid(), size: size, blocks: blocks ?? (size + 511) / 512, device: node.device,
+                accessed: node.accessed ?? modified, modified: modified, changed: changed)
+        }
     }
 
-    /// Changes permissions, owner or time; publishes them with the entry.
-    func change(_ node: Node, _ change: (inout Attributes) -> Void) throws {
-        try requireWritable()
-        if node.number != Self.root { try require("WriteObject", node.isFolder ? Paths.prefix(path(of: node)) : path(of: node)) }
-        moving.readLock()
-        defer { moving.unlock() }
-        try node.publishing.withLock { _ in
-            let (old, isPending, paths, entry, attributes) = state.withLock { state in
-                let old = node.attributes, paths = node.paths.filter { state.numbers[$0] == node.number }
-                change(&node.attributes)
-                // Another door's file has its name now: it is one that only handles show.
-                return (old, node.writing?.isDirty == true || node.isUnlinked || paths.isEmpty, paths, node.entry, node.attributes)
+    /// A file that somebody wrote to runs as its owner no more, nor as its group if that may run it (chmod(2)).
+    static func stripped(_ mode: UInt32) -> UInt32 { mode & (mode & 0o010 != 0 ? ~0o6000 : ~0o4000) }
+
+    func target(of node: Node) -> [UInt8]? { state.withLock { _ in node.attributes.target } }
+    func entry(of node: Node) -> Entry? { state.withLock { _ in node.entry } }
+    func file(of node: Node) -> WorkingFile? { state.withLock { _ in node.file } }
+
+    /// What of a node is to be changed; nil leaves it.
+    struct NewFacts {
+        var mode: UInt32?, owner: UInt32?, group: UInt32?
+        var accessed: Timestamp?, modified: Timestamp?
+    }
+
+    /// Changes permissions, owner or times.
+    func change(_ node: Node, _ new: NewFacts, _ rights: Rights = .all) throws {
+        try requireChangeable(node, rights)
+        try view.checkWritable()
+        try node.io.withLock { _ in
+            // The working file has the time itself: who writes next moves it on.
+            if new.modified != nil || new.accessed != nil, let file = file(of: node) {
+                try file.using { try WorkingFile.setTimes($0, accessed: new.accessed, modified: new.modified) }
             }
-            guard !isPending, node.number != Self.root else {
-                // Published with the bytes, or nowhere.
-                if let file = writing(of: node), !isUnlinked(node) { try file.note(purpose(node)) }
-                return
-            }
-            do {
-                if node.isFolder {
-                    state.withLock { _ in node.hasBareMarker = false }
-                    try stage([(Paths.prefix(paths[0]), marker(of: paths[0], attributes))], inside: false)
-                } else if var entry {
-                    attributes.write(into: &entry.metadata, isFolder: false)
-                    try stage(paths.map { [entry] in ($0, entry) }, inside: false, expecting: paths.map { [entry] in ($0, entry.address) })
-                    state.withLock { [entry] _ in node.entry = entry }
+            let status = file(of: node)?.status
+            state.withLock { state in
+                if let mode = new.mode { node.attributes.mode = mode }
+                if let owner = new.owner { node.attributes.owner = owner }
+                if let group = new.group { node.attributes.group = group }
+                // A file that was given away runs as nobody (chown(2)).
+                if new.owner != nil || new.group != nil, new.mode == nil, !node.isFolder, let mode = node.attributes.mode { node.attributes.mode = Self.stripped(mode) }
+                if let modified = new.modified { node.attributes.modified = modified }
+                if let accessed = new.accessed { node.accessed = accessed }
+                node.changed = .now()
+                // Who sets a time has not written: what was closed is still closed.
+                if new.modified != nil, let status, let closed = node.closed, node.writers == 0 || status.size == closed.size {
+                    let wasPublished = closed == node.publishedClose
+                    node.closed = Node.Closed(size: status.size, modified: status.modified)
+                    if wasPublished { node.publishedClose = node.closed }
                 }
-            } catch {
-                // What was refused must not look as if it had been done.
-                state.withLock { _ in node.attributes = old }
-                throw error
+                note(node, &state)
             }
         }
+        wake()
     }
 
-    /// A folder's marker with these attributes: one that is there keeps its bytes, whoever stored them.
-    func marker(of path: Key, _ attributes: Attributes) throws -> Entry {
-        guard var entry = try catalog.find(Paths.prefix(path), at: resolve()) else { return marker(attributes) }
-        attributes.write(into: &entry.metadata, isFolder: true)
-        return entry
+    /// A node was changed: the index is to have it, and the branch. Under the lock.
+    func note(_ node: Node, _ state: inout State) {
+        node.edits += 1
+        node.refusal = nil
+        state.unwritten[node.number] = node
+        state.active = Timestamp.monotonicMilliseconds()
+        state.actions += 1
+        guard node.number != Self.root, node.kind.isCommittable else { return }
+        if state.dirty.updateValue(node, forKey: node.number) == nil { hold.add(1) }
     }
 
-    func marker(_ attributes: Attributes) -> Entry {
-        var entry = Entry(address: "", lastModified: .now(), size: 0, eTag: "d41d8cd98f00b204e9800998ecf8427e", contentType: "application/x-directory")
-        attributes.write(into: &entry.metadata, isFolder: true)
-        return entry
+    /// Something came into or went from a folder. Under the lock.
+    static func noteChange(in folder: Node) {
+        folder.version += 1
+        folder.filled = .now()
+        folder.changed = folder.filled
+        folder.attributes.modified = nil  // A time that was set holds until something changes.
     }
 
-    /// Stages entries; those without bytes yet get an empty object of their own.
-    /// - Parameters:
-    ///   - inside: whether names come or go: their folders have changed then.
-    ///   - expected: what the branch must still have, for what was read of it to be written again.
-    /// - Returns: what was staged.
-    /// - Throws: `ESTALE` if it has something else there now: another door was faster.
-    @discardableResult
-    func stage(_ changes: [(path: Key, entry: Entry?)], _ durability: Durability = .eventual, inside: Bool = true, expecting expected: [Catalog.Expected] = []) throws -> [(path: Key, entry: Entry?)] {
-        guard !isGone.load(ordering: .acquiring) else { throw Errno(EIO) }
-        var changes = changes
-        for index in changes.indices where changes[index].entry?.address == "" {
-            let upload = try catalog.upload(to: catalog.repository(repository))
-            try upload.finish()
-            changes[index].entry!.address = upload.address
-        }
-        do {
-            try catalog.stage(changes, on: ref, in: repository, durability, origin: writer, expecting: expected)
-        } catch let error as LakeError where error.code == .preconditionFailed {
-            throw Errno(ESTALE)
-        }
-        self.changes.add(1, ordering: .sequentiallyConsistent)
-        // A marker is the folder itself: what changes then is the one above.
-        if inside { noteChange(in: Set(changes.map { Paths.split($0.path.bytes.last == Paths.slash ? Key($0.path.bytes.dropLast()) : $0.path).folder })) }
-        return changes
-    }
-
-    /// Something came into or went from these folders.
-    func noteChange(in folders: Set<Key>) {
-        let now = Timestamp.now()
-        state.withLock { state in
-            for folder in folders {
-                guard let number = state.numbers[folder], let node = state.nodes[number] else { continue }
-                node.changed = now
-                node.attributes.modified = nil  // A time that was set holds until something changes.
-            }
-        }
-    }
-
-    // MARK: listing
-
-    /// One page of a folder after a key, and where the next begins; nil at the end.
-    func list(_ folder: Node, after: Key, limit: Int) throws -> (items: [(name: [UInt8], isFolder: Bool, entry: Entry?)], next: Key?) {
-        var query = Catalog.ListQuery()
-        query.prefix = Paths.prefix(path(of: folder))
-        query.delimiter = "/"
-        query.after = after
-        query.limit = limit
-        let page = try catalog.list(resolve(), query), start = query.prefix.count
-        var items: [(name: [UInt8], isFolder: Bool, entry: Entry?)] = [], folders: Set<Key> = []
-        for item in page.items {
-            switch item {
-            case .commonPrefix(let path):
-                let name = Array(path.bytes[start...].dropLast())
-                guard Paths.isName(name) else { continue }
-                folders.insert(Key(name))
-                items.append((name, true, nil))
-            case .object(let path, let entry):
-                let name = Array(path.bytes[start...])
-                if Paths.isName(name) { items.append((name, false, entry)) }
-            }
-        }
-        // With both `a` and `a/b` the folder wins (mount.md section 1).
-        if !folders.isEmpty { items.removeAll { !$0.isFolder && folders.contains(Key($0.name)) } }
-        return (items, page.hasMore ? page.items.last?.path : nil)
-    }
-
-    /// Names of files in a folder that only this mount knows yet.
-    func unpublished(in folder: Node) -> [[UInt8]] { state.withLock { ($0.unpublished[folder.path] ?? []).map { Paths.split($0).name } } }
-
-    func setUnpublished(_ path: Key, _ isUnpublished: Bool) {
-        let folder = Paths.split(path).folder
-        state.withLock { state in
-            if isUnpublished {
-                state.unpublished[folder, default: []].insert(path)
-            } else {
-                state.unpublished[folder]?.remove(path)
-                if state.unpublished[folder]?.isEmpty == true { state.unpublished[folder] = nil }
-            }
-        }
-    }
+    func wake() { keeper.wake() }
 }
 
 /// pthread_rwlock(3): many readers or one writer, over calls that may block.
@@ -377,4 +413,19 @@ final class Tree: Sendable {
     func readLock() { unsafe pthread_rwlock_rdlock(handle) }
     func writeLock() { unsafe pthread_rwlock_wrlock(handle) }
     func unlock() { unsafe pthread_rwlock_unlock(handle) }
+}
+
+/// How much a tree holds back, as the catalog counts it: taken back when the tree ends.
+final class Hold: Sendable {
+    private let unsettled: Unsettled
+    private let count = Atomic<Int>(0)
+
+    init(_ unsettled: Unsettled) { self.unsettled = unsettled }
+
+    deinit { unsettled.hold(-count.load(ordering: .relaxed)) }
+
+    func add(_ number: Int) {
+        count.add(number, ordering: .relaxed)
+        unsettled.hold(number)
+    }
 }

@@ -3,205 +3,451 @@ import Glibc
 import Synchronization
 import Versioning
 
-/// The bytes of a tree's files: where they are read, and how they become objects and entries of the branch.
+/// The step from the tree to the branch: files become objects, and names entries (`mount.md` section 2, publishing). It runs on
+/// threads that may wait, never in a request of the kernel; one at a time.
 extension Tree {
-    /// Where a file's bytes are read from.
-    enum Source {
-        case staged(StagedFile)
-        case object(ObjectLocation, size: Int64)
-        case empty
+    enum Scope {
+        /// What nobody has touched for a while.
+        case quiet
+        /// Everything that was closed: somebody looks.
+        case closed
+        /// One node, and the folders made for it.
+        case one(Node)
     }
 
-    func source(_ node: Node) throws -> Source {
-        let (entry, writing) = state.withLock { _ in (node.entry, node.writing) }
-        if let writing { return .staged(writing) }
-        guard let entry else { return .empty }
-        return .object(try entry.location(in: catalog.repository(repository).namespace), size: entry.size)
-    }
-
-    /// Whether the object that a handle opened is what the file still is.
-    func isCurrent(_ location: ObjectLocation?, _ node: Node) throws -> Bool {
-        guard let entry = entry(of: node), let location else { return false }
-        return try entry.location(in: catalog.repository(repository).namespace) == location
-    }
-
-    /// The file's bytes as a local file that can be written; copied from the object the first time.
-    /// - Parameter opened: a descriptor of the object, for when that has gone since: with its name, or for a newer one's sake.
-    func writable(_ node: Node, truncates: Bool = false, opened: Int32 = -1) throws -> StagedFile {
-        try requireWritable()
-        if let writing = state.withLock({ _ in node.writing }) {
-            if truncates { try writing.truncate(0, purpose(node)) }
-            return writing
-        }
-        try require("WriteObject", path(of: node))
-        _ = try catalog.checkWritable(ref, in: repository)
-        let entry = entry(of: node), source = truncates || entry == nil ? nil : (objects, try entry!.location(in: catalog.repository(repository).namespace), entry!.size)
-        let file = try StagedFile(staging, purpose(node), copying: source, opened: opened)
-        let chosen = state.withLock { _ -> StagedFile in
-            if let other = node.writing { return other }
-            node.writing = file
-            return file
-        }
-        dirty.withLock { $0[node.number] = node }
-        return chosen
-    }
-
-    /// Written again after it was published: it is to be published once more.
-    func noteWrite(_ node: Node) {
-        let isUnlinked = state.withLock { _ in
-            node.attributes.modified = nil
-            return node.isUnlinked
-        }
-        if !isUnlinked { dirty.withLock { $0[node.number] = node } }
-    }
-
-    /// Makes what was written an object and an entry of the branch, in one step for all who look (`mount.md` section 1).
-    /// - Parameter onlyUnopened: not while someone has the file open for writing, who will publish it.
-    func publish(_ node: Node, _ durability: Durability, onlyUnopened: Bool = false) throws {
-        moving.readLock()
-        defer { moving.unlock() }
-        try node.publishing.withLock { _ in try publishAlone(node, durability, onlyUnopened: onlyUnopened) }
-    }
-
-    /// Bytes of a file that is published at every close without counting how often.
-    private static let smallBytes: Int64 = 8 << 20
-
-    /// One of the descriptors of a file that writes was closed; there may be others, in children say (close(2), fuse_lowlevel.h,
-    /// flush). A large file is not published again and again by that: less than twice the time since it was last as that took, or
-    /// a second, it waits for the last of them.
-    func flush(_ node: Node) throws {
-        let (last, file) = state.withLock { _ in (node.published, node.writing) }
-        if let file, file.isDirty, let last, file.facts.size > Self.smallBytes, Timestamp.monotonicMilliseconds() - last.at < max(1000, 2 * last.took) {
-            let isFirst = held.withLock { $0.updateValue(node, forKey: node.number) == nil }
-            if isFirst { catalog.unsettled.hold() }
-            return
-        }
-        let begun = Timestamp.monotonicMilliseconds()
-        try publish(node, .eventual)
-        let ended = Timestamp.monotonicMilliseconds()
-        state.withLock { _ in node.published = (ended, ended - begun) }
-    }
-
-    /// Publishes what was closed and held back: somebody looks.
-    func settle() {
-        for node in held.withLock({ Array($0.values) }) {
-            do { try publish(node, .eventual) } catch { Log.error("a file that was closed in a mount could not be published", ["path": path(of: node).description, "reason": LakeError(error).message]) }
-        }
-    }
-
-    /// Nothing of a file is held back any more: it was published, or has no name.
-    func release(_ node: Node) { if held.withLock({ $0.removeValue(forKey: node.number) != nil }) { catalog.unsettled.release() } }
-
-    /// Publishes while the caller sees to it that nobody else publishes, renames or unlinks the node.
-    private func publishAlone(_ node: Node, _ durability: Durability, onlyUnopened: Bool) throws {
-        guard let file = writing(of: node), !isUnlinked(node) else { return }
-        guard !isGone.load(ordering: .acquiring) else { throw Errno(EIO) }
-        let namespace = try catalog.repository(repository).namespace
-        if file.isDirty, !onlyUnopened || node.writers.load(ordering: .acquiring) == 0 { try file.note(purpose(node), isClosed: true) }
-        guard let written = try file.freeze(objects, in: namespace, durability, if: { !onlyUnopened || node.writers.load(ordering: .acquiring) == 0 }) else {
-            // Somebody opened it in between, and it is not closed after all.
-            if file.isDirty { try file.note(purpose(node)) } else { release(node) }
-            if durability == .durable { try synchronize() }
-            return
-        }
-        let (path, paths, old, attributes, folders) = state.withLock { state in
-            (node.path, node.paths, node.entry, node.attributes, node.paths.compactMap { state.numbers[Paths.split($0).folder].flatMap { state.nodes[$0] } })
-        }
-        // The time of the last write, not of the publish: a file must not look newer for having been closed.
-        var entry = Entry(address: written.address, lastModified: written.modified, size: written.size, eTag: written.eTag, metadata: old?.metadata ?? [:], contentType: old?.contentType ?? "application/octet-stream")
-        attributes.write(into: &entry.metadata, isFolder: false)
-        try stage(paths.map { [entry] in ($0, entry) } + folders.flatMap { fill($0) }, durability, inside: false)
-        let isShadowed = state.withLock { [entry] state in
-            node.entry = entry
-            return state.numbers[path] != node.number
-        }
-        // Another door wrote the path meanwhile and it got another node: that one shows what is no more.
-        if isShadowed { shadowed.withLock { $0 }?(path) }
-        file.noteStaged(written)
-        if !file.isDirty { _ = dirty.withLock { $0.removeValue(forKey: node.number) } }
-        release(node)
-        for path in paths { setUnpublished(path, false) }
-    }
-
-    /// The last handle is closed: the staged bytes are the object's now.
-    func close(_ node: Node) throws {
-        try publish(node, .eventual, onlyUnopened: true)
-        letGo(node)
-    }
-
-    /// Nobody has the file open: what was staged is the object's now.
-    private func letGo(_ node: Node) {
-        // Let go outside the lock: its descriptor is closed with it.
-        let file = state.withLock { _ -> StagedFile? in
-            guard node.writers.load(ordering: .acquiring) == 0, node.readers.load(ordering: .acquiring) == 0, node.writing?.isDirty != true || node.isUnlinked else { return nil }
-            defer { node.writing = nil }
-            return node.writing
-        }
-        _ = consume file
-    }
-
-    /// A handle that reads what is being written was opened; false if nothing is any more.
-    func beginReading(_ node: Node) -> Bool {
-        state.withLock { _ in
-            guard node.writing != nil else { return false }
-            node.readers.add(1, ordering: .acquiringAndReleasing)
-            return true
-        }
-    }
-
-    /// It was closed.
-    func endReading(_ node: Node) {
-        node.readers.subtract(1, ordering: .acquiringAndReleasing)
-        letGo(node)
-    }
-
-    /// A handle that writes was opened; before anything is written or cut through it.
-    func beginWriting(_ node: Node) {
-        node.writers.add(1, ordering: .acquiringAndReleasing)
-        let recovered = state.withLock { _ -> StagedFile? in
-            defer { node.isRecovered = false }
-            return node.isRecovered ? node.writing : nil
-        }
-        recovered?.takeUp()
-    }
-
-    /// Makes a file's bytes and all that was done before durable (fsync(2)). It does not publish: who is still writing has not said
-    /// that the file is whole.
-    func synchronize(_ node: Node) throws {
-        if let file = writing(of: node), file.isDirty, try file.synchronize() { return try synchronizeStore() }
-        try synchronize()
-    }
-
-    private func synchronizeStore() throws { try catalog.store.write([], .durable) }
-
-    /// It was closed.
-    func endWriting(_ node: Node) throws {
-        node.writers.subtract(1, ordering: .acquiringAndReleasing)
-        try close(node)
-    }
-
-    /// Publishes all that was written. Returns the first error.
-    func publishAll(_ durability: Durability) -> (any Error)? {
-        if isGone.load(ordering: .acquiring) {
-            // Its branch was deleted, and with it all that was not committed.
-            for node in dirty.withLock({ Array($0.values) }) {
-                Log.warning("a file that was written in a mount goes with its deleted branch", ["path": path(of: node).description])
-                writing(of: node)?.unregister()
-                release(node)
+    /// Takes changes to the branch. Files that are open for writing are as they were when they were last closed, if they were.
+    /// - Returns: whether nothing of the scope is left for later.
+    /// - Throws: the first error; what it does not concern is published all the same.
+    @discardableResult
+    func publish(_ scope: Scope, _ durability: Durability = .eventual) throws -> Bool {
+        guard !isReadOnly else { return true }
+        return try publishing.withLock { _ in
+            guard !isGone.load(ordering: .acquiring) else { throw Errno(EIO) }
+            var (nodes, isDone) = choose(scope), problem: (any Error)?, empty: String?
+            for node in nodes where state.withLock({ _ in node.hasNewBytes && !node.names.isEmpty }) {
+                do { try freeze(node, &empty) } catch {
+                    guard state.withLock({ _ in node.hasNewBytes && !node.names.isEmpty }) else { continue }  // It was removed meanwhile.
+                    problem = problem ?? error
+                    isDone = false
+                }
             }
-            dirty.withLock { $0 = [:] }
-            return nil
+            if durability == .durable { try view.synchronizeObjects() }
+            do { try stage(nodes, durability, &empty) } catch let error as LakeError where error.code == .invalidValue && nodes.count > 1 {
+                // One that the branch will never take must not keep the others: it is named by status.
+                for node in nodes { do { try stage([node], durability, &empty) } catch { refuse(node, error) } }
+            } catch {
+                problem = problem ?? error
+            }
+            if let problem { throw problem }
+            failure.withLock { $0 = nil }
+            return isDone
         }
-        var failure: (any Error)?
-        for node in dirty.withLock({ Array($0.values) }) where !state.withLock({ _ in node.isRecovered }) {
-            do { try publish(node, durability) } catch { failure = failure ?? error }
-        }
-        return failure
     }
 
-    /// Makes durable what was published.
-    func synchronize() throws {
-        try objects.synchronize()
-        try catalog.store.write([], .durable)
+    private func refuse(_ node: Node, _ error: any Error) {
+        state.withLock { state in
+            node.refusal = LakeError(error).message
+            noteClean(node, &state)
+        }
+        Log.warning("the branch does not take a file of a mount", ["path": path(of: node).description, "reason": LakeError(error).message])
+    }
+
+    /// The nodes to publish, with the new folders that they lie in.
+    private func choose(_ scope: Scope) -> (nodes: [Node], isDone: Bool) {
+        let now = Timestamp.monotonicMilliseconds()
+        return state.withLock { state in
+            var isDone = true, chosen: [UInt64: Node] = [:]
+            func choose(_ node: Node) {
+                guard chosen.updateValue(node, forKey: node.number) == nil else { return }
+                for name in node.names {
+                    // The marker of a folder goes when something comes into it.
+                    if Self.hasBareMarker(name.folder), name.folder.number != Self.root {
+                        name.folder.mayBeEmpty = true
+                        note(name.folder, &state)
+                    }
+                    if name.folder.base == .none || name.folder.mayBeEmpty, state.dirty[name.folder.number] != nil { choose(name.folder) }
+                }
+            }
+            switch scope {
+            case .one(let node) where state.moved.isEmpty: choose(node)
+            case .quiet where state.moved.isEmpty:
+                for node in state.dirty.values {
+                    // A large file that is closed again and again is not hashed again and again.
+                    if node.hasNewBytes, now - node.touched < max(Keeper.quiet, 2 * node.took) { isDone = false } else { choose(node) }
+                }
+            default: for node in state.dirty.values { choose(node) }  // What lies in a renamed folder moves with it, or not at all.
+            }
+            return (Array(chosen.values), isDone)
+        }
+    }
+
+    /// A folder's marker is one of ours, and says nothing but that the folder is there.
+    static func hasBareMarker(_ folder: Node) -> Bool { folder.entry.map { $0.size == 0 && $0.contentType == folderType } ?? false }
+
+    /// Nothing of a node is to be published any more. Under the lock.
+    func noteClean(_ node: Node, _ state: inout State) {
+        if state.dirty.removeValue(forKey: node.number) != nil { hold.add(-1) }
+        // The index keeps it until the branch has it on disk.
+        if node.isStored { state.settled[node.number] = node }
+    }
+
+    // MARK: bytes
+
+    private static let emptyTag = "d41d8cd98f00b204e9800998ecf8427e"
+
+    private static func entry(_ old: Entry?, address: String, size: Int64, eTag: String, modified: Timestamp) -> Entry {
+        Entry(address: address, lastModified: modified, size: size, eTag: eTag, metadata: old?.metadata ?? [:], contentType: old?.contentType ?? "application/octet-stream")
+    }
+
+    /// Makes what was closed of a file an object. Nothing happens if somebody writes to it meanwhile.
+    private func freeze(_ node: Node, _ empty: inout String?) throws {
+        let begun = Timestamp.monotonicMilliseconds()
+        if let whole = state.withLock({ _ in node.whole }) { return try freeze(node, whole, &empty) }
+        waitForRelease(of: node)
+        let (file, closed, isInUse) = state.withLock { _ in (node.file, node.closed, node.writers > 0 || node.lent > 0) }
+        guard let file, let closed, file.status == closed else { return }
+        if closed.size == 0 {
+            if empty == nil { empty = try view.makeEmpty() }
+            node.io.withLock { [empty] _ in take(node, file, closed, Self.entry(entry(of: node), address: empty!, size: 0, eTag: Self.emptyTag, modified: closed.modified), isMoved: !isInUse) }
+        } else if isInUse {
+            try freezeCopy(node, file, closed)
+        } else {
+            let eTag = try file.using { try EntityTag.of($0, size: closed.size) }
+            try node.io.withLock { _ in
+                guard file.status == closed, state.withLock({ _ in node.file === file && node.closed == closed && node.writers == 0 && node.lent == 0 }) else { return }
+                try view.adopt(file: file.path, as: file.address, .eventual)
+                take(node, file, closed, Self.entry(entry(of: node), address: file.address, size: closed.size, eTag: eTag, modified: closed.modified), isMoved: true)
+            }
+        }
+        state.withLock { _ in node.took = Timestamp.monotonicMilliseconds() - begun }
+    }
+
+    /// Makes what was closed last an object, while somebody writes to a copy of it.
+    private func freeze(_ node: Node, _ whole: Node.Whole, _ empty: inout String?) throws {
+        let file = whole.file, closed = whole.closed, address: String, eTag: String
+        if closed.size == 0 {
+            if empty == nil { empty = try view.makeEmpty() }
+            (address, eTag) = (empty!, Self.emptyTag)
+        } else {
+            (address, eTag) = (file.address, try file.using { try EntityTag.of($0, size: closed.size) })
+            // Closed anew meanwhile, that is gone.
+            guard state.withLock({ _ in node.whole?.file === file }) else { return }
+            try view.adopt(file: file.path, as: file.address, .eventual)
+        }
+        let isUnwanted = state.withLock { state in
+            guard node.whole?.file === file else { return false }
+            Self.materialize(node, &state)
+            node.entry = Self.entry(node.entry, address: address, size: closed.size, eTag: eTag, modified: closed.modified)
+            node.isEntryNew = true
+            node.whole = nil
+            state.unwritten[node.number] = node
+            return closed.size == 0
+        }
+        if isUnwanted { file.drop() }
+    }
+
+    /// After the last close(2) the kernel tells us so, but does not wait for us.
+    /// - Parameter own: writers that are not to be waited for.
+    func waitForRelease(of node: Node, but own: Int = 0) {
+        for _ in 0..<10 {
+            let isClosing = state.withLock { _ in node.writers > own && Timestamp.monotonicMilliseconds() - node.touched < 50 }
+            guard isClosing else { return }
+            usleep(500)
+        }
+    }
+
+    /// A file that somebody has open is published as a copy, so that nobody writes to an object.
+    private func freezeCopy(_ node: Node, _ file: WorkingFile, _ closed: Node.Closed) throws {
+        let copy = try WorkingFile(staging, address: view.newAddress())
+        var isTaken = false
+        defer {
+            copy.release()
+            if !isTaken { copy.drop() }
+        }
+        let eTag = try copy.using { target in
+            try file.using { try WorkingFile.copyBytes($0, to: target) }
+            return try EntityTag.of(target, size: closed.size)
+        }
+        // Written to meanwhile, it is not what was closed.
+        guard copy.status?.size == closed.size, file.status == closed else { return }
+        try node.io.withLock { _ in
+            guard state.withLock({ _ in node.file === file && node.closed == closed }) else { return }
+            try view.adopt(file: copy.path, as: copy.address, .eventual)
+            isTaken = true
+            take(node, file, closed, Self.entry(entry(of: node), address: copy.address, size: closed.size, eTag: eTag, modified: closed.modified), isMoved: false)
+        }
+    }
+
+    /// A file's bytes are an object now. Under the node's `io`.
+    private func take(_ node: Node, _ file: WorkingFile, _ closed: Node.Closed, _ entry: Entry, isMoved: Bool) {
+        let isUnwanted = state.withLock { state in
+            guard node.file === file, node.closed == closed else { return false }
+            // The name that the branch has it under is the same, with other bytes.
+            Self.materialize(node, &state)
+            var entry = entry
+            // A time that was set is not when it was written.
+            if node.attributes.modified == closed.modified, let changed = node.changed { entry.lastModified = changed }
+            node.entry = entry
+            node.isEntryNew = true
+            node.publishedClose = closed
+            if isMoved {
+                node.file = nil
+                node.closed = nil
+                node.publishedClose = nil
+            }
+            state.unwritten[node.number] = node
+            return isMoved && entry.size == 0
+        }
+        if isUnwanted { file.drop() }
+    }
+
+    // MARK: entries
+
+    /// What a node is to be on the branch, as planned.
+    private struct Step {
+        let node: Node
+        let edits: UInt64
+        /// Where it is to be, and where it was. A folder's without a slash.
+        var paths: [Key] = [], old: [Key] = []
+        var entry: Entry?
+        /// A folder's marker is to go, or it has none.
+        var isUnmarked = false
+    }
+
+    private struct Plan {
+        var steps: [Step] = []
+        var changes: [Key: Entry?] = [:]
+        var expected: [Key: String?] = [:]
+        /// Paths that do not show by themselves while this is on its way.
+        var hidden: [Key] = []
+        /// Folders that were renamed: where they were.
+        var moved: [(node: Node, old: Key)] = []
+    }
+
+    private static let mostTries = 8
+
+    /// Stages what nodes are in one step.
+    private func stage(_ nodes: [Node], _ durability: Durability, _ empty: inout String?) throws {
+        for attempt in 1... {
+            let hasMoves = state.withLock { !$0.moved.isEmpty }
+            // What is in a renamed folder is looked for elsewhere from one moment to the next.
+            if hasMoves { moving.writeLock() }
+            defer { if hasMoves { moving.unlock() } }
+            if state.withLock({ !hasMoves && !$0.moved.isEmpty }) { continue }
+            let bare = try emptyFolders(nodes)
+            let needsEmpty = empty == nil && state.withLock { (state) -> Bool in nodes.contains { state.dirty[$0.number] != nil && ($0.kind == .link || $0.isFolder) && $0.entry == nil } }
+            if needsEmpty { empty = try view.makeEmpty() }
+            var plan = state.withLock { [empty] state in self.plan(nodes, bare, empty, &state) }
+            if hasMoves { try addMoves(&plan) }
+            if plan.changes.isEmpty { return state.withLock { settle(plan, &$0) } }
+            do {
+                try view.stage(plan.changes.map { ($0.key, $0.value) }, durability, expecting: plan.expected.map { ($0.key, $0.value) })
+            } catch {
+                state.withLock { state in for path in plan.hidden { state.hidden.remove(path) } }
+                guard let error = error as? LakeError, error.code == .preconditionFailed, attempt < Self.mostTries else { throw error }
+                try reconcile(plan)
+                continue
+            }
+            hasUnsyncedObjects.store(durability != .durable, ordering: .releasing)
+            return state.withLock { settle(plan, &$0) }
+        }
+    }
+
+    /// Folders among the nodes in which nothing is that the branch can have.
+    private func emptyFolders(_ nodes: [Node]) throws -> Set<UInt64> {
+        var found: Set<UInt64> = []
+        for node in nodes where node.isFolder {
+            let base: Key?? = state.withLock { _ in
+                guard node.mayBeEmpty, !node.names.isEmpty, !node.children.values.contains(where: { $0.kind.isCommittable && ($0.entry != nil || $0.kind != .file || $0.hasNewBytes) }) else { return .none }
+                return .some(Self.base(node))
+            }
+            guard let base else { continue }
+            if let base, try hasVisible(under: base) { continue }
+            found.insert(node.number)
+        }
+        return found
+    }
+
+    /// What to stage for nodes. Their new paths do not show by themselves until the tree knows that they are there. Under the lock.
+    private func plan(_ nodes: [Node], _ bare: Set<UInt64>, _ empty: String?, _ state: inout State) -> Plan {
+        var plan = Plan()
+        for node in nodes where state.dirty[node.number] != nil {
+            var step = Step(node: node, edits: node.edits)
+            step.old = Self.published(node)
+            step.paths = node.names.map { Self.path($0) }
+            var entry = node.entry
+            if node.isFolder {
+                let isPlain = { () -> Bool in
+                    var plain = Metadata()
+                    node.attributes.write(into: &plain, isFolder: true)
+                    return plain.isEmpty
+                }()
+                step.isUnmarked = isPlain && !bare.contains(node.number) && (entry == nil || (Self.hasBareMarker(node) && node.mayBeEmpty))
+                if entry == nil { entry = Entry(address: empty ?? "", lastModified: .now(), size: 0, eTag: Self.emptyTag, contentType: Self.folderType) }
+            } else if node.kind == .link, entry == nil {
+                entry = Self.entry(nil, address: empty ?? "", size: 0, eTag: Self.emptyTag, modified: node.changed ?? .now())
+            }
+            for old in step.old {
+                let key = node.isFolder ? Paths.prefix(old) : old
+                if plan.changes[key] == nil { plan.changes[key] = .some(nil) }
+                if !node.isEntryNew, let known = node.entry { plan.expected[key] = known.address }
+            }
+            if var entry, !step.isUnmarked {
+                node.attributes.write(into: &entry.metadata, isFolder: node.isFolder)
+                step.entry = entry
+                for path in step.paths {
+                    plan.changes[node.isFolder ? Paths.prefix(path) : path] = entry
+                    if !node.isFolder, state.hidden.insert(path).inserted { plan.hidden.append(path) }
+                }
+            }
+            plan.steps.append(step)
+        }
+        return plan
+    }
+
+    static let folderType = "application/x-directory"
+
+    /// Entries that one rename of a folder may take along: they are staged in one transaction.
+    private static let mostMoved = 2_000_000
+
+    /// What nobody changed in renamed folders moves with them.
+    private func addMoves(_ plan: inout Plan) throws {
+        let moved = state.withLock { state in state.moved.values.compactMap { node -> (node: Node, old: Key, new: Key)? in
+            guard case .at(let old) = node.base, !node.names.isEmpty else { return nil }
+            return (node, old, Self.path(node))
+        } }
+        for (node, old, new) in moved {
+            plan.moved.append((node, old))
+            var query = Catalog.ListQuery()
+            query.prefix = Paths.prefix(old)
+            query.limit = 1000
+            while true {
+                let page = try view.list(query)
+                for case .object(let path, let entry) in page.items where (path != query.prefix || node.entry == nil) && state.withLock({ !Self.isHidden(path, below: old, $0) }) {
+                    if plan.changes[path] == nil { plan.changes[path] = .some(nil) }
+                    let target = Key(new.bytes + path.bytes.dropFirst(old.count))
+                    if plan.changes[target] == nil || plan.changes[target]! == nil { plan.changes[target] = entry }
+                    plan.expected[path] = entry.address
+                }
+                guard page.hasMore, let last = page.items.last else { break }
+                guard plan.changes.count < Self.mostMoved else { throw LakeError(.invalidValue, "folder \(new) holds too many entries to be renamed in one step") }
+                query.after = last.path
+            }
+        }
+    }
+
+    /// The branch has what was planned. Under the lock.
+    private func settle(_ plan: Plan, _ state: inout State) {
+        for (node, old) in plan.moved {
+            guard node.base == .at(old) else { continue }
+            node.base = .natural
+            state.moved[node.number] = nil
+            state.hidden.remove(old)
+            state.unwritten[node.number] = node
+        }
+        for step in plan.steps { for old in step.old { state.hidden.remove(old) } }
+        // Folders first: what lies in them is where they say.
+        for step in plan.steps.sorted(by: { $0.node.isFolder && !$1.node.isFolder }) { settle(step, &state) }
+    }
+
+    private func settle(_ step: Step, _ state: inout State) {
+        let node = step.node, isAsPlanned = node.edits == step.edits
+        if step.entry?.address == node.entry?.address || node.entry == nil { node.isEntryNew = false }
+        if node.isFolder {
+            if isAsPlanned { node.mayBeEmpty = false }
+            node.entry = step.isUnmarked || step.paths.isEmpty ? nil : step.entry
+            if node.base == .none, let path = step.paths.first, !node.names.isEmpty {
+                node.base = .natural
+                if Self.base(node) != path {
+                    node.base = .at(path)
+                    state.moved[node.number] = node
+                    state.hidden.insert(path)
+                }
+            }
+        } else if let entry = step.entry, node.entry == nil || node.entry?.address == entry.address {
+            node.entry = entry
+        }
+        node.published = step.entry == nil ? [] : step.paths
+        if node.names.count == 1, step.paths.count <= 1, let name = node.names.first {
+            let natural = Self.base(name.folder).map { Paths.join($0, name.name.bytes) }
+            // Where its name says: the branch shows it by itself; or there is nothing that it could show.
+            if node.published!.first == natural || (node.published!.isEmpty && node.isFolder) {
+                if let natural { state.hidden.remove(natural) }
+                node.published = nil
+            }
+        }
+        for path in node.published ?? [] { state.hidden.insert(path) }
+        state.unwritten[node.number] = node
+        guard isAsPlanned else { return }
+        if !node.hasNewBytes { noteClean(node, &state) }
+        Self.release(node, &state)
+    }
+
+    /// Other doors changed what was to be moved or marked: their version is the newer one.
+    private func reconcile(_ plan: Plan) throws {
+        for step in plan.steps where !step.old.isEmpty {
+            for old in step.old {
+                let current = try view.find(step.node.isFolder ? Paths.prefix(old) : old)
+                state.withLock { state in
+                    let node = step.node
+                    guard node.edits == step.edits, current?.address != node.entry?.address, !node.isEntryNew else { return }
+                    if node.names.isEmpty || current == nil || Self.published(node).count > 1 {
+                        // Removed here, and written there since; or the other way round; or one name of several is another file's now.
+                        if let name = node.names.first(where: { Self.path($0) == old }), node.names.count > 1 {
+                            node.names.removeAll { $0 == name }
+                            if name.folder.children[name.name] === node { name.folder.children[name.name] = nil }
+                            name.folder.version += 1
+                        }
+                        node.published = Self.published(node).filter { $0 != old }
+                        state.hidden.remove(old)
+                        if current == nil, !node.names.isEmpty, !node.isFolder { loseNames(of: node, &state) }
+                    } else {
+                        node.entry = current
+                        if let current, node.file == nil {
+                            let mode = node.attributes
+                            node.attributes = Attributes(current.metadata)
+                            if node.published == nil { (node.attributes.mode, node.attributes.owner, node.attributes.group) = (mode.mode, mode.owner, mode.group) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    // MARK: looking
+
+    /// Somebody looks at the branch, or at one path of it: what was closed is published before.
+    func settle(_ path: Key?) {
+        let scope = state.withLock { state -> Scope? in
+            guard !state.dirty.isEmpty else { return nil }
+            return path.map { concern($0, state) } ?? .closed
+        }
+        guard let scope else { return }
+        do { try publish(scope) } catch {
+            failure.withLock { $0 = LakeError(error).message }
+            Log.error("what was written in a mount could not be published", ["branch": id.branch, "reason": LakeError(error).message])
+        }
+    }
+
+    /// What must be published for a path of the branch to be as the tree has it. Under the lock.
+    private func concern(_ path: Key, _ state: State) -> Scope? {
+        guard state.moved.isEmpty else { return .closed }
+        var folder = state.nodes[Self.root]!, parts = path.bytes.split(separator: Paths.slash, omittingEmptySubsequences: false).map { Key(Array($0)) }
+        if parts.last?.isEmpty == true { parts.removeLast() }
+        for (index, part) in parts.enumerated() {
+            guard let child = folder.children[part] else {
+                // What comes into a folder that the branch does not have makes it one that it has.
+                if folder.base == .none { return .one(folder) }
+                return Self.isHidden(path, below: Key([]), state) ? .closed : nil
+            }
+            if index < parts.count - 1, child.isFolder {
+                if state.dirty[child.number] != nil, child.published?.isEmpty == false { return .closed }
+                folder = child
+                continue
+            }
+            guard state.dirty[child.number] != nil else { return Self.isHidden(path, below: Key([]), state) && child.published?.contains(path) != true ? .closed : nil }
+            return child.names.count == 1 && Self.published(child).allSatisfy { $0 == path } ? .one(child) : .closed
+        }
+        return .closed
     }
 }

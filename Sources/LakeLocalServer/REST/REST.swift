@@ -28,8 +28,9 @@ package protocol MountControl: Sendable {
     /// - Parameters:
     ///   - user: whom it is for: mounts of one branch by one user are one file system.
     ///   - allows: what that user may do; asked for every path.
+    ///   - isFree: whether the user may do everything to all objects of the repository, so that nobody need ask.
     /// - Throws: `LakeError` that names the directory.
-    func mount(_ request: MountMessage, for user: String, allows: @escaping @Sendable (Permission) -> Bool) throws
+    func mount(_ request: MountMessage, for user: String, allows: @escaping @Sendable (Permission) -> Bool, isFree: @escaping @Sendable () -> Bool) throws
     func unmount(_ directory: String) throws
 }
 

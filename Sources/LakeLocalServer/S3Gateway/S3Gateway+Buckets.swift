@@ -169,7 +169,7 @@ extension S3Gateway {
             query.after = afterPath
         }
         let resolved: ResolvedRef
-        do { resolved = try catalog.resolve(ref, in: repository) } catch let error as LakeError where error.code == .notFound(.reference) { throw S3Error(400, "BadRequest", "There is no ref '\(ref)' in \(call.bucket).") }
+        do { resolved = try catalog.resolve(ref, in: repository.id) } catch let error as LakeError where error.code == .notFound(.reference) { throw S3Error(400, "BadRequest", "There is no ref '\(ref)' in \(call.bucket).") }
         let page = try catalog.list(resolved, query)
         return Page(items: page.items.map { item in
             switch item {

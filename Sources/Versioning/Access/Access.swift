@@ -267,6 +267,15 @@ package final class Access: Sendable {
         return isAllowed
     }
 
+    /// Whether `caller` may do these to everything that begins with `resource`: what need not be asked one by one then. Where that
+    /// cannot be told at once it is false.
+    package func isFree(to actions: [String], below resource: String, for caller: Caller) throws -> Bool {
+        let all = try statements(of: caller.user)
+        return actions.allSatisfy { action in
+            !all.contains { $0.mayDeny(action) } && all.contains { $0.allowsAll(action, below: resource, user: caller.user) }
+        }
+    }
+
     /// Lets pass who may do all of these.
     /// - Throws: `.permissionDenied`, naming the first action that is missing.
     package func require(_ permissions: [Permission], for caller: Caller) throws {

@@ -137,6 +137,15 @@ package struct Statement: Sendable, Equatable {
         }
     }
 
+    /// Whether it says something against `action`, on whatever.
+    func mayDeny(_ action: String) -> Bool { effect != "allow" && actions.contains { Self.matches($0.utf8, action.utf8) } }
+
+    /// Whether it allows `action` on everything that begins with `resource`, whoever asks and when.
+    func allowsAll(_ action: String, below resource: String, user: String) -> Bool {
+        guard effect == "allow", condition == Condition(), actions.contains(where: { Self.matches($0.utf8, action.utf8) }), let resources else { return false }
+        return resources.contains { $0.utf8.last == 0x2a && Self.covers($0, resource, user: user) }
+    }
+
     /// The resources by themselves; nil if a list is no list of texts.
     private var resources: [String]? {
         guard resource.utf8.first == 0x5b else { return [resource] }

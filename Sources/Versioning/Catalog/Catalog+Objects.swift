@@ -57,7 +57,7 @@ extension Catalog {
 
     /// - Throws: `.notFound(.object)`, and what `resolve` throws.
     package func entry(_ path: Key, at ref: String, in repositoryID: String) throws -> (entry: Entry, location: ObjectLocation, repository: Repository) {
-        let resolved = try resolve(ref, in: repositoryID)
+        let resolved = try resolve(ref, in: repositoryID, for: path)
         guard let entry = try find(path, at: resolved) else { throw LakeError.notFound(.object, path) }
         return (entry, try entry.location(in: resolved.repository.namespace), resolved.repository)
     }
@@ -251,6 +251,8 @@ extension Catalog {
         try entry.check()
         let repository = try writableRepository(repositoryID, force: force)
         try checkProtection(of: id, blocks: .stagingWrite, in: repository)
+        // What was closed in a mount before is older, and must not come later.
+        unsettled.settle(id, in: repositoryID, path)
         let staged = StagedEntry(key: path, envelope: entry.envelope)
         guard let condition else { return try writeStaged([staged], on: id, in: repository, durability, origin: origin) }
         let claims = try claim([staged])
@@ -304,20 +306,27 @@ extension Catalog {
         let staged = StagedEntry(key: path, envelope: entry.envelope), token = try branch(id, in: repository).branch.stagingToken
         // Another entry may name it already, or have named it until its object went.
         for (address, _) in try claim([staged]) { fresh.share(address) }
+        if unsettled.isHolding { return stageLater(staged, on: id, in: repository, then: done) }
         store.write([.set(Partition(token), path, staged.encoded)], .durable) { [self] error in
             if let error { return done(error) }
             if let branch = try? branch(id, in: repository).branch, branch.stagingToken == token {
                 events.publish(Change(repository: repository.id, branch: id, kind: .keys([path])))
                 return done(nil)
             }
-            // A commit came between: written again into the token that is open now, by a thread that may wait.
-            committed.pool.run { [self] in
-                do {
-                    try writeStaged([staged], on: id, in: repository, .durable, origin: nil)
-                    done(nil)
-                } catch {
-                    done(error)
-                }
+            // A commit came between: written again into the token that is open now.
+            stageLater(staged, on: id, in: repository, then: done)
+        }
+    }
+
+    /// Stages an entry on a thread that may wait: for mounts to settle, and for the store.
+    private func stageLater(_ staged: StagedEntry, on id: String, in repository: Repository, then done: @escaping @Sendable ((any Error)?) -> Void) {
+        committed.pool.run { [self] in
+            do {
+                unsettled.settle(id, in: repository.id, staged.key)
+                try writeStaged([staged], on: id, in: repository, .durable, origin: nil)
+                done(nil)
+            } catch {
+                done(error)
             }
         }
     }
@@ -340,6 +349,7 @@ extension Catalog {
         for path in paths { try Names.checkPath(path) }
         let repository = try writableRepository(repositoryID, force: force)
         try checkProtection(of: id, blocks: .stagingWrite, in: repository)
+        unsettled.settle(id, in: repositoryID, paths.count == 1 ? paths[0] : nil)
         var present: [Key] = []
         for attempt in 0..<Self.tries {
             let (branch, _) = try branch(id, in: repository)
@@ -424,6 +434,9 @@ extension Catalog {
         fresh.issue(address)
         return address
     }
+
+    /// The object of an address may be named more than once: it is left to collection.
+    package func share(_ address: String) { fresh.share(address) }
 
     /// An address that a client writes to by itself, and may name as it likes.
     package func newDirectAddress() -> String { addresses.next() + Entry.directSuffix }

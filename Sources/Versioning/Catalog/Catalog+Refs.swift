@@ -62,10 +62,10 @@ extension Catalog {
         return try resolve(text, in: repository).commitID
     }
 
-    /// As doors ask it: what mounts hold back of the branch is settled first.
-    package func resolve(_ text: String, in repository: String) throws -> ResolvedRef {
+    /// As doors ask it: what mounts hold back of the branch is settled first, or what they do of one path.
+    package func resolve(_ text: String, in repository: String, for path: Key? = nil) throws -> ResolvedRef {
         let repository = try self.repository(repository)
-        if let branch = try? RefExpression(text).base { unsettled.settle(branch, in: repository.id) }
+        if unsettled.isHolding, let branch = try? RefExpression(text).base { unsettled.settle(branch, in: repository.id, path) }
         return try resolve(text, in: repository)
     }
 

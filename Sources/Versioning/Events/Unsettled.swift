@@ -1,11 +1,11 @@
 import Synchronization
 
-/// Writers that hold back what they have closed for a while: a mount does so with large files that are closed again and again.
+/// Writers that hold back what they have closed for a while: a mount does so with all of them.
 /// Whoever looks at a branch has them settle it first, so that a close is seen at once all the same (`mount.md` section 2,
 /// publishing). While nobody holds anything back it costs one atomic read. Safe from any thread.
 package final class Unsettled: Sendable {
-    /// Publishes what is held back on a branch.
-    package typealias Settle = @Sendable () -> Void
+    /// Publishes what is held back on a branch: what concerns a path, or (nil) all of it.
+    package typealias Settle = @Sendable (Key?) -> Void
 
     private struct Writer {
         let repository: String, branch: String
@@ -27,16 +27,15 @@ package final class Unsettled: Sendable {
 
     package func remove(_ number: Int) { _ = writers.withLock { $0.all.removeValue(forKey: number) } }
 
-    /// One more thing is held back, or one less.
-    package func hold() { count.add(1, ordering: .acquiringAndReleasing) }
-    package func release() { count.subtract(1, ordering: .acquiringAndReleasing) }
+    /// So many more things are held back; fewer, if negative.
+    package func hold(_ number: Int = 1) { count.add(number, ordering: .acquiringAndReleasing) }
 
     /// Whether anything is held back: to look at a branch may take a while then.
     package var isHolding: Bool { count.load(ordering: .acquiring) > 0 }
 
-    /// Has everything published that is held back on a branch. May block as long as publishing takes.
-    package func settle(_ branch: String, in repository: String) {
+    /// Has published what is held back on a branch: what concerns a path, or all of it. May block as long as publishing takes.
+    package func settle(_ branch: String, in repository: String, _ path: Key? = nil) {
         guard isHolding else { return }
-        for writer in writers.withLock({ Array($0.all.values) }) where writer.repository == repository && writer.branch == branch { writer.settle() }
+        for writer in writers.withLock({ Array($0.all.values) }) where writer.repository == repository && writer.branch == branch { writer.settle(path) }
     }
 }

@@ -40,7 +40,7 @@ extension Command {
             if unsafe access(staging, F_OK) == 0 {
                 let index = try WriteStaging(folder: staging)
                 defer { index.close() }
-                options.named = Set(try index.records().map(\.address))
+                options.named = Set(try index.addresses().map(\.address))
             }
             options.readsObjects = !invocation.has("skip-checksums")
             let committed = CommittedStore(objects: objects, pool: pool, cacheBytes: configuration.cacheBytes, parameters: configuration.ranges)

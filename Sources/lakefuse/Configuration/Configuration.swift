@@ -1,5 +1,6 @@
 import FoundationEssentials
 import Glibc
+import LakeFUSE
 import LakeLocalServer
 import Versioning
 
@@ -38,8 +39,8 @@ struct Configuration {
     /// `mounts.allowed_folders` (comma-separated): where REST may mount on this machine. None: where whoever asks over the loopback, as
     /// the server's own user, owns the folder.
     var mountFolders: [String] = []
-    /// `mounts.passthrough`: whether the kernel reads large files of snapshots by itself, where it can (Linux 6.9 and later, as root).
-    var passthrough = true
+    /// `mounts.passthrough`, `mounts.directory_cache`, `mounts.read_ahead_kib`: what of the kernel's offers mounts take.
+    var levers = Levers()
     /// `blockstore.verify_reads`: whole reads are held against their checksums; large objects are then read twice.
     var verifiesReads = false
     /// `committed.permanent.*` (`lakefs-formats.md` 4.2).
@@ -80,7 +81,9 @@ struct Configuration {
         case "limits.head_seconds": limits.headSeconds = try seconds()
         case "limits.progress_seconds": limits.progressSeconds = try seconds()
         case "mounts.allowed_folders": mountFolders = value.split(separator: ",").map(String.init)
-        case "mounts.passthrough": passthrough = try choice(["true", "false"]) == "true"
+        case "mounts.passthrough": levers.passthrough = try choice(["true", "false"]) == "true"
+        case "mounts.directory_cache": levers.directoryCache = try choice(["true", "false"]) == "true"
+        case "mounts.read_ahead_kib": levers.readAheadKiB = min(try number(0), 1 << 20)
         case "blockstore.verify_reads": verifiesReads = try choice(["true", "false"]) == "true"
         case "committed.permanent.min_range_size_bytes": ranges.minRangeSizeBytes = try number(0)
         case "committed.permanent.max_range_size_bytes": ranges.maxRangeSizeBytes = try number(1)
@@ -113,7 +116,8 @@ struct Configuration {
         "data", "listen_address", "database.type", "database.sqlite.path", "blockstore.type", "blockstore.local.path", "blockstore.local.import_enabled",
         "blockstore.local.allowed_external_prefixes", "blockstore.signing.secret_key", "auth.encrypt.secret_key",
         "installation.user_name", "installation.access_key_id", "installation.secret_access_key", "gateways.s3.region", "gateways.s3.domain_name",
-        "limits.memory_bytes", "limits.connections", "limits.connections_per_address", "limits.idle_seconds", "limits.head_seconds", "limits.progress_seconds", "mounts.allowed_folders", "mounts.passthrough", "blockstore.verify_reads",
+        "limits.memory_bytes", "limits.connections", "limits.connections_per_address", "limits.idle_seconds", "limits.head_seconds", "limits.progress_seconds", "mounts.allowed_folders",
+        "mounts.passthrough", "mounts.directory_cache", "mounts.read_ahead_kib", "blockstore.verify_reads",
         "committed.sstable.memory.cache_size_bytes", "committed.permanent.min_range_size_bytes", "committed.permanent.max_range_size_bytes", "committed.permanent.range_raggedness_entries",
     ]
 

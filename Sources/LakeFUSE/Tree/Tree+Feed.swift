@@ -1,0 +1,297 @@
+import CacheStore
+import Glibc
+import Synchronization
+import Versioning
+
+/// What a mount is to tell the kernel: what it keeps of these is wrong.
+enum Notice: Sendable {
+    /// A name in a folder, whether it is there or not.
+    case name(folder: UInt64, [UInt8])
+    /// A folder's or file's facts and bytes, and a folder's listing.
+    case node(UInt64)
+    /// All names that the kernel was told are not there.
+    case absentNames
+}
+
+/// What other doors change of the branch, as it comes from the catalog's change feed: told to the tree and to the kernel, in order,
+/// by a thread of its own. A thread that answers a request must not notify (`mount.md`, "Invalidation without deadlock").
+final class Feed: Sendable {
+    private enum Item: Sendable {
+        case change(Change.Kind)
+        /// A reply may be older than a change that was told already.
+        case recheck(folder: UInt64, [UInt8])
+    }
+
+    private struct State {
+        var queue: [(item: Item, done: CountingSemaphore)] = []
+        var isStopping = false
+        /// The queue was full: everything is told instead.
+        var overflow: [CountingSemaphore] = []
+    }
+
+    private let state = Mutex(State())
+    private let signal = CountingSemaphore()
+    private let thread = Mutex<Thread?>(nil)
+    private let subscriptions = Mutex<(feed: Int, held: Int)?>(nil)
+    private static let limit = 10_000
+
+    /// Begins to follow the catalog.
+    func start(_ tree: Tree) {
+        let thread = Thread(name: "tree-feed") { [self, weak tree] in
+            while true {
+                signal.wait()
+                let (items, overflow, isStopping) = state.withLock { state in
+                    defer {
+                        state.queue = []
+                        state.overflow = []
+                    }
+                    return (state.queue, state.overflow, state.isStopping)
+                }
+                for (item, done) in items {
+                    if !isStopping, let tree {
+                        switch item {
+                        case .change(let kind): tree.apply(kind)
+                        case .recheck(let folder, let name): tree.recheck(name, in: folder)
+                        }
+                    }
+                    done.post()
+                }
+                if !overflow.isEmpty {
+                    if !isStopping { tree?.apply(.everything) }
+                    for done in overflow { done.post() }
+                }
+                if isStopping { return }
+            }
+        }
+        self.thread.withLock { $0 = thread }
+        let origin = tree.catalog.events.subscribe { number in { [weak tree] change in tree?.take(change, own: number) } }
+        (tree.view as? CatalogView)?.origin.store(origin, ordering: .relaxed)
+        let held = tree.isReadOnly ? -1 : tree.catalog.unsettled.add(repository: tree.id.repository, branch: tree.id.branch) { [weak tree] in tree?.settle($0) }
+        subscriptions.withLock { $0 = (origin, held) }
+    }
+
+    /// What to wait for until the kernel was told; nil if the tree ends.
+    fileprivate func enqueue(_ kind: Change.Kind) -> CountingSemaphore? { enqueue(Item.change(kind)) }
+
+    private func enqueue(_ item: Item) -> CountingSemaphore? {
+        let done = CountingSemaphore()
+        let isStopping = state.withLock { state in
+            if state.isStopping { return true }
+            if state.queue.count < Self.limit { state.queue.append((item, done)) } else { state.overflow.append(done) }
+            return false
+        }
+        guard !isStopping else { return nil }
+        signal.post()
+        return done
+    }
+
+    /// A reply about a name may be older than a change that was told already.
+    func recheck(_ name: [UInt8], in folder: UInt64) { _ = enqueue(.recheck(folder: folder, name)) }
+
+    func stop(_ tree: Tree) {
+        if let (feed, held) = subscriptions.withLock({ subscriptions in
+            defer { subscriptions = nil }
+            return subscriptions
+        }) {
+            tree.catalog.events.unsubscribe(feed)
+            if held >= 0 { tree.catalog.unsettled.remove(held) }
+        }
+        state.withLock { $0.isStopping = true }
+        signal.post()
+        let thread = thread.withLock { thread in
+            defer { thread = nil }
+            return thread
+        }
+        thread?.join()
+    }
+}
+
+extension Tree {
+    // MARK: names that others took
+
+    /// Nothing is known by this node's names any more.
+    func loseNames(of node: Node) { state.withLock { loseNames(of: node, &$0) } }
+
+    /// Another door has its names now: who has it open keeps it. Under the lock.
+    func loseNames(of node: Node, _ state: inout State) {
+        for name in node.names {
+            if name.folder.children[name.name] === node { name.folder.children[name.name] = nil }
+            name.folder.version += 1
+        }
+        let folders = node.names.map(\.folder)
+        for path in node.published ?? [] { state.hidden.remove(path) }
+        node.names = []
+        node.published = []
+        state.unwritten[node.number] = node
+        if state.dirty.removeValue(forKey: node.number) != nil { hold.add(-1) }
+        for folder in folders { Self.release(folder, &state) }
+    }
+
+    private func tell(_ notices: [Notice]) {
+        let all = listeners.withLock { Array($0.values) }
+        for listener in all { for notice in notices { listener(notice) } }
+    }
+
+    /// Tells the mounts but one of what that one did itself.
+    func tell(_ notices: [Notice], except own: Int) {
+        let others = listeners.withLock { listeners in listeners.count > 1 ? listeners.filter { $0.key != own }.map(\.value) : [] }
+        for listener in others { for notice in notices { listener(notice) } }
+    }
+
+    fileprivate func take(_ change: Change, own: Int) -> CountingSemaphore? {
+        guard change.origin != own, change.repository == id.repository, change.branch == nil || change.branch == id.branch else { return nil }
+        if case .committed = change.kind { return nil }
+        if case .removed = change.kind { isGone.store(true, ordering: .releasing) }
+        generation.add(1, ordering: .sequentiallyConsistent)
+        return feed.enqueue(change.kind)
+    }
+
+    /// A reply was made from what was read at `generation`; if something changed since, what the kernel keeps of it goes.
+    func recheck(_ generation: UInt64, _ name: [UInt8], in folder: UInt64) {
+        guard self.generation.load(ordering: .sequentiallyConsistent) != generation else { return }
+        feed.recheck(name, in: folder)
+    }
+
+    fileprivate func recheck(_ name: [UInt8], in number: UInt64) {
+        state.withLock { state in
+            guard let folder = state.nodes[number], let child = folder.children[Key(name)] else { return }
+            drop(child, Key(name), in: folder, &state)
+        }
+        tell([.name(folder: number, name)])
+    }
+
+    /// Forgets a name that shows what the branch had; what was changed here stays, and its publish is the later change. Under the lock.
+    private func drop(_ node: Node, _ name: Key, in folder: Node, _ state: inout State) {
+        guard !node.isFolder, state.dirty[node.number] == nil, node.file == nil, node.kind.isCommittable else { return }
+        guard node.names.count > 1 else { return loseNames(of: node, &state) }
+        // One of several: the others are as they were.
+        let path = Self.path(Node.Name(folder: folder, name: name))
+        node.names.removeAll { $0.folder === folder && $0.name == name }
+        node.published?.removeAll { $0 == path }
+        state.hidden.remove(path)
+        folder.children[name] = nil
+        folder.version += 1
+        state.unwritten[node.number] = node
+    }
+
+    // MARK: changes
+
+    /// How many differing keys are told one by one before everything is told instead.
+    private static let mostKeys = 10_000
+
+    /// Another door changed the branch.
+    func apply(_ kind: Change.Kind) {
+        switch kind {
+        case .keys(let keys): for key in keys { apply(key) }
+        case .moved(let old, let new):
+            var keys: [Key] = []
+            do {
+                let namespace = try catalog.repository(id.repository).namespace, committed = catalog.committed
+                let diff = MetaRangeDiff(try committed.cursor(old, in: namespace), try committed.cursor(new, in: namespace))
+                while let difference = try diff.next() {
+                    keys.append(difference.key)
+                    if keys.count > Self.mostKeys { return applyAll() }
+                }
+            } catch { return applyAll() }
+            for key in keys { apply(key) }
+        case .everything: applyAll()
+        case .removed:
+            discard()
+            applyAll()
+        case .committed: break
+        }
+    }
+
+    /// One step down to where a key lies in the tree.
+    private enum Walk {
+        case done([Notice]), into(Node, base: Key)
+    }
+
+    /// Makes the kernel forget what a key's change made wrong: the name of the file, and of folders that came or went.
+    private func apply(_ key: Key) {
+        var (folder, base) = state.withLock { state in
+            // Folders that were renamed here and hold the key.
+            state.moved.values.compactMap { node -> (Node, Key)? in
+                guard case .at(let base) = node.base, key.hasPrefix(Paths.prefix(base)) else { return nil }
+                return (node, base)
+            }.max { $0.1.count < $1.1.count } ?? (state.nodes[Self.root]!, Key([]))
+        }
+        let rest = Array(key.bytes.dropFirst(base.isEmpty ? 0 : base.count + 1))
+        var parts = rest.split(separator: Paths.slash, omittingEmptySubsequences: false).map { Key(Array($0)) }
+        if parts.last?.isEmpty == true { parts.removeLast() }  // A folder's marker.
+        tell([.node(folder.number)])
+        for (index, part) in parts.enumerated() {
+            let isLast = index == parts.count - 1, path = Paths.join(base, part.bytes)
+            let exists = try? view.hasObjects(under: Paths.prefix(path), near: nil)
+            let step = state.withLock { state -> Walk in
+                Self.noteChange(in: folder)
+                let notices: [Notice] = [.name(folder: folder.number, part.bytes), .node(folder.number)]
+                // The kernel may have it as a name that is not there.
+                guard let known = folder.children[part] else { return .done(notices) }
+                if known.isFolder, !isLast || Paths.isMarker(key) {
+                    if known.base == .none, known.published?.isEmpty != false {
+                        known.base = .natural  // The branch has one of that name now.
+                        state.unwritten[known.number] = known
+                        return .into(known, base: path)
+                    }
+                    guard known.base == .natural else { return .done(notices) }
+                    if exists == true || state.dirty[known.number] != nil || !known.children.isEmpty {
+                        if isLast { state.unwritten[known.number] = known }
+                        return .into(known, base: path)
+                    }
+                    loseNames(of: known, &state)
+                    return .done(notices)
+                }
+                // A file where a folder was, or the other way round.
+                if known.isFolder {
+                    if exists != true, known.children.isEmpty, state.dirty[known.number] == nil { loseNames(of: known, &state) }
+                } else {
+                    drop(known, part, in: folder, &state)
+                }
+                return .done(notices)
+            }
+            switch step {
+            case .done(let notices): return tell(notices)
+            case .into(let inner, let path):
+                tell([.node(folder.number), .node(inner.number)])
+                (folder, base) = (inner, path)
+            }
+        }
+        guard Paths.isMarker(key), let marker = try? view.find(key) else { return }
+        // What a folder is was changed.
+        state.withLock { state in
+            guard state.dirty[folder.number] == nil else { return }
+            folder.entry = marker
+            folder.attributes = Attributes(marker.metadata)
+        }
+        tell([.node(folder.number)])
+    }
+
+    /// Everything that is known of the branch may be wrong.
+    private func applyAll() {
+        let nodes = state.withLock { state in
+            state.nodes.values.filter { $0.number != Self.root && !$0.names.isEmpty }.map { ($0, path: Self.path($0)) }
+        }.sorted { $0.path > $1.path }
+        var notices: [Notice] = [.absentNames, .node(Self.root)]
+        for (node, _) in nodes {
+            let base = state.withLock { _ in node.isFolder ? Self.base(node) : nil }
+            let exists = base.flatMap { try? view.hasObjects(under: Paths.prefix($0), near: nil) } ?? true
+            state.withLock { state in
+                guard let name = node.names.first else { return }
+                if node.isFolder {
+                    node.version += 1
+                    if exists || state.dirty[node.number] != nil || !node.children.isEmpty {
+                        notices.append(.node(node.number))
+                        return
+                    }
+                    loseNames(of: node, &state)
+                } else {
+                    drop(node, name.name, in: name.folder, &state)
+                }
+                if node.names.isEmpty { notices.append(.name(folder: name.folder.number, name.name.bytes)) }
+            }
+        }
+        state.withLock { $0.nodes[Self.root]?.version += 1 }
+        tell(notices)
+    }
+}

@@ -1,0 +1,242 @@
+import CacheStore
+import Glibc
+import Synchronization
+import Versioning
+
+/// The index of a tree: written in the order in which things happened, read when the tree comes back after a crash.
+extension Tree {
+    // MARK: writing
+
+    /// Writes the rows of all that was changed, in one transaction; durable with the next sync.
+    func writeRows() throws {
+        try indexing.withLock { _ in
+            var backlog = keeper.backlog.withLock { backlog in
+                defer { backlog = [] }
+                return backlog
+            }
+            backlog += state.withLock { state in
+                var removed: [WriteStaging.Change] = [], set: [WriteStaging.Change] = [], open = Array(state.unwritten.values), index = 0
+                state.unwritten = [:]
+                while index < open.count {
+                    encode(open[index], &removed, &set, &open, state)
+                    index += 1
+                }
+                for node in open { Self.release(node, &state) }
+                // What one node gave up another may have: what is there is written last.
+                return removed + set
+            }
+            guard !backlog.isEmpty else { return }
+            do { try staging.write(backlog, of: id) } catch {
+                keeper.backlog.withLock { $0 = backlog }
+                throw error
+            }
+            hasUnsyncedRows.store(true, ordering: .releasing)
+        }
+    }
+
+    private func encode(_ node: Node, _ removed: inout [WriteStaging.Change], _ set: inout [WriteStaging.Change], _ open: inout [Node], _ state: State) {
+        let isStored = isStored(node, state), names = isStored ? node.names : []
+        for old in node.storedNames where !names.contains(old) {
+            removed.append(.name(folder: old.folder.number, old.name, nil))
+            old.folder.storedChildren -= 1
+            if old.folder.storedChildren == 0 { open.append(old.folder) }
+        }
+        for new in names where !node.storedNames.contains(new) {
+            set.append(.name(folder: new.folder.number, new.name, node.number))
+            new.folder.storedChildren += 1
+            if !new.folder.isStored { open.append(new.folder) }
+        }
+        node.storedNames = names
+        if isStored { set.append(.node(node.number, row(node, state))) } else if node.isStored { removed.append(.node(node.number, nil)) }
+        node.isStored = isStored
+    }
+
+    /// Whether the index is to have a node: what the branch does not say, or may not have on disk.
+    private func isStored(_ node: Node, _ state: State) -> Bool {
+        if node.storedChildren > 0 || state.settled[node.number] != nil { return true }
+        if node.number == Self.root { return node.attributes != Attributes() }
+        if node.names.isEmpty { return state.dirty[node.number] != nil }
+        return state.dirty[node.number] != nil || node.isPinned || node.file != nil || node.base != .natural || node.published != nil
+    }
+
+    private func row(_ node: Node, _ state: State) -> NodeRow {
+        var row = NodeRow()
+        row.kind = node.kind.rawValue
+        row.mode = node.attributes.mode
+        row.owner = node.attributes.owner
+        row.group = node.attributes.group
+        row.device = node.device
+        row.modified = node.attributes.modified
+        row.filled = node.filled
+        row.accessed = node.accessed
+        row.changed = node.changed
+        row.target = node.attributes.target
+        row.extended = node.extended.map { NodeRow.ExtendedAttribute(name: $0.key, value: $0.value) }
+        if !node.names.isEmpty, let file = node.file {
+            row.file = file.name
+            row.address = file.address
+            row.closedSize = node.closed?.size
+            row.closedTime = node.closed?.modified
+            row.isClosePublished = node.closed != nil && node.closed == node.publishedClose
+        }
+        if !node.names.isEmpty, let whole = node.whole {
+            row.wholeFile = whole.file.name
+            row.wholeAddress = whole.file.address
+            row.wholeSize = whole.closed.size
+            row.wholeTime = whole.closed.modified
+        }
+        row.entry = node.entry
+        row.published = node.published
+        switch node.base {
+        case .natural: break
+        case .none: row.baseKind = 1
+        case .at(let path):
+            row.baseKind = 2
+            row.base = path
+        }
+        row.isDirty = state.dirty[node.number] != nil
+        return row
+    }
+
+    // MARK: reading
+
+    /// Takes up what an earlier process left. Returns the files that were being written when it died.
+    func load() throws -> [Node] {
+        let rows = try staging.rows(of: id)
+        guard !rows.nodes.isEmpty else { return [] }
+        var unclosed: [Node] = []
+        state.withLock { state in
+            for (number, row) in rows.nodes { if number != Self.root, let node = restore(number, row, &unclosed) { state.nodes[number] = node } }
+            if let row = rows.nodes.first(where: { $0.number == Self.root })?.row, let root = state.nodes[Self.root] {
+                (root.attributes.mode, root.attributes.owner, root.attributes.group, root.attributes.modified) = (row.mode, row.owner, row.group, row.modified)
+                root.isStored = true
+            }
+            for (parent, name, number) in rows.names {
+                guard let folder = state.nodes[parent], let node = state.nodes[number] else { continue }
+                let place = Node.Name(folder: folder, name: name)
+                node.names.append(place)
+                node.storedNames.append(place)
+                folder.children[name] = node
+                folder.storedChildren += 1
+            }
+            for (number, row) in rows.nodes {
+                guard number != Self.root, let node = state.nodes[number] else { continue }
+                node.isStored = true
+                for path in node.published ?? [] { state.hidden.insert(path) }
+                if case .at(let base) = node.base {
+                    state.hidden.insert(base)
+                    state.moved[number] = node
+                }
+                // What the index has of things that went since it was written last.
+                if row.isDirty || node.hasNewBytes { note(node, &state) } else { state.unwritten[number] = node }
+            }
+        }
+        wake()
+        return unclosed
+    }
+
+    private func restore(_ number: UInt64, _ row: NodeRow, _ unclosed: inout [Node]) -> Node? {
+        guard let kind = Node.Kind(rawValue: row.kind) else { return nil }
+        let node = Node(number: number, kind: kind, entry: row.entry)
+        node.attributes.mode = row.mode
+        node.attributes.owner = row.owner
+        node.attributes.group = row.group
+        node.attributes.modified = row.modified
+        node.attributes.target = row.target
+        node.accessed = row.accessed
+        node.filled = row.filled
+        node.changed = row.changed
+        node.device = row.device
+        node.extended = Dictionary(row.extended.map { ($0.name, $0.value) }) { $1 }
+        node.published = row.published
+        node.base = row.baseKind == 1 ? .none : row.baseKind == 2 ? .at(row.base) : .natural
+        node.mayBeEmpty = kind == .folder
+        if !row.wholeFile.isEmpty, let size = row.wholeSize, let time = row.wholeTime {
+            if let file = try? WorkingFile(staging, recovering: row.wholeFile, address: row.wholeAddress), file.status == Node.Closed(size: size, modified: time) {
+                node.whole = Node.Whole(file: file, closed: Node.Closed(size: size, modified: time))
+            } else if let entry = try? adopted(row.wholeAddress, time, row.entry) {
+                node.entry = entry  // It had become an object before the crash.
+            }
+        }
+        guard !row.file.isEmpty else { return node }
+        let closed = row.closedSize.flatMap { size in row.closedTime.map { Node.Closed(size: size, modified: $0) } }
+        do {
+            let file = try WorkingFile(staging, recovering: row.file, address: row.address), status = file.status
+            node.file = file
+            // As it was closed: whole. Anything else nobody has closed.
+            if closed != nil, closed == status { node.closed = closed } else { node.isRecovered = true }
+            if row.isClosePublished { node.publishedClose = closed }
+            if node.isRecovered { unclosed.append(node) }
+        } catch {
+            // It had become an object before the crash.
+            if let entry = try? adopted(row.address, closed?.modified, row.entry) { node.entry = entry } else {
+                Log.error("a file that was written before a crash is not there any more", ["file": row.file])
+            }
+        }
+        return node
+    }
+
+    /// The entry of an object that a working file became.
+    private func adopted(_ address: String, _ modified: Timestamp?, _ old: Entry?) throws -> Entry? {
+        var entry = Entry(address: address, lastModified: modified ?? .now(), size: 0, eTag: "", metadata: old?.metadata ?? [:], contentType: old?.contentType ?? "application/octet-stream")
+        guard let piece = try view.open(entry) else { return nil }
+        defer { piece.close() }
+        entry.size = piece.byteCount
+        entry.eTag = try EntityTag.of(piece.descriptor, size: piece.byteCount)
+        return entry
+    }
+
+    /// Takes up a file that a version before working trees was writing when it died.
+    func restore(_ name: String, _ record: WriteStaging.LegacyRecord) throws {
+        let file = try WorkingFile(staging, recovering: name, address: record.address), status = file.status
+        for path in [record.path] + record.others {
+            var parent = Self.root, parts = path.bytes.split(separator: Paths.slash).map(Array.init)
+            guard let last = parts.popLast() else { continue }
+            for part in parts { parent = try (find(parent, part) ?? makeFolder(parent, part, mode: 0o755)).number }
+            if let linked = state.withLock({ state in state.nodes.values.first { $0.file === file } }) {
+                _ = try makeHardLink(linked.number, parent, last)
+                continue
+            }
+            let node: Node
+            if let known = try find(parent, last) { node = known } else {
+                node = try makeFile(parent, last, mode: 0o644)
+                finish(try openMade(node))
+            }
+            let unwanted = state.withLock { state in
+                defer {
+                    node.file = file
+                    node.content += 1
+                    node.attributes = Attributes(record.metadata)
+                    node.closed = record.closed == nil ? nil : status
+                    node.publishedClose = nil
+                    node.isRecovered = record.closed == nil
+                    note(node, &state)
+                }
+                return node.file
+            }
+            unwanted?.drop()
+        }
+        try writeRows()
+        try staging.forgetLegacy(name)
+    }
+
+    /// Nothing of it is wanted any more: its branch is gone.
+    func discard() {
+        isGone.store(true, ordering: .releasing)
+        let files = state.withLock { state in
+            hold.add(-state.dirty.count)
+            state.dirty = [:]
+            state.unwritten = [:]
+            state.settled = [:]
+            return state.nodes.values.compactMap { node in
+                defer { if node.handles == 0 { node.file = nil } }
+                return node.file
+            }
+        }
+        for file in files {
+            Log.warning("a file that was written in a mount goes with its deleted branch", ["file": file.name])
+            file.drop()
+        }
+        do { try staging.removeTree(id) } catch { Log.error("the index of a deleted branch stays", ["branch": id.branch, "reason": "\(error)"]) }
+    }
+}

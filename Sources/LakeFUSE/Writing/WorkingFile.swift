@@ -1,0 +1,146 @@
+import CacheStore
+import CLinux
+import Glibc
+import Synchronization
+import Versioning
+
+/// The bytes of a file that is being written, or is not published yet: a local file, written in place, by us or by the kernel
+/// itself (`mount.md` section 2). Safe from any thread; what becomes of it is the tree's to say.
+final class WorkingFile: Sendable {
+    /// Its name in the staging folder, and the address of the object that it is to become.
+    let name: String, address: String
+    private let staging: WriteStaging
+    /// Open while somebody uses it: never a descriptor for each inode.
+    private let open: Mutex<(descriptor: Int32, users: Int)>
+    /// As it was when it was copied from an object: if it still is, there is nothing to publish.
+    private let copied = Mutex<Node.Closed?>(nil)
+
+    /// A new file without bytes; used by who made it, until `release`.
+    init(_ staging: WriteStaging, address: String) throws {
+        let (name, descriptor) = try staging.make()
+        self.staging = staging
+        self.name = name
+        self.address = address
+        open = Mutex((descriptor, 1))
+    }
+
+    /// One that an earlier process left.
+    /// - Throws: `ENOENT` if it is not there: it has become an object.
+    init(_ staging: WriteStaging, recovering name: String, address: String) throws {
+        self.staging = staging
+        self.name = name
+        self.address = address
+        open = Mutex((-1, 0))
+        guard unsafe access(staging.path(name), F_OK) == 0 else { throw Errno(errno) }
+    }
+
+    deinit { open.withLock { if $0.descriptor >= 0 { close($0.descriptor) } } }
+
+    var path: String { staging.path(name) }
+
+    /// Its descriptor, valid until `release`.
+    func use() throws -> Int32 {
+        try open.withLock { open in
+            if open.descriptor < 0 {
+                open.descriptor = unsafe Glibc.open(staging.path(name), O_RDWR | O_CLOEXEC)
+                guard open.descriptor >= 0 else { throw Errno(errno) }
+            }
+            open.users += 1
+            return open.descriptor
+        }
+    }
+
+    func release() {
+        open.withLock { open in
+            open.users -= 1
+            guard open.users == 0 else { return }
+            close(open.descriptor)
+            open.descriptor = -1
+        }
+    }
+
+    func using<Result>(_ body: (Int32) throws -> Result) throws -> Result {
+        let descriptor = try use()
+        defer { release() }
+        return try body(descriptor)
+    }
+
+    /// Size and time of the last write, now.
+    var status: Node.Closed? {
+        var info = stat()
+        let isKnown = open.withLock { open in unsafe (open.descriptor >= 0 ? fstat(open.descriptor, &info) : stat(staging.path(name), &info)) == 0 }
+        return isKnown ? Node.Closed(size: Int64(info.st_size), modified: Timestamp(seconds: Int64(info.st_mtim.tv_sec), nanoseconds: Int32(info.st_mtim.tv_nsec))) : nil
+    }
+
+    /// Bytes on disk, in units of 512.
+    var blocks: Int64 {
+        var info = stat()
+        return open.withLock { open in unsafe (open.descriptor >= 0 ? fstat(open.descriptor, &info) : stat(staging.path(name), &info)) == 0 } ? Int64(info.st_blocks) : 0
+    }
+
+    /// Whether nothing was written since it was copied from an object.
+    var isCopy: Bool { copied.withLock { $0 != nil && $0 == status } }
+
+    /// Takes an object's bytes, and the time that the file had.
+    /// - Parameter opened: a descriptor of the object, if there is one: it may have gone since.
+    func copy(_ objects: any ObjectStore, _ entry: (location: ObjectLocation, size: Int64), opened: Int32, modified: Timestamp) throws {
+        try using { descriptor in
+            try Self.load(objects, entry.location, entry.size, opened, into: descriptor)
+            try Self.setTimes(descriptor, accessed: nil, modified: modified)
+        }
+        copied.withLock { $0 = status }
+    }
+
+    /// Takes another working file's bytes, and its time.
+    func copy(_ other: WorkingFile, modified: Timestamp) throws {
+        try using { target in
+            try other.using { try Self.copyBytes($0, to: target) }
+            try Self.setTimes(target, accessed: nil, modified: modified)
+        }
+        copied.withLock { $0 = status }
+    }
+
+    private static func load(_ objects: any ObjectStore, _ location: ObjectLocation, _ size: Int64, _ opened: Int32, into descriptor: Int32) throws {
+        if opened >= 0 { return try copyBytes(opened, to: descriptor) }  // Its length was compared when it was opened.
+        if let piece = try objects.file(location) {
+            defer { piece.close() }
+            guard piece.byteCount == size else { throw Errno(EIO) }  // Damaged: a copy would make it what it is not.
+            return try copyBytes(piece.descriptor, to: descriptor)  // Objects of the local store are whole files.
+        }
+        var position: Int64 = 0
+        while position < size {
+            let bytes = try objects.read(location, position..<min(position + 1 << 20, size))
+            guard !bytes.isEmpty else { throw Errno(EIO) }
+            let count = unsafe bytes.withUnsafeBytes { unsafe pwrite(descriptor, $0.baseAddress, $0.count, off_t(position)) }
+            guard count == bytes.count else { throw Errno(count < 0 ? errno : EIO) }
+            position += Int64(count)
+        }
+    }
+
+    /// All bytes of one file into another that is empty: shared where the file system can, else its data without its holes.
+    static func copyBytes(_ source: Int32, to target: Int32) throws {
+        if lake_clone(source, target) == 0 { return }
+        guard let size = FileStatus(source)?.size, ftruncate(target, off_t(size)) == 0 else { throw Errno(errno) }
+        var extents = Extents(source, size: size), run = extents.run(from: 0)
+        while !run.isEmpty {
+            var from = run.lowerBound, to = from
+            while from < run.upperBound {
+                let count = unsafe lake_copy_file_range(source, &from, target, &to, Int(run.upperBound - from))
+                guard count > 0 else { throw Errno(count < 0 ? errno : EIO) }
+            }
+            run = extents.run(from: run.upperBound)
+        }
+    }
+
+    /// utimensat(2); nil leaves a time as it is.
+    static func setTimes(_ descriptor: Int32, accessed: Timestamp?, modified: Timestamp?) throws {
+        func time(_ value: Timestamp?) -> timespec { value.map { timespec(tv_sec: Int($0.seconds), tv_nsec: Int($0.nanoseconds)) } ?? timespec(tv_sec: 0, tv_nsec: Int(UTIME_OMIT)) }
+        let times = [time(accessed), time(modified)]
+        guard unsafe futimens(descriptor, times) == 0 else { throw Errno(errno) }
+    }
+
+    /// Nobody wants its bytes any more.
+    func drop() { staging.remove(name) }
+}
+
+private let UTIME_OMIT = 0x3fff_fffe  // sys/stat.h; a macro that Swift does not see in every libc.
