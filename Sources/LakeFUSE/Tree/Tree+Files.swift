@@ -272,9 +272,9 @@ extension Tree {
     func truncate(_ node: Node, _ size: Int64, caller: Owner = .server, _ rights: Rights = .all) throws {
         guard node.kind == .file else { throw Errno(node.isFolder ? EISDIR : EINVAL) }
         guard size >= 0, size <= Entry.largestSize else { throw Errno(EFBIG) }
-        // As if it were opened, cut and closed.
+        // As if it were opened, cut and closed; who has it open for writing will say himself when it is whole.
         let handle = try open(node, writes: true, truncates: size == 0, caller: caller, rights)
-        defer { finish(handle) }
+        defer { finish(handle, closes: state.withLock { _ in node.writers == 1 }) }
         if size > 0 {
             guard ftruncate(try writable(handle), off_t(size)) == 0 else { throw Errno(errno) }
         }
@@ -334,9 +334,10 @@ extension Tree {
     }
 
     /// A handle is closed for good.
-    func finish(_ handle: OpenFile) {
+    /// - Parameter closes: whether the file is whole then, as far as who wrote it says.
+    func finish(_ handle: OpenFile, closes: Bool = true) {
         let node = handle.node
-        if handle.isWriter { noteClosed(node) }
+        if handle.isWriter, closes { noteClosed(node) }
         let isCopy = handle.isWriter && file(of: node)?.isCopy == true
         let dropped = state.withLock { state -> WorkingFile? in
             node.handles -= 1
