@@ -67,6 +67,20 @@ package final class MountRegistry: Sendable {
         }
     }
 
+    /// A ref as it is, never to change through here.
+    private func snapshot(_ ref: String, in repository: String) throws -> Tree {
+        let tree = Tree(catalog: catalog, repository: repository, ref: ref, isReadOnly: true, staging: staging, begun: try catalog.commit(ref, in: repository).commit.creationDate)
+        tree.start()
+        return tree
+    }
+
+    /// The tree of another ref, for a mount that is switched to it, or shows it under `.lake/refs/`.
+    private func other(_ ref: String, in repository: String, isBrowsed: Bool) throws -> Tree {
+        let resolved = try catalog.resolve(ref, in: repository)
+        guard resolved.branch?.id == ref else { return try snapshot(resolved.commitID, in: repository) }
+        return try isBrowsed ? snapshot(ref, in: repository) : tree(WriteStaging.TreeID(repository: repository, branch: ref))
+    }
+
     private func isGone(_ error: LakeError) -> Bool { if case .notFound = error.code { true } else { false } }
 
     private func head(of id: WriteStaging.TreeID) throws -> Timestamp {
@@ -77,7 +91,7 @@ package final class MountRegistry: Sendable {
     /// Lets go of a tree that nobody has mounted, if the branch has all of it.
     private func close(_ tree: Tree) {
         opening.withLock { _ in
-            guard !all.withLock({ $0.values.contains { $0.tree === tree } }) else { return }
+            guard !all.withLock({ $0.values.contains { $0.uses(tree) } }) else { return }
             do {
                 try tree.keepDurable()
                 try tree.writeRows()
@@ -110,13 +124,12 @@ package final class MountRegistry: Sendable {
         try prepare(directory)
         let ref = isBranch ? request.ref : resolved.commitID, isReadOnly = !isBranch || request.readOnly == true
         if !isReadOnly, try mountAgain(request.repository, ref, of: user, at: directory) { return }
-        let tree: Tree
-        if isBranch { tree = try self.tree(WriteStaging.TreeID(repository: request.repository, branch: ref)) } else {
-            tree = Tree(catalog: catalog, repository: request.repository, ref: ref, isReadOnly: true, staging: staging, begun: try catalog.commit(ref, in: request.repository).commit.creationDate)
-            tree.start()
-        }
+        let tree = try isBranch ? self.tree(WriteStaging.TreeID(repository: request.repository, branch: ref)) : snapshot(ref, in: request.repository)
         let mount = try Mount(tree: tree, rights: Tree.Rights(user: user, allows: allows, isFree: isFree), isReadOnly: isReadOnly, directory: directory,
-            name: "lakefs://\(request.repository)/\(request.ref)", levers: levers)
+            name: "lakefs://\(request.repository)/\(request.ref)", levers: levers) { [weak self] ref, isBrowsed in
+                guard let self else { throw LakeError(.unavailable, "the server is stopping") }
+                return try self.other(ref, in: request.repository, isBrowsed: isBrowsed)
+            }
         let isTaken = all.withLock { all in
             if all[directory] != nil { return true }
             all[directory] = mount
@@ -161,7 +174,7 @@ package final class MountRegistry: Sendable {
         catalog.committed.pool.run { [self] in
             mount.join()
             do { try mount.publish() } catch { Log.error("what was written in a mount could not be published", ["directory": mount.directory, "reason": LakeError(error).message]) }
-            close(mount.tree)
+            for tree in mount.trees { close(tree) }
         }
     }
 
@@ -207,7 +220,7 @@ package final class MountRegistry: Sendable {
         mount.join()
         try mount.publish()  // What was closed by being cut off.
         remove(mount)
-        close(mount.tree)
+        for tree in mount.trees { close(tree) }
     }
 
     /// Ends all mounts; what is open in them is cut off after it was published. Call once.

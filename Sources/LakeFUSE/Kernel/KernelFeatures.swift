@@ -76,6 +76,13 @@ final class KernelFeatures: @unchecked Sendable {
         return bytes
     }
 
+    /// Makes all names wrong that the kernel knows, at once (FUSE_NOTIFY_INC_EPOCH, protocol 7.44); false where it has no such thing.
+    func increaseEpoch(_ session: Int32) -> Bool {
+        // `struct fuse_out_header`: length, code, and no request that it answers.
+        let message: [UInt32] = [16, 8, 0, 0]
+        return unsafe message.withUnsafeBytes { unsafe Glibc.write(session, $0.baseAddress, $0.count) } == 16
+    }
+
     /// Gives the kernel a file to read by itself (FUSE_DEV_IOC_BACKING_OPEN); nil where it does not take it.
     static func lend(_ descriptor: Int32, to session: Int32) -> Int32? {
         let number = lake_fuse_backing_open(session, descriptor)

@@ -15,13 +15,36 @@ package struct Levers: Sendable {
     package init() {}
 }
 
-/// One mount: a libfuse session over a tree, and the thread of its loop.
+/// One of the trees of a mount. The kernel knows its nodes by their numbers, with the slot's above them.
+final class Slot: Sendable {
+    static let shift: UInt64 = 56
+    let tree: Tree
+    let index: UInt64
+    /// The kernel knows nothing of it any more, or all it knew is to be forgotten.
+    let isRetired = Atomic<Bool>(false)
+
+    init(_ tree: Tree, index: UInt64) {
+        self.tree = tree
+        self.index = index
+    }
+
+    /// How the kernel knows a node.
+    func number(_ local: UInt64) -> UInt64 { index << Self.shift | local }
+}
+
+/// One mount: a libfuse session over a tree, and the thread of its loop. Beside the tree that it shows there may be others: those
+/// that it showed before it was switched to another ref, and those that are browsed under `.lake/refs/`.
 @safe final class Mount: @unchecked Sendable {
     // The session is made in `init` and destroyed once its loop has ended; libfuse's functions on it are thread-safe.
     private let session: OpaquePointer
-    let tree: Tree
+    private let slots: Mutex<(current: Slot, all: [UInt64: Slot])>
+    /// What the mount shows.
+    var tree: Tree { slots.withLock { $0.current.tree } }
     let rights: Tree.Rights
     let isReadOnly: Bool
+    /// Finds the tree of another ref of the repository: one to show, or one to look at only.
+    let open: @Sendable (_ ref: String, _ isBrowsed: Bool) throws -> Tree
+    let control = Control()
     let levers: Levers
     let directory: String
     private let context: Operations.Context
@@ -37,12 +60,15 @@ package struct Levers: Sendable {
 
     /// What an open file or folder is.
     enum Handle {
-        case file(OpenFile)
-        case folder(Node, FolderReader)
+        case file(OpenFile, Slot)
+        case folder(Node, FolderReader, Slot)
+        case control(ControlFile)
     }
 
-    init(tree: Tree, rights: Tree.Rights, isReadOnly: Bool, directory: String, name: String, levers: Levers = Levers()) throws {
-        self.tree = tree
+    init(tree: Tree, rights: Tree.Rights, isReadOnly: Bool, directory: String, name: String, levers: Levers = Levers(), open: @escaping @Sendable (_ ref: String, _ isBrowsed: Bool) throws -> Tree) throws {
+        let slot = Slot(tree, index: 0)
+        slots = Mutex((slot, [0: slot]))
+        self.open = open
         self.rights = rights
         self.isReadOnly = isReadOnly
         self.directory = directory
@@ -72,6 +98,87 @@ package struct Levers: Sendable {
         _ = unsafe fuse_session_custom_io(session, &io, fuse_session_fd(session))  // It copies them; the descriptor stays its own.
     }
 
+    // MARK: trees
+
+    /// The tree that a number of the kernel's is of, and the number there. The root is always what the mount shows.
+    func place(_ number: UInt64) throws -> (slot: Slot, local: UInt64) {
+        try slots.withLock { slots in
+            if number == Tree.root { return (slots.current, number) }
+            guard let slot = slots.all[number >> Slot.shift] else { throw Errno(ESTALE) }
+            return (slot, number & (1 << Slot.shift - 1))
+        }
+    }
+
+    var trees: [Tree] { everySlot.map(\.tree) }
+    func uses(_ tree: Tree) -> Bool { slots.withLock { $0.all.values.contains { $0.tree === tree } } }
+    var current: Slot { slots.withLock { $0.current } }
+    private var everySlot: [Slot] { slots.withLock { Array($0.all.values) } }
+
+    /// Shows a tree from now on: what is open keeps its bytes, everything else is looked up anew.
+    func show(_ tree: Tree) throws {
+        let slot = try add(tree), old = slots.withLock { slots in
+            defer { slots.current = slot }
+            return slots.current
+        }
+        old.isRetired.store(true, ordering: .releasing)
+        forgetNames(of: old)
+    }
+
+    /// A slot for a tree; those that the kernel knows nothing of any more go.
+    private func add(_ tree: Tree) throws -> Slot {
+        var ended: [Slot] = []
+        let slot = try slots.withLock { slots in
+            if let known = slots.all.values.first(where: { $0.tree === tree && !$0.isRetired.load(ordering: .acquiring) }) { return known }
+            for (index, slot) in slots.all where slot !== slots.current && slot.isRetired.load(ordering: .acquiring) && slot.tree.isForgotten {
+                slots.all[index] = nil
+                ended.append(slot)
+            }
+            guard let index = (0..<Control.index).first(where: { slots.all[$0] == nil }) else { throw Errno(ENFILE) }
+            let slot = Slot(tree, index: index)
+            slots.all[index] = slot
+            return slot
+        }
+        for slot in ended { leave(slot) }
+        listen(to: slot)
+        return slot
+    }
+
+    private func listen(to slot: Slot) { slot.tree.listeners.withLock { $0[number] = { [weak self, weak slot] notice in if let slot { self?.hear(notice, slot) } } } }
+
+    private func leave(_ slot: Slot) {
+        slot.tree.listeners.withLock { $0[number] = nil }
+        if slot.tree.isReadOnly { slot.tree.stop() }
+    }
+
+    /// The root of a ref that is browsed. Trees that nobody looks at make room.
+    func browse(_ ref: String) throws -> Slot {
+        if let known = browsed.withLock({ $0[ref] }), !known.isRetired.load(ordering: .acquiring) { return known }
+        let slot = try add(open(ref, true))
+        browsed.withLock { browsed in
+            if browsed.count >= Self.mostBrowsed {
+                for (name, other) in browsed where other.tree.isForgotten {
+                    other.isRetired.store(true, ordering: .releasing)
+                    browsed[name] = nil
+                }
+            }
+            browsed[ref] = slot
+        }
+        return slot
+    }
+    private let browsed = Mutex<[String: Slot]>([:])
+    private static let mostBrowsed = 32
+
+    /// Makes the kernel forget all names below the root.
+    private func forgetNames(of old: Slot) {
+        if unsafe context.features.increaseEpoch(fuse_session_fd(session)) {
+            absent.withLock { $0 = [] }
+        } else {
+            hear(.absentNames, old)
+            for name in old.tree.childNames() { invalidate(name: name.bytes, in: Tree.root) }
+        }
+        unsafe fuse_lowlevel_notify_inval_inode(session, fuse_ino_t(Tree.root), 0, 0)
+    }
+
     // MARK: how the kernel uses open files
 
     /// What the kernel does with a file that is open here.
@@ -83,7 +190,7 @@ package struct Levers: Sendable {
         /// What is in its cache may be old: it was written by handles that go past it.
         var isCacheOld = false
     }
-    private let uses = Mutex<[UInt64: Use]>([:])
+    private let uses = Mutex<[ObjectIdentifier: Use]>([:])
 
     /// How the kernel is to use a handle.
     enum Way {
@@ -101,12 +208,12 @@ package struct Levers: Sendable {
     /// How the kernel is to use a handle. All handles of one file at one time must be alike (linux/fuse.h, FOPEN_PASSTHROUGH): those
     /// that it serves by itself, from one file, and those whose bytes it caches exclude each other. Objects are lent in snapshots
     /// alone: a reader must see what is written to the file later.
-    func way(_ open: OpenFile) -> Way {
-        let node = open.node
+    func way(_ open: OpenFile, _ tree: Tree) -> Way {
+        let node = open.node, key = ObjectIdentifier(node)
         let mayLend = context.features.hasPassthrough && open.descriptor >= 0 && (open.isWorking || (tree.isReadOnly && (open.entry?.size ?? 0) >= Self.leastLent))
         return uses.withLock { uses in
-            var use = uses[node.number] ?? Use()
-            defer { uses[node.number] = use }
+            var use = uses[key] ?? Use()
+            defer { uses[key] = use }
             if use.lent > 0 {
                 guard mayLend, use.content == open.content else { return .direct }
             } else if !mayLend || use.cached > 0 {
@@ -133,11 +240,11 @@ package struct Levers: Sendable {
     }
 
     /// A handle is closed.
-    func takeBack(_ open: OpenFile) {
-        let node = open.node, isLent = open.isLent.load(ordering: .relaxed)
+    func takeBack(_ open: OpenFile, _ tree: Tree) {
+        let node = open.node, key = ObjectIdentifier(node), isLent = open.isLent.load(ordering: .relaxed)
         guard isLent || open.isCached.load(ordering: .relaxed) else { return }
         uses.withLock { uses in
-            guard var use = uses[node.number] else { return }
+            guard var use = uses[key] else { return }
             if isLent {
                 use.lent -= 1
                 tree.state.withLock { _ in node.lent -= 1 }
@@ -145,14 +252,14 @@ package struct Levers: Sendable {
             } else {
                 use.cached -= 1
             }
-            uses[node.number] = use.lent > 0 || use.cached > 0 || use.isCacheOld ? use : nil
+            uses[key] = use.lent > 0 || use.cached > 0 || use.isCacheOld ? use : nil
         }
     }
 
     /// The kernel forgot an inode, and with it what it had in its cache.
-    func forget(_ node: UInt64, _ count: UInt64) {
-        tree.forget(node, count)
-        uses.withLock { uses in if let use = uses[node], use.lent == 0, use.cached == 0 { uses[node] = nil } }
+    func forget(_ number: UInt64, _ count: UInt64) {
+        guard let (slot, local) = try? place(number) else { return }
+        if let node = slot.tree.forget(local, count) { uses.withLock { uses in if let use = uses[node], use.lent == 0, use.cached == 0 { uses[node] = nil } } }
     }
 
     // MARK: begin and end
@@ -160,15 +267,16 @@ package struct Levers: Sendable {
     /// Begins to answer. `ended` runs when the mount is gone, however it went.
     func start(_ ended: @escaping @Sendable () -> Void) {
         unsafe context.mount = self
-        tree.listeners.withLock { $0[number] = { [weak self] in self?.hear($0) } }
+        listen(to: current)
         let thread = Thread(name: "fuse-loop") { [self] in
             _ = unsafe lake_fuse_loop(session, Self.threads)
-            tree.listeners.withLock { $0[number] = nil }
+            for slot in everySlot where slot !== current { leave(slot) }
+            current.tree.listeners.withLock { $0[number] = nil }
             // What the kernel no longer tells us of.
             for handle in handles.withLock({ handles in
                 defer { handles.all = [:] }
                 return Array(handles.all.values)
-            }) { if case .file(let open) = handle { tree.finish(open) } }
+            }) { if case .file(let open, let slot) = handle { slot.tree.finish(open) } }
             hasEnded.store(true, ordering: .releasing)
             ended()
         }
@@ -181,7 +289,7 @@ package struct Levers: Sendable {
         guard let status = FileStatus(path: directory) else { return }
         // makedev(3): the numbers lie in pieces.
         let device = "\((status.device >> 8) & 0xfff | (status.device >> 32) & ~0xfff):\(status.device & 0xff | (status.device >> 12) & ~0xff)"
-        let file = unsafe open("/sys/class/bdi/\(device)/read_ahead_kb", O_WRONLY | O_CLOEXEC)
+        let file = unsafe Glibc.open("/sys/class/bdi/\(device)/read_ahead_kb", O_WRONLY | O_CLOEXEC)
         guard file >= 0 else { return }
         defer { close(file) }
         let text = "\(levers.readAheadKiB)"
@@ -206,10 +314,11 @@ package struct Levers: Sendable {
     /// Makes what was closed entries of the branch, on disk.
     /// - Throws: `LakeError` that names the mount.
     func publish() throws {
-        guard !tree.isReadOnly, !tree.isGone.load(ordering: .acquiring) else { return }
         do {
-            try tree.publish(.closed, .durable)
-            try tree.synchronizeRows()
+            for tree in everySlot.map(\.tree) where !tree.isReadOnly && !tree.isGone.load(ordering: .acquiring) {
+                try tree.publish(.closed, .durable)
+                try tree.synchronizeRows()
+            }
         } catch { throw LakeError(LakeError(error).code, "cannot unmount \(directory): \(LakeError(error).message)") }
     }
 
@@ -235,7 +344,7 @@ package struct Levers: Sendable {
     /// Whether the kernel may remember that a name is not there.
     func mayCacheAbsence(_ name: [UInt8], in parent: UInt64) -> Bool {
         // What never changes need not be kept track of.
-        if tree.isReadOnly { return true }
+        if current.tree.isReadOnly, parent >> Slot.shift == 0 { return true }
         return absent.withLock { names in
             let name = AbsentName(parent: parent, name: Key(name))
             guard names.count < Self.mostAbsent || names.contains(name) else { return false }
@@ -244,13 +353,16 @@ package struct Levers: Sendable {
         }
     }
 
-    private func hear(_ notice: Notice) {
+    private func hear(_ notice: Notice, _ slot: Slot) {
         guard !hasEnded.load(ordering: .acquiring) else { return }
+        // The root that the kernel knows is that of what is shown.
+        func number(_ local: UInt64) -> UInt64 { local == Tree.root && slot === current ? local : slot.number(local) }
         switch notice {
         case .name(let folder, let name):
+            let folder = number(folder)
             _ = absent.withLock { $0.remove(AbsentName(parent: folder, name: Key(name))) }
             invalidate(name: name, in: folder)
-        case .node(let number): unsafe fuse_lowlevel_notify_inval_inode(session, fuse_ino_t(number), 0, 0)
+        case .node(let local): unsafe fuse_lowlevel_notify_inval_inode(session, fuse_ino_t(number(local)), 0, 0)
         case .absentNames:
             for name in absent.withLock({ names in
                 defer { names = [] }

@@ -22,7 +22,6 @@ enum Operations {
     @safe struct Request {
         let pointer: fuse_req_t
         let mount: Mount
-        var tree: Tree { mount.tree }
         var rights: Tree.Rights { mount.rights }
         /// Who asks.
         var owner: Tree.Owner {
@@ -33,29 +32,45 @@ enum Operations {
         func fail(_ error: any Error) { unsafe fuse_reply_err(pointer, Errno(error).number == 0 ? EIO : Errno(error).number) }
         func succeed() { unsafe fuse_reply_err(pointer, 0) }
 
-        func entry(_ node: Node, generation: UInt64, parent: UInt64, name: [UInt8]) {
-            var parameters = Operations.entry(node, tree)
-            unsafe fuse_reply_entry(pointer, &parameters)
-            tree.recheck(generation, name, in: parent)
+        /// Where a number is, and the moment that what is read from now on is not older than.
+        func at(_ number: fuse_ino_t) throws -> Place {
+            let (slot, local) = try mount.place(UInt64(number))
+            return Place(slot: slot, number: local, generation: slot.tree.generation.load(ordering: .sequentiallyConsistent))
         }
 
-        func attributes(_ node: Node) {
-            var info = status(tree.facts(node))
+        func entry(_ node: Node, _ name: [UInt8], in parent: Place) {
+            var parameters = Operations.entry(node, parent.slot)
+            unsafe fuse_reply_entry(pointer, &parameters)
+            parent.recheck(name)
+        }
+
+        func attributes(_ node: Node, _ number: fuse_ino_t, _ slot: Slot) {
+            var info = status(slot.tree.facts(node), slot)
+            info.st_ino = ino_t(number)
             unsafe fuse_reply_attr(pointer, &info, forever)
         }
 
         func bytes(_ buffer: UnsafeRawBufferPointer) { unsafe fuse_reply_buf(pointer, buffer.assumingMemoryBound(to: CChar.self).baseAddress, buffer.count) }
-
-        func node(_ number: fuse_ino_t) throws -> Node { try tree.node(UInt64(number)) }
-
-        /// The other mounts of the tree are to know what came of this request.
-        func tell(_ notices: Notice...) { tree.tell(notices, except: mount.number) }
     }
 
-    static func entry(_ node: Node, _ tree: Tree) -> fuse_entry_param {
+    /// A node of one of the mount's trees.
+    struct Place {
+        let slot: Slot
+        let number: UInt64, generation: UInt64
+        var tree: Tree { slot.tree }
+        func node() throws -> Node { try tree.node(number) }
+
+        /// A reply about a name may be older than what others did.
+        func recheck(_ name: [UInt8]) { tree.recheck(generation, name, in: number) }
+
+        /// The other mounts of the tree are to know what came of a request.
+        func tell(_ mount: Mount, _ name: [UInt8]) { tree.tell([.name(folder: number, name), .node(number)], except: mount.number) }
+    }
+
+    static func entry(_ node: Node, _ slot: Slot) -> fuse_entry_param {
         var parameters = fuse_entry_param()
-        parameters.ino = fuse_ino_t(node.number)
-        parameters.attr = status(tree.facts(node))
+        parameters.ino = fuse_ino_t(slot.number(node.number))
+        parameters.attr = status(slot.tree.facts(node), slot)
         parameters.attr_timeout = forever
         parameters.entry_timeout = forever
         return parameters
@@ -72,11 +87,12 @@ enum Operations {
     private static func name(_ text: UnsafePointer<CChar>?) -> [UInt8] { unsafe Array(UnsafeRawBufferPointer(start: text!, count: strlen(text!))) }
 
     /// Answers a request that makes a name in a folder, with the node it made.
-    private static func answer(_ request: fuse_req_t?, making text: UnsafePointer<CChar>?, in parent: fuse_ino_t, _ make: (Request, UInt64, [UInt8]) throws -> Node) {
+    private static func answer(_ request: fuse_req_t?, making text: UnsafePointer<CChar>?, in parent: fuse_ino_t, _ make: (Request, Place, [UInt8]) throws -> Node) {
         unsafe answer(request) { request in
-            let name = unsafe name(text), generation = request.tree.generation.load(ordering: .sequentiallyConsistent)
-            request.entry(try make(request, UInt64(parent), name), generation: generation, parent: UInt64(parent), name: name)
-            request.tell(.name(folder: UInt64(parent), name), .node(UInt64(parent)))
+            try Control.requireOutside(parent)
+            let name = unsafe name(text), place = try request.at(parent)
+            request.entry(try make(request, place, name), name, in: place)
+            place.tell(request.mount, name)
         }
     }
 
@@ -101,13 +117,15 @@ enum Operations {
         }
         unsafe table.lookup = { request, parent, text in
             unsafe answer(request) { request in
-                let name = unsafe name(text), generation = request.tree.generation.load(ordering: .sequentiallyConsistent)
-                if let found = try request.tree.find(UInt64(parent), name, counts: true) { return request.entry(found, generation: generation, parent: UInt64(parent), name: name) }
+                let name = unsafe name(text)
+                if try Control.lookup(request, parent, name) { return }
+                let place = try request.at(parent)
+                if let found = try place.tree.find(place.number, name, counts: true) { return request.entry(found, name, in: place) }
                 guard request.mount.mayCacheAbsence(name, in: UInt64(parent)) else { throw Errno(ENOENT) }
                 var absent = fuse_entry_param()  // Number 0: the name is not there, and the kernel remembers it.
                 absent.entry_timeout = forever
                 unsafe fuse_reply_entry(request.pointer, &absent)
-                request.tree.recheck(generation, name, in: UInt64(parent))
+                place.recheck(name)
             }
         }
         unsafe table.forget = { request, number, count in
@@ -123,16 +141,20 @@ enum Operations {
             }
         }
         unsafe table.mkdir = { request, parent, text, mode in
-            unsafe answer(request, making: text, in: parent) { try $0.tree.makeFolder($1, $2, mode: mode, owner: $0.owner, $0.rights) }
+            unsafe answer(request, making: text, in: parent) { try $1.tree.makeFolder($1.number, $2, mode: mode, owner: $0.owner, $0.rights) }
         }
         unsafe table.symlink = { request, target, parent, text in
-            unsafe answer(request, making: text, in: parent) { unsafe try $0.tree.makeLink($1, $2, target: name(target), owner: $0.owner, $0.rights) }
+            unsafe answer(request, making: text, in: parent) { unsafe try $1.tree.makeLink($1.number, $2, target: name(target), owner: $0.owner, $0.rights) }
         }
         unsafe table.link = { request, number, parent, text in
-            unsafe answer(request, making: text, in: parent) { try $0.tree.makeHardLink(UInt64(number), $1, $2, $0.rights) }
+            unsafe answer(request, making: text, in: parent) { request, place, name in
+                let source = try request.at(number)
+                guard source.slot === place.slot else { throw Errno(EXDEV) }
+                return try place.tree.makeHardLink(source.number, place.number, name, request.rights)
+            }
         }
         unsafe table.mknod = { request, parent, text, mode, device in
-            unsafe answer(request, making: text, in: parent) { request, parent, name in
+            unsafe answer(request, making: text, in: parent) { request, place, name in
                 let kind: Node.Kind? = switch mode & S_IFMT {
                 case S_IFIFO: .pipe
                 case S_IFSOCK: .socket
@@ -140,45 +162,60 @@ enum Operations {
                 case S_IFBLK: .block
                 default: nil
                 }
-                if let kind { return try request.tree.makeSpecial(kind, parent, name, mode: mode, device: UInt64(device), owner: request.owner, request.rights) }
-                let node = try request.tree.makeFile(parent, name, mode: mode, owner: request.owner, request.rights)
-                request.tree.finish(try request.tree.openMade(node))
+                if let kind { return try place.tree.makeSpecial(kind, place.number, name, mode: mode, device: UInt64(device), owner: request.owner, request.rights) }
+                let node = try place.tree.makeFile(place.number, name, mode: mode, owner: request.owner, request.rights)
+                place.tree.finish(try place.tree.openMade(node))
                 return node
             }
         }
         unsafe table.unlink = { request, parent, text in
             unsafe answer(request) { request in
-                let name = unsafe name(text)
-                try request.tree.unlink(UInt64(parent), name, request.rights)
+                try Control.requireOutside(parent)
+                let name = unsafe name(text), place = try request.at(parent)
+                try place.tree.unlink(place.number, name, request.rights)
                 request.succeed()
-                request.tell(.name(folder: UInt64(parent), name), .node(UInt64(parent)))
+                place.tell(request.mount, name)
             }
         }
         unsafe table.rmdir = { request, parent, text in
             unsafe answer(request) { request in
-                let name = unsafe name(text)
-                try request.tree.removeFolder(UInt64(parent), name, request.rights)
+                try Control.requireOutside(parent)
+                let name = unsafe name(text), place = try request.at(parent)
+                try place.tree.removeFolder(place.number, name, request.rights)
                 request.succeed()
-                request.tell(.name(folder: UInt64(parent), name), .node(UInt64(parent)))
+                place.tell(request.mount, name)
             }
         }
         unsafe table.rename = { request, parent, text, newParent, newText, flags in
             unsafe answer(request) { request in
                 let old = unsafe name(text), new = unsafe name(newText), noReplace: UInt32 = 1, exchange: UInt32 = 2  // renameat2(2)
                 guard flags & ~(noReplace | exchange) == 0, flags != noReplace | exchange else { throw Errno(EINVAL) }
-                try request.tree.rename(UInt64(parent), old, to: UInt64(newParent), new, replaces: flags & noReplace == 0, exchanges: flags & exchange != 0, request.rights)
+                try Control.requireOutside(parent)
+                try Control.requireOutside(newParent)
+                let place = try request.at(parent), target = try request.at(newParent)
+                guard place.slot === target.slot else { throw Errno(EXDEV) }
+                try place.tree.rename(place.number, old, to: target.number, new, replaces: flags & noReplace == 0, exchanges: flags & exchange != 0, request.rights)
                 request.succeed()
-                request.tell(.name(folder: UInt64(parent), old), .node(UInt64(parent)), .name(folder: UInt64(newParent), new), .node(UInt64(newParent)))
+                place.tell(request.mount, old)
+                target.tell(request.mount, new)
             }
         }
     }
 
     /// What stat(2), chmod(2), utimensat(2) and the like ask for.
     private static let addFacts: @Sendable (inout fuse_lowlevel_ops) -> Void = { table in
-        unsafe table.getattr = { request, number, _ in unsafe answer(request) { $0.attributes(try $0.node(number)) } }
+        unsafe table.getattr = { request, number, _ in
+            unsafe answer(request) { request in
+                if Control.answerAttributes(request, number) { return }
+                let place = try request.at(number)
+                request.attributes(try place.node(), number, place.slot)
+            }
+        }
         unsafe table.setattr = { request, number, given, valid, _ in
             unsafe answer(request) { request in
-                let node = try request.node(number), given = unsafe given!.pointee, tree = request.tree
+                // Who writes to a control file cuts it before.
+                if Control.answerAttributes(request, number) { return }
+                let place = try request.at(number), node = try place.node(), given = unsafe given!.pointee, tree = place.tree
                 if valid & FUSE_SET_ATTR_SIZE != 0 { try tree.truncate(node, Int64(given.st_size), caller: request.owner, request.rights) }
                 var new = Tree.NewFacts()
                 func time(_ flag: Int32, _ now: Int32, _ value: timespec) -> Timestamp? {
@@ -192,45 +229,51 @@ enum Operations {
                 // Who cuts a file changes its times: the file has them.
                 if valid & FUSE_SET_ATTR_SIZE != 0 { (new.modified, new.accessed) = (valid & FUSE_SET_ATTR_MTIME != 0 && valid & FUSE_SET_ATTR_MTIME_NOW == 0 ? new.modified : nil, nil) }
                 if new.mode != nil || new.owner != nil || new.group != nil || new.modified != nil || new.accessed != nil { try tree.change(node, new, request.rights) }
-                request.attributes(node)
-                request.tell(.node(node.number))
+                request.attributes(node, number, place.slot)
+                tree.tell([.node(node.number)], except: request.mount.number)
             }
         }
         unsafe table.readlink = { request, number in
             unsafe answer(request) { request in
-                guard let target = request.tree.target(of: try request.node(number)) else { throw Errno(EINVAL) }
+                let place = try request.at(number)
+                guard let target = place.tree.target(of: try place.node()) else { throw Errno(EINVAL) }
                 _ = unsafe (target + [0]).withUnsafeBytes { unsafe fuse_reply_readlink(request.pointer, $0.assumingMemoryBound(to: CChar.self).baseAddress) }
             }
         }
         unsafe table.getxattr = { request, number, text, size in
             unsafe answer(request) { request in
-                let value = unsafe try request.tree.extended(try request.node(number), Key(name(text)), request.rights)
+                try Control.requireOutside(number, else: EOPNOTSUPP)
+                let place = try request.at(number), value = unsafe try place.tree.extended(place.node(), Key(name(text)), request.rights)
                 try sized(request, value, size)
             }
         }
         unsafe table.listxattr = { request, number, size in
             unsafe answer(request) { request in
-                let names = request.tree.extendedNames(try request.node(number))
+                try Control.requireOutside(number, else: EOPNOTSUPP)
+                let place = try request.at(number), names = place.tree.extendedNames(try place.node())
                 try sized(request, names.flatMap { $0.bytes + [0] }, size)
             }
         }
         unsafe table.setxattr = { request, number, text, value, size, flags in
             unsafe answer(request) { request in
-                let bytes = unsafe Array(UnsafeRawBufferPointer(start: value, count: size))
-                unsafe try request.tree.setExtended(try request.node(number), Key(name(text)), bytes, flags: flags, request.rights)
+                try Control.requireOutside(number)
+                let bytes = unsafe Array(UnsafeRawBufferPointer(start: value, count: size)), place = try request.at(number)
+                unsafe try place.tree.setExtended(place.node(), Key(name(text)), bytes, flags: flags, request.rights)
                 request.succeed()
             }
         }
         unsafe table.removexattr = { request, number, text in
             unsafe answer(request) { request in
-                unsafe try request.tree.setExtended(try request.node(number), Key(name(text)), nil, flags: 0, request.rights)
+                try Control.requireOutside(number)
+                let place = try request.at(number)
+                unsafe try place.tree.setExtended(place.node(), Key(name(text)), nil, flags: 0, request.rights)
                 request.succeed()
             }
         }
         unsafe table.statfs = { request, _ in
             unsafe answer(request) { request in
                 var info = statvfs()
-                let (total, free, available) = request.tree.view.capacity() ?? (1 << 50, 1 << 50, 1 << 50)
+                let (total, free, available) = request.mount.tree.view.capacity() ?? (1 << 50, 1 << 50, 1 << 50)
                 info.f_bsize = 4096
                 info.f_frsize = 4096
                 info.f_blocks = fsblkcnt_t(total / 4096)
@@ -259,45 +302,54 @@ enum Operations {
     private static let addFiles: @Sendable (inout fuse_lowlevel_ops) -> Void = { table in
         unsafe table.create = { request, parent, text, mode, info in
             unsafe answer(request) { request in
-                let name = unsafe name(text), tree = request.tree, generation = tree.generation.load(ordering: .sequentiallyConsistent)
+                try Control.requireOutside(parent)
+                let name = unsafe name(text), place = try request.at(parent), tree = place.tree
                 let isExclusive = unsafe info!.pointee.flags & O_EXCL != 0, node: Node
-                do { node = try tree.makeFile(UInt64(parent), name, mode: mode, owner: request.owner, request.rights) } catch let error as Errno where error.number == EEXIST && !isExclusive {
+                do { node = try tree.makeFile(place.number, name, mode: mode, owner: request.owner, request.rights) } catch let error as Errno where error.number == EEXIST && !isExclusive {
                     throw Errno(ESTALE)  // Another door made it meanwhile: the kernel looks again, and opens that.
                 }
                 let open = try tree.openMade(node)
-                var parameters = entry(node, tree)
-                if let answer = unsafe use(open, info!, request) {
+                var parameters = entry(node, place.slot)
+                if let answer = unsafe use(open, info!, request, place.slot) {
                     // `struct fuse_entry_out`, 128 bytes, and behind it `struct fuse_open_out` (linux/fuse.h).
                     let both = KernelFeatures.entryAnswer(parameters) + answer
                     unsafe both.withUnsafeBytes { unsafe request.bytes($0) }
                 } else {
                     unsafe fuse_reply_create(request.pointer, &parameters, info)
                 }
-                tree.recheck(generation, name, in: UInt64(parent))
-                request.tell(.name(folder: UInt64(parent), name), .node(UInt64(parent)))
+                place.recheck(name)
+                place.tell(request.mount, name)
             }
         }
         unsafe table.`open` = { request, number, info in
             unsafe answer(request) { request in
-                let node = try request.node(number), flags = unsafe info!.pointee.flags, isWriter = flags & O_ACCMODE != O_RDONLY
-                if flags & O_ACCMODE != O_WRONLY { try request.tree.requireReadable(node, request.rights) }
-                let open = try request.tree.open(node, writes: isWriter, truncates: isWriter && flags & O_TRUNC != 0, caller: request.owner, request.rights)
-                if let answer = unsafe use(open, info!, request) { return unsafe answer.withUnsafeBytes { unsafe request.bytes($0) } }
+                if unsafe try Control.open(request, number, info!) { return }
+                let place = try request.at(number), node = try place.node(), flags = unsafe info!.pointee.flags, isWriter = flags & O_ACCMODE != O_RDONLY
+                if flags & O_ACCMODE != O_WRONLY { try place.tree.requireReadable(node, request.rights) }
+                let open = try place.tree.open(node, writes: isWriter, truncates: isWriter && flags & O_TRUNC != 0, caller: request.owner, request.rights)
+                if let answer = unsafe use(open, info!, request, place.slot) { return unsafe answer.withUnsafeBytes { unsafe request.bytes($0) } }
                 unsafe fuse_reply_open(request.pointer, info)
             }
         }
         unsafe table.read = { request, _, size, offset, info in
             unsafe answer(request) { request in
-                let open = unsafe try file(info, request.mount)
+                if case .control(let control)? = unsafe handle(info, request.mount) { return control.answer(request, size, Int64(offset)) }
+                let (open, tree) = unsafe try file(info, request.mount)
                 unsafe try withUnsafeTemporaryAllocation(byteCount: size, alignment: 16) { buffer in
-                    let count = unsafe try request.tree.read(open, into: buffer, at: Int64(offset))
+                    let count = unsafe try tree.read(open, into: buffer, at: Int64(offset))
                     unsafe request.bytes(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
                 }
             }
         }
         unsafe table.write = { request, _, bytes, size, offset, info in
             unsafe answer(request) { request in
-                let count = unsafe try request.tree.write(file(info, request.mount), UnsafeRawBufferPointer(start: bytes, count: size), at: Int64(offset))
+                if case .control(let control)? = unsafe handle(info, request.mount) {
+                    unsafe try control.write(request, UnsafeRawBufferPointer(start: bytes, count: size))
+                    unsafe fuse_reply_write(request.pointer, size)
+                    return
+                }
+                let (open, tree) = unsafe try file(info, request.mount)
+                let count = unsafe try tree.write(open, UnsafeRawBufferPointer(start: bytes, count: size), at: Int64(offset))
                 unsafe fuse_reply_write(request.pointer, count)
             }
         }
@@ -305,44 +357,48 @@ enum Operations {
             unsafe answer(request) { request in
                 // FALLOC_FL_KEEP_SIZE, PUNCH_HOLE and ZERO_RANGE; ranges are neither cut out nor put in.
                 guard mode & ~0x13 == 0 else { throw Errno(EOPNOTSUPP) }
-                unsafe try request.tree.allocate(file(info, request.mount), mode: mode, Int64(offset), Int64(length))
+                let (open, tree) = unsafe try file(info, request.mount)
+                try tree.allocate(open, mode: mode, Int64(offset), Int64(length))
                 request.succeed()
             }
         }
         unsafe table.lseek = { request, _, offset, whence, info in
             unsafe answer(request) { request in
-                let found = unsafe try request.tree.seek(file(info, request.mount), Int64(offset), whence: whence)
+                let (open, tree) = unsafe try file(info, request.mount), found = try tree.seek(open, Int64(offset), whence: whence)
                 unsafe fuse_reply_lseek(request.pointer, off_t(found))
             }
         }
         unsafe table.copy_file_range = { request, _, offset, info, _, targetOffset, targetInfo, length, _ in
             unsafe answer(request) { request in
-                let source = unsafe try file(info, request.mount), target = unsafe try file(targetInfo, request.mount)
-                let count = try request.tree.copyRange(source, Int64(offset), to: target, Int64(targetOffset), length)
+                let (source, tree) = unsafe try file(info, request.mount), (target, other) = unsafe try file(targetInfo, request.mount)
+                guard tree === other else { throw Errno(EXDEV) }
+                let count = try tree.copyRange(source, Int64(offset), to: target, Int64(targetOffset), length)
                 unsafe fuse_reply_write(request.pointer, count)
             }
         }
         unsafe table.flush = { request, _, info in
             unsafe answer(request) { request in
-                let open = unsafe try file(info, request.mount)
-                request.tree.flush(open)
+                if case .control? = unsafe handle(info, request.mount) { return request.succeed() }
+                let (open, tree) = unsafe try file(info, request.mount)
+                tree.flush(open)
                 request.succeed()
-                if open.isWriter { request.tell(.node(open.node.number)) }
+                if open.isWriter { tree.tell([.node(open.node.number)], except: request.mount.number) }
             }
         }
         unsafe table.fsync = { request, _, _, info in
             unsafe answer(request) { request in
-                let open = unsafe try file(info, request.mount)
-                if !request.tree.isReadOnly { try request.tree.synchronize(open.node) }
+                if case .control? = unsafe handle(info, request.mount) { return request.succeed() }
+                let (open, tree) = unsafe try file(info, request.mount)
+                if !tree.isReadOnly { try tree.synchronize(open.node) }
                 request.succeed()
             }
         }
         unsafe table.release = { request, _, info in
             unsafe answer(request) { request in
-                if case .file(let open)? = request.mount.handles.withLock({ unsafe $0.all.removeValue(forKey: info!.pointee.fh) }) {
-                    request.mount.takeBack(open)
-                    request.tree.finish(open)
-                    if open.isWriter { request.tell(.node(open.node.number)) }
+                if case .file(let open, let slot)? = request.mount.handles.withLock({ unsafe $0.all.removeValue(forKey: info!.pointee.fh) }) {
+                    request.mount.takeBack(open, slot.tree)
+                    slot.tree.finish(open)
+                    if open.isWriter { slot.tree.tell([.node(open.node.number)], except: request.mount.number) }
                 }
                 request.succeed()
             }
@@ -350,12 +406,12 @@ enum Operations {
     }
 
     /// Says how the kernel is to use an open file: in `info`, or as the bytes of an answer that libfuse has no words for.
-    private static func use(_ open: OpenFile, _ info: UnsafeMutablePointer<fuse_file_info>, _ request: Request) -> [UInt8]? {
-        let handle = keep(.file(open), request.mount)
+    private static func use(_ open: OpenFile, _ info: UnsafeMutablePointer<fuse_file_info>, _ request: Request, _ slot: Slot) -> [UInt8]? {
+        let handle = keep(.file(open, slot), request.mount)
         unsafe info.pointee.fh = handle
         // Nothing to publish: one request less for each close.
         let needsFlush = open.isWriter
-        switch request.mount.way(open) {
+        switch request.mount.way(open, slot.tree) {
         case .lent(let number): return KernelFeatures.openAnswer(handle: handle, backing: number, needsFlush: needsFlush)
         case .cached(let keeps): unsafe info.pointee.keep_cache = keeps ? 1 : 0
         case .direct: unsafe info.pointee.direct_io = 1
@@ -364,24 +420,27 @@ enum Operations {
         return nil
     }
 
-    private static func file(_ info: UnsafeMutablePointer<fuse_file_info>?, _ mount: Mount) throws -> OpenFile {
-        guard case .file(let open)? = unsafe handle(info, mount) else { throw Errno(EBADF) }
-        return open
+    private static func file(_ info: UnsafeMutablePointer<fuse_file_info>?, _ mount: Mount) throws -> (OpenFile, Tree) {
+        guard case .file(let open, let slot)? = unsafe handle(info, mount) else { throw Errno(EBADF) }
+        return (open, slot.tree)
     }
 
     /// Folders as programs read them.
     private static let addFolders: @Sendable (inout fuse_lowlevel_ops) -> Void = { table in
-        unsafe table.fsyncdir = { request, _, _, _ in
+        unsafe table.fsyncdir = { request, number, _, _ in
             unsafe answer(request) { request in
-                if !request.tree.isReadOnly { try request.tree.synchronizeRows() }
+                if Control.owns(number) { return request.succeed() }
+                let tree = try request.at(number).tree
+                if !tree.isReadOnly { try tree.synchronizeRows() }
                 request.succeed()
             }
         }
         unsafe table.opendir = { request, number, info in
             unsafe answer(request) { request in
-                let node = try request.node(number)
+                if unsafe try Control.open(request, number, info!) { return }
+                let place = try request.at(number), node = try place.node()
                 guard node.isFolder else { throw Errno(ENOTDIR) }
-                unsafe info!.pointee.fh = keep(.folder(node, FolderReader()), request.mount)
+                unsafe info!.pointee.fh = keep(.folder(node, FolderReader(), place.slot), request.mount)
                 if request.mount.levers.directoryCache, !KernelFeatures.hasBrokenDirectoryCache {
                     unsafe info!.pointee.cache_readdir = 1
                     unsafe info!.pointee.keep_cache = 1
@@ -399,7 +458,7 @@ enum Operations {
         }
     }
 
-    private static func keep(_ handle: Mount.Handle, _ mount: Mount) -> UInt64 {
+    static func keep(_ handle: Mount.Handle, _ mount: Mount) -> UInt64 {
         mount.handles.withLock { handles in
             defer { handles.next += 1 }
             handles.all[handles.next] = handle
@@ -420,8 +479,10 @@ enum Operations {
 
     /// Fills one buffer of a folder's listing. Offsets 1 and 2 stand behind `.` and `..`.
     private static func readFolder(_ request: Request, _ number: fuse_ino_t, _ size: Int, _ offset: off_t, _ info: UnsafeMutablePointer<fuse_file_info>?, withAttributes: Bool) throws {
-        guard case .folder(let folder, let reader)? = unsafe handle(info, request.mount) else { throw Errno(EBADF) }
-        let tree = request.tree, generation = tree.generation.load(ordering: .sequentiallyConsistent)
+        let handle = unsafe handle(info, request.mount)
+        if case .control(let control)? = handle { return control.list(request, size, offset, withAttributes: withAttributes) }
+        guard case .folder(let folder, let reader, let slot)? = handle else { throw Errno(EBADF) }
+        let tree = slot.tree, generation = tree.generation.load(ordering: .sequentiallyConsistent)
         var told: [[UInt8]] = []
         unsafe try withUnsafeTemporaryAllocation(byteCount: size, alignment: 16) { buffer in
             let start = unsafe buffer.assumingMemoryBound(to: CChar.self).baseAddress!
@@ -442,9 +503,10 @@ enum Operations {
                             position += 1
                             continue
                         }
-                        parameters = entry(node, tree)
+                        parameters = entry(node, slot)
                     } else {
                         parameters.attr = tree.listed(item, in: folder)
+                        parameters.attr.st_ino = ino_t(slot.number(UInt64(parameters.attr.st_ino)))
                     }
                 }
                 name.append(0)
@@ -463,7 +525,7 @@ enum Operations {
             }
             unsafe request.bytes(UnsafeRawBufferPointer(start: start, count: used))
         }
-        for name in told { tree.recheck(generation, name, in: UInt64(number)) }
+        for name in told { tree.recheck(generation, name, in: folder.number) }
     }
 
     static func type(_ kind: Node.Kind) -> UInt32 {
@@ -479,9 +541,9 @@ enum Operations {
     }
 
     /// What a node is, as the kernel wants it.
-    private static func status(_ facts: Tree.Facts) -> stat {
+    private static func status(_ facts: Tree.Facts, _ slot: Slot) -> stat {
         var info = stat()
-        info.st_ino = ino_t(facts.number)
+        info.st_ino = ino_t(slot.number(facts.number))
         info.st_mode = facts.mode | type(facts.kind)
         info.st_nlink = nlink_t(facts.links)
         info.st_uid = facts.owner

@@ -141,17 +141,18 @@ final class Tree: Sendable {
         for path in node.published! { state.hidden.insert(path) }
     }
 
-    /// The number that a path is known by: the same each time (FNV-1a), or the next that no other node has.
+    /// The number that a path is known by: the same each time (FNV-1a), or the next that no other node has. Numbers have 56 bits:
+    /// above them mounts say which of their trees they mean.
     static func freeNumber(for path: Key, in state: State) -> UInt64 {
         var number = number(for: path)
-        while state.nodes[number] != nil { number = max((number + 1) & (.max >> 2), 2) }
+        while state.nodes[number] != nil { number = max((number + 1) & (.max >> 8), 2) }
         return number
     }
 
     static func number(for path: Key) -> UInt64 {
         var hash: UInt64 = 14_695_981_039_346_656_037
         for byte in path.bytes { hash = (hash ^ UInt64(byte)) &* 1_099_511_628_211 }
-        return max(hash >> 2, 2)
+        return max(hash >> 8, 2)
     }
 
     // MARK: looking up
@@ -241,13 +242,22 @@ final class Tree: Sendable {
         }
     }
 
-    func forget(_ number: UInt64, _ count: UInt64) {
+    /// The kernel forgot a node as often as it was told of it. Returns which, if it knows nothing of it any more.
+    @discardableResult
+    func forget(_ number: UInt64, _ count: UInt64) -> ObjectIdentifier? {
         state.withLock { state in
-            guard number != Self.root, let node = state.nodes[number] else { return }
+            guard number != Self.root, let node = state.nodes[number] else { return nil }
             node.lookups -= min(count, node.lookups)
-            Self.release(node, &state)
+            defer { Self.release(node, &state) }
+            return node.lookups == 0 ? ObjectIdentifier(node) : nil
         }
     }
+
+    /// Whether the kernel knows nothing of it, and nothing is open.
+    var isForgotten: Bool { state.withLock { state in !state.nodes.values.contains { $0.number != Self.root && ($0.lookups > 0 || $0.handles > 0) } } }
+
+    /// The names in the root that are known.
+    func childNames() -> [Key] { state.withLock { Array($0.nodes[Self.root]!.children.keys) } }
 
     /// Lets go of a node of which nothing is to be kept, and of the folders above it. Under the lock.
     static func release(_ node: Node, _ state: inout State) {

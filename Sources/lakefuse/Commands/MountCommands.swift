@@ -1,6 +1,53 @@
+import FoundationEssentials
 import Glibc
 import LakeAPI
 import Versioning
+
+/// The files of a mount's `.lake/`, found from a folder in it.
+struct MountedFolder {
+    private let control: String
+
+    /// - Parameter folder: in the mount; the current one unless given.
+    /// - Throws: `.invalidValue` if it is in none.
+    init(_ folder: String? = nil) throws {
+        let start = folder.map { Files.absolute($0) } ?? FileManager.default.currentDirectoryPath
+        var place = start
+        while unsafe access(place + "/.lake/ref", F_OK) != 0 {
+            guard place != "/", !place.isEmpty else { throw LakeError(.invalidValue, "\(start) is in no mount: go into one, or name a lakefs:// URI") }
+            place = place.lastIndex(of: "/").flatMap { $0 > place.startIndex ? String(place[..<$0]) : nil } ?? "/"
+        }
+        control = (place == "/" ? "" : place) + "/.lake/"
+    }
+
+    var root: String { String(control.dropLast(6)) }
+
+    func read(_ name: String) throws -> String { String(decoding: try Files.read(control + name), as: UTF8.self) }
+
+    /// Has the mount do something.
+    /// - Throws: `LakeError` with the reason in the mount's words.
+    func order(_ text: String, _ name: String) throws {
+        let descriptor = unsafe open(control + name, O_WRONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw failure(name) }
+        defer { close(descriptor) }
+        // One write is one order; an empty one is a line.
+        let bytes = Array((text + "\n").utf8), count = unsafe write(descriptor, bytes, bytes.count)
+        guard count == bytes.count else { throw failure(name) }
+    }
+
+    private func failure(_ name: String) -> LakeError {
+        let number = errno
+        if let text = try? read("errors"), let line = text.split(separator: "\n").last(where: { $0.hasPrefix(name + ": ") }) { return LakeError(.unavailable, String(line.dropFirst(name.count + 2))) }
+        return LakeError(.unavailable, unsafe "\(control)\(name): \(String(cString: strerror(number)))")
+    }
+
+    /// Makes durable what was written in the mount.
+    func synchronize() throws {
+        let descriptor = unsafe open(root.isEmpty ? "/" : root, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw failure("sync") }
+        defer { close(descriptor) }
+        guard fsync(descriptor) == 0 else { throw failure("sync") }
+    }
+}
 
 extension Command {
     /// `lakefs://repo/ref` or `repo@ref`.
@@ -22,6 +69,20 @@ extension Command {
         Command(path: ["umount"], arguments: ["<folder>"], summary: "Unmount; what was written is published first") { invocation in
             let folder = Files.absolute(invocation.arguments[0])
             unsafe try invocation.client.send("DELETE", ["mounts"], [("directory", folder)], api: "lakefuse")
+        },
+        Command(path: ["status"], arguments: ["<folder>"], optional: 1, summary: "Show what a mount shows, and what was changed in it") { invocation in
+            Output.write(try MountedFolder(invocation.arguments.first).read("status"))
+        },
+        Command(path: ["switch"], arguments: ["<ref>"], summary: "Have the mount that you are in show another branch, tag or commit") { invocation in
+            let mount = try MountedFolder(), ref = invocation.arguments[0]
+            try mount.order(ref, "ref")
+            Output.line("\(mount.root) shows \(try mount.read("ref").split(separator: "\n").first ?? "nothing")")
+        },
+        Command(path: ["sync"], arguments: ["<folder>"], optional: 1, summary: "Return when all that was written in a mount is on disk") { try MountedFolder($0.arguments.first).synchronize() },
+        Command(path: ["push"], arguments: ["<folder>"], optional: 1, summary: "Publish what was written in a mount now, and return when the branch has it") { try MountedFolder($0.arguments.first).order("now", "push") },
+        Command(path: ["recover"], arguments: ["<path>"], optional: 1, summary: "List files of a mount that were being written when the server died; with a path, or 'all', say that they are whole") { invocation in
+            let mount = try MountedFolder()
+            if let path = invocation.arguments.first { try mount.order(path, "recover") } else { Output.write(try mount.read("recover")) }
         },
         Command(path: ["mounts"], summary: "List mounts") { invocation in
             for mount in try invocation.client.get(MountList.self, ["mounts"], api: "lakefuse").mounts {

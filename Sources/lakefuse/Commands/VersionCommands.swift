@@ -15,9 +15,15 @@ extension Command {
     }
 
     static let versionCommands: [Command] = [
-        Command(path: ["commit"], arguments: ["<branch URI>"], summary: "Commit a branch's changes",
+        Command(path: ["commit"], arguments: ["<branch URI>"], optional: 1, summary: "Commit a branch's changes: that of the mount that you are in, unless named",
                 flags: [message, meta, allowEmptyMessage, Flag(name: "allow-empty-commit", description: "commit even if nothing changed"), Flag(name: "epoch-time-seconds", value: "N", description: "the commit's date")]) { invocation in
-            let uri = try invocation.uri(0), branch = try uri.requireRef(), text = invocation.value("message") ?? ""
+            let text = invocation.value("message") ?? ""
+            guard !invocation.arguments.isEmpty else {
+                let mount = try MountedFolder()
+                try mount.order(text, "commit")
+                return Output.write(try mount.read("commit"))
+            }
+            let uri = try invocation.uri(0), branch = try uri.requireRef()
             guard !text.isEmpty || invocation.has("allow-empty-message") else { throw UsageError("commit message is empty: pass -m, or --allow-empty-message") }
             Output.line("Branch: \(uri.description)")
             let date = try invocation.value("epoch-time-seconds").map { _ in Int64(try invocation.number("epoch-time-seconds", default: 0)) }
@@ -26,11 +32,12 @@ extension Command {
             let made = try Coding.decode(CommitMessage.self, invocation.client.post(["repositories", uri.repository, "branches", branch, "commits"], creation))
             Output.line("Commit for branch \"\(branch)\" completed.\n\nID: \(made.id)\nMessage: \(made.message)\nTimestamp: \(Output.time(made.creationDate))\nParents: \(made.parents.joined(separator: ", "))\n")
         },
-        Command(path: ["log"], arguments: ["<ref URI>"], summary: "Show the history of a ref", flags: [
+        Command(path: ["log"], arguments: ["<ref URI>"], optional: 1, summary: "Show the history of a ref: that of the mount that you are in, unless named", flags: [
             amount, after, Flag(name: "limit", description: "stop after the amount"), Flag(name: "objects", value: "PATH", description: "only commits that changed it", repeats: true),
             Flag(name: "prefixes", value: "PREFIX", description: "only commits that changed something under it", repeats: true), Flag(name: "first-parent", description: "only first parents of merges"),
             Flag(name: "since", value: "TIME", description: "only from then on (RFC 3339)"), Flag(name: "stop-at", value: "REF", description: "the last commit to show"),
         ]) { invocation in
+            guard !invocation.arguments.isEmpty else { return Output.write(try MountedFolder().read("log")) }
             let uri = try invocation.uri(0)
             var query: [(String, String?)] = [("since", invocation.value("since")), ("stop_at", invocation.value("stop-at"))]
             query += invocation.all("objects").map { ("objects", $0) } + invocation.all("prefixes").map { ("prefixes", $0) }
@@ -43,8 +50,10 @@ extension Command {
             let uri = try invocation.uri(0)
             show(try invocation.client.get(CommitMessage.self, ["repositories", uri.repository, "commits", uri.requireRef()]))
         },
-        Command(path: ["diff"], arguments: ["<ref URI>", "<other ref URI>"], optional: 1, summary: "Show uncommitted changes of a branch, or the changes between two refs",
+        Command(path: ["diff"], arguments: ["<ref URI>", "<other ref URI>"], optional: 2,
+                summary: "Show uncommitted changes of a branch (that of the mount that you are in, unless named), or the changes between two refs",
                 flags: [Flag(name: "two-way", description: "compare the refs as they are, not from their merge base"), prefix]) { invocation in
+            guard !invocation.arguments.isEmpty else { return Output.write(try MountedFolder().read("diff")) }
             let uri = try invocation.uri(0), ref = try uri.requireRef()
             var parts = ["repositories", uri.repository, "branches", ref, "diff"], query: [(String, String?)] = [("prefix", invocation.value("prefix"))]
             if invocation.arguments.count > 1 {
