@@ -16,6 +16,7 @@ package import Versioning
 ///     20-21  whether the branch is yet to have it; whether it has what was closed last
 ///     22-25  a working file that was closed while another is written: its name, address, size plus one, time
 ///     26     when something last came into a folder, or went
+///     27     paths that a publish was about to give it on the branch
 ///     18-19  where what nobody changed of a folder lies: 0 where its name says, 1 nowhere, 2 under the path that follows
 package struct NodeRow: Sendable, Equatable {
     package struct ExtendedAttribute: Sendable, Equatable {
@@ -40,6 +41,7 @@ package struct NodeRow: Sendable, Equatable {
     package var baseKind: UInt8 = 0
     package var base = Key([])
     package var wholeFile = "", wholeAddress = "", wholeSize: Int64?, wholeTime: Timestamp?
+    package var planned: [Key] = []
     package var filled: Timestamp?
     package var isDirty = false, isClosePublished = false
 
@@ -74,6 +76,7 @@ package struct NodeRow: Sendable, Equatable {
             case 23: wholeAddress = field.string
             case 24: wholeSize = field.signed - 1
             case 25: wholeTime = try field.time()
+            case 27: planned.append(Key(field.array))
             case 26: filled = try field.time()
             case 21: isClosePublished = field.integer != 0
             default: break
@@ -116,6 +119,7 @@ package struct NodeRow: Sendable, Equatable {
         writer.integer(24, wholeSize.map { $0 + 1 } ?? 0)
         writer.time(25, wholeTime)
         writer.time(26, filled)
+        for path in planned { writer.always(27, path.bytes) }
         return writer.bytes
     }
 }

@@ -1,3 +1,4 @@
+import Glibc
 import Synchronization
 import Versioning
 
@@ -92,11 +93,21 @@ final class FolderReader: Sendable {
     private func read(_ state: inout State, _ folder: Node, _ tree: Tree) throws {
         tree.moving.readLock()
         defer { tree.moving.unlock() }
-        let (base, version) = tree.state.withLock { _ in (Tree.base(folder), folder.version) }
-        state.page = []
-        state.nextOfPage = 0
-        state.version = version
-        guard let base else { return state.after = nil }
+        for _ in 0..<Self.mostTries {
+            let (base, version, publishes) = tree.state.withLock { (Tree.base(folder), folder.version, $0.publishes) }
+            state.page = []
+            state.nextOfPage = 0
+            state.version = version
+            guard let base else { return state.after = nil }
+            // What was hidden when the page was read may be gone from the branch, and be hidden no more.
+            if try read(&state, folder, tree, base, ifPublishes: publishes) { return }
+        }
+        throw Errno(EAGAIN)
+    }
+
+    private static let mostTries = 1000
+
+    private func read(_ state: inout State, _ folder: Node, _ tree: Tree, _ base: Key, ifPublishes publishes: UInt64) throws -> Bool {
         var query = Catalog.ListQuery()
         query.prefix = Paths.prefix(base)
         query.delimiter = "/"
@@ -105,7 +116,8 @@ final class FolderReader: Sendable {
         query.limit = Self.pageSize
         let page = try tree.view.list(query), start = query.prefix.count
         var folders: Set<Key> = []
-        tree.state.withLock { tree in
+        let isCurrent = tree.state.withLock { tree in
+            guard tree.publishes == publishes else { return false }
             for item in page.items {
                 let name = Key(Array(Paths.trimmed(item.path).bytes.dropFirst(start)))
                 guard Paths.isName(name.bytes) else { continue }
@@ -121,9 +133,12 @@ final class FolderReader: Sendable {
                 case .object(let path, let entry): if !Paths.isMarker(path) { state.page.append(Item(name: name, isFolder: false, entry: entry)) }
                 }
             }
+            return true
         }
+        guard isCurrent else { return false }
         // With both `a` and `a/b` the folder wins (mount.md section 1).
         if !folders.isEmpty { state.page.removeAll { !$0.isFolder && folders.contains($0.name) } }
         state.after = page.hasMore ? page.items.last.map { Key(Array($0.path.bytes.dropFirst(start))) } : nil
+        return true
     }
 }

@@ -74,6 +74,10 @@ final class Node: @unchecked Sendable {
     var whole: Whole?
     /// When a close last came, and how long publishing took, in milliseconds.
     var touched: Int64 = 0, took: Int64 = 0
+    /// Paths that a publish is about to give it on the branch.
+    var planned: [Key] = []
+    /// A publish is under way that takes it to the branch: it is not let go of meanwhile.
+    var isPlanned = false
     /// Counts changes, for a publish to see whether it is up to date when it ends.
     var edits: UInt64 = 0
     /// It was being written when the server died: nobody closed it, so it is no change of the branch until somebody does.

@@ -119,7 +119,7 @@ extension Tree {
             name.folder.version += 1
         }
         let folders = node.names.map(\.folder)
-        for path in node.published ?? [] { state.hidden.remove(path) }
+        for path in node.published ?? [] { state.hidden.remove(path, node) }
         node.names = []
         node.published = []
         state.unwritten[node.number] = node
@@ -168,7 +168,7 @@ extension Tree {
         let path = Self.path(Node.Name(folder: folder, name: name))
         node.names.removeAll { $0.folder === folder && $0.name == name }
         node.published?.removeAll { $0 == path }
-        state.hidden.remove(path)
+        state.hidden.remove(path, node)
         folder.children[name] = nil
         folder.version += 1
         state.unwritten[node.number] = node

@@ -310,12 +310,21 @@ extension Tree {
     /// One of the descriptors of a file that writes was closed; there may be others, in children say (close(2), fuse_lowlevel.h, flush).
     func flush(_ handle: OpenFile) { if handle.isWriter { noteClosed(handle.node) } }
 
+    /// Milliseconds within which two writes may have the same time (4 with 250 ticks a second).
+    private static let clockTick: Int64 = 20
+
     /// What a file is now is whole, as far as who wrote it says.
     func noteClosed(_ node: Node) {
         guard let file = file(of: node), let status = file.status else { return }
         let isUnwritten = file.isCopy
         let (isNew, older) = state.withLock { state -> (Bool, WorkingFile?) in
-            guard node.file === file, node.closed != status, !node.isRecovered else { return (false, nil) }
+            guard node.file === file, !node.isRecovered else { return (false, nil) }
+            if node.closed == status {
+                // Written again within one tick of the clock, it would look the same.
+                let now = Timestamp.now(), age = (now.seconds - status.modified.seconds) * 1000 + Int64(now.nanoseconds - status.modified.nanoseconds) / 1_000_000
+                guard age < Self.clockTick, node.publishedClose == status else { return (false, nil) }
+                node.publishedClose = nil
+            }
             if node.closed == nil, isUnwritten { return (false, nil) }  // Opened for writing, and not written to.
             // What was closed before is no more of use.
             let older = node.whole?.file
@@ -338,8 +347,15 @@ extension Tree {
     func finish(_ handle: OpenFile, closes: Bool = true) {
         let node = handle.node
         if handle.isWriter, closes { noteClosed(node) }
-        let isCopy = handle.isWriter && file(of: node)?.isCopy == true
-        let dropped = state.withLock { state -> WorkingFile? in
+        let dropped = node.io.withLock { _ in letGo(handle) }
+        dropped?.drop()
+        wake()
+    }
+
+    /// Takes a handle off its node. Returns a working file that nobody wants any more. Under the node's `io`.
+    private func letGo(_ handle: OpenFile) -> WorkingFile? {
+        let node = handle.node, isCopy = handle.isWriter && file(of: node)?.isCopy == true
+        return state.withLock { state -> WorkingFile? in
             node.handles -= 1
             if handle.isWriter { node.writers -= 1 }
             defer { Self.release(node, &state) }
@@ -355,8 +371,6 @@ extension Tree {
             state.unwritten[node.number] = node
             return file
         }
-        dropped?.drop()
-        wake()
     }
 
     /// Makes a file's bytes and all that was done before durable (fsync(2)). It does not publish: who is still writing has not said

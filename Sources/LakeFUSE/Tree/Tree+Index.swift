@@ -68,6 +68,7 @@ extension Tree {
         row.device = node.device
         row.modified = node.attributes.modified
         row.filled = node.filled
+        row.planned = node.planned
         row.accessed = node.accessed
         row.changed = node.changed
         row.target = node.attributes.target
@@ -122,17 +123,45 @@ extension Tree {
             for (number, row) in rows.nodes {
                 guard number != Self.root, let node = state.nodes[number] else { continue }
                 node.isStored = true
-                for path in node.published ?? [] { state.hidden.insert(path) }
+                for path in node.published ?? [] { state.hidden.insert(path, node) }
                 if case .at(let base) = node.base {
-                    state.hidden.insert(base)
+                    state.hidden.insert(base, node)
                     state.moved[number] = node
                 }
                 // What the index has of things that went since it was written last.
                 if row.isDirty || node.hasNewBytes { note(node, &state) } else { state.unwritten[number] = node }
             }
         }
+        try settleCrashedPublishes(rows.nodes.filter { !$0.row.planned.isEmpty }.map { ($0.number, $0.row.planned) })
         wake()
         return unclosed
+    }
+
+    /// A publish was under way when the process died: what the branch has of it is looked up.
+    private func settleCrashedPublishes(_ planned: [(number: UInt64, paths: [Key])]) throws {
+        for (number, paths) in planned {
+            guard let node = state.withLock({ $0.nodes[number] }) else { continue }
+            for path in paths {
+                guard let current = try view.find(node.isFolder ? Paths.prefix(path) : path) else { continue }
+                state.withLock { state in
+                    let isOurs = current.address == node.entry?.address || (node.entry == nil && current.size == 0 && (node.isFolder ? current.contentType == Self.folderType : Attributes(current.metadata).target == node.attributes.target))
+                    guard isOurs, node.published?.contains(path) != true else { return }
+                    if node.entry == nil { node.entry = current }
+                    node.published = (node.published ?? []) + [path]
+                    state.hidden.insert(path, node)
+                    note(node, &state)
+                }
+            }
+        }
+        for node in state.withLock({ Array($0.moved.values) }) {
+            guard case .at(let old) = node.base, try !view.hasObjects(under: Paths.prefix(old), near: nil), try view.hasObjects(under: Paths.prefix(path(of: node)), near: nil) else { continue }
+            state.withLock { state in
+                node.base = .natural
+                state.moved[node.number] = nil
+                state.hidden.remove(old, node)
+                note(node, &state)
+            }
+        }
     }
 
     private func restore(_ number: UInt64, _ row: NodeRow, _ unclosed: inout [Node]) -> Node? {

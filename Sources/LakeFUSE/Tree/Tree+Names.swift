@@ -169,7 +169,7 @@ extension Tree {
         Self.materialize(node, &state)
         if node.isFolder, let base = Self.base(node) {
             // Its marker goes, if there is one, and until then the whole path does not show.
-            state.hidden.insert(base)
+            state.hidden.insert(base, node)
             node.published = [base]
             state.moved[node.number] = nil
             node.base = .none
@@ -179,7 +179,7 @@ extension Tree {
         node.changed = .now()
         note(node, &state)
         guard node.names.isEmpty else { return nil }
-        if node.published!.isEmpty || !node.kind.isCommittable { noteClean(node, &state) }  // The branch never had it.
+        if !node.isPlanned, node.published!.isEmpty || !node.kind.isCommittable { noteClean(node, &state) }  // The branch never had it.
         let whole = node.whole?.file
         node.whole = nil
         guard node.handles == 0, let file = node.file else { return whole }
@@ -213,13 +213,16 @@ extension Tree {
         query.prefix = Paths.prefix(base)
         query.limit = 10
         while true {
-            let page = try view.list(query)
-            let isVisible = state.withLock { state in
-                page.items.contains { item in
+            let publishes = state.withLock { $0.publishes }, page = try view.list(query)
+            let isVisible = state.withLock { state -> Bool? in
+                let isVisible = page.items.contains { item in
                     guard case .object(let path, let entry) = item else { return true }
                     return path == query.prefix ? entry.size > 0 : !Self.isHidden(path, below: base, state)
                 }
+                return isVisible && state.publishes != publishes ? nil : isVisible
             }
+            // What was hidden then may be gone from the branch now, and be hidden no more.
+            guard let isVisible else { continue }
             if isVisible { return true }
             guard page.hasMore, let last = page.items.last else { return false }
             query.after = last.path
@@ -351,7 +354,7 @@ extension Tree {
         Self.materialize(node, &state)
         guard node.isFolder, node.base == .natural, let base = Self.base(node) else { return }
         node.base = .at(base)
-        state.hidden.insert(base)
+        state.hidden.insert(base, node)
         state.moved[node.number] = node
     }
 

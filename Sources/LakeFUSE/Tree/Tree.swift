@@ -12,9 +12,8 @@ import Versioning
 final class Tree: Sendable {
     struct State {
         var nodes: [UInt64: Node] = [:]
-        /// Paths of the branch that do not show by themselves: what they hold was removed, or has another name here, or is known
-        /// here by more than one.
-        var hidden: Set<Key> = []
+        /// Paths of the branch that do not show by themselves.
+        var hidden = Hidden()
         /// What the branch does not have yet.
         var dirty: [UInt64: Node] = [:]
         /// Folders that were renamed: what nobody changed of them lies elsewhere.
@@ -22,6 +21,8 @@ final class Tree: Sendable {
         /// What the index does not have yet, and what it has of things that the branch has taken, but perhaps not to disk.
         var unwritten: [UInt64: Node] = [:]
         var settled: [UInt64: Node] = [:]
+        /// Counts publishes: what was read of the branch before one ended may show what was hidden until then.
+        var publishes: UInt64 = 0
         /// When something was last done, in milliseconds, and how much has been.
         var active: Int64 = 0, actions: UInt64 = 0
     }
@@ -138,7 +139,7 @@ final class Tree: Sendable {
     static func materialize(_ node: Node, _ state: inout State) {
         guard node.published == nil else { return }
         node.published = published(node)
-        for path in node.published! { state.hidden.insert(path) }
+        for path in node.published! { state.hidden.insert(path, node) }
     }
 
     /// The number that a path is known by: the same each time (FNV-1a), or the next that no other node has. Numbers have 56 bits:
@@ -261,7 +262,7 @@ final class Tree: Sendable {
 
     /// Lets go of a node of which nothing is to be kept, and of the folders above it. Under the lock.
     static func release(_ node: Node, _ state: inout State) {
-        guard node.number != root, node.lookups == 0, node.handles == 0, node.children.isEmpty, state.dirty[node.number] == nil, state.unwritten[node.number] == nil,
+        guard node.number != root, node.lookups == 0, node.handles == 0, !node.isPlanned, node.children.isEmpty, state.dirty[node.number] == nil, state.unwritten[node.number] == nil,
               state.settled[node.number] == nil, state.nodes[node.number] === node else { return }
         // What the branch cannot say by itself stays while it has a name.
         guard node.names.isEmpty || (!node.isPinned && node.published == nil && node.base == .natural && node.file == nil) else { return }
@@ -320,8 +321,21 @@ final class Tree: Sendable {
     }
 
     func facts(_ node: Node) -> Facts {
-        let file = state.withLock { _ in node.file }, status = file?.status, blocks = file?.blocks
-        return state.withLock { _ in
+        var attempt = 0
+        while true {
+            attempt += 1
+            let (file, closed) = state.withLock { _ in (node.file, node.writers == 0 ? node.closed : nil) }
+            // What nobody writes is as it was closed.
+            let status = closed ?? file?.status, blocks = file != nil && (closed == nil || closed!.size > 1 << 20) ? file?.blocks : nil
+            if let found = facts(node, ifFile: file, status, blocks), file == nil || status != nil || attempt > 100 { return found }
+            node.io.withLock { _ in }  // It is becoming an object.
+        }
+    }
+
+    /// Nil if its bytes are in another file by now.
+    private func facts(_ node: Node, ifFile file: WorkingFile?, _ status: Node.Closed?, _ blocks: Int64?) -> Facts? {
+        state.withLock { _ -> Facts? in
+            guard node.file === file else { return nil }
             let kind = node.kind, attributes = node.attributes
             var mode = kind == .link ? 0o777 : attributes.mode ?? (kind == .folder ? 0o755 : 0o644)
             // The kernel may have written by itself.

@@ -73,7 +73,7 @@ extension Tree {
             case .quiet where state.moved.isEmpty:
                 for node in state.dirty.values {
                     // A large file that is closed again and again is not hashed again and again.
-                    if node.hasNewBytes, now - node.touched < max(Keeper.quiet, 2 * node.took) { isDone = false } else { choose(node) }
+                    if node.hasNewBytes, !node.names.isEmpty, now - node.touched < max(Keeper.quiet, 2 * node.took) { isDone = false } else { choose(node) }
                 }
             default: for node in state.dirty.values { choose(node) }  // What lies in a renamed folder moves with it, or not at all.
             }
@@ -130,18 +130,20 @@ extension Tree {
             (address, eTag) = (empty!, Self.emptyTag)
         } else {
             (address, eTag) = (file.address, try file.using { try EntityTag.of($0, size: closed.size) })
-            // Closed anew meanwhile, that is gone.
-            guard state.withLock({ _ in node.whole?.file === file }) else { return }
-            try view.adopt(file: file.path, as: file.address, .eventual)
         }
-        let isUnwanted = state.withLock { state in
-            guard node.whole?.file === file else { return false }
-            Self.materialize(node, &state)
-            node.entry = Self.entry(node.entry, address: address, size: closed.size, eTag: eTag, modified: closed.modified)
-            node.isEntryNew = true
-            node.whole = nil
-            state.unwritten[node.number] = node
-            return closed.size == 0
+        let isUnwanted = try node.io.withLock { _ in
+            // Closed anew meanwhile, that is gone.
+            guard state.withLock({ _ in node.whole?.file === file }) else { return false }
+            if closed.size > 0 { try view.adopt(file: file.path, as: file.address, .eventual) }
+            return state.withLock { state in
+                guard node.whole?.file === file else { return false }
+                Self.materialize(node, &state)
+                node.entry = Self.entry(node.entry, address: address, size: closed.size, eTag: eTag, modified: closed.modified)
+                node.isEntryNew = true
+                node.whole = nil
+                state.unwritten[node.number] = node
+                return closed.size == 0
+            }
         }
         if isUnwanted { file.drop() }
     }
@@ -218,8 +220,6 @@ extension Tree {
         var steps: [Step] = []
         var changes: [Key: Entry?] = [:]
         var expected: [Key: String?] = [:]
-        /// Paths that do not show by themselves while this is on its way.
-        var hidden: [Key] = []
         /// Folders that were renamed: where they were.
         var moved: [(node: Node, old: Key)] = []
     }
@@ -238,18 +238,33 @@ extension Tree {
             let needsEmpty = empty == nil && state.withLock { (state) -> Bool in nodes.contains { state.dirty[$0.number] != nil && ($0.kind == .link || $0.isFolder) && $0.entry == nil } }
             if needsEmpty { empty = try view.makeEmpty() }
             var plan = state.withLock { [empty] state in self.plan(nodes, bare, empty, &state) }
-            if hasMoves { try addMoves(&plan) }
+            do {
+                if hasMoves { try addMoves(&plan) }
+                try writeRows()
+            } catch {
+                state.withLock { abandon(plan, &$0) }
+                throw error
+            }
             if plan.changes.isEmpty { return state.withLock { settle(plan, &$0) } }
             do {
                 try view.stage(plan.changes.map { ($0.key, $0.value) }, durability, expecting: plan.expected.map { ($0.key, $0.value) })
             } catch {
-                state.withLock { state in for path in plan.hidden { state.hidden.remove(path) } }
+                state.withLock { abandon(plan, &$0) }
                 guard let error = error as? LakeError, error.code == .preconditionFailed, attempt < Self.mostTries else { throw error }
                 try reconcile(plan)
                 continue
             }
             hasUnsyncedObjects.store(durability != .durable, ordering: .releasing)
             return state.withLock { settle(plan, &$0) }
+        }
+    }
+
+    /// Nothing was staged: what shows is what the tree says. Under the lock.
+    private func abandon(_ plan: Plan, _ state: inout State) {
+        for step in plan.steps {
+            for path in step.paths where step.node.published?.contains(path) != true { state.hidden.remove(path, step.node) }
+            step.node.isPlanned = false
+            if step.node.names.isEmpty, step.node.published?.isEmpty == true { noteClean(step.node, &state) }
         }
     }
 
@@ -297,9 +312,13 @@ extension Tree {
                 step.entry = entry
                 for path in step.paths {
                     plan.changes[node.isFolder ? Paths.prefix(path) : path] = entry
-                    if !node.isFolder, state.hidden.insert(path).inserted { plan.hidden.append(path) }
+                    if !node.isFolder { state.hidden.insert(path, node) }
                 }
             }
+            node.isPlanned = true
+            // A crash may come when the branch has it and we do not know yet.
+            node.planned = step.entry == nil ? [] : step.paths.filter { !step.old.contains($0) }
+            if !node.planned.isEmpty { state.unwritten[node.number] = node }
             plan.steps.append(step)
         }
         return plan
@@ -338,20 +357,32 @@ extension Tree {
 
     /// The branch has what was planned. Under the lock.
     private func settle(_ plan: Plan, _ state: inout State) {
+        state.publishes += 1
         for (node, old) in plan.moved {
             guard node.base == .at(old) else { continue }
             node.base = .natural
             state.moved[node.number] = nil
-            state.hidden.remove(old)
+            state.hidden.remove(old, node)
             state.unwritten[node.number] = node
         }
-        for step in plan.steps { for old in step.old { state.hidden.remove(old) } }
+        // What was staged over something that another node had there is not that one's to remove any more.
+        let planned = Set(plan.steps.map { ObjectIdentifier($0.node) })
+        for node in state.dirty.values where !planned.contains(ObjectIdentifier(node)) {
+            guard let published = node.published else { continue }
+            for path in published where plan.changes[node.isFolder ? Paths.prefix(path) : path] != nil {
+                node.published?.removeAll { $0 == path }
+                state.hidden.remove(path, node)
+                state.unwritten[node.number] = node
+            }
+        }
         // Folders first: what lies in them is where they say.
         for step in plan.steps.sorted(by: { $0.node.isFolder && !$1.node.isFolder }) { settle(step, &state) }
     }
 
     private func settle(_ step: Step, _ state: inout State) {
         let node = step.node, isAsPlanned = node.edits == step.edits
+        node.isPlanned = false
+        node.planned = []
         if step.entry?.address == node.entry?.address || node.entry == nil { node.isEntryNew = false }
         if node.isFolder {
             if isAsPlanned { node.mayBeEmpty = false }
@@ -361,7 +392,7 @@ extension Tree {
                 if Self.base(node) != path {
                     node.base = .at(path)
                     state.moved[node.number] = node
-                    state.hidden.insert(path)
+                    state.hidden.insert(path, node)
                 }
             }
         } else if let entry = step.entry, node.entry == nil || node.entry?.address == entry.address {
@@ -372,13 +403,19 @@ extension Tree {
             let natural = Self.base(name.folder).map { Paths.join($0, name.name.bytes) }
             // Where its name says: the branch shows it by itself; or there is nothing that it could show.
             if node.published!.first == natural || (node.published!.isEmpty && node.isFolder) {
-                if let natural { state.hidden.remove(natural) }
                 node.published = nil
             }
         }
-        for path in node.published ?? [] { state.hidden.insert(path) }
+        for path in step.old + step.paths { state.hidden.remove(path, node) }
+        for path in node.published ?? [] { state.hidden.insert(path, node) }
+        if case .at(let base) = node.base, node.isFolder { state.hidden.insert(base, node) }
         state.unwritten[node.number] = node
-        guard isAsPlanned else { return }
+        guard isAsPlanned else {
+            // Removed or renamed meanwhile: the branch is to follow.
+            if state.dirty.updateValue(node, forKey: node.number) == nil { hold.add(1) }
+            state.actions += 1
+            return
+        }
         if !node.hasNewBytes { noteClean(node, &state) }
         Self.release(node, &state)
     }
@@ -399,7 +436,7 @@ extension Tree {
                             name.folder.version += 1
                         }
                         node.published = Self.published(node).filter { $0 != old }
-                        state.hidden.remove(old)
+                        state.hidden.remove(old, node)
                         if current == nil, !node.names.isEmpty, !node.isFolder { loseNames(of: node, &state) }
                     } else {
                         node.entry = current
@@ -446,7 +483,9 @@ extension Tree {
                 continue
             }
             guard state.dirty[child.number] != nil else { return Self.isHidden(path, below: Key([]), state) && child.published?.contains(path) != true ? .closed : nil }
-            return child.names.count == 1 && Self.published(child).allSatisfy { $0 == path } ? .one(child) : .closed
+            // What another had there before goes with it.
+            let isAlone = child.names.count == 1 && Self.published(child).allSatisfy { $0 == path } && !state.hidden.contains(path, but: child)
+            return isAlone ? .one(child) : .closed
         }
         return .closed
     }
