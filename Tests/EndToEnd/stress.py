@@ -320,7 +320,7 @@ class KillTest(OwnLakeTest):
         local.mkdir()
         self.lake.mount(f"lakefs://{bucket}/main", root)
         self.addCleanup(self.unmount_if_mounted, root)
-        pair = Pair(self, root, local, 7)
+        pair = Pair(self, root, local, int(os.environ.get("LAKEFUSE_STRESS_SEED", 7)))
         for number in range(6):
             for _ in range(150):
                 pair.step()

@@ -12,7 +12,7 @@ final class Control: Sendable {
     private static let name = Array(".lake".utf8)
 
     enum Item: UInt64, CaseIterable {
-        case root = 1, refs, status, diff, log, ref, commit, push, recover, errors
+        case root = 1, refs, status, diff, log, ref, commit, push, recover, errors, stats
 
         var name: String { self == .root ? ".lake" : "\(self)" }
         var isFolder: Bool { self == .root || self == .refs }
@@ -188,6 +188,7 @@ extension Mount {
             names += try catalog.listTags(repository, prefix: "", after: "", limit: 10_000).items.map(\.id)
             return Set(names).sorted().joined(separator: "\n")
         case .diff: return try changes()
+        case .stats: return stats()
         case .log:
             var query = Catalog.LogQuery()
             query.limit = 1000
@@ -199,6 +200,12 @@ extension Mount {
             let own = tree.ownStatus().map { $0 + "\n" }.joined()
             return "lakefs://\(repository)/\(ref) at \(commit)\(tree.isReadOnly || isReadOnly ? ", read-only" : "")\n" + (try changes()) + own
         }
+    }
+
+    /// Counters, a line each: `name value`.
+    private func stats() -> String {
+        let tree = tree, requests = context.features.requestCounts
+        return (tree.counters() + [("requests", requests.reduce(0) { $0 + $1.count })] + requests.map { ("requests_\($0.name)", $0.count) }).map { "\($0.0) \($0.1)\n" }.joined()
     }
 
     /// The uncommitted changes, a line each.
@@ -256,6 +263,18 @@ extension Tree {
 
     /// Files that were being written when the server died.
     func recovered() -> [Key] { state.withLock { state in state.nodes.values.filter(\.isRecovered).map { Self.path($0) } }.sorted() }
+
+    /// How much is known, open, and not on the branch yet.
+    func counters() -> [(String, Int)] {
+        let (files, counts) = state.withLock { state in
+            let waiting = state.nodes.values.filter { $0.hasNewBytes && !$0.names.isEmpty }
+            return (waiting.compactMap(\.closed?.size), [
+                ("inodes", state.nodes.count), ("open_files", state.nodes.values.reduce(0) { $0 + $1.handles }), ("unpublished_changes", state.dirty.count),
+                ("unindexed_changes", state.unwritten.count), ("publishes", Int(state.publishes)),
+            ])
+        }
+        return counts + [("unpublished_files", files.count), ("unpublished_bytes", Int(files.reduce(0, +))), ("held", hold.held)]
+    }
 
     /// What of the tree a diff of the branch does not tell.
     func ownStatus() -> [String] {

@@ -49,7 +49,24 @@ final class KernelFeatures: @unchecked Sendable {
 
     private static func features(_ context: UnsafeMutableRawPointer?) -> KernelFeatures { unsafe Unmanaged<Operations.Context>.fromOpaque(context!).takeUnretainedValue().features }
 
+    /// How many requests of each kind came, by their numbers in linux/fuse.h.
+    private let counts = RequestCounts()
+
+    private static let names: [Int: String] = [
+        1: "lookup", 2: "forget", 3: "getattr", 4: "setattr", 5: "readlink", 6: "symlink", 8: "mknod", 9: "mkdir", 10: "unlink", 11: "rmdir", 12: "rename", 13: "link", 14: "open", 15: "read", 16: "write",
+        17: "statfs", 18: "release", 20: "fsync", 21: "setxattr", 22: "getxattr", 23: "listxattr", 24: "removexattr", 25: "flush", 27: "opendir", 28: "readdir", 29: "releasedir", 30: "fsyncdir",
+        35: "create", 42: "batch_forget", 43: "fallocate", 44: "readdirplus", 45: "rename2", 46: "lseek", 47: "copy_file_range",
+    ]
+
+    var requestCounts: [(name: String, count: Int)] {
+        Self.names.compactMap { number, name in
+            let count = counts.count(number)
+            return count > 0 ? (name, count) : nil
+        }.sorted { $0.name < $1.name }
+    }
+
     private func noteRequest(_ request: UnsafeRawBufferPointer) {
+        if request.count >= 8 { counts.add(Int(unsafe request.loadUnaligned(fromByteOffset: 4, as: UInt32.self))) }
         guard initUnique == 0, request.count >= 60, unsafe request.loadUnaligned(fromByteOffset: 4, as: UInt32.self) == Self.initOpcode else { return }
         unsafe initUnique = request.loadUnaligned(fromByteOffset: 8, as: UInt64.self)
         unsafe offered = request.loadUnaligned(fromByteOffset: 52, as: UInt32.self)
@@ -141,4 +158,13 @@ final class KernelFeatures: @unchecked Sendable {
         let numbers = release.split(separator: ".").prefix(2).map { Int($0.prefix { $0.isNumber }) ?? 0 }
         return numbers.count == 2 && numbers[0] == 6 && (9...12).contains(numbers[1])
     }()
+}
+
+/// Counters of requests by kind. Safe from any thread.
+final class RequestCounts: Sendable {
+    private final class Counter: Sendable { let value = Atomic<Int>(0) }
+    private let counters = (0..<64).map { _ in Counter() }
+
+    func add(_ kind: Int) { if counters.indices.contains(kind) { counters[kind].value.add(1, ordering: .relaxed) } }
+    func count(_ kind: Int) -> Int { counters[kind].value.load(ordering: .relaxed) }
 }

@@ -47,7 +47,7 @@ final class Slot: Sendable {
     let control = Control()
     let levers: Levers
     let directory: String
-    private let context: Operations.Context
+    let context: Operations.Context
     private let loop = Mutex<Thread?>(nil)
     private let hasEnded = Atomic<Bool>(false)
     let handles = Mutex<(next: UInt64, all: [UInt64: Handle])>((1, [:]))

@@ -448,6 +448,9 @@ final class Hold: Sendable {
 
     deinit { unsettled.hold(-count.load(ordering: .relaxed)) }
 
+    /// How much that is.
+    var held: Int { count.load(ordering: .relaxed) }
+
     func add(_ number: Int) {
         count.add(number, ordering: .relaxed)
         unsettled.hold(number)

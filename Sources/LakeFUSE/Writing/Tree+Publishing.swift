@@ -75,7 +75,14 @@ extension Tree {
                     // A large file that is closed again and again is not hashed again and again.
                     if node.hasNewBytes, !node.names.isEmpty, now - node.touched < max(Keeper.quiet, 2 * node.took) { isDone = false } else { choose(node) }
                 }
-            default: for node in state.dirty.values { choose(node) }  // What lies in a renamed folder moves with it, or not at all.
+            default:
+                // What lies in a renamed folder moves with it, or not at all; what has several names says by itself where it is.
+                if !state.moved.isEmpty {
+                    for node in state.nodes.values where state.dirty[node.number] == nil && node.kind.isCommittable && !node.names.isEmpty {
+                        if let published = node.published, Set(published) != Set(node.names.map { Self.path($0) }) { note(node, &state) }
+                    }
+                }
+                for node in state.dirty.values { choose(node) }
             }
             return (Array(chosen.values), isDone)
         }
@@ -398,7 +405,10 @@ extension Tree {
         } else if let entry = step.entry, node.entry == nil || node.entry?.address == entry.address {
             node.entry = entry
         }
-        node.published = step.entry == nil ? [] : step.paths
+        var published = step.entry == nil ? [] : step.paths
+        // A folder that was removed meanwhile does not show until what was removed in it is gone from the branch too.
+        if node.isFolder, node.names.isEmpty, !isAsPlanned { published += (node.published ?? []).filter { !published.contains($0) } }
+        node.published = published
         if node.names.count == 1, step.paths.count <= 1, let name = node.names.first {
             let natural = Self.base(name.folder).map { Paths.join($0, name.name.bytes) }
             // Where its name says: the branch shows it by itself; or there is nothing that it could show.
@@ -427,7 +437,13 @@ extension Tree {
                 let current = try view.find(step.node.isFolder ? Paths.prefix(old) : old)
                 state.withLock { state in
                     let node = step.node
-                    guard node.edits == step.edits, current?.address != node.entry?.address, !node.isEntryNew else { return }
+                    guard current?.address != node.entry?.address, !node.isEntryNew else { return }
+                    if let current, let own = node.entry, current.eTag == own.eTag, current.size == own.size {
+                        // The same bytes: a commit keeps the entry that it had, and with it another object.
+                        node.entry?.address = current.address
+                        return
+                    }
+                    guard node.edits == step.edits else { return }
                     if node.names.isEmpty || current == nil || Self.published(node).count > 1 {
                         // Removed here, and written there since; or the other way round; or one name of several is another file's now.
                         if let name = node.names.first(where: { Self.path($0) == old }), node.names.count > 1 {
