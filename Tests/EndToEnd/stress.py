@@ -217,7 +217,7 @@ class ModelTest(LakeTest):
         files = {path: found for path, found in describe(pair.roots[1]).items() if stat.S_ISREG(found[0])}
         keys = {key.removeprefix("main/") for key in self.s3_keys(bucket, "main/") if not key.endswith("/")}
         links = {path for path, found in describe(pair.roots[1]).items() if stat.S_ISLNK(found[0])}
-        self.assertEqual(keys, set(files) | links, f"seed {pair.seed}")
+        self.assertEqual(keys, set(files) | links, f"seed {pair.seed}, step {len(pair.steps)}; before: {pair.steps[-25:]}")
         for path, found in files.items():
             self.assertEqual(self.s3_get(bucket, f"main/{path}"), found[-1], f"seed {pair.seed}: {path}")
 

@@ -382,8 +382,10 @@ extension Tree {
                 state.unwritten[node.number] = node
             }
         }
-        // Folders first: what lies in them is where they say.
-        for step in plan.steps.sorted(by: { $0.node.isFolder && !$1.node.isFolder }) { settle(step, &state) }
+        // Folders first, and those that hold others before these: what lies in them is where they say.
+        let folders = plan.steps.filter(\.node.isFolder).sorted { $0.paths.first?.count ?? 0 < $1.paths.first?.count ?? 0 }
+        for step in folders { settle(step, &state) }
+        for step in plan.steps where !step.node.isFolder { settle(step, &state) }
     }
 
     private func settle(_ step: Step, _ state: inout State) {
