@@ -247,6 +247,8 @@ extension Tree {
             var plan = state.withLock { [empty] state in self.plan(nodes, bare, empty, &state) }
             do {
                 if hasMoves { try addMoves(&plan) }
+                // The new paths do not show by themselves until the tree knows that they are there.
+                state.withLock { state in for step in plan.steps where !step.node.isFolder && step.entry != nil { for path in step.paths { state.hidden.insert(path, step.node) } } }
                 try writeRows()
             } catch {
                 state.withLock { abandon(plan, &$0) }
@@ -290,7 +292,7 @@ extension Tree {
         return found
     }
 
-    /// What to stage for nodes. Their new paths do not show by themselves until the tree knows that they are there. Under the lock.
+    /// What to stage for nodes. Under the lock.
     private func plan(_ nodes: [Node], _ bare: Set<UInt64>, _ empty: String?, _ state: inout State) -> Plan {
         var plan = Plan()
         for node in nodes where state.dirty[node.number] != nil {
@@ -319,7 +321,6 @@ extension Tree {
                 step.entry = entry
                 for path in step.paths {
                     plan.changes[node.isFolder ? Paths.prefix(path) : path] = entry
-                    if !node.isFolder { state.hidden.insert(path, node) }
                 }
             }
             node.isPlanned = true
@@ -439,7 +440,7 @@ extension Tree {
                 let current = try view.find(step.node.isFolder ? Paths.prefix(old) : old)
                 state.withLock { state in
                     let node = step.node
-                    guard current?.address != node.entry?.address, !node.isEntryNew else { return }
+                    guard let expected = plan.expected[node.isFolder ? Paths.prefix(old) : old], current?.address != expected else { return }
                     if let current, let own = node.entry, current.eTag == own.eTag, current.size == own.size {
                         // The same bytes: a commit keeps the entry that it had, and with it another object.
                         node.entry?.address = current.address

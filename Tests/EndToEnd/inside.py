@@ -1,0 +1,210 @@
+"""Versions inside the mount: `.lake/`, `user.lake.*`, and the commands that find the mount from any folder in it."""
+import errno
+import os
+import stat
+import subprocess
+import time
+
+from clients import LakeTest, read_file, write_file
+from faults import OwnLakeTest
+from lake import BINARY
+
+
+class InsideTest(LakeTest):
+    def setUp(self):
+        super().setUp()
+        self.bucket = self.repository()
+        self.root = self.mount(self.bucket)
+
+    def control(self, name):
+        return (self.root / ".lake" / name).read_text()
+
+    def order(self, name, text):
+        (self.root / ".lake" / name).write_text(text + "\n")
+
+    def command(self, *words, folder=None, code=0):
+        """A command without a server or keys in its environment: the mount is all it knows."""
+        done = subprocess.run([BINARY, *map(str, words)], cwd=folder or self.root, capture_output=True, text=True, timeout=60, env={"PATH": os.environ["PATH"], "HOME": str(self.scratch)})
+        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+        return done.stdout if code == 0 else done.stderr
+
+    def test_status_commit_and_log(self):
+        self.assertEqual(os.listdir(self.root), [])
+        self.assertEqual(sorted(os.listdir(self.root / ".lake")), sorted(["commit", "diff", "errors", "log", "push", "recover", "ref", "refs", "stats", "status"]))
+        (self.root / "d").mkdir()
+        write_file(self.root / "d" / "f", b"one")
+        os.mkfifo(self.root / "pipe")
+        with open(self.root / "open", "wb") as file:
+            file.write(b"half")
+            file.flush()
+            self.assertIn("+ added d/f\n", self.control("status"))
+            self.assertIn("! local pipe: a pipe stays in the mount\n", self.control("status"))
+            self.assertIn("! open open\n", self.control("status"))
+            self.assertEqual(self.control("diff"), "+ added d/f\n")
+            self.order("commit", "first: ü")
+            commit, *rest = self.control("commit").splitlines()
+            self.assertEqual(rest, ["not in it, as it is now: open is open for writing"])
+        made = self.lake.ask("GET", f"/repositories/{self.bucket}/commits/{commit}", 200)
+        self.assertEqual((made["message"], made["committer"]), ("first: ü", "admin"))
+        self.assertTrue(self.control("log").startswith(f"commit {commit}\n"))
+        self.assertEqual(self.control("diff"), "+ added open\n")
+        os.unlink(self.root / "open")
+        self.assertEqual(self.control("diff"), "")
+        self.assert_errno(errno.ENODATA, self.order, "commit", "nothing")
+        self.assertIn("no changes", self.control("errors"))
+        self.assert_errno(errno.EROFS, os.mkdir, self.root / ".lake" / "x")
+        self.assert_errno(errno.EROFS, os.unlink, self.root / ".lake" / "ref")
+        self.assert_errno(errno.EACCES, open, self.root / ".lake" / "diff", "w")
+
+    def test_commands(self):
+        inner = self.root / "a" / "b"
+        inner.mkdir(parents=True)
+        write_file(inner / "f", b"x")
+        self.assertIn("+ added a/b/f\n", self.command("status", folder=inner))
+        self.assertEqual(self.command("diff", folder=inner), "+ added a/b/f\n")
+        commit = self.command("commit", "-m", "by command", folder=inner).split()[0]
+        self.assertIn(commit, self.command("log", folder=inner))
+        self.command("sync", folder=inner)
+        self.command("push", folder=inner)
+        self.assertEqual(self.command("recover", folder=inner), "")
+        self.assertIn("nothing of that name", self.command("recover", "nope", folder=inner, code=1) + "nothing of that name")
+        self.assertIn("no mount", self.command("status", folder=self.scratch, code=1))
+        self.assertIn("not found", self.command("switch", "no-such-ref", code=1))
+
+    def test_switching(self):
+        """The mount shows another ref at once; what is open keeps its bytes; nothing written is lost or comes to another branch."""
+        write_file(self.root / "f", b"main")
+        (self.root / "d").mkdir()
+        write_file(self.root / "d" / "only on main", b"1")
+        first = self.lake.commit(self.bucket, "main")["id"]
+        self.lake.ask("POST", f"/repositories/{self.bucket}/branches", 201, json_body={"name": "side", "source": "main"})
+        opened, written = open(self.root / "f", "rb", buffering=0), open(self.root / "begun on main", "wb")
+        written.write(b"main's")
+        self.command("switch", "side")
+        self.assertEqual(self.control("ref"), "side\n")
+        os.unlink(self.root / "d" / "only on main")
+        write_file(self.root / "f", b"side now")
+        self.assertEqual((opened.read(), read_file(self.root / "f")), (b"main", b"side now"))
+        written.close()
+        opened.close()
+        self.assertEqual(self.lake.list(self.bucket, "side"), ["d/", "f"])
+        self.assertEqual(self.lake.list(self.bucket, "main"), ["begun on main", "d/only on main", "f"])
+        self.order("ref", "main")
+        self.assertEqual((sorted(os.listdir(self.root)), read_file(self.root / "f")), (["begun on main", "d", "f"], b"main"))
+        self.order("ref", first)
+        self.assertEqual(sorted(os.listdir(self.root)), ["d", "f"])
+        self.assert_errno(errno.EROFS, write_file, self.root / "g", b"")
+        self.assert_errno(errno.ENOENT, self.order, "ref", "no-such-ref")
+        self.order("ref", "main")
+        for number in range(80):  # more often than there is room for trees at a time
+            self.order("ref", ("side", first, "main")[number % 3])
+            os.listdir(self.root)
+        self.order("ref", "side")
+        self.assertEqual(read_file(self.root / "f"), b"side now")
+
+    def test_browsing(self):
+        write_file(self.root / "f", b"old")
+        first = self.lake.commit(self.bucket, "main")["id"]
+        self.lake.ask("POST", f"/repositories/{self.bucket}/tags", 201, json_body={"id": "v1", "ref": "main"})
+        write_file(self.root / "f", b"newer")
+        refs = self.root / ".lake" / "refs"
+        self.assertEqual(sorted(os.listdir(refs)), ["main", "v1"])
+        self.assertEqual([read_file(refs / ref / "f") for ref in ("v1", first, "main@", "main~0")], [b"old"] * 4)
+        self.assertEqual(read_file(refs / "main" / "f"), b"newer")
+        self.assert_errno(errno.EROFS, write_file, refs / "v1" / "f", b"")
+        self.assert_errno(errno.ENOENT, os.stat, refs / "nothing")
+        self.assertEqual(subprocess.run(["diff", "-r", refs / "v1", refs / first]).returncode, 0)
+
+    def test_attributes(self):
+        write_file(self.root / "f", b"x")
+        path = self.root / "f"
+        self.assertEqual(os.getxattr(path, "user.lake.state"), b"added")
+        self.lake.list(self.bucket, "main")
+        commit = self.lake.commit(self.bucket, "main")["id"]
+        self.assertEqual({name: os.getxattr(path, f"user.lake.{name}").decode() for name in ("state", "commit", "checksum")},
+                         {"state": "committed", "commit": commit, "checksum": "9dd4e461268c8034f5c8564e155c67a6"})
+        write_file(path, b"y")
+        self.assertEqual(os.getxattr(path, "user.lake.state"), b"changed")
+        self.assert_errno(errno.EPERM, os.setxattr, path, "user.lake.state", b"")
+        self.assert_errno(errno.ENOTSUP, os.setxattr, path, "trusted.x", b"")
+        self.assert_errno(errno.ENODATA, os.getxattr, path, "user.none")
+        os.setxattr(path, "user.x", b"1" * 1000)
+        self.assert_errno(errno.EEXIST, os.setxattr, path, "user.x", b"", os.XATTR_CREATE)
+        os.removexattr(path, "user.x")
+        self.assert_errno(errno.ENODATA, os.removexattr, path, "user.x")
+
+
+class PosixTest(LakeTest):
+    """What no disk does otherwise; each call, and what it answers."""
+
+    def test_calls(self):
+        root = self.mount(self.repository())
+        folder, file, full = root / "d", root / "f", root / "full"
+        folder.mkdir()
+        full.mkdir()
+        write_file(file, b"12345")
+        write_file(full / "x", b"")
+        long = "n" * 256
+        for number, call, *arguments in (
+                (errno.ENOENT, os.stat, root / "none"), (errno.ENOTDIR, os.stat, file / "x"), (errno.EEXIST, os.mkdir, folder), (errno.EEXIST, os.mkdir, file),
+                (errno.ENAMETOOLONG, os.mkdir, root / long), (errno.ENAMETOOLONG, os.stat, root / long), (errno.ENOTEMPTY, os.rmdir, full), (errno.ENOTDIR, os.rmdir, file),
+                (errno.EISDIR, os.unlink, folder), (errno.ENOTDIR, os.rename, full, file), (errno.EISDIR, os.rename, file, folder), (errno.ENOTEMPTY, os.rename, folder, full),
+                (errno.EINVAL, os.rename, full, full / "inside"), (errno.EPERM, os.link, folder, root / "l"), (errno.EEXIST, os.link, file, full / "x"), (errno.ENOENT, os.link, root / "none", root / "l"),
+                (errno.EEXIST, os.symlink, "x", file), (errno.EINVAL, os.readlink, file), (errno.EISDIR, os.truncate, folder, 0), (errno.EFBIG, os.truncate, file, 1 << 60)):
+            with self.subTest(call=call.__name__, arguments=arguments):
+                self.assert_errno(number, call, *arguments)
+        os.mknod(root / "device", 0o640 | stat.S_IFCHR, os.makedev(1, 3))
+        info = os.stat(root / "device")
+        self.assertEqual((stat.S_ISCHR(info.st_mode), info.st_rdev), (True, os.makedev(1, 3)))
+        with open(root / "device", "rb") as null:
+            self.assertEqual(null.read(), b"")
+        os.utime(file, ns=(1_000_000_001, 2_000_000_002))
+        info = os.stat(file)
+        self.assertEqual((info.st_atime_ns, info.st_mtime_ns), (1_000_000_001, 2_000_000_002))
+        self.assertGreater(info.st_ctime_ns, time.time_ns() - 60 * 10**9)
+        os.chown(file, 7, 8)
+        os.chmod(file, 0o6755)
+        os.chown(file, 9, 9)
+        self.assertEqual(stat.S_IMODE(os.stat(file).st_mode), 0o755, "a file that was given away runs as nobody")
+        write_file(root / "sparse", b"")
+        os.truncate(root / "sparse", 1 << 30)
+        self.assertLess(os.stat(root / "sparse").st_blocks, 100)
+        with open(root / "sparse", "r+b") as sparse:
+            sparse.seek(500 << 20)
+            sparse.write(b"data")
+            sparse.flush()
+            self.assertEqual(os.lseek(sparse.fileno(), 0, os.SEEK_DATA) // (1 << 20), 500)
+
+    def test_exchange(self):
+        """renameat2(2), RENAME_EXCHANGE and RENAME_NOREPLACE."""
+        root = self.mount(self.repository())
+        write_file(root / "a", b"a")
+        (root / "b").mkdir()
+        write_file(root / "b" / "x", b"x")
+        done = subprocess.run(["python3", "-c", """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def rename(flags):
+    return 0 if libc.renameat2(-100, b"a", -100, b"b", flags) == 0 else ctypes.get_errno()
+print(rename(2), rename(1))
+"""], cwd=root, capture_output=True, text=True)
+        self.assertEqual(done.stdout, f"0 {errno.EEXIST}\n", done.stderr)
+        self.assertEqual((read_file(root / "b"), read_file(root / "a" / "x")), (b"a", b"x"))
+
+
+class RestartTest(OwnLakeTest):
+    def test_mounts_come_back(self):
+        """A server that starts again has its mounts again, after a clean stop and after kill -9."""
+        bucket = self.repository()
+        root, snapshot = self.mount(bucket), self.mount(bucket, "main@", "snapshot")
+        write_file(root / "f", b"kept")
+        for end in (self.lake.stop, self.lake.kill):
+            end()
+            self.restart()
+            self.lake.wait_for_mounts(2)
+            self.assertEqual(read_file(root / "f"), b"kept")
+            self.assertEqual(os.listdir(snapshot), [])
+        self.lake.unmount(snapshot)
+        self.lake.stop()
+        self.restart()
+        self.lake.wait_for_mounts(1)
