@@ -85,6 +85,7 @@ final class Lake {
         let gateway = S3Gateway(catalog: catalog, access: access, login: login, settings: settings, budget: budget)
         let (host, port) = try configuration.address
         try Self.setUp(access, configuration, directory)
+        mounts?.restore { [access] user, repository in access.mountRights(of: Caller(user), in: repository) }
         try server.start(host: host, port: port, handler: Server(rest: rest, gateway: gateway, access: access), pool: requests, budget: budget, limits: configuration.limits)
         address = "http://\(host.isEmpty || host == "0.0.0.0" ? "127.0.0.1" : host):\(server.port)"
         do { try directory.updateEndpoint(address) } catch {

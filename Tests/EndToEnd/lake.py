@@ -251,6 +251,10 @@ class Lake:
             raise AssertionError(f"lakefuse mount {uri} {folder} said all is well, but nothing is mounted there")
         return folder
 
+    def wait_for_mounts(self, count):
+        """Those of the last start come back in the background."""
+        wait_until(lambda: len(self.command("mounts").splitlines()) == count, 10, f"{count} mounts")
+
     def unmount(self, folder):
         self.command("umount", folder)
         if is_mounted(folder):

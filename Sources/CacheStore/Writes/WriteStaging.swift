@@ -124,6 +124,47 @@ package final class WriteStaging: Sendable {
         for name in try Folder.names(of: folder) where !name.hasPrefix(".") && !name.hasPrefix("index.db") && !name.hasPrefix(prefix) && !known.contains(name) { remove(name) }
     }
 
+    // MARK: mounts
+
+    /// A mount that is to be there again when the server starts again.
+    package struct KeptMount: Sendable, Equatable {
+        package var repository = "", ref = "", user = "", isReadOnly = false, syncsOnClose = false
+        package init() {}
+
+        fileprivate init(decoding bytes: [UInt8]) throws {
+            try readProtobuf(bytes) { field in
+                switch field.number {
+                case 1: repository = field.string
+                case 2: ref = field.string
+                case 3: user = field.string
+                case 4: isReadOnly = field.integer != 0
+                case 5: syncsOnClose = field.integer != 0
+                default: break
+                }
+            }
+        }
+
+        fileprivate var encoded: [UInt8] {
+            var writer = ProtobufWriter()
+            writer.string(1, repository)
+            writer.string(2, ref)
+            writer.string(3, user)
+            writer.bool(4, isReadOnly)
+            writer.bool(5, syncsOnClose)
+            return writer.bytes
+        }
+    }
+    private static let mountsPartition = Partition("mounts")
+
+    /// Keeps a mount point, or (nil) forgets it.
+    package func keep(_ mount: KeptMount?, at directory: String) throws {
+        try index.write([mount.map { .set(Self.mountsPartition, Key(directory), $0.encoded) } ?? .remove(Self.mountsPartition, Key(directory))], .durable)
+    }
+
+    package func keptMounts() throws -> [(directory: String, mount: KeptMount)] {
+        try index.page(of: Self.mountsPartition, from: nil, before: nil, limit: 10_000).map { ($0.key.description, try KeptMount(decoding: $0.value)) }
+    }
+
     // MARK: what earlier versions left
 
     /// A file that a version before working trees was writing when it died.

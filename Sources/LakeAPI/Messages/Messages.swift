@@ -400,7 +400,10 @@ package struct MountMessage: Codable, Sendable {
     /// An absolute path on the server's machine.
     package var directory: String
     package var readOnly: Bool?
-    package init(repository: String, ref: String, directory: String, readOnly: Bool?) {
+    /// Whether a close returns when the file is on disk.
+    package var syncOnClose: Bool?
+    package init(repository: String, ref: String, directory: String, readOnly: Bool?, syncOnClose: Bool? = nil) {
+        self.syncOnClose = syncOnClose
         self.repository = repository
         self.ref = ref
         self.directory = directory

@@ -13,6 +13,11 @@ package final class MountRegistry: Sendable {
     private let all = Mutex<[String: Mount]>([:])
     /// Working trees of branches: those that are mounted, and those that hold what the branch does not have.
     private let trees = Mutex<[WriteStaging.TreeID: Tree]>([:])
+    /// Held while something is mounted: one at a time.
+    private let mounting = Mutex<Void>(())
+    /// Mounts of an earlier start that nobody has asked for in this one: who does finds them there.
+    private let restored = Mutex<[String: WriteStaging.KeptMount]>([:])
+    private let isStopping = Atomic<Bool>(false)
     /// Held while a tree is opened or closed.
     private let opening = Mutex<Void>(())
 
@@ -117,16 +122,47 @@ package final class MountRegistry: Sendable {
     ///   - allows: what that user may do.
     ///   - isFree: whether that is everything.
     package func mount(_ request: MountMessage, for user: String, allows: @escaping @Sendable (Permission) -> Bool, isFree: @escaping @Sendable () -> Bool) throws {
+        try mounting.withLock { _ in try mountAlone(request, for: user, allows: allows, isFree: isFree) }
+    }
+
+    /// Mounts again what was mounted when the server ended, in the background.
+    /// - Parameter rights: what a user may do in a repository, and whether that is everything.
+    package func restore(_ rights: @escaping @Sendable (_ user: String, _ repository: String) -> (allows: @Sendable (Permission) -> Bool, isFree: @Sendable () -> Bool)) {
+        catalog.committed.pool.run { [self] in
+            do {
+                for (directory, kept) in try staging.keptMounts() {
+                    mounting.withLock { _ in
+                        guard !isStopping.load(ordering: .acquiring), all.withLock({ $0[directory] == nil }) else { return }
+                        let (allows, isFree) = rights(kept.user, kept.repository)
+                        do {
+                            try mountAlone(MountMessage(repository: kept.repository, ref: kept.ref, directory: directory, readOnly: kept.isReadOnly, syncOnClose: kept.syncsOnClose), for: kept.user, allows: allows, isFree: isFree)
+                            restored.withLock { $0[directory] = kept }
+                        } catch { Log.warning("a mount of the last start does not come back", ["directory": directory, "reason": LakeError(error).message]) }
+                    }
+                }
+            } catch { Log.error("the mounts of the last start cannot be read", ["reason": "\(error)"]) }
+        }
+    }
+
+    private func keep(_ mount: WriteStaging.KeptMount?, at directory: String) {
+        do { try staging.keep(mount, at: directory) } catch { Log.error("the server will not know at its next start what is mounted", ["directory": directory, "reason": "\(error)"]) }
+    }
+
+    private func mountAlone(_ request: MountMessage, for user: String, allows: @escaping @Sendable (Permission) -> Bool, isFree: @escaping @Sendable () -> Bool) throws {
         let directory = Self.normal(request.directory)
         guard directory.hasPrefix("/") else { throw LakeError(.invalidValue, "mount point '\(directory)' is not an absolute path") }
         let resolved = try catalog.resolve(request.ref, in: request.repository)
         let isBranch = resolved.branch?.id == request.ref
-        try prepare(directory)
         let ref = isBranch ? request.ref : resolved.commitID, isReadOnly = !isBranch || request.readOnly == true
-        if !isReadOnly, try mountAgain(request.repository, ref, of: user, at: directory) { return }
+        var kept = WriteStaging.KeptMount()
+        (kept.repository, kept.ref, kept.user, kept.isReadOnly, kept.syncsOnClose) = (request.repository, ref, user, request.readOnly == true, request.syncOnClose == true)
+        // It is there already, since the server started.
+        if restored.withLock({ $0.removeValue(forKey: directory) }) == kept, all.withLock({ $0[directory] != nil }), Self.isMounted(directory) { return }
+        try prepare(directory)
+        if !isReadOnly, try mountAgain(request.repository, ref, of: user, at: directory) { return keep(kept, at: directory) }
         let tree = try isBranch ? self.tree(WriteStaging.TreeID(repository: request.repository, branch: ref)) : snapshot(ref, in: request.repository)
         let mount = try Mount(tree: tree, rights: Tree.Rights(user: user, allows: allows, isFree: isFree), isReadOnly: isReadOnly, directory: directory,
-            name: "lakefs://\(request.repository)/\(request.ref)", levers: levers) { [weak self] ref, isBrowsed in
+            name: "lakefs://\(request.repository)/\(request.ref)", levers: levers, syncsOnClose: request.syncOnClose == true) { [weak self] ref, isBrowsed in
                 guard let self else { throw LakeError(.unavailable, "the server is stopping") }
                 return try self.other(ref, in: request.repository, isBrowsed: isBrowsed)
             }
@@ -140,6 +176,7 @@ package final class MountRegistry: Sendable {
             throw LakeError(.alreadyExists(.mount), "\(directory) is mounted already")
         }
         mount.start { [weak self] in self?.remove(mount) }
+        keep(kept, at: directory)
     }
 
     /// Shows a branch that is mounted for writing at another place too (mount(2), MS_BIND): one file system, so that locks, caches
@@ -169,7 +206,13 @@ package final class MountRegistry: Sendable {
 
     /// A mount that ended by itself, by umount(8).
     private func remove(_ mount: Mount) {
-        all.withLock { all in for (directory, other) in all where other === mount { all[directory] = nil } }
+        let gone = all.withLock { all in
+            let gone = all.filter { $1 === mount }.map(\.key)
+            for directory in gone { all[directory] = nil }
+            return gone
+        }
+        // What ends because the server does comes back with it.
+        if !isStopping.load(ordering: .acquiring) { for directory in gone { keep(nil, at: directory) } }
         // Its loop's own thread calls this, and cannot wait for itself.
         catalog.committed.pool.run { [self] in
             mount.join()
@@ -214,6 +257,7 @@ package final class MountRegistry: Sendable {
             try mount.publish()
             guard unsafe umount2(directory, 0) == 0 else { throw Mount.inUse(directory) }
             all.withLock { $0[directory] = nil }
+            keep(nil, at: directory)
             return
         }
         try mount.stop(at: [directory], forced: false)
@@ -225,6 +269,8 @@ package final class MountRegistry: Sendable {
 
     /// Ends all mounts; what is open in them is cut off after it was published. Call once.
     package func stop() {
+        isStopping.store(true, ordering: .releasing)
+        mounting.withLock { _ in }
         let places = all.withLock { $0 }
         for mount in Set(places.values.map { ObjectIdentifier($0) }).compactMap({ id in places.values.first { ObjectIdentifier($0) == id } }) {
             try? mount.stop(at: places.filter { $1 === mount }.map(\.key), forced: true)

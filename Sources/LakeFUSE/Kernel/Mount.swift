@@ -46,6 +46,8 @@ final class Slot: Sendable {
     let open: @Sendable (_ ref: String, _ isBrowsed: Bool) throws -> Tree
     let control = Control()
     let levers: Levers
+    /// Whether a close returns when the file is on disk.
+    let syncsOnClose: Bool
     let directory: String
     let context: Operations.Context
     private let loop = Mutex<Thread?>(nil)
@@ -65,7 +67,7 @@ final class Slot: Sendable {
         case control(ControlFile)
     }
 
-    init(tree: Tree, rights: Tree.Rights, isReadOnly: Bool, directory: String, name: String, levers: Levers = Levers(), open: @escaping @Sendable (_ ref: String, _ isBrowsed: Bool) throws -> Tree) throws {
+    init(tree: Tree, rights: Tree.Rights, isReadOnly: Bool, directory: String, name: String, levers: Levers = Levers(), syncsOnClose: Bool = false, open: @escaping @Sendable (_ ref: String, _ isBrowsed: Bool) throws -> Tree) throws {
         let slot = Slot(tree, index: 0)
         slots = Mutex((slot, [0: slot]))
         self.open = open
@@ -73,6 +75,7 @@ final class Slot: Sendable {
         self.isReadOnly = isReadOnly
         self.directory = directory
         self.levers = levers
+        self.syncsOnClose = syncsOnClose
         number = Self.count.add(1, ordering: .relaxed).newValue
         var options = "fsname=\(name),subtype=lakefuse,default_permissions"
         if isReadOnly { options += ",ro" }

@@ -381,6 +381,7 @@ enum Operations {
                 if case .control? = unsafe handle(info, request.mount) { return request.succeed() }
                 let (open, tree) = unsafe try file(info, request.mount)
                 tree.flush(open)
+                if request.mount.syncsOnClose, open.isWriter { try tree.synchronize(open.node) }
                 request.succeed()
                 if open.isWriter { tree.tell([.node(open.node.number)], except: request.mount.number) }
             }

@@ -172,13 +172,8 @@ extension REST {
                 try call.require(.all("fs:MountOnServer"))
                 try MountPoint.check(body.directory, for: call.request.peer, allowed: settings.mountFolders)
                 let caller = call.caller
-                let objects = "arn:lakefs:fs:::repository/\(body.repository)/object/", actions = ["fs:ReadObject", "fs:WriteObject", "fs:DeleteObject"]
-                // Where it cannot be told it is not allowed.
-                try control().mount(body, for: call.user) { [access] permission in
-                    (try? access.isAllowed(permission, for: caller)) ?? false
-                } isFree: { [access] in
-                    (try? access.isFree(to: actions, below: objects, for: caller)) ?? false
-                }
+                let (allows, isFree) = access.mountRights(of: caller, in: body.repository)
+                try control().mount(body, for: call.user, allows: allows, isFree: isFree)
                 return .json(201, body)
             }
         }

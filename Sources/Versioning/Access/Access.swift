@@ -276,6 +276,12 @@ package final class Access: Sendable {
         }
     }
 
+    /// What a mount asks for every path, and whether it need not ask. Where it cannot be told it is not allowed.
+    package func mountRights(of caller: Caller, in repository: String) -> (allows: @Sendable (Permission) -> Bool, isFree: @Sendable () -> Bool) {
+        let objects = "arn:lakefs:fs:::repository/\(repository)/object/", actions = ["fs:ReadObject", "fs:WriteObject", "fs:DeleteObject"]
+        return ({ [self] in (try? isAllowed($0, for: caller)) ?? false }, { [self] in (try? isFree(to: actions, below: objects, for: caller)) ?? false })
+    }
+
     /// Lets pass who may do all of these.
     /// - Throws: `.permissionDenied`, naming the first action that is missing.
     package func require(_ permissions: [Permission], for caller: Caller) throws {

@@ -61,14 +61,25 @@ extension Command {
 
     static let mountCommands: [Command] = [
         Command(path: ["mount"], arguments: ["<ref URI or repository@ref>", "<folder>"], summary: "Mount a ref on an empty folder: a branch read-write, anything else read-only",
-                flags: [Flag(name: "read-only", description: "mount a branch read-only too")]) { invocation in
-            let (repository, ref) = try target(invocation), folder = Files.absolute(invocation.arguments[1])
-            try invocation.client.post(["mounts"], MountMessage(repository: repository, ref: ref, directory: folder, readOnly: invocation.has("read-only") ? true : nil), api: "lakefuse")
+                flags: [
+                    Flag(name: "read-only", description: "mount a branch read-only too"), Flag(name: "pin", description: "mount the commit that a branch stands on now, read-only"),
+                    Flag(name: "sync-on-close", description: "a close returns when the file is on disk"),
+                ]) { invocation in
+            var (repository, ref) = try target(invocation), folder = Files.absolute(invocation.arguments[1])
+            if invocation.has("pin"), !ref.hasSuffix("@") { ref += "@" }
+            let message = MountMessage(repository: repository, ref: ref, directory: folder, readOnly: invocation.has("read-only") ? true : nil, syncOnClose: invocation.has("sync-on-close") ? true : nil)
+            try invocation.client.post(["mounts"], message, api: "lakefuse")
             Output.line("mounted lakefs://\(repository)/\(ref) on \(folder)")
         },
         Command(path: ["umount"], arguments: ["<folder>"], summary: "Unmount; what was written is published first") { invocation in
             let folder = Files.absolute(invocation.arguments[0])
             unsafe try invocation.client.send("DELETE", ["mounts"], [("directory", folder)], api: "lakefuse")
+        },
+        Command(path: ["mount", "status"], arguments: ["<folder>"], optional: 1, summary: "Show counters of a mount, what waits in it, and what went wrong") { invocation in
+            let mount = try MountedFolder(invocation.arguments.first)
+            Output.write("mount \(mount.root)\nref \(try mount.read("ref"))\(try mount.read("stats"))")
+            let errors = try mount.read("errors")
+            Output.write(errors.isEmpty ? "errors none\n" : "errors:\n\(errors)")
         },
         Command(path: ["status"], arguments: ["<folder>"], optional: 1, summary: "Show what a mount shows, and what was changed in it") { invocation in
             Output.write(try MountedFolder(invocation.arguments.first).read("status"))
