@@ -67,8 +67,8 @@ package final class WriteStaging: Sendable {
     private static func bytes(_ number: UInt64) -> [UInt8] { (0..<8).map { UInt8(truncatingIfNeeded: number >> (56 - 8 * $0)) } }
     private static func number(_ bytes: some Sequence<UInt8>) -> UInt64 { bytes.reduce(0) { $0 << 8 | UInt64($1) } }
 
-    /// Writes changes of a tree, all or none; durable with the next `synchronize`.
-    package func write(_ changes: [Change], of tree: TreeID) throws {
+    /// Writes changes of a tree, all or none; if not durable, they are with the next write that is, of any tree.
+    package func write(_ changes: [Change], of tree: TreeID, _ durability: Durability = .eventual) throws {
         let partition = tree.partition
         try index.write(changes.map { change in
             switch change {
@@ -79,7 +79,7 @@ package final class WriteStaging: Sendable {
                 let key = Key([Self.nameMark] + Self.bytes(folder) + name.bytes)
                 return number.map { .set(partition, key, Self.bytes($0)) } ?? .remove(partition, key)
             }
-        }, .eventual)
+        }, durability)
     }
 
     /// Makes durable what was written to the index.

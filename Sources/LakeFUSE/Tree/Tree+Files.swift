@@ -382,7 +382,7 @@ extension Tree {
 
     /// Makes the names durable, and what was published.
     func synchronizeRows() throws {
-        try writeRows()
+        try writeRows(.durable)
         if hasUnsyncedRows.exchange(false, ordering: .acquiringAndReleasing) {
             do { try staging.synchronize() } catch {
                 hasUnsyncedRows.store(true, ordering: .releasing)

@@ -7,8 +7,8 @@ import Versioning
 extension Tree {
     // MARK: writing
 
-    /// Writes the rows of all that was changed, in one transaction; durable with the next sync.
-    func writeRows() throws {
+    /// Writes the rows of all that was changed, in one transaction.
+    func writeRows(_ durability: Durability = .eventual) throws {
         try indexing.withLock { _ in
             var backlog = keeper.backlog.withLock { backlog in
                 defer { backlog = [] }
@@ -26,11 +26,11 @@ extension Tree {
                 return removed + set
             }
             guard !backlog.isEmpty else { return }
-            do { try staging.write(backlog, of: id) } catch {
+            do { try staging.write(backlog, of: id, durability) } catch {
                 keeper.backlog.withLock { $0 = backlog }
                 throw error
             }
-            hasUnsyncedRows.store(true, ordering: .releasing)
+            hasUnsyncedRows.store(durability != .durable, ordering: .releasing)
         }
     }
 
