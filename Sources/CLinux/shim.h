@@ -23,3 +23,13 @@ static inline void lake_tune_malloc(int arenas, int mmap_threshold, int trim_thr
 }
 // fallocate(2), whose flags glibc's posix_fallocate does not take.
 static inline int lake_fallocate(int descriptor, int mode, long long offset, long long length) { return (int)syscall(SYS_fallocate, descriptor, mode, offset, length); }
+// pthread_rwlockattr_setkind_np(3): writers before readers that come later (PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP).
+#include <pthread.h>
+extern int pthread_rwlockattr_setkind_np(pthread_rwlockattr_t *attributes, int kind);
+static inline void lake_rwlock_init(pthread_rwlock_t *lock) {
+    pthread_rwlockattr_t attributes;
+    pthread_rwlockattr_init(&attributes);
+    pthread_rwlockattr_setkind_np(&attributes, 2);
+    pthread_rwlock_init(lock, &attributes);
+    pthread_rwlockattr_destroy(&attributes);
+}

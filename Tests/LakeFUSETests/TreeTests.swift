@@ -397,6 +397,42 @@ private final class BegunTree: Sendable {
         #expect(try text("again") == "closed before", "nobody closed it")
     }
 
+    /// The process dies when a file has become an object, and before the branch has it: what was closed is not lost to what was there.
+    @Test func aCrashWithinAPublish() throws {
+        let node = try write("f", "old")
+        tree.settle(nil)
+        try write("f", "newer")
+        try lake.catalog.setProtectionRules([ProtectionRule(pattern: "main")], in: "repo", ifChecksum: nil)
+        expectFailure(.protectedBranch) { try tree.publish(.closed) }
+        #expect(node.isEntryNew)
+        let left = try crash()
+        tree.isGone.store(true, ordering: .releasing)
+        lake.catalog.unsettled.hold(-100)
+        defer { lake.catalog.unsettled.hold(100) }
+        try lake.catalog.setProtectionRules([], in: "repo", ifChecksum: nil)
+        let later = try BegunTree(lake, left)
+        try later.tree.publish(.closed)
+        #expect(try text("f") == "newer")
+    }
+
+    /// Replacing a file by renaming another over it shows the one or the other after a crash at any moment, never none.
+    @Test func aCrashAfterAReplacement() throws {
+        try write("t", "old")
+        try tree.writeRows()
+        try write("t.lock", "new")
+        try tree.writeRows()
+        try tree.rename(Tree.root, name("t.lock"), to: Tree.root, name("t"), replaces: true)
+        let copy = folder.path + "/after"
+        try copyFolder(folder.path + "/staging", copy)
+        let left = try WriteStaging(folder: copy)
+        tree.isGone.store(true, ordering: .releasing)
+        lake.catalog.unsettled.hold(-100)
+        defer { lake.catalog.unsettled.hold(100) }
+        let later = try BegunTree(lake, left)
+        try later.tree.publish(.closed)
+        #expect(try ["old", "new"].contains(text("t")))
+    }
+
     @Test func aSnapshotRefusesWrites() throws {
         try write("f", "x")
         let commit = try lake.catalog.commit(CommitRequest(committer: "t", message: "m"), on: "main", in: "repo").id

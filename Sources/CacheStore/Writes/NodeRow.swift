@@ -17,6 +17,7 @@ package import Versioning
 ///     22-25  a working file that was closed while another is written: its name, address, size plus one, time
 ///     26     when something last came into a folder, or went
 ///     27     paths that a publish was about to give it on the branch
+///     28     whether the branch may not have the entry
 ///     18-19  where what nobody changed of a folder lies: 0 where its name says, 1 nowhere, 2 under the path that follows
 package struct NodeRow: Sendable, Equatable {
     package struct ExtendedAttribute: Sendable, Equatable {
@@ -43,6 +44,7 @@ package struct NodeRow: Sendable, Equatable {
     package var wholeFile = "", wholeAddress = "", wholeSize: Int64?, wholeTime: Timestamp?
     package var planned: [Key] = []
     package var filled: Timestamp?
+    package var isEntryNew = false
     package var isDirty = false, isClosePublished = false
 
     package init() {}
@@ -76,6 +78,7 @@ package struct NodeRow: Sendable, Equatable {
             case 23: wholeAddress = field.string
             case 24: wholeSize = field.signed - 1
             case 25: wholeTime = try field.time()
+            case 28: isEntryNew = field.integer != 0
             case 27: planned.append(Key(field.array))
             case 26: filled = try field.time()
             case 21: isClosePublished = field.integer != 0
@@ -120,6 +123,7 @@ package struct NodeRow: Sendable, Equatable {
         writer.time(25, wholeTime)
         writer.time(26, filled)
         for path in planned { writer.always(27, path.bytes) }
+        writer.bool(28, isEntryNew)
         return writer.bytes
     }
 }

@@ -94,7 +94,9 @@ package final class MountRegistry: Sendable {
     }
 
     /// Lets go of a tree that nobody has mounted, if the branch has all of it.
-    private func close(_ tree: Tree) {
+    private func close(_ tree: Tree) { mounting.withLock { _ in closeAlone(tree) } }
+
+    private func closeAlone(_ tree: Tree) {
         opening.withLock { _ in
             guard !all.withLock({ $0.values.contains { $0.uses(tree) } }) else { return }
             do {
@@ -165,6 +167,8 @@ package final class MountRegistry: Sendable {
             name: "lakefs://\(request.repository)/\(request.ref)", levers: levers, syncsOnClose: request.syncOnClose == true) { [weak self] ref, isBrowsed in
                 guard let self else { throw LakeError(.unavailable, "the server is stopping") }
                 return try self.other(ref, in: request.repository, isBrowsed: isBrowsed)
+            } whileNobodyCloses: { [weak self] body in
+                if let self { try self.mounting.withLock { _ in try body() } }
             }
         let isTaken = all.withLock { all in
             if all[directory] != nil { return true }
@@ -262,7 +266,7 @@ package final class MountRegistry: Sendable {
         }
         try mount.stop(at: [directory], forced: false)
         mount.join()
-        try mount.publish()  // What was closed by being cut off.
+        try mount.publish()
         remove(mount)
         for tree in mount.trees { close(tree) }
     }

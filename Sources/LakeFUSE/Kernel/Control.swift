@@ -54,6 +54,7 @@ final class Control: Sendable {
                 throw error
             }
             var parameters = Operations.entry(try slot.tree.node(Tree.root), slot)
+            slot.tree.noteRootLookup()
             // What a name stands for changes, and nobody says when.
             parameters.entry_timeout = 1
             unsafe fuse_reply_entry(request.pointer, &parameters)
@@ -251,7 +252,7 @@ extension Mount {
             try publish()
             control.note("all that was closed is on the branch", .push)
         case .recover: try tree.recover(order == "all" ? nil : Key(order))
-        case .ref: try show(open(order, false))
+        case .ref: try whileNobodyCloses { try show(open(order, false)) }
         default: throw Errno(EACCES)
         }
     }

@@ -44,6 +44,8 @@ final class Slot: Sendable {
     let isReadOnly: Bool
     /// Finds the tree of another ref of the repository: one to show, or one to look at only.
     let open: @Sendable (_ ref: String, _ isBrowsed: Bool) throws -> Tree
+    /// Does something while no tree is closed that nobody seems to use.
+    let whileNobodyCloses: @Sendable (_ body: () throws -> Void) throws -> Void
     let control = Control()
     let levers: Levers
     /// Whether a close returns when the file is on disk.
@@ -67,7 +69,9 @@ final class Slot: Sendable {
         case control(ControlFile)
     }
 
-    init(tree: Tree, rights: Tree.Rights, isReadOnly: Bool, directory: String, name: String, levers: Levers = Levers(), syncsOnClose: Bool = false, open: @escaping @Sendable (_ ref: String, _ isBrowsed: Bool) throws -> Tree) throws {
+    init(tree: Tree, rights: Tree.Rights, isReadOnly: Bool, directory: String, name: String, levers: Levers = Levers(), syncsOnClose: Bool = false, open: @escaping @Sendable (_ ref: String, _ isBrowsed: Bool) throws -> Tree,
+         whileNobodyCloses: @escaping @Sendable (_ body: () throws -> Void) throws -> Void) throws {
+        self.whileNobodyCloses = whileNobodyCloses
         let slot = Slot(tree, index: 0)
         slots = Mutex((slot, [0: slot]))
         self.open = open
@@ -154,7 +158,10 @@ final class Slot: Sendable {
     }
 
     /// The root of a ref that is browsed. Trees that nobody looks at make room.
-    func browse(_ ref: String) throws -> Slot {
+    func browse(_ ref: String) throws -> Slot { try browsing.withLock { _ in try browseAlone(ref) } }
+    private let browsing = Mutex<Void>(())
+
+    private func browseAlone(_ ref: String) throws -> Slot {
         if let known = browsed.withLock({ $0[ref] }), !known.isRetired.load(ordering: .acquiring) { return known }
         let slot = try add(open(ref, true))
         browsed.withLock { browsed in
@@ -275,11 +282,11 @@ final class Slot: Sendable {
             _ = unsafe lake_fuse_loop(session, Self.threads)
             for slot in everySlot where slot !== current { leave(slot) }
             current.tree.listeners.withLock { $0[number] = nil }
-            // What the kernel no longer tells us of.
+            // What the kernel no longer tells us of: cut off, it is not whole.
             for handle in handles.withLock({ handles in
                 defer { handles.all = [:] }
                 return Array(handles.all.values)
-            }) { if case .file(let open, let slot) = handle { slot.tree.finish(open) } }
+            }) { if case .file(let open, let slot) = handle { slot.tree.finish(open, closes: false) } }
             hasEnded.store(true, ordering: .releasing)
             ended()
         }

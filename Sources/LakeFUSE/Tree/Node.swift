@@ -74,6 +74,8 @@ final class Node: @unchecked Sendable {
     var whole: Whole?
     /// When a close last came, and how long publishing took, in milliseconds.
     var touched: Int64 = 0, took: Int64 = 0
+    /// The branch has it, but perhaps not on disk: since which publish, where it had it before, and where a folder lay.
+    var settledAt: UInt64 = 0, settledOld: [Key] = [], settledBase: Key?
     /// Paths that a publish is about to give it on the branch.
     var planned: [Key] = []
     /// A publish is under way that takes it to the branch: it is not let go of meanwhile.

@@ -338,7 +338,7 @@ extension Tree {
             note(node, &state)
             return (true, older)
         }
-        older?.drop()
+        drop(older)
         if isNew { wake() }
     }
 
@@ -348,7 +348,7 @@ extension Tree {
         let node = handle.node
         if handle.isWriter, closes { noteClosed(node) }
         let dropped = node.io.withLock { _ in letGo(handle) }
-        dropped?.drop()
+        drop(dropped)
         wake()
     }
 
@@ -389,6 +389,6 @@ extension Tree {
                 throw error
             }
         }
-        if hasUnsyncedObjects.load(ordering: .acquiring) { try synchronizeBranch() }
+        try synchronizeBranch()
     }
 }

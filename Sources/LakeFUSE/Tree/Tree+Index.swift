@@ -14,6 +14,10 @@ extension Tree {
                 defer { backlog = [] }
                 return backlog
             }
+            let dropped = state.withLock { state in
+                defer { state.dropped = [] }
+                return state.dropped
+            }
             backlog += state.withLock { state in
                 var removed: [WriteStaging.Change] = [], set: [WriteStaging.Change] = [], open = Array(state.unwritten.values), index = 0
                 state.unwritten = [:]
@@ -25,12 +29,16 @@ extension Tree {
                 // What one node gave up another may have: what is there is written last.
                 return removed + set
             }
-            guard !backlog.isEmpty else { return }
+            guard !backlog.isEmpty else { return state.withLock { $0.dropped += dropped } }
             do { try staging.write(backlog, of: id, durability) } catch {
                 keeper.backlog.withLock { $0 = backlog }
+                // What is not wanted makes room.
+                if LakeError(error).code == .noSpace { removeDropped() }
                 throw error
             }
+            hasUnsyncedBytes.store(true, ordering: .releasing)
             hasUnsyncedRows.store(durability != .durable, ordering: .releasing)
+            if durability == .durable { for file in dropped { file.drop() } } else { state.withLock { $0.dropped += dropped } }
         }
     }
 
@@ -96,6 +104,15 @@ extension Tree {
             row.base = path
         }
         row.isDirty = state.dirty[node.number] != nil
+        row.isEntryNew = node.isEntryNew
+        if state.settled[node.number] != nil {
+            // A crash of the machine may take the publish back: what the branch has of it is looked up then.
+            row.planned += (Self.published(node) + node.settledOld).filter { !row.planned.contains($0) }
+            row.published = []
+            row.isEntryNew = true
+            row.isDirty = true
+            if let base = node.settledBase, row.baseKind == 0 { (row.baseKind, row.base) = (2, base) }
+        }
         return row
     }
 
@@ -129,7 +146,7 @@ extension Tree {
                     state.moved[number] = node
                 }
                 // What the index has of things that went since it was written last.
-                if row.isDirty || node.hasNewBytes { note(node, &state) } else { state.unwritten[number] = node }
+                if row.isDirty || node.hasNewBytes || node.isEntryNew { note(node, &state) } else { state.unwritten[number] = node }
             }
         }
         try settleCrashedPublishes(rows.nodes.filter { !$0.row.planned.isEmpty }.map { ($0.number, $0.row.planned) })
@@ -145,6 +162,13 @@ extension Tree {
                 guard let current = try view.find(node.isFolder ? Paths.prefix(path) : path) else { continue }
                 state.withLock { state in
                     let isOurs = current.address == node.entry?.address || (node.entry == nil && current.size == 0 && (node.isFolder ? current.contentType == Self.folderType : Attributes(current.metadata).target == node.attributes.target))
+                    if !isOurs, let own = node.entry, current.lastModified > own.lastModified, !node.isFolder, node.names.count == 1, Self.path(node) == path {
+                        // Another door has written it since: that is the newer one.
+                        let names = node.names
+                        loseNames(of: node, &state)
+                        for name in names { state.unwritten[name.folder.number] = name.folder }
+                        return
+                    }
                     guard isOurs, node.published?.contains(path) != true else { return }
                     if node.entry == nil { node.entry = current }
                     node.published = (node.published ?? []) + [path]
@@ -178,13 +202,14 @@ extension Tree {
         node.device = row.device
         node.extended = Dictionary(row.extended.map { ($0.name, $0.value) }) { $1 }
         node.published = row.published
+        node.isEntryNew = row.isEntryNew
         node.base = row.baseKind == 1 ? .none : row.baseKind == 2 ? .at(row.base) : .natural
         node.mayBeEmpty = kind == .folder
         if !row.wholeFile.isEmpty, let size = row.wholeSize, let time = row.wholeTime {
             if let file = try? WorkingFile(staging, recovering: row.wholeFile, address: row.wholeAddress), file.status == Node.Closed(size: size, modified: time) {
                 node.whole = Node.Whole(file: file, closed: Node.Closed(size: size, modified: time))
             } else if let entry = try? adopted(row.wholeAddress, time, row.entry) {
-                node.entry = entry  // It had become an object before the crash.
+                (node.entry, node.isEntryNew) = (entry, true)  // It had become an object before the crash.
             }
         }
         guard !row.file.isEmpty else { return node }
@@ -198,7 +223,7 @@ extension Tree {
             if node.isRecovered { unclosed.append(node) }
         } catch {
             // It had become an object before the crash.
-            if let entry = try? adopted(row.address, closed?.modified, row.entry) { node.entry = entry } else {
+            if let entry = try? adopted(row.address, closed?.modified, row.entry) { (node.entry, node.isEntryNew) = (entry, true) } else {
                 Log.error("a file that was written before a crash is not there any more", ["file": row.file])
             }
         }

@@ -161,7 +161,7 @@ extension Tree {
             noteNames(in: folder, removed: true, &state)
             return takeName(key, in: folder, from: node, &state)
         }
-        dropped?.drop()
+        drop(dropped)
     }
 
     /// Takes a name from a node. Returns its working file if nobody wants that any more. Under the lock.
@@ -184,7 +184,7 @@ extension Tree {
         node.whole = nil
         guard node.handles == 0, let file = node.file else { return whole }
         node.file = nil
-        whole?.drop()
+        if let whole { state.dropped.append(whole) }
         return file
     }
 
@@ -258,7 +258,7 @@ extension Tree {
         if exchanges, let replaced { try requireMovable(replaced, from: newPath, to: path, rights) }
         try view.checkWritable()
         let dropped = try move(node, Node.Name(folder: folder, name: Key(name)), to: Node.Name(folder: target, name: Key(newName)), replaced, exchanges: exchanges)
-        dropped?.drop()
+        drop(dropped)
         wake()
     }
 

@@ -1,4 +1,5 @@
 import CacheStore
+import CLinux
 import Glibc
 import Synchronization
 import Versioning
@@ -21,6 +22,8 @@ final class Tree: Sendable {
         /// What the index does not have yet, and what it has of things that the branch has taken, but perhaps not to disk.
         var unwritten: [UInt64: Node] = [:]
         var settled: [UInt64: Node] = [:]
+        /// Working files that nobody wants any more: they go when the index says so on disk.
+        var dropped: [WorkingFile] = []
         /// Counts publishes: what was read of the branch before one ended may show what was hidden until then.
         var publishes: UInt64 = 0
         /// When something was last done, in milliseconds, and how much has been.
@@ -40,7 +43,9 @@ final class Tree: Sendable {
     /// One writer of the index at a time: rows go in the order in which things happened.
     let indexing = Mutex<Void>(())
     /// Rows or objects were written that are not durable yet.
-    let hasUnsyncedRows = Atomic<Bool>(false), hasUnsyncedObjects = Atomic<Bool>(false)
+    let hasUnsyncedRows = Atomic<Bool>(false), hasUnsyncedBytes = Atomic<Bool>(false), hasUnsyncedObjects = Atomic<Bool>(false)
+    /// Held over the sync of the branch: who comes second waits for it.
+    let syncing = Mutex<Void>(())
     /// The branch is gone. Another one may come by its name: what is written here is nothing of that one.
     let isGone = Atomic<Bool>(false)
     /// Counts changes by other doors: a reply that was made from what was read before one must not be cached for ever.
@@ -247,7 +252,11 @@ final class Tree: Sendable {
     @discardableResult
     func forget(_ number: UInt64, _ count: UInt64) -> ObjectIdentifier? {
         state.withLock { state in
-            guard number != Self.root, let node = state.nodes[number] else { return nil }
+            guard let node = state.nodes[number] else { return nil }
+            guard number != Self.root else {
+                node.lookups = max(1, node.lookups - min(count, node.lookups))
+                return nil
+            }
             node.lookups -= min(count, node.lookups)
             defer { Self.release(node, &state) }
             return node.lookups == 0 ? ObjectIdentifier(node) : nil
@@ -255,7 +264,21 @@ final class Tree: Sendable {
     }
 
     /// Whether the kernel knows nothing of it, and nothing is open.
-    var isForgotten: Bool { state.withLock { state in !state.nodes.values.contains { $0.number != Self.root && ($0.lookups > 0 || $0.handles > 0) } } }
+    var isForgotten: Bool { state.withLock { state in !state.nodes.values.contains { $0.lookups > ($0.number == Self.root ? 1 : 0) || $0.handles > 0 } } }
+
+    /// The kernel is told of the root under a name, once more.
+    func noteRootLookup() { state.withLock { $0.nodes[Self.root]!.lookups += 1 } }
+
+    /// A working file is not wanted any more.
+    func drop(_ file: WorkingFile?) { if let file { state.withLock { $0.dropped.append(file) } } }
+
+    /// Removes working files that the index does not name any more on disk.
+    func removeDropped() {
+        for file in state.withLock({ state in
+            defer { state.dropped = [] }
+            return state.dropped
+        }) { file.drop() }
+    }
 
     /// The names in the root that are known.
     func childNames() -> [Key] { state.withLock { Array($0.nodes[Self.root]!.children.keys) } }
@@ -426,7 +449,8 @@ final class Tree: Sendable {
 
     init() {
         unsafe handle = .allocate(capacity: 1)
-        unsafe pthread_rwlock_init(handle, nil)
+        // Who moves a folder must not wait for ever behind those who look.
+        unsafe lake_rwlock_init(handle)
     }
 
     deinit {

@@ -9,7 +9,12 @@ import Versioning
 final class Keeper: Sendable {
     private let signal = CountingSemaphore()
     private let isAsleep = Atomic<Bool>(false), isStopping = Atomic<Bool>(false)
-    private let thread = Mutex<Thread?>(nil)
+    private let threads = Mutex<[Thread]>([])
+    /// The publisher's: what it is to do, and whether it is at it.
+    private let publishSignal = CountingSemaphore()
+    private let isPublishing = Atomic<Bool>(false)
+    /// How much had been done when there was last nothing to publish, and when that was.
+    private let seen = Atomic<UInt64>(0), published = Atomic<Int64>(0)
     /// Rows that could not be written yet.
     let backlog = Mutex<[WriteStaging.Change]>([])
 
@@ -23,10 +28,9 @@ final class Keeper: Sendable {
     func wake() { if isAsleep.exchange(false, ordering: .acquiringAndReleasing) { signal.post() } }
 
     func start(_ tree: Tree) {
-        let thread = Thread(name: "tree-keeper") { [self, weak tree] in
-            var synced: Int64 = 0, published = Timestamp.monotonicMilliseconds(), wait = 60_000, hasFailed = false
-            // How much had been done when there was last nothing to publish.
-            var seen: UInt64 = 0
+        published.store(Timestamp.monotonicMilliseconds(), ordering: .relaxed)
+        let keeper = Thread(name: "tree-keeper") { [self, weak tree] in
+            var synced: Int64 = 0, wait = 60_000, hasFailed = false
             while true {
                 isAsleep.store(true, ordering: .sequentiallyConsistent)
                 if let tree, !tree.hasUnwritten { _ = signal.wait(milliseconds: wait) }
@@ -41,32 +45,60 @@ final class Keeper: Sendable {
                         try tree.keepDurable()
                         synced = Timestamp.monotonicMilliseconds()
                     }
-                    let (active, actions, dirty) = tree.activity, isQuiet = now - active >= Self.quiet
-                    if dirty > 0, actions != seen, isQuiet || now - published >= Self.longest || dirty > Self.mostDirty {
-                        let isDone = try tree.publish(dirty > Self.mostDirty ? .closed : .quiet)
-                        if isDone, isQuiet { seen = actions }
-                        published = Timestamp.monotonicMilliseconds()
-                    }
+                    considerPublishing(tree, now)
                     hasFailed = false
                 } catch {
-                    if !hasFailed { Log.error("what was written in a mount could not be kept", ["branch": tree.id.branch, "reason": LakeError(error).message]) }
+                    report(error, tree, isFirst: !hasFailed)
                     hasFailed = true
-                    tree.failure.withLock { $0 = LakeError(error).message }
                 }
-                wait = hasFailed ? 1000 : tree.isIdle(since: seen) ? 60_000 : 100
+                wait = hasFailed ? 1000 : tree.isIdle(since: seen.load(ordering: .acquiring)) ? 60_000 : 100
             }
         }
-        self.thread.withLock { $0 = thread }
+        // Hashing takes long, and rows must not wait for it.
+        let publisher = Thread(name: "tree-publisher") { [self, weak tree] in
+            var hasFailed = false
+            while true {
+                publishSignal.wait()
+                guard !isStopping.load(ordering: .acquiring), let tree else { return }
+                let (active, actions, dirty) = tree.activity
+                do {
+                    let isDone = try tree.publish(dirty > Self.mostDirty ? .closed : .quiet)
+                    if isDone, Timestamp.monotonicMilliseconds() - active >= Self.quiet { seen.store(actions, ordering: .releasing) }
+                    hasFailed = false
+                } catch {
+                    report(error, tree, isFirst: !hasFailed)
+                    hasFailed = true
+                    usleep(500_000)
+                }
+                published.store(Timestamp.monotonicMilliseconds(), ordering: .releasing)
+                isPublishing.store(false, ordering: .releasing)
+                wake()
+            }
+        }
+        threads.withLock { $0 = [keeper, publisher] }
+    }
+
+    /// Has the publisher begin, if it is time and it is not at it.
+    private func considerPublishing(_ tree: Tree, _ now: Int64) {
+        let (active, actions, dirty) = tree.activity
+        guard dirty > 0, actions != seen.load(ordering: .acquiring) else { return }
+        guard now - active >= Self.quiet || now - published.load(ordering: .acquiring) >= Self.longest || dirty > Self.mostDirty else { return }
+        if !isPublishing.exchange(true, ordering: .acquiringAndReleasing) { publishSignal.post() }
+    }
+
+    private func report(_ error: any Error, _ tree: Tree, isFirst: Bool) {
+        if isFirst { Log.error("what was written in a mount could not be kept", ["branch": tree.id.branch, "reason": LakeError(error).message]) }
+        tree.failure.withLock { $0 = LakeError(error).message }
     }
 
     func stop() {
         isStopping.store(true, ordering: .releasing)
         signal.post()
-        let thread = thread.withLock { thread in
-            defer { thread = nil }
-            return thread
-        }
-        thread?.join()
+        publishSignal.post()
+        for thread in threads.withLock({ threads in
+            defer { threads = [] }
+            return threads
+        }) { thread.join() }
     }
 }
 
@@ -79,29 +111,38 @@ extension Tree {
     /// Whether there is nothing to be done later.
     /// - Parameter seen: what had been done when there was last nothing to publish.
     func isIdle(since seen: UInt64) -> Bool {
-        !hasUnsyncedRows.load(ordering: .acquiring) && state.withLock { ($0.dirty.isEmpty || $0.actions == seen) && $0.unwritten.isEmpty && $0.settled.isEmpty }
+        !hasUnsyncedBytes.load(ordering: .acquiring) && state.withLock { ($0.dirty.isEmpty || $0.actions == seen) && $0.unwritten.isEmpty && $0.settled.isEmpty }
     }
 
     /// Makes durable what was done: bytes before names. What the branch has on disk the index need not have any more.
     func keepDurable() throws {
-        let settled = state.withLock { state in
-            defer { state.settled = [:] }
-            return state.settled
-        }
-        if !settled.isEmpty {
-            do { try synchronizeBranch() } catch {
-                state.withLock { $0.settled.merge(settled) { now, _ in now } }
-                throw error
+        let (hasSettled, publishes) = state.withLock { (!$0.settled.isEmpty, $0.publishes) }
+        if hasSettled {
+            try synchronizeBranch()
+            state.withLock { state in
+                for (number, node) in state.settled where node.settledAt <= publishes {
+                    state.settled[number] = nil
+                    (node.settledOld, node.settledBase) = ([], nil)
+                    state.unwritten[number] = node
+                }
             }
-            state.withLock { state in for (number, node) in settled { state.unwritten[number] = node } }
             try writeRows()
         }
-        guard hasUnsyncedRows.exchange(false, ordering: .acquiringAndReleasing) else { return }
+        guard hasUnsyncedBytes.exchange(false, ordering: .acquiringAndReleasing) else { return }
         do {
             try synchronizeBytes()
-            try staging.synchronize()
+            let dropped = state.withLock { state in
+                defer { state.dropped = [] }
+                return state.dropped
+            }
+            do { try staging.synchronize() } catch {
+                state.withLock { $0.dropped += dropped }
+                throw error
+            }
+            for file in dropped { file.drop() }
         } catch {
-            hasUnsyncedRows.store(true, ordering: .releasing)
+            hasUnsyncedBytes.store(true, ordering: .releasing)
+            if LakeError(error).code == .noSpace { removeDropped() }
             throw error
         }
     }
@@ -114,11 +155,14 @@ extension Tree {
         guard lake_syncfs(descriptor) == 0 else { throw Errno(errno) }
     }
 
+    /// Makes durable what was published. Who comes while it is under way waits for it.
     func synchronizeBranch() throws {
-        hasUnsyncedObjects.store(false, ordering: .releasing)
-        do { try view.synchronize() } catch {
-            hasUnsyncedObjects.store(true, ordering: .releasing)
-            throw error
+        try syncing.withLock { _ in
+            guard hasUnsyncedObjects.exchange(false, ordering: .acquiringAndReleasing) else { return }
+            do { try view.synchronize() } catch {
+                hasUnsyncedObjects.store(true, ordering: .releasing)
+                throw error
+            }
         }
     }
 }

@@ -95,7 +95,11 @@ extension Tree {
     func noteClean(_ node: Node, _ state: inout State) {
         if state.dirty.removeValue(forKey: node.number) != nil { hold.add(-1) }
         // The index keeps it until the branch has it on disk.
-        if node.isStored { state.settled[node.number] = node }
+        if node.isStored {
+            node.settledAt = state.publishes
+            state.settled[node.number] = node
+            state.unwritten[node.number] = node
+        }
     }
 
     // MARK: bytes
@@ -122,6 +126,7 @@ extension Tree {
             let eTag = try file.using { try EntityTag.of($0, size: closed.size) }
             try node.io.withLock { _ in
                 guard file.status == closed, state.withLock({ _ in node.file === file && node.closed == closed && node.writers == 0 && node.lent == 0 }) else { return }
+                hasUnsyncedObjects.store(true, ordering: .releasing)
                 try view.adopt(file: file.path, as: file.address, .eventual)
                 take(node, file, closed, Self.entry(entry(of: node), address: file.address, size: closed.size, eTag: eTag, modified: closed.modified), isMoved: true)
             }
@@ -141,6 +146,7 @@ extension Tree {
         let isUnwanted = try node.io.withLock { _ in
             // Closed anew meanwhile, that is gone.
             guard state.withLock({ _ in node.whole?.file === file }) else { return false }
+            hasUnsyncedObjects.store(true, ordering: .releasing)
             if closed.size > 0 { try view.adopt(file: file.path, as: file.address, .eventual) }
             return state.withLock { state in
                 guard node.whole?.file === file else { return false }
@@ -152,7 +158,7 @@ extension Tree {
                 return closed.size == 0
             }
         }
-        if isUnwanted { file.drop() }
+        if isUnwanted { drop(file) }
     }
 
     /// After the last close(2) the kernel tells us so, but does not wait for us.
@@ -181,6 +187,7 @@ extension Tree {
         guard copy.status?.size == closed.size, file.status == closed else { return }
         try node.io.withLock { _ in
             guard state.withLock({ _ in node.file === file && node.closed == closed }) else { return }
+            hasUnsyncedObjects.store(true, ordering: .releasing)
             try view.adopt(file: copy.path, as: copy.address, .eventual)
             isTaken = true
             take(node, file, closed, Self.entry(entry(of: node), address: copy.address, size: closed.size, eTag: eTag, modified: closed.modified), isMoved: false)
@@ -207,7 +214,7 @@ extension Tree {
             state.unwritten[node.number] = node
             return isMoved && entry.size == 0
         }
-        if isUnwanted { file.drop() }
+        if isUnwanted { drop(file) }
     }
 
     // MARK: entries
@@ -263,7 +270,7 @@ extension Tree {
                 try reconcile(plan)
                 continue
             }
-            hasUnsyncedObjects.store(durability != .durable, ordering: .releasing)
+            if durability != .durable { hasUnsyncedObjects.store(true, ordering: .releasing) }
             return state.withLock { settle(plan, &$0) }
         }
     }
@@ -369,6 +376,7 @@ extension Tree {
         for (node, old) in plan.moved {
             guard node.base == .at(old) else { continue }
             node.base = .natural
+            node.settledBase = old
             state.moved[node.number] = nil
             state.hidden.remove(old, node)
             state.unwritten[node.number] = node
@@ -423,6 +431,7 @@ extension Tree {
         for path in node.published ?? [] { state.hidden.insert(path, node) }
         if case .at(let base) = node.base, node.isFolder { state.hidden.insert(base, node) }
         state.unwritten[node.number] = node
+        node.settledOld = step.old
         guard isAsPlanned else {
             // Removed or renamed meanwhile: the branch is to follow.
             if state.dirty.updateValue(node, forKey: node.number) == nil { hold.add(1) }
