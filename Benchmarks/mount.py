@@ -154,7 +154,7 @@ class Rows:
             if name == "cold":
                 drop_caches()
             with Timer() as timer:
-                run("grep", "-r", "never there", folder) if False else subprocess.run(["grep", "-rq", "never there", str(folder)])
+                subprocess.run(["grep", "-rq", "never there", str(folder)])  # It finds nothing, and says so.
             yield f"grep -r of 15,000 files, {name}", "s", timer.took
         drop_caches()
         for name in ("cold", "warm"):

@@ -275,10 +275,6 @@ private final class SyncTimer: Sendable {
     func stop() {
         state.withLock { $0.isStopping = true }
         wake.post()
-        let thread = thread.withLock { thread in
-            defer { thread = nil }
-            return thread
-        }
-        thread?.join()
+        thread.withLock { $0 }?.join()
     }
 }

@@ -96,6 +96,17 @@ enum Operations {
         }
     }
 
+    /// Answers a request that takes a name from a folder.
+    private static func answer(_ request: fuse_req_t?, removing text: UnsafePointer<CChar>?, from parent: fuse_ino_t, _ remove: (Request, Place, [UInt8]) throws -> Void) {
+        unsafe answer(request) { request in
+            try Control.requireOutside(parent)
+            let name = unsafe name(text), place = try request.at(parent)
+            try remove(request, place, name)
+            request.succeed()
+            place.tell(request.mount, name)
+        }
+    }
+
     static let table: fuse_lowlevel_ops = {
         var table = fuse_lowlevel_ops()
         addNames(&table)
@@ -169,22 +180,10 @@ enum Operations {
             }
         }
         unsafe table.unlink = { request, parent, text in
-            unsafe answer(request) { request in
-                try Control.requireOutside(parent)
-                let name = unsafe name(text), place = try request.at(parent)
-                try place.tree.unlink(place.number, name, request.rights)
-                request.succeed()
-                place.tell(request.mount, name)
-            }
+            unsafe answer(request, removing: text, from: parent) { try $1.tree.unlink($1.number, $2, $0.rights) }
         }
         unsafe table.rmdir = { request, parent, text in
-            unsafe answer(request) { request in
-                try Control.requireOutside(parent)
-                let name = unsafe name(text), place = try request.at(parent)
-                try place.tree.removeFolder(place.number, name, request.rights)
-                request.succeed()
-                place.tell(request.mount, name)
-            }
+            unsafe answer(request, removing: text, from: parent) { try $1.tree.removeFolder($1.number, $2, $0.rights) }
         }
         unsafe table.rename = { request, parent, text, newParent, newText, flags in
             unsafe answer(request) { request in

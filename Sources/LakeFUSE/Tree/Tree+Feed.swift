@@ -98,11 +98,7 @@ final class Feed: Sendable {
         }
         state.withLock { $0.isStopping = true }
         signal.post()
-        let thread = thread.withLock { thread in
-            defer { thread = nil }
-            return thread
-        }
-        thread?.join()
+        thread.withLock { $0 }?.join()
     }
 }
 

@@ -175,14 +175,17 @@ extension Tree {
             throw error
         }
         made.release()
-        state.withLock { state in
-            node.file = made
-            node.content += 1
-            node.closed = nil
-            node.publishedClose = nil
-            state.unwritten[node.number] = node
-        }
+        state.withLock { Self.begin(made, of: node, &$0) }
         wake()
+    }
+
+    /// A node's bytes are in another working file from now on. Under the lock.
+    private static func begin(_ file: WorkingFile, of node: Node, _ state: inout State) {
+        node.file = file
+        node.content += 1
+        node.closed = nil
+        node.publishedClose = nil
+        state.unwritten[node.number] = node
     }
 
     /// Files up to this size are copied when they are opened for writing again before they were published; larger ones are written
@@ -206,11 +209,7 @@ extension Tree {
         }
         state.withLock { state in
             node.whole = Node.Whole(file: found.file, closed: found.closed)
-            node.file = copy
-            node.content += 1
-            node.closed = nil
-            node.publishedClose = nil
-            state.unwritten[node.number] = node
+            Self.begin(copy, of: node, &state)
         }
     }
 
@@ -317,28 +316,27 @@ extension Tree {
     func noteClosed(_ node: Node) {
         guard let file = file(of: node), let status = file.status else { return }
         let isUnwritten = file.isCopy
-        let (isNew, older) = state.withLock { state -> (Bool, WorkingFile?) in
-            guard node.file === file, !node.isRecovered else { return (false, nil) }
+        let isNew = state.withLock { state in
+            guard node.file === file, !node.isRecovered else { return false }
             if node.closed == status {
                 // Written again within one tick of the clock, it would look the same.
                 let now = Timestamp.now(), age = (now.seconds - status.modified.seconds) * 1000 + Int64(now.nanoseconds - status.modified.nanoseconds) / 1_000_000
-                guard age < Self.clockTick, node.publishedClose == status else { return (false, nil) }
+                guard age < Self.clockTick, node.publishedClose == status else { return false }
                 node.publishedClose = nil
             }
-            if node.closed == nil, isUnwritten { return (false, nil) }  // Opened for writing, and not written to.
+            if node.closed == nil, isUnwritten { return false }  // Opened for writing, and not written to.
             // What was closed before is no more of use.
-            let older = node.whole?.file
+            if let whole = node.whole { state.dropped.append(whole.file) }
             node.whole = nil
             if let unless = node.strippedUnless, unless != status, let mode = node.attributes.mode { node.attributes.mode = Self.stripped(mode) }
             node.strippedUnless = nil
             if node.attributes.modified != status.modified { node.attributes.modified = nil }
             node.closed = status
             node.touched = Timestamp.monotonicMilliseconds()
-            guard !node.names.isEmpty else { return (false, older) }
+            guard !node.names.isEmpty else { return false }
             note(node, &state)
-            return (true, older)
+            return true
         }
-        drop(older)
         if isNew { wake() }
     }
 
@@ -347,29 +345,28 @@ extension Tree {
     func finish(_ handle: OpenFile, closes: Bool = true) {
         let node = handle.node
         if handle.isWriter, closes { noteClosed(node) }
-        let dropped = node.io.withLock { _ in letGo(handle) }
-        drop(dropped)
+        node.io.withLock { _ in letGo(handle) }
         wake()
     }
 
-    /// Takes a handle off its node. Returns a working file that nobody wants any more. Under the node's `io`.
-    private func letGo(_ handle: OpenFile) -> WorkingFile? {
+    /// Takes a handle off its node, and with the last one a working file that nobody wants any more. Under the node's `io`.
+    private func letGo(_ handle: OpenFile) {
         let node = handle.node, isCopy = handle.isWriter && file(of: node)?.isCopy == true
-        return state.withLock { state -> WorkingFile? in
+        state.withLock { state in
             node.handles -= 1
             if handle.isWriter { node.writers -= 1 }
             defer { Self.release(node, &state) }
-            guard let file = node.file else { return nil }
+            guard let file = node.file else { return }
             let isUnwanted = node.handles == 0 && node.names.isEmpty
             // The object has the same bytes: a working file that nobody wrote to is let go of.
             let isUnwritten = node.writers == 0 && isCopy && node.closed == nil && (node.entry != nil || node.whole != nil) && node.lent == 0
-            guard isUnwanted || isUnwritten else { return nil }
+            guard isUnwanted || isUnwritten else { return }
             node.file = isUnwanted ? nil : node.whole?.file
             node.closed = isUnwanted ? nil : node.whole?.closed
             if !isUnwanted { node.whole = nil }
             node.content += 1
             state.unwritten[node.number] = node
-            return file
+            state.dropped.append(file)
         }
     }
 

@@ -14,11 +14,7 @@ extension Tree {
                 defer { backlog = [] }
                 return backlog
             }
-            let dropped = state.withLock { state in
-                defer { state.dropped = [] }
-                return state.dropped
-            }
-            backlog += state.withLock { state in
+            let (changes, dropped) = state.withLock { state in
                 var removed: [WriteStaging.Change] = [], set: [WriteStaging.Change] = [], open = Array(state.unwritten.values), index = 0
                 state.unwritten = [:]
                 while index < open.count {
@@ -26,19 +22,22 @@ extension Tree {
                     index += 1
                 }
                 for node in open { Self.release(node, &state) }
+                defer { state.dropped = [] }
                 // What one node gave up another may have: what is there is written last.
-                return removed + set
+                return (removed + set, state.dropped)
             }
-            guard !backlog.isEmpty else { return state.withLock { $0.dropped += dropped } }
+            backlog += changes
+            guard !backlog.isEmpty else { return state.withLock { $0.unnamed += dropped } }
             do { try staging.write(backlog, of: id, durability) } catch {
                 keeper.backlog.withLock { $0 = backlog }
+                state.withLock { $0.dropped += dropped }
                 // What is not wanted makes room.
                 if LakeError(error).code == .noSpace { removeDropped() }
                 throw error
             }
             hasUnsyncedBytes.store(true, ordering: .releasing)
             hasUnsyncedRows.store(durability != .durable, ordering: .releasing)
-            if durability == .durable { for file in dropped { file.drop() } } else { state.withLock { $0.dropped += dropped } }
+            if durability == .durable { for file in dropped { file.drop() } } else { state.withLock { $0.unnamed += dropped } }
         }
     }
 

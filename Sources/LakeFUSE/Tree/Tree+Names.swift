@@ -37,12 +37,28 @@ extension Tree {
         return (folder, path)
     }
 
+    /// The same, for a name that is not taken, by somebody who may write there.
+    /// - Throws: `EEXIST`.
+    private func freePlace(_ parent: UInt64, _ name: [UInt8], isFolder: Bool, _ rights: Rights) throws -> (folder: Node, path: Key) {
+        let (folder, path) = try place(parent, name)
+        guard try find(parent, name) == nil else { throw Errno(EEXIST) }
+        try require("WriteObject", isFolder ? Paths.prefix(path) : path, rights)
+        return (folder, path)
+    }
+
+    /// Puts a node under one more name. Under the lock.
+    private func put(_ node: Node, _ key: Key, in folder: Node, _ state: inout State) {
+        node.names.append(Node.Name(folder: folder, name: key))
+        node.lookups += 1
+        folder.children[key] = node
+        noteNames(in: folder, &state)
+        note(node, &state)
+    }
+
     /// Puts a new node under a name that is not taken. The kernel holds the folder's lock, so that it stays so but for other doors.
     /// - Throws: `EEXIST`.
     private func make(_ kind: Node.Kind, _ parent: UInt64, _ name: [UInt8], mode: UInt32, _ owner: Owner, _ rights: Rights, _ prepare: (Node) -> Void = { _ in }) throws -> Node {
-        let (folder, path) = try place(parent, name), key = Key(name)
-        guard try find(parent, name) == nil else { throw Errno(EEXIST) }
-        try require("WriteObject", kind == .folder ? Paths.prefix(path) : path, rights)
+        let (folder, path) = try freePlace(parent, name, isFolder: kind == .folder, rights), key = Key(name)
         try view.checkWritable()
         defer { wake() }
         moving.readLock()
@@ -50,9 +66,7 @@ extension Tree {
         return try state.withLock { state in
             guard folder.children[key] == nil else { throw Errno(EEXIST) }
             let node = Node(number: Self.freeNumber(for: path, in: state), kind: kind, attributes: Self.attributes(owner, in: folder, mode: mode, isFolder: kind == .folder))
-            node.names = [Node.Name(folder: folder, name: key)]
             node.published = []
-            node.lookups = 1
             if kind == .folder {
                 node.base = .none
                 node.filled = .now()
@@ -60,9 +74,7 @@ extension Tree {
             }
             prepare(node)
             state.nodes[node.number] = node
-            folder.children[key] = node
-            noteNames(in: folder, &state)
-            note(node, &state)
+            put(node, key, in: folder, &state)
             return node
         }
     }
@@ -116,11 +128,10 @@ extension Tree {
 
     /// A second name for a file. On the branch it is another entry of the same object (`mount.md` section 1).
     func makeHardLink(_ number: UInt64, _ parent: UInt64, _ name: [UInt8], _ rights: Rights = .all) throws -> Node {
-        let source = try node(number), (folder, path) = try place(parent, name), key = Key(name)
+        let source = try node(number), key = Key(name)
         guard !source.isFolder else { throw Errno(EPERM) }
-        guard try find(parent, name) == nil else { throw Errno(EEXIST) }
+        let (folder, _) = try freePlace(parent, name, isFolder: false, rights)
         try requireReadable(source, rights)
-        try require("WriteObject", path, rights)
         try view.checkWritable()
         defer { wake() }
         moving.readLock()
@@ -129,12 +140,8 @@ extension Tree {
             guard folder.children[key] == nil else { throw Errno(EEXIST) }
             guard !source.names.isEmpty else { throw Errno(ENOENT) }
             Self.materialize(source, &state)
-            source.names.append(Node.Name(folder: folder, name: key))
             source.changed = .now()
-            source.lookups += 1
-            folder.children[key] = source
-            noteNames(in: folder, &state)
-            note(source, &state)
+            put(source, key, in: folder, &state)
             return source
         }
     }
@@ -156,16 +163,15 @@ extension Tree {
         defer { wake() }
         moving.readLock()
         defer { moving.unlock() }
-        let dropped = try state.withLock { state -> WorkingFile? in
+        try state.withLock { state in
             guard folder.children[key] === node else { throw Errno(ENOENT) }
             noteNames(in: folder, removed: true, &state)
-            return takeName(key, in: folder, from: node, &state)
+            takeName(key, in: folder, from: node, &state)
         }
-        drop(dropped)
     }
 
-    /// Takes a name from a node. Returns its working file if nobody wants that any more. Under the lock.
-    func takeName(_ key: Key, in folder: Node, from node: Node, _ state: inout State) -> WorkingFile? {
+    /// Takes a name from a node. Under the lock.
+    private func takeName(_ key: Key, in folder: Node, from node: Node, _ state: inout State) {
         Self.materialize(node, &state)
         if node.isFolder, let base = Self.base(node) {
             // Its marker goes, if there is one, and until then the whole path does not show.
@@ -178,14 +184,13 @@ extension Tree {
         folder.children[key] = nil
         node.changed = .now()
         note(node, &state)
-        guard node.names.isEmpty else { return nil }
+        guard node.names.isEmpty else { return }
         if !node.isPlanned, node.published!.isEmpty || !node.kind.isCommittable { noteClean(node, &state) }  // The branch never had it.
-        let whole = node.whole?.file
+        if let whole = node.whole { state.dropped.append(whole.file) }
         node.whole = nil
-        guard node.handles == 0, let file = node.file else { return whole }
+        guard node.handles == 0, let file = node.file else { return }
         node.file = nil
-        if let whole { state.dropped.append(whole) }
-        return file
+        state.dropped.append(file)
     }
 
     func removeFolder(_ parent: UInt64, _ name: [UInt8], _ rights: Rights = .all) throws {
@@ -257,8 +262,7 @@ extension Tree {
         try requireMovable(node, from: path, to: newPath, rights)
         if exchanges, let replaced { try requireMovable(replaced, from: newPath, to: path, rights) }
         try view.checkWritable()
-        let dropped = try move(node, Node.Name(folder: folder, name: Key(name)), to: Node.Name(folder: target, name: Key(newName)), replaced, exchanges: exchanges)
-        drop(dropped)
+        try move(node, Node.Name(folder: folder, name: Key(name)), to: Node.Name(folder: target, name: Key(newName)), replaced, exchanges: exchanges)
         wake()
     }
 
@@ -296,35 +300,38 @@ extension Tree {
         }
         for path in known { try body(path) }
         guard let base else { return }
+        try eachVisible(under: base) { path, _ in try body(Key(Array(path.bytes[base.count...]))) }
+    }
+
+    /// Gives all that the branch has under a folder's path, and that shows by itself, to `body`, in byte order.
+    func eachVisible(under base: Key, _ body: (Key, Entry) throws -> Void) throws {
         var query = Catalog.ListQuery()
         query.prefix = Paths.prefix(base)
         query.limit = 1000
         while true {
             let page = try view.list(query)
-            for item in page.items where state.withLock({ !Self.isHidden(item.path, below: base, $0) }) { try body(Key(Array(item.path.bytes[base.count...]))) }
+            for case .object(let path, let entry) in page.items where state.withLock({ !Self.isHidden(path, below: base, $0) }) { try body(path, entry) }
             guard page.hasMore, let last = page.items.last else { return }
             query.after = last.path
         }
     }
 
-    private func move(_ node: Node, _ old: Node.Name, to new: Node.Name, _ replaced: Node?, exchanges: Bool) throws -> WorkingFile? {
+    private func move(_ node: Node, _ old: Node.Name, to new: Node.Name, _ replaced: Node?, exchanges: Bool) throws {
         moving.readLock()
         defer { moving.unlock() }
-        return try state.withLock { state in
+        try state.withLock { state in
             guard old.folder.children[old.name] === node, new.folder.children[new.name] === replaced else { throw Errno(EAGAIN) }
             for (moved, target) in [(node, new), (exchanges ? replaced : nil, old)] {
-                guard let moved, moved.isFolder else { continue }
+                // Nothing comes to lie in itself.
                 var above: Node? = target.folder
                 while let folder = above {
                     if folder === moved { throw Errno(EINVAL) }
                     above = folder.names.first?.folder
                 }
             }
-            if exchanges, let replaced { if replaced.isFolder || node.isFolder { try Self.requireApart(node, replaced) } }
             detach(node, &state)
-            var dropped: WorkingFile?
             if let replaced {
-                if exchanges { detach(replaced, &state) } else { dropped = takeName(new.name, in: new.folder, from: replaced, &state) }
+                if exchanges { detach(replaced, &state) } else { takeName(new.name, in: new.folder, from: replaced, &state) }
             }
             attach(node, old, new)
             if exchanges, let replaced { attach(replaced, new, old) } else { old.folder.children[old.name] = nil }
@@ -334,18 +341,6 @@ extension Tree {
             if new.folder !== old.folder { noteNames(in: new.folder, &state) }
             note(node, &state)
             if exchanges, let replaced { note(replaced, &state) }
-            return dropped
-        }
-    }
-
-    /// Neither lies in the other: they cannot be exchanged then.
-    private static func requireApart(_ one: Node, _ other: Node) throws {
-        for (inner, outer) in [(one, other), (other, one)] {
-            var above = inner.names.first?.folder
-            while let folder = above {
-                if folder === outer { throw Errno(EINVAL) }
-                above = folder.names.first?.folder
-            }
         }
     }
 

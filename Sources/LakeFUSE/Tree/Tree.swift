@@ -22,8 +22,9 @@ final class Tree: Sendable {
         /// What the index does not have yet, and what it has of things that the branch has taken, but perhaps not to disk.
         var unwritten: [UInt64: Node] = [:]
         var settled: [UInt64: Node] = [:]
-        /// Working files that nobody wants any more: they go when the index says so on disk.
-        var dropped: [WorkingFile] = []
+        /// Working files that nobody wants any more: they go when the index says so on disk. Those that the index still names, and
+        /// those that it does not, though perhaps not on disk.
+        var dropped: [WorkingFile] = [], unnamed: [WorkingFile] = []
         /// Counts publishes: what was read of the branch before one ended may show what was hidden until then.
         var publishes: UInt64 = 0
         /// When something was last done, in milliseconds, and how much has been.
@@ -269,14 +270,11 @@ final class Tree: Sendable {
     /// The kernel is told of the root under a name, once more.
     func noteRootLookup() { state.withLock { $0.nodes[Self.root]!.lookups += 1 } }
 
-    /// A working file is not wanted any more.
-    func drop(_ file: WorkingFile?) { if let file { state.withLock { $0.dropped.append(file) } } }
-
-    /// Removes working files that the index does not name any more on disk.
+    /// Removes what is not wanted at once, whatever the index says: there is no room to write it.
     func removeDropped() {
         for file in state.withLock({ state in
-            defer { state.dropped = [] }
-            return state.dropped
+            defer { (state.dropped, state.unnamed) = ([], []) }
+            return state.dropped + state.unnamed
         }) { file.drop() }
     }
 

@@ -95,10 +95,7 @@ final class Keeper: Sendable {
         isStopping.store(true, ordering: .releasing)
         signal.post()
         publishSignal.post()
-        for thread in threads.withLock({ threads in
-            defer { threads = [] }
-            return threads
-        }) { thread.join() }
+        for thread in threads.withLock({ $0 }) { thread.join() }
     }
 }
 
@@ -131,15 +128,15 @@ extension Tree {
         guard hasUnsyncedBytes.exchange(false, ordering: .acquiringAndReleasing) else { return }
         do {
             try synchronizeBytes()
-            let dropped = state.withLock { state in
-                defer { state.dropped = [] }
-                return state.dropped
+            let unnamed = state.withLock { state in
+                defer { state.unnamed = [] }
+                return state.unnamed
             }
             do { try staging.synchronize() } catch {
-                state.withLock { $0.dropped += dropped }
+                state.withLock { $0.unnamed += unnamed }
                 throw error
             }
-            for file in dropped { file.drop() }
+            for file in unnamed { file.drop() }
         } catch {
             hasUnsyncedBytes.store(true, ordering: .releasing)
             if LakeError(error).code == .noSpace { removeDropped() }

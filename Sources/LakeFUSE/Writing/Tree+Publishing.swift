@@ -118,17 +118,16 @@ extension Tree {
         let (file, closed, isInUse) = state.withLock { _ in (node.file, node.closed, node.writers > 0 || node.lent > 0) }
         guard let file, let closed, file.status == closed else { return }
         if closed.size == 0 {
-            if empty == nil { empty = try view.makeEmpty() }
-            node.io.withLock { [empty] _ in take(node, file, closed, Self.entry(entry(of: node), address: empty!, size: 0, eTag: Self.emptyTag, modified: closed.modified), isMoved: !isInUse) }
+            let address = try emptyAddress(&empty)
+            node.io.withLock { _ in take(node, file, closed, address, Self.emptyTag, isMoved: !isInUse) }
         } else if isInUse {
             try freezeCopy(node, file, closed)
         } else {
             let eTag = try file.using { try EntityTag.of($0, size: closed.size) }
             try node.io.withLock { _ in
                 guard file.status == closed, state.withLock({ _ in node.file === file && node.closed == closed && node.writers == 0 && node.lent == 0 }) else { return }
-                hasUnsyncedObjects.store(true, ordering: .releasing)
-                try view.adopt(file: file.path, as: file.address, .eventual)
-                take(node, file, closed, Self.entry(entry(of: node), address: file.address, size: closed.size, eTag: eTag, modified: closed.modified), isMoved: true)
+                try adopt(file)
+                take(node, file, closed, file.address, eTag, isMoved: true)
             }
         }
         state.withLock { _ in node.took = Timestamp.monotonicMilliseconds() - begun }
@@ -138,27 +137,38 @@ extension Tree {
     private func freeze(_ node: Node, _ whole: Node.Whole, _ empty: inout String?) throws {
         let file = whole.file, closed = whole.closed, address: String, eTag: String
         if closed.size == 0 {
-            if empty == nil { empty = try view.makeEmpty() }
-            (address, eTag) = (empty!, Self.emptyTag)
+            (address, eTag) = (try emptyAddress(&empty), Self.emptyTag)
         } else {
             (address, eTag) = (file.address, try file.using { try EntityTag.of($0, size: closed.size) })
         }
-        let isUnwanted = try node.io.withLock { _ in
+        try node.io.withLock { _ in
             // Closed anew meanwhile, that is gone.
-            guard state.withLock({ _ in node.whole?.file === file }) else { return false }
-            hasUnsyncedObjects.store(true, ordering: .releasing)
-            if closed.size > 0 { try view.adopt(file: file.path, as: file.address, .eventual) }
-            return state.withLock { state in
-                guard node.whole?.file === file else { return false }
+            guard state.withLock({ _ in node.whole?.file === file }) else { return }
+            if closed.size > 0 { try adopt(file) }
+            state.withLock { state in
+                guard node.whole?.file === file else { return }
                 Self.materialize(node, &state)
                 node.entry = Self.entry(node.entry, address: address, size: closed.size, eTag: eTag, modified: closed.modified)
                 node.isEntryNew = true
                 node.whole = nil
                 state.unwritten[node.number] = node
-                return closed.size == 0
+                if closed.size == 0 { state.dropped.append(file) }
             }
         }
-        if isUnwanted { drop(file) }
+    }
+
+    /// Makes a working file the object that it was to become.
+    private func adopt(_ file: WorkingFile) throws {
+        hasUnsyncedObjects.store(true, ordering: .releasing)
+        try view.adopt(file: file.path, as: file.address, .eventual)
+    }
+
+    /// The object without bytes that all of a publish share, made when the first one wants it.
+    private func emptyAddress(_ known: inout String?) throws -> String {
+        if let known { return known }
+        let made = try view.makeEmpty()
+        known = made
+        return made
     }
 
     /// After the last close(2) the kernel tells us so, but does not wait for us.
@@ -187,20 +197,19 @@ extension Tree {
         guard copy.status?.size == closed.size, file.status == closed else { return }
         try node.io.withLock { _ in
             guard state.withLock({ _ in node.file === file && node.closed == closed }) else { return }
-            hasUnsyncedObjects.store(true, ordering: .releasing)
-            try view.adopt(file: copy.path, as: copy.address, .eventual)
+            try adopt(copy)
             isTaken = true
-            take(node, file, closed, Self.entry(entry(of: node), address: copy.address, size: closed.size, eTag: eTag, modified: closed.modified), isMoved: false)
+            take(node, file, closed, copy.address, eTag, isMoved: false)
         }
     }
 
     /// A file's bytes are an object now. Under the node's `io`.
-    private func take(_ node: Node, _ file: WorkingFile, _ closed: Node.Closed, _ entry: Entry, isMoved: Bool) {
-        let isUnwanted = state.withLock { state in
-            guard node.file === file, node.closed == closed else { return false }
+    private func take(_ node: Node, _ file: WorkingFile, _ closed: Node.Closed, _ address: String, _ eTag: String, isMoved: Bool) {
+        state.withLock { state in
+            guard node.file === file, node.closed == closed else { return }
             // The name that the branch has it under is the same, with other bytes.
             Self.materialize(node, &state)
-            var entry = entry
+            var entry = Self.entry(node.entry, address: address, size: closed.size, eTag: eTag, modified: closed.modified)
             // A time that was set is not when it was written.
             if node.attributes.modified == closed.modified, let changed = node.changed { entry.lastModified = changed }
             node.entry = entry
@@ -212,9 +221,9 @@ extension Tree {
                 node.publishedClose = nil
             }
             state.unwritten[node.number] = node
-            return isMoved && entry.size == 0
+            // There is an object for that.
+            if isMoved, closed.size == 0 { state.dropped.append(file) }
         }
-        if isUnwanted { drop(file) }
     }
 
     // MARK: entries
@@ -249,8 +258,8 @@ extension Tree {
             defer { if hasMoves { moving.unlock() } }
             if state.withLock({ !hasMoves && !$0.moved.isEmpty }) { continue }
             let bare = try emptyFolders(nodes)
-            let needsEmpty = empty == nil && state.withLock { (state) -> Bool in nodes.contains { state.dirty[$0.number] != nil && ($0.kind == .link || $0.isFolder) && $0.entry == nil } }
-            if needsEmpty { empty = try view.makeEmpty() }
+            let needsEmpty = state.withLock { (state) -> Bool in nodes.contains { state.dirty[$0.number] != nil && ($0.kind == .link || $0.isFolder) && $0.entry == nil } }
+            if needsEmpty { _ = try emptyAddress(&empty) }
             var plan = state.withLock { [empty] state in self.plan(nodes, bare, empty, &state) }
             do {
                 if hasMoves { try addMoves(&plan) }
@@ -352,20 +361,15 @@ extension Tree {
         } }
         for (node, old, new) in moved {
             plan.moved.append((node, old))
-            var query = Catalog.ListQuery()
-            query.prefix = Paths.prefix(old)
-            query.limit = 1000
-            while true {
-                let page = try view.list(query)
-                for case .object(let path, let entry) in page.items where (path != query.prefix || node.entry == nil) && state.withLock({ !Self.isHidden(path, below: old, $0) }) {
-                    if plan.changes[path] == nil { plan.changes[path] = .some(nil) }
-                    let target = Key(new.bytes + path.bytes.dropFirst(old.count))
-                    if plan.changes[target] == nil || plan.changes[target]! == nil { plan.changes[target] = entry }
-                    plan.expected[path] = entry.address
-                }
-                guard page.hasMore, let last = page.items.last else { break }
+            let marker = Paths.prefix(old)
+            try eachVisible(under: old) { path, entry in
+                // A marker that is known goes with its folder.
+                guard path != marker || node.entry == nil else { return }
                 guard plan.changes.count < Self.mostMoved else { throw LakeError(.invalidValue, "folder \(new) holds too many entries to be renamed in one step") }
-                query.after = last.path
+                if plan.changes[path] == nil { plan.changes[path] = .some(nil) }
+                let target = Key(new.bytes + path.bytes.dropFirst(old.count))
+                if plan.changes[target] == nil || plan.changes[target]! == nil { plan.changes[target] = entry }
+                plan.expected[path] = entry.address
             }
         }
     }

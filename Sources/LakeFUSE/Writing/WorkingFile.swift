@@ -65,18 +65,14 @@ final class WorkingFile: Sendable {
         return try body(descriptor)
     }
 
+    /// What the file system says of it now; nil if it is not there.
+    private var look: FileStatus? { open.withLock { $0.descriptor >= 0 ? FileStatus($0.descriptor) : FileStatus(path: path) } }
+
     /// Size and time of the last write, now.
-    var status: Node.Closed? {
-        var info = stat()
-        let isKnown = open.withLock { open in unsafe (open.descriptor >= 0 ? fstat(open.descriptor, &info) : stat(staging.path(name), &info)) == 0 }
-        return isKnown ? Node.Closed(size: Int64(info.st_size), modified: Timestamp(seconds: Int64(info.st_mtim.tv_sec), nanoseconds: Int32(info.st_mtim.tv_nsec))) : nil
-    }
+    var status: Node.Closed? { look.map { Node.Closed(size: $0.size, modified: $0.modified) } }
 
     /// Bytes on disk, in units of 512.
-    var blocks: Int64 {
-        var info = stat()
-        return open.withLock { open in unsafe (open.descriptor >= 0 ? fstat(open.descriptor, &info) : stat(staging.path(name), &info)) == 0 } ? Int64(info.st_blocks) : 0
-    }
+    var blocks: Int64 { look?.blocks ?? 0 }
 
     /// Whether nothing was written since it was copied from an object.
     var isCopy: Bool { copied.withLock { $0 != nil && $0 == status } }

@@ -8,6 +8,8 @@ package struct FileStatus: Sendable {
     package let owner: UInt32
     /// Bytes.
     package let size: Int64
+    /// On disk, in units of 512 bytes.
+    package let blocks: Int64
     package let modified: Timestamp
 
     /// Of an open file; nil, with `errno` set, if it cannot be told.
@@ -30,6 +32,7 @@ package struct FileStatus: Sendable {
         device = UInt64(info.st_dev)
         owner = info.st_uid
         size = Int64(info.st_size)
+        blocks = Int64(info.st_blocks)
         modified = Timestamp(seconds: Int64(info.st_mtim.tv_sec), nanoseconds: Int32(info.st_mtim.tv_nsec))
     }
 }
