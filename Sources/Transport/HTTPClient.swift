@@ -32,7 +32,16 @@ package final class HTTPClient: Sendable {
     private let idle = Mutex<[Handle]>([])
     private static let initialised: Void = { curl_global_init(Int(CURL_GLOBAL_DEFAULT)) }()
 
-    package init() { Self.initialised }
+    private let connectSeconds: Int, stallSeconds: Int
+
+    /// - Parameters:
+    ///   - connectSeconds: how long a server may take to accept a connection.
+    ///   - stallSeconds: how long less than a byte a second may come or go before a transfer is given up; 0 for as long as it takes.
+    package init(connectSeconds: Int = 10, stallSeconds: Int = 0) {
+        Self.initialised
+        self.connectSeconds = connectSeconds
+        self.stallSeconds = stallSeconds
+    }
 
     deinit { idle.withLock { for handle in $0 { unsafe curl_easy_cleanup(handle.pointer) } } }
 
@@ -61,7 +70,11 @@ package final class HTTPClient: Sendable {
         unsafe lake_curl_set_string(curl, CURLOPT_URL, url)
         unsafe lake_curl_set_string(curl, CURLOPT_CUSTOMREQUEST, method)
         unsafe lake_curl_set_long(curl, CURLOPT_NOSIGNAL, 1)
-        unsafe lake_curl_set_long(curl, CURLOPT_CONNECTTIMEOUT, 10)
+        unsafe lake_curl_set_long(curl, CURLOPT_CONNECTTIMEOUT, connectSeconds)
+        if stallSeconds > 0 {
+            unsafe lake_curl_set_long(curl, CURLOPT_LOW_SPEED_LIMIT, 1)
+            unsafe lake_curl_set_long(curl, CURLOPT_LOW_SPEED_TIME, stallSeconds)
+        }
         unsafe lake_curl_set_long(curl, CURLOPT_PATH_AS_IS, 1)
         if method == "HEAD" { unsafe lake_curl_set_long(curl, CURLOPT_NOBODY, 1) }
         var list: UnsafeMutablePointer<curl_slist>?

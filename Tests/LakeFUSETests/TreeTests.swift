@@ -12,7 +12,7 @@ import Versioning
 private final class BegunTree: Sendable {
     let tree: Tree
     init(_ lake: MemoryLake, _ staging: WriteStaging, ref: String = "main", isReadOnly: Bool = false) throws {
-        tree = Tree(catalog: lake.catalog, repository: "repo", ref: ref, isReadOnly: isReadOnly, staging: staging)
+        tree = Tree(CatalogView(lake.catalog, repository: "repo", ref: ref), repository: "repo", ref: ref, isReadOnly: isReadOnly, staging: staging)
         _ = try tree.load()
         tree.start()
     }
@@ -37,7 +37,7 @@ private final class BegunTree: Sendable {
     /// Another mount elsewhere: what it shows comes from the branch alone.
     private func other() -> Tree {
         tree.settle(nil)
-        return Tree(catalog: lake.catalog, repository: "repo", ref: "main", isReadOnly: true, staging: staging)
+        return Tree(CatalogView(lake.catalog, repository: "repo", ref: "main"), repository: "repo", ref: "main", isReadOnly: true, staging: staging)
     }
 
     private func name(_ text: String) -> [UInt8] { Array(text.utf8) }
@@ -436,7 +436,7 @@ private final class BegunTree: Sendable {
     @Test func aSnapshotRefusesWrites() throws {
         try write("f", "x")
         let commit = try lake.catalog.commit(CommitRequest(committer: "t", message: "m"), on: "main", in: "repo").id
-        let snapshot = Tree(catalog: lake.catalog, repository: "repo", ref: commit, isReadOnly: true, staging: staging)
+        let snapshot = Tree(CatalogView(lake.catalog, repository: "repo", ref: commit), repository: "repo", ref: commit, isReadOnly: true, staging: staging)
         #expect(throws: Errno(EROFS)) { try snapshot.makeFile(Tree.root, name("g"), mode: 0o644) }
         #expect(throws: Errno(EROFS)) { try snapshot.unlink(Tree.root, name("f")) }
         #expect(try snapshot.lookup(Tree.root, name("f")).entry?.size == 1)

@@ -18,6 +18,7 @@ package import Versioning
 ///     26     when something last came into a folder, or went
 ///     27     paths that a publish was about to give it on the branch
 ///     28     whether the branch may not have the entry
+///     29     the entry that the branch had before
 ///     18-19  where what nobody changed of a folder lies: 0 where its name says, 1 nowhere, 2 under the path that follows
 package struct NodeRow: Sendable, Equatable {
     package struct ExtendedAttribute: Sendable, Equatable {
@@ -36,7 +37,7 @@ package struct NodeRow: Sendable, Equatable {
     package var extended: [ExtendedAttribute] = []
     package var file = "", address = ""
     package var closedSize: Int64?, closedTime: Timestamp?
-    package var entry: Entry?
+    package var entry: Entry?, replaced: Entry?
     /// Nil where the node's name says it.
     package var published: [Key]?
     package var baseKind: UInt8 = 0
@@ -79,6 +80,7 @@ package struct NodeRow: Sendable, Equatable {
             case 24: wholeSize = field.signed - 1
             case 25: wholeTime = try field.time()
             case 28: isEntryNew = field.integer != 0
+            case 29: replaced = try Entry(decoding: field.array[...])
             case 27: planned.append(Key(field.array))
             case 26: filled = try field.time()
             case 21: isClosePublished = field.integer != 0
@@ -124,6 +126,7 @@ package struct NodeRow: Sendable, Equatable {
         writer.time(26, filled)
         for path in planned { writer.always(27, path.bytes) }
         writer.bool(28, isEntryNew)
+        if let replaced { writer.always(29, Array(replaced.envelope.data)) }
         return writer.bytes
     }
 }

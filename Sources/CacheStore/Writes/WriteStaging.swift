@@ -128,17 +128,19 @@ package final class WriteStaging: Sendable {
 
     /// A mount that is to be there again when the server starts again.
     package struct KeptMount: Sendable, Equatable {
-        package var repository = "", ref = "", user = "", isReadOnly = false, syncsOnClose = false
-        package init() {}
+        /// Whom it is for, and what was asked for, as it was sent.
+        package var user: String, request: [UInt8]
+        package init(user: String, request: [UInt8]) {
+            self.user = user
+            self.request = request
+        }
 
         fileprivate init(decoding bytes: [UInt8]) throws {
+            self.init(user: "", request: [])
             try readProtobuf(bytes) { field in
                 switch field.number {
-                case 1: repository = field.string
-                case 2: ref = field.string
-                case 3: user = field.string
-                case 4: isReadOnly = field.integer != 0
-                case 5: syncsOnClose = field.integer != 0
+                case 1: user = field.string
+                case 2: request = field.array
                 default: break
                 }
             }
@@ -146,11 +148,8 @@ package final class WriteStaging: Sendable {
 
         fileprivate var encoded: [UInt8] {
             var writer = ProtobufWriter()
-            writer.string(1, repository)
-            writer.string(2, ref)
-            writer.string(3, user)
-            writer.bool(4, isReadOnly)
-            writer.bool(5, syncsOnClose)
+            writer.string(1, user)
+            writer.bytes(2, request)
             return writer.bytes
         }
     }

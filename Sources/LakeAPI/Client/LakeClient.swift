@@ -16,9 +16,10 @@ package struct LakeClient: Sendable {
     /// Where the server is, without `/api/v1`.
     package let endpoint: String
     private let authorization: String
-    private let http = HTTPClient()
+    private let http: HTTPClient
 
-    package init(endpoint: String, accessKeyID: String, secretAccessKey: String) {
+    package init(endpoint: String, accessKeyID: String, secretAccessKey: String, http: HTTPClient = HTTPClient()) {
+        self.http = http
         var endpoint = endpoint[...]
         for suffix in ["/", "/api/v1"] where endpoint.hasSuffix(suffix) { endpoint = endpoint.dropLast(suffix.count) }
         while endpoint.hasSuffix("/") { endpoint = endpoint.dropLast() }

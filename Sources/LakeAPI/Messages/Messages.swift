@@ -322,6 +322,16 @@ package struct ObjectStageCreation: Codable, Sendable, NamedAsSent {
     package var metadata: [String: String]?
     package var contentType: String?
     package var force: Bool?
+
+    /// An object that is there, at another path or with another description.
+    package init(_ object: ObjectStats) {
+        physicalAddress = object.physicalAddress
+        checksum = object.checksum
+        sizeBytes = object.sizeBytes ?? 0
+        mtime = object.mtime
+        metadata = object.metadata
+        contentType = object.contentType
+    }
 }
 
 package struct BranchProtectionRule: Codable, Sendable {
@@ -402,8 +412,15 @@ package struct MountMessage: Codable, Sendable {
     package var readOnly: Bool?
     /// Whether a close returns when the file is on disk.
     package var syncOnClose: Bool?
-    package init(repository: String, ref: String, directory: String, readOnly: Bool?, syncOnClose: Bool? = nil) {
-        self.syncOnClose = syncOnClose
+    /// The folder of the ref that is shown; all of it without one.
+    package var prefix: String?
+    /// Who owns what says nothing of an owner, and the permissions that it does not have.
+    package var uid: UInt32?
+    package var gid: UInt32?
+    package var umask: UInt32?
+    /// Whether other users may look, where the server is not root's.
+    package var allowOther: Bool?
+    package init(repository: String, ref: String, directory: String, readOnly: Bool?) {
         self.repository = repository
         self.ref = ref
         self.directory = directory

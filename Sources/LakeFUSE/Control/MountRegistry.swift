@@ -61,7 +61,7 @@ package final class MountRegistry: Sendable {
                 try staging.removeTree(id)
                 throw error
             }
-            let tree = Tree(catalog: catalog, repository: id.repository, ref: id.branch, isReadOnly: false, staging: staging, begun: begun)
+            let tree = Tree(CatalogView(catalog, repository: id.repository, ref: id.branch), repository: id.repository, ref: id.branch, isReadOnly: false, staging: staging, begun: begun)
             for node in try tree.load() {
                 Log.warning("a file was being written when the server died: a mount of its branch shows it, and it is published when it is written to and closed",
                     ["repository": id.repository, "branch": id.branch, "path": tree.path(of: node).description])
@@ -74,7 +74,7 @@ package final class MountRegistry: Sendable {
 
     /// A ref as it is, never to change through here.
     private func snapshot(_ ref: String, in repository: String) throws -> Tree {
-        let tree = Tree(catalog: catalog, repository: repository, ref: ref, isReadOnly: true, staging: staging, begun: try catalog.commit(ref, in: repository).commit.creationDate)
+        let tree = Tree(CatalogView(catalog, repository: repository, ref: ref), repository: repository, ref: ref, isReadOnly: true, staging: staging, begun: try catalog.commit(ref, in: repository).commit.creationDate)
         tree.start()
         return tree
     }
@@ -114,7 +114,7 @@ package final class MountRegistry: Sendable {
 
     package func mounts() -> [MountMessage] {
         dropEnded()
-        return all.withLock { $0.map { MountMessage(repository: $1.tree.id.repository, ref: $1.tree.id.branch, directory: $0, readOnly: $1.isReadOnly) } }.sorted { $0.directory < $1.directory }
+        return all.withLock { $0.map { $1.message(at: $0) } }.sorted { $0.directory < $1.directory }
     }
 
     /// Mounts a ref on an empty folder. A branch named as it stands is read-write; anything else read-only, at the commit it
@@ -135,9 +135,9 @@ package final class MountRegistry: Sendable {
                 for (directory, kept) in try staging.keptMounts() {
                     mounting.withLock { _ in
                         guard !isStopping.load(ordering: .acquiring), all.withLock({ $0[directory] == nil }) else { return }
-                        let (allows, isFree) = rights(kept.user, kept.repository)
                         do {
-                            try mountAlone(MountMessage(repository: kept.repository, ref: kept.ref, directory: directory, readOnly: kept.isReadOnly, syncOnClose: kept.syncsOnClose), for: kept.user, allows: allows, isFree: isFree)
+                            let request = try Coding.decode(MountMessage.self, kept.request), (allows, isFree) = rights(kept.user, request.repository)
+                            try mountAlone(request, for: kept.user, allows: allows, isFree: isFree)
                             restored.withLock { $0[directory] = kept }
                         } catch { Log.warning("a mount of the last start does not come back", ["directory": directory, "reason": LakeError(error).message]) }
                     }
@@ -151,22 +151,24 @@ package final class MountRegistry: Sendable {
     }
 
     private func mountAlone(_ request: MountMessage, for user: String, allows: @escaping @Sendable (Permission) -> Bool, isFree: @escaping @Sendable () -> Bool) throws {
-        let directory = Self.normal(request.directory)
+        var request = request
+        request.directory = MountPoint.normal(request.directory)
+        let directory = request.directory, repository = request.repository, asked = request.ref
         guard directory.hasPrefix("/") else { throw LakeError(.invalidValue, "mount point '\(directory)' is not an absolute path") }
-        let resolved = try catalog.resolve(request.ref, in: request.repository)
-        let isBranch = resolved.branch?.id == request.ref
-        let ref = isBranch ? request.ref : resolved.commitID, isReadOnly = !isBranch || request.readOnly == true
-        var kept = WriteStaging.KeptMount()
-        (kept.repository, kept.ref, kept.user, kept.isReadOnly, kept.syncsOnClose) = (request.repository, ref, user, request.readOnly == true, request.syncOnClose == true)
+        let resolved = try catalog.resolve(request.ref, in: repository)
+        let isBranch = resolved.branch?.id == request.ref, isReadOnly = !isBranch || request.readOnly == true
+        if !isBranch { request.ref = resolved.commitID }
+        let ref = request.ref, options = try MountOptions(request), kept = WriteStaging.KeptMount(user: user, request: Coding.encode(request))
         // It is there already, since the server started.
-        if restored.withLock({ $0.removeValue(forKey: directory) }) == kept, all.withLock({ $0[directory] != nil }), Self.isMounted(directory) { return }
-        try prepare(directory)
-        if !isReadOnly, try mountAgain(request.repository, ref, of: user, at: directory) { return keep(kept, at: directory) }
-        let tree = try isBranch ? self.tree(WriteStaging.TreeID(repository: request.repository, branch: ref)) : snapshot(ref, in: request.repository)
+        if restored.withLock({ $0.removeValue(forKey: directory) }) == kept, all.withLock({ $0[directory] != nil }), MountPoint.isMounted(directory) { return }
+        if all.withLock({ $0[directory] != nil }) { throw LakeError(.alreadyExists(.mount), "\(directory) is mounted already: unmount it first") }
+        try MountPoint.prepare(directory)
+        if !isReadOnly, try mountAgain(repository, ref, options, of: user, at: directory) { return keep(kept, at: directory) }
+        let tree = try isBranch ? self.tree(WriteStaging.TreeID(repository: repository, branch: ref)) : snapshot(ref, in: repository)
         let mount = try Mount(tree: tree, rights: Tree.Rights(user: user, allows: allows, isFree: isFree), isReadOnly: isReadOnly, directory: directory,
-            name: "lakefs://\(request.repository)/\(request.ref)", levers: levers, syncsOnClose: request.syncOnClose == true) { [weak self] ref, isBrowsed in
+            name: "lakefs://\(repository)/\(asked)\(options.prefix.isEmpty ? "" : "/\(options.prefix)")", levers: levers, options) { [weak self] ref, isBrowsed in
                 guard let self else { throw LakeError(.unavailable, "the server is stopping") }
-                return try self.other(ref, in: request.repository, isBrowsed: isBrowsed)
+                return try self.other(ref, in: repository, isBrowsed: isBrowsed)
             } whileNobodyCloses: { [weak self] body in
                 if let self { try self.mounting.withLock { _ in try body() } }
             }
@@ -186,9 +188,9 @@ package final class MountRegistry: Sendable {
     /// Shows a branch that is mounted for writing at another place too (mount(2), MS_BIND): one file system, so that locks, caches
     /// and renames are the kernel's own, and what holds in one place holds in the other. False if it is not mounted, or this user
     /// may not do that: then it is a second mount of its own.
-    private func mountAgain(_ repository: String, _ ref: String, of user: String, at directory: String) throws -> Bool {
+    private func mountAgain(_ repository: String, _ ref: String, _ options: MountOptions, of user: String, at directory: String) throws -> Bool {
         dropEnded()
-        let found = all.withLock { all in all.first { $1.tree.id.repository == repository && $1.tree.id.branch == ref && $1.rights.user == user && !$1.isReadOnly } }
+        let found = all.withLock { all in all.first { $1.tree.id.repository == repository && $1.tree.id.branch == ref && $1.rights.user == user && !$1.isReadOnly && $1.options == options } }
         guard let (place, mount) = found, unsafe Glibc.mount(place, directory, nil, UInt(MS_BIND), nil) == 0 else { return false }
         all.withLock { $0[directory] = mount }
         return true
@@ -196,16 +198,9 @@ package final class MountRegistry: Sendable {
 
     /// Forgets places that were unmounted without us, by umount(8), while the mount is still there at others.
     private func dropEnded() {
-        for (directory, mount) in all.withLock({ $0 }) where !Self.isMounted(directory) {
+        for (directory, mount) in all.withLock({ $0 }) where !MountPoint.isMounted(directory) {
             all.withLock { all in if all[directory] === mount, all.values.filter({ $0 === mount }).count > 1 { all[directory] = nil } }
         }
-    }
-
-    /// Whether a folder is on another file system than the one it lies in.
-    private static func isMounted(_ directory: String) -> Bool {
-        let parent = directory.lastIndex(of: "/").map { $0 > directory.startIndex ? String(directory[..<$0]) : "/" } ?? "/"
-        guard let own = FileStatus(path: directory), let above = FileStatus(path: parent) else { return true }
-        return own.device != above.device
     }
 
     /// A mount that ended by itself, by umount(8).
@@ -225,35 +220,10 @@ package final class MountRegistry: Sendable {
         }
     }
 
-    /// Checks a mount point, and clears away a mount that a crash left dead.
-    private func prepare(_ directory: String) throws {
-        if all.withLock({ $0[directory] != nil }) { throw LakeError(.alreadyExists(.mount), "\(directory) is mounted already: unmount it first") }
-        // Opening asks the file system itself: what the kernel has cached of a dead mount still looks alive.
-        if let opened = unsafe opendir(directory) {
-            unsafe closedir(opened)
-        } else if errno == ENOTCONN || errno == EIO || errno == ECONNABORTED {
-            unsafe umount2(directory, Int32(MNT_DETACH))
-        }
-        guard let status = FileStatus(path: directory) else { throw LakeError(.invalidValue, unsafe "cannot mount on \(directory): \(String(cString: strerror(errno)))") }
-        guard status.isFolder else { throw LakeError(.invalidValue, "cannot mount on \(directory): it is no folder") }
-        if let parent = FileStatus(path: directory + "/.."), parent.device != status.device { throw LakeError(.alreadyExists(.mount), "cannot mount on \(directory): something is mounted there already") }
-        guard let open = unsafe opendir(directory) else { throw LakeError(.invalidValue, unsafe "cannot mount on \(directory): \(String(cString: strerror(errno)))") }
-        defer { unsafe closedir(open) }
-        var count = 0
-        while unsafe readdir(open) != nil { count += 1 }
-        guard count <= 2 else { throw LakeError(.invalidValue, "cannot mount on \(directory): it is not empty") }
-    }
-
-    private static func normal(_ path: String) -> String {
-        var parts: [Substring] = []
-        for part in path.split(separator: "/") where part != "." { if part == ".." { _ = parts.popLast() } else { parts.append(part) } }
-        return (path.hasPrefix("/") ? "/" : "") + parts.joined(separator: "/")
-    }
-
     /// Publishes what was written, and unmounts.
     /// - Throws: `.notFound(.mount)`; `LakeError` if it is in use.
     package func unmount(_ directory: String) throws {
-        let directory = Self.normal(directory)
+        let directory = MountPoint.normal(directory)
         let (found, places) = all.withLock { all in (all[directory], all.filter { $1 === all[directory] }.count) }
         guard let mount = found else { throw LakeError(.notFound(.mount), "\(directory) is not mounted by this server") }
         guard places == 1 else {

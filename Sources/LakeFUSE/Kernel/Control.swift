@@ -177,27 +177,20 @@ extension Mount {
     private static let mostLines = 100_000
 
     func text(of item: Control.Item) throws -> String {
-        let tree = tree, catalog = tree.catalog, repository = tree.id.repository, ref = tree.id.branch
+        let tree = tree, repository = tree.id.repository, ref = tree.id.branch
         switch item {
         case .root: return ""
         case .ref: return ref + "\n"
         case .commit, .push, .recover: return item == .recover ? tree.recovered().map { $0.description + "\n" }.joined() : (control.result(item).map { $0 + "\n" } ?? "")
         case .errors: return (tree.failure.withLock { $0 }.map { $0 + "\n" } ?? "") + (control.result(.errors) ?? "")
         case .refs:
-            var names: [String] = []
-            names += try catalog.listBranches(repository, prefix: "", after: "", limit: 10_000, showHidden: true).items.map(\.id)
-            names += try catalog.listTags(repository, prefix: "", after: "", limit: 10_000).items.map(\.id)
-            return Set(names).sorted().joined(separator: "\n")
+            return try Set(tree.view.refs()).sorted().joined(separator: "\n")
         case .diff: return try changes()
         case .stats: return stats()
         case .log:
-            var query = Catalog.LogQuery()
-            query.limit = 1000
-            return try catalog.log(ref, in: repository, query).items.map { id, commit in
-                "commit \(id)\nAuthor: \(commit.committer)\nDate: \(commit.creationDate.rfc3339)\n\n\t\(commit.message)\n"
-            }.joined(separator: "\n")
+            return try tree.view.log(1000).map { "commit \($0.id)\nAuthor: \($0.committer)\nDate: \($0.date.rfc3339)\n\n\t\($0.message)\n" }.joined(separator: "\n")
         case .status:
-            let commit = try catalog.resolve(ref, in: catalog.repository(repository)).commitID
+            let commit = try tree.view.commitID()
             let own = tree.ownStatus().map { $0 + "\n" }.joined()
             return "lakefs://\(repository)/\(ref) at \(commit)\(tree.isReadOnly || isReadOnly ? ", read-only" : "")\n" + (try changes()) + own
         }
@@ -206,18 +199,17 @@ extension Mount {
     /// Counters, a line each: `name value`.
     private func stats() -> String {
         let tree = tree, requests = context.features.requestCounts
-        return (tree.counters() + [("requests", requests.reduce(0) { $0 + $1.count })] + requests.map { ("requests_\($0.name)", $0.count) }).map { "\($0.0) \($0.1)\n" }.joined()
+        return (tree.counters() + [("pushes_by_hand", tree.publishesByItself ? 0 : 1)] + tree.view.counters() + [("requests", requests.reduce(0) { $0 + $1.count })] + requests.map { ("requests_\($0.name)", $0.count) }).map { "\($0.0) \($0.1)\n" }.joined()
     }
 
     /// The uncommitted changes, a line each.
     private func changes() throws -> String {
         let tree = tree
         guard !tree.isReadOnly else { return "" }
-        var lines: [String] = [], query = Catalog.DiffQuery()
-        query.limit = 1000
+        var lines: [String] = [], after = Key([])
         while true {
-            let page = try tree.catalog.diffUncommitted(tree.id.branch, in: tree.id.repository, query)
-            for entry in page.items {
+            let page = try tree.view.changes(after: after, limit: 1000)
+            for entry in page.items where entry.path.hasPrefix(options.prefix) {
                 let mark = switch entry.kind {
                 case .added: "+ added"
                 case .removed: "- removed"
@@ -231,7 +223,7 @@ extension Mount {
                 lines.append("and more: lakefuse diff lakefs://\(tree.id.repository)/\(tree.id.branch)\n")
                 break
             }
-            query.after = last.path
+            after = last.path
         }
         return lines.joined()
     }
@@ -244,9 +236,10 @@ extension Mount {
             guard !tree.isReadOnly, !isReadOnly else { throw Errno(EROFS) }
             guard !order.isEmpty else { throw LakeError(.invalidValue, "a commit needs a message: write it to .lake/commit") }
             guard rights.allows(.branch("CreateCommit", repository, branch)) else { throw LakeError(.permissionDenied, "insufficient permissions: not allowed to fs:CreateCommit") }
-            let made = try tree.catalog.commit(CommitRequest(committer: rights.user, message: order), on: branch, in: repository)
+            try tree.publish(.closed)
+            let made = try tree.view.commit(order, by: rights.user)
             let open = tree.openForWriting()
-            control.note(([made.id] + open.map { "not in it, as it is now: \($0) is open for writing" }).joined(separator: "\n"), .commit)
+            control.note(([made] + open.map { "not in it, as it is now: \($0) is open for writing" }).joined(separator: "\n"), .commit)
         case .push:
             guard !tree.isReadOnly else { throw Errno(EROFS) }
             try publish()
@@ -279,7 +272,7 @@ extension Tree {
 
     /// What of the tree a diff of the branch does not tell.
     func ownStatus() -> [String] {
-        state.withLock { state in
+        conflicts.withLock { $0 }.map { "! conflict \($0)" } + state.withLock { state in
             state.nodes.values.compactMap { node -> String? in
                 guard !node.names.isEmpty else { return nil }
                 if let refusal = node.refusal { return "! refused \(Self.path(node)): \(refusal)" }

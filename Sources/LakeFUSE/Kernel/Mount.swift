@@ -15,23 +15,6 @@ package struct Levers: Sendable {
     package init() {}
 }
 
-/// One of the trees of a mount. The kernel knows its nodes by their numbers, with the slot's above them.
-final class Slot: Sendable {
-    static let shift: UInt64 = 56
-    let tree: Tree
-    let index: UInt64
-    /// The kernel knows nothing of it any more, or all it knew is to be forgotten.
-    let isRetired = Atomic<Bool>(false)
-
-    init(_ tree: Tree, index: UInt64) {
-        self.tree = tree
-        self.index = index
-    }
-
-    /// How the kernel knows a node.
-    func number(_ local: UInt64) -> UInt64 { index << Self.shift | local }
-}
-
 /// One mount: a libfuse session over a tree, and the thread of its loop. Beside the tree that it shows there may be others: those
 /// that it showed before it was switched to another ref, and those that are browsed under `.lake/refs/`.
 @safe final class Mount: @unchecked Sendable {
@@ -48,8 +31,7 @@ final class Slot: Sendable {
     let whileNobodyCloses: @Sendable (_ body: () throws -> Void) throws -> Void
     let control = Control()
     let levers: Levers
-    /// Whether a close returns when the file is on disk.
-    let syncsOnClose: Bool
+    let options: MountOptions
     let directory: String
     let context: Operations.Context
     private let loop = Mutex<Thread?>(nil)
@@ -69,26 +51,26 @@ final class Slot: Sendable {
         case control(ControlFile)
     }
 
-    init(tree: Tree, rights: Tree.Rights, isReadOnly: Bool, directory: String, name: String, levers: Levers = Levers(), syncsOnClose: Bool = false, open: @escaping @Sendable (_ ref: String, _ isBrowsed: Bool) throws -> Tree,
+    init(tree: Tree, rights: Tree.Rights, isReadOnly: Bool, directory: String, name: String, levers: Levers = Levers(), _ options: MountOptions = MountOptions(), open: @escaping @Sendable (_ ref: String, _ isBrowsed: Bool) throws -> Tree,
          whileNobodyCloses: @escaping @Sendable (_ body: () throws -> Void) throws -> Void) throws {
         self.whileNobodyCloses = whileNobodyCloses
-        let slot = Slot(tree, index: 0)
+        let slot = try Slot(tree, index: 0, options, rights, makesRoot: !isReadOnly)
         slots = Mutex((slot, [0: slot]))
         self.open = open
         self.rights = rights
         self.isReadOnly = isReadOnly
         self.directory = directory
         self.levers = levers
-        self.syncsOnClose = syncsOnClose
+        self.options = options
         number = Self.count.add(1, ordering: .relaxed).newValue
-        var options = "fsname=\(name),subtype=lakefuse,default_permissions"
-        if isReadOnly { options += ",ro" }
-        if getuid() == 0 { options += ",allow_other,dev,suid" }
+        var words = "fsname=\(name),subtype=lakefuse,default_permissions"
+        if isReadOnly { words += ",ro" }
+        if getuid() == 0 { words += ",allow_other,dev,suid" } else if options.allowsOthers { words += ",allow_other" }
         var operations = Operations.table
         // libfuse copies arguments and table; the strings live until then.
-        let words: [UnsafeMutablePointer<CChar>?] = unsafe ["lakefuse", "-o", options].map { (word: String) in unsafe strdup(word) }
-        defer { unsafe words.forEach { unsafe free($0) } }
-        var pointers: [UnsafeMutablePointer<CChar>?] = unsafe words + [nil]
+        let copies: [UnsafeMutablePointer<CChar>?] = unsafe ["lakefuse", "-o", words].map { (word: String) in unsafe strdup(word) }
+        defer { unsafe copies.forEach { unsafe free($0) } }
+        var pointers: [UnsafeMutablePointer<CChar>?] = unsafe copies + [nil]
         let context = Operations.Context(KernelFeatures(wantsPassthrough: levers.passthrough))
         self.context = context
         let made = unsafe pointers.withUnsafeMutableBufferPointer { pointers in
@@ -109,8 +91,9 @@ final class Slot: Sendable {
 
     /// The tree that a number of the kernel's is of, and the number there. The root is always what the mount shows.
     func place(_ number: UInt64) throws -> (slot: Slot, local: UInt64) {
-        try slots.withLock { slots in
-            if number == Tree.root { return (slots.current, number) }
+        if number == Tree.root, !options.prefix.isEmpty { try current.findRoot(rights, makes: !isReadOnly) }
+        return try slots.withLock { slots in
+            if number == Tree.root { return (slots.current, slots.current.root) }
             guard let slot = slots.all[number >> Slot.shift] else { throw Errno(ESTALE) }
             return (slot, number & (1 << Slot.shift - 1))
         }
@@ -123,25 +106,27 @@ final class Slot: Sendable {
 
     /// Shows a tree from now on: what is open keeps its bytes, everything else is looked up anew.
     func show(_ tree: Tree) throws {
-        let slot = try add(tree), old = slots.withLock { slots in
+        let slot = try add(tree, isShown: true), old = slots.withLock { slots in
             defer { slots.current = slot }
             return slots.current
         }
         old.isRetired.store(true, ordering: .releasing)
+        old.leaveRoot()
         forgetNames(of: old)
     }
 
     /// A slot for a tree; those that the kernel knows nothing of any more go.
-    private func add(_ tree: Tree) throws -> Slot {
+    private func add(_ tree: Tree, isShown: Bool = false) throws -> Slot {
         var ended: [Slot] = []
+        let options = isShown ? options : options.browsing
         let slot = try slots.withLock { slots in
-            if let known = slots.all.values.first(where: { $0.tree === tree && !$0.isRetired.load(ordering: .acquiring) }) { return known }
+            if let known = slots.all.values.first(where: { $0.tree === tree && $0.prefix == options.prefix && !$0.isRetired.load(ordering: .acquiring) }) { return known }
             for (index, slot) in slots.all where slot !== slots.current && slot.isRetired.load(ordering: .acquiring) && slot.tree.isForgotten {
                 slots.all[index] = nil
                 ended.append(slot)
             }
             guard let index = (0..<Control.index).first(where: { slots.all[$0] == nil }) else { throw Errno(ENFILE) }
-            let slot = Slot(tree, index: index)
+            let slot = try Slot(tree, index: index, options, rights, makesRoot: isShown && !isReadOnly && !tree.isReadOnly)
             slots.all[index] = slot
             return slot
         }
@@ -184,7 +169,7 @@ final class Slot: Sendable {
             absent.withLock { $0 = [] }
         } else {
             hear(.absentNames, old)
-            for name in old.tree.childNames() { invalidate(name: name.bytes, in: Tree.root) }
+            for name in old.tree.childNames(of: old.root) { invalidate(name: name.bytes, in: Tree.root) }
         }
         unsafe fuse_lowlevel_notify_inval_inode(session, fuse_ino_t(Tree.root), 0, 0)
     }
@@ -313,6 +298,11 @@ final class Slot: Sendable {
     /// - Throws: `LakeError` if something is still open in it (unless `forced`), or cannot be published.
     func stop(at places: [String], forced: Bool) throws {
         do { try publish() } catch { if !forced { throw error } }
+        try unmount(at: places, forced: forced)
+    }
+
+    /// Ends the mount, without publishing.
+    func unmount(at places: [String], forced: Bool) throws {
         for place in places where !hasEnded.load(ordering: .acquiring) {
             if unsafe umount2(place, 0) == 0 { continue }
             guard forced || errno != EBUSY else { throw Self.inUse(place) }
@@ -366,7 +356,7 @@ final class Slot: Sendable {
     private func hear(_ notice: Notice, _ slot: Slot) {
         guard !hasEnded.load(ordering: .acquiring) else { return }
         // The root that the kernel knows is that of what is shown.
-        func number(_ local: UInt64) -> UInt64 { local == Tree.root && slot === current ? local : slot.number(local) }
+        func number(_ local: UInt64) -> UInt64 { local == slot.root && slot === current ? Tree.root : slot.number(local) }
         switch notice {
         case .name(let folder, let name):
             let folder = number(folder)

@@ -380,7 +380,7 @@ enum Operations {
                 if case .control? = unsafe handle(info, request.mount) { return request.succeed() }
                 let (open, tree) = unsafe try file(info, request.mount)
                 tree.flush(open)
-                if request.mount.syncsOnClose, open.isWriter { try tree.synchronize(open.node) }
+                if request.mount.options.syncsOnClose, open.isWriter { try tree.synchronize(open.node) }
                 request.succeed()
                 if open.isWriter { tree.tell([.node(open.node.number)], except: request.mount.number) }
             }
@@ -544,10 +544,10 @@ enum Operations {
     private static func status(_ facts: Tree.Facts, _ slot: Slot) -> stat {
         var info = stat()
         info.st_ino = ino_t(slot.number(facts.number))
-        info.st_mode = facts.mode | type(facts.kind)
+        info.st_mode = (facts.hasMode ? facts.mode : slot.options.mode(facts.mode, isFolder: facts.kind == .folder)) | type(facts.kind)
         info.st_nlink = nlink_t(facts.links)
-        info.st_uid = facts.owner
-        info.st_gid = facts.group
+        info.st_uid = facts.hasOwner ? facts.owner : slot.options.owner ?? facts.owner
+        info.st_gid = facts.hasOwner ? facts.group : slot.options.group ?? facts.group
         info.st_rdev = dev_t(facts.device)
         info.st_size = off_t(facts.size)
         info.st_blksize = 4096

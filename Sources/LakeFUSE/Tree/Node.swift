@@ -56,6 +56,8 @@ final class Node: @unchecked Sendable {
     var entry: Entry?
     /// The branch has not this entry yet.
     var isEntryNew = false
+    /// What the branch has had since before its bytes were changed here; nil for nothing, and while they are not.
+    var replaced: Entry?
     /// The paths that the branch has it under; nil if it is natural. A folder's without the slash of its marker.
     var published: [Key]?
     var attributes: Attributes

@@ -32,10 +32,9 @@ final class Feed: Sendable {
     private let state = Mutex(State())
     private let signal = CountingSemaphore()
     private let thread = Mutex<Thread?>(nil)
-    private let subscriptions = Mutex<(feed: Int, held: Int)?>(nil)
     private static let limit = 10_000
 
-    /// Begins to follow the catalog.
+    /// Begins to follow the lake.
     func start(_ tree: Tree) {
         let thread = Thread(name: "tree-feed") { [self, weak tree] in
             while true {
@@ -64,10 +63,12 @@ final class Feed: Sendable {
             }
         }
         self.thread.withLock { $0 = thread }
-        let origin = tree.catalog.events.subscribe { number in { [weak tree] change in tree?.take(change, own: number) } }
-        (tree.view as? CatalogView)?.origin.store(origin, ordering: .relaxed)
-        let held = tree.isReadOnly ? -1 : tree.catalog.unsettled.add(repository: tree.id.repository, branch: tree.id.branch) { [weak tree] in tree?.settle($0) }
-        subscriptions.withLock { $0 = (origin, held) }
+        let take: @Sendable (Change.Kind) -> CountingSemaphore? = { [weak tree] kind in
+            guard let tree else { return nil }
+            return tree.take(kind)
+        }
+        let settle: @Sendable (Key?) -> Void = { [weak tree] path in tree?.settle(path) }
+        tree.view.follow(take, settling: tree.isReadOnly ? nil : settle)
     }
 
     /// What to wait for until the kernel was told; nil if the tree ends.
@@ -89,13 +90,7 @@ final class Feed: Sendable {
     func recheck(_ name: [UInt8], in folder: UInt64) { _ = enqueue(.recheck(folder: folder, name)) }
 
     func stop(_ tree: Tree) {
-        if let (feed, held) = subscriptions.withLock({ subscriptions in
-            defer { subscriptions = nil }
-            return subscriptions
-        }) {
-            tree.catalog.events.unsubscribe(feed)
-            if held >= 0 { tree.catalog.unsettled.remove(held) }
-        }
+        tree.view.unfollow()
         state.withLock { $0.isStopping = true }
         signal.post()
         thread.withLock { $0 }?.join()
@@ -123,7 +118,7 @@ extension Tree {
         for folder in folders { Self.release(folder, &state) }
     }
 
-    private func tell(_ notices: [Notice]) {
+    func tell(_ notices: [Notice]) {
         let all = listeners.withLock { Array($0.values) }
         for listener in all { for notice in notices { listener(notice) } }
     }
@@ -134,12 +129,11 @@ extension Tree {
         for listener in others { for notice in notices { listener(notice) } }
     }
 
-    fileprivate func take(_ change: Change, own: Int) -> CountingSemaphore? {
-        guard change.origin != own, change.repository == id.repository, change.branch == nil || change.branch == id.branch else { return nil }
-        if case .committed = change.kind { return nil }
-        if case .removed = change.kind { isGone.store(true, ordering: .releasing) }
+    fileprivate func take(_ change: Change.Kind) -> CountingSemaphore? {
+        if case .committed = change { return nil }
+        if case .removed = change { isGone.store(true, ordering: .releasing) }
         generation.add(1, ordering: .sequentiallyConsistent)
-        return feed.enqueue(change.kind)
+        return feed.enqueue(change)
     }
 
     /// A reply was made from what was read at `generation`; if something changed since, what the kernel keeps of it goes.
@@ -180,15 +174,9 @@ extension Tree {
         switch kind {
         case .keys(let keys): for key in keys { apply(key) }
         case .moved(let old, let new):
-            var keys: [Key] = []
-            do {
-                let namespace = try catalog.repository(id.repository).namespace, committed = catalog.committed
-                let diff = MetaRangeDiff(try committed.cursor(old, in: namespace), try committed.cursor(new, in: namespace))
-                while let difference = try diff.next() {
-                    keys.append(difference.key)
-                    if keys.count > Self.mostKeys { return applyAll() }
-                }
-            } catch { return applyAll() }
+            let keys: [Key]?
+            do { keys = try view.differing(old, new, most: Self.mostKeys) } catch { return applyAll() }
+            guard let keys else { return applyAll() }
             for key in keys { apply(key) }
         case .everything: applyAll()
         case .removed:

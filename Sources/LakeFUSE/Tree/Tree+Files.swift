@@ -137,9 +137,12 @@ extension Tree {
         OpenFile.close(old)
     }
 
+    /// Where the branch has a file; nil if nowhere.
+    private func branchPath(of node: Node) -> Key? { state.withLock { _ in Self.published(node).first } }
+
     private func openObject(_ entry: Entry, of node: Node) throws -> Int32 {
         let piece: FilePiece?
-        do { piece = try view.open(entry) } catch let error as StoreError where error.code == .notFound {
+        do { piece = try view.open(entry, at: branchPath(of: node)) } catch let error as StoreError where error.code == .notFound {
             // Replaced by another door since it was looked up: the kernel looks it up again, and finds the new one.
             loseNames(of: node)
             throw Errno(ESTALE)
@@ -167,7 +170,7 @@ extension Tree {
         let made = try WorkingFile(staging, address: view.newAddress())
         do {
             if let entry, !truncates {
-                try made.copy(view.objects, (view.location(entry), entry.size), opened: opened, modified: facts(node).modified)
+                try made.copy(view, entry, at: branchPath(of: node), opened: opened, modified: facts(node).modified)
             }
         } catch {
             made.release()
@@ -242,7 +245,7 @@ extension Tree {
                 guard Int64(count) >= wanted else { throw Errno(EIO) }
                 return count
             }
-            let bytes = try view.read(entry, offset..<offset + wanted)
+            let bytes = try view.read(entry, at: branchPath(of: handle.node), offset..<offset + wanted)
             guard Int64(bytes.count) == wanted else { throw Errno(EIO) }
             unsafe buffer.copyBytes(from: bytes)
             return bytes.count

@@ -94,6 +94,7 @@ extension Tree {
             row.wholeTime = whole.closed.modified
         }
         row.entry = node.entry
+        row.replaced = node.replaced
         row.published = node.published
         switch node.base {
         case .natural: break
@@ -202,6 +203,7 @@ extension Tree {
         node.extended = Dictionary(row.extended.map { ($0.name, $0.value) }) { $1 }
         node.published = row.published
         node.isEntryNew = row.isEntryNew
+        node.replaced = row.replaced
         node.base = row.baseKind == 1 ? .none : row.baseKind == 2 ? .at(row.base) : .natural
         node.mayBeEmpty = kind == .folder
         if !row.wholeFile.isEmpty, let size = row.wholeSize, let time = row.wholeTime {
@@ -232,7 +234,7 @@ extension Tree {
     /// The entry of an object that a working file became.
     private func adopted(_ address: String, _ modified: Timestamp?, _ old: Entry?) throws -> Entry? {
         var entry = Entry(address: address, lastModified: modified ?? .now(), size: 0, eTag: "", metadata: old?.metadata ?? [:], contentType: old?.contentType ?? "application/octet-stream")
-        guard let piece = try view.open(entry) else { return nil }
+        guard let piece = try view.open(entry, at: nil) else { return nil }
         defer { piece.close() }
         entry.size = piece.byteCount
         entry.eTag = try EntityTag.of(piece.descriptor, size: piece.byteCount)

@@ -57,20 +57,23 @@ final class Tree: Sendable {
     let feed = Feed()
     /// Those who are to hear what others change: the mounts.
     let listeners = Mutex<[Int: @Sendable (Notice) -> Void]>([:])
+    /// What was changed here and elsewhere, and what became of it, in words.
+    let conflicts = Mutex<[String]>([])
     /// Why publishing failed last, in words.
     let failure = Mutex<String?>(nil)
-    let catalog: Catalog
     let hold: Hold
+    /// Whether what is quiet is published by itself.
+    let publishesByItself: Bool
 
     /// - Parameter begun: what folders show whose time nobody knows.
-    init(catalog: Catalog, repository: String, ref: String, isReadOnly: Bool, staging: WriteStaging, begun: Timestamp = .now()) {
-        self.catalog = catalog
+    init(_ view: any LakeView, repository: String, ref: String, isReadOnly: Bool, staging: WriteStaging, begun: Timestamp = .now(), publishesByItself: Bool = true) {
         id = WriteStaging.TreeID(repository: repository, branch: ref)
-        view = CatalogView(catalog, repository: repository, ref: ref)
+        self.view = view
+        self.publishesByItself = publishesByItself
         self.isReadOnly = isReadOnly
         self.staging = staging
         self.begun = begun
-        hold = Hold(catalog.unsettled)
+        hold = Hold(view)
         let root = Node(number: Self.root, kind: .folder)
         root.lookups = 1
         root.base = .at(Key([]))
@@ -278,8 +281,10 @@ final class Tree: Sendable {
         }) { file.drop() }
     }
 
-    /// The names in the root that are known.
-    func childNames() -> [Key] { state.withLock { Array($0.nodes[Self.root]!.children.keys) } }
+    func isNamed(_ node: Node) -> Bool { state.withLock { _ in !node.names.isEmpty } }
+
+    /// The names in a folder that are known.
+    func childNames(of number: UInt64) -> [Key] { state.withLock { $0.nodes[number].map { Array($0.children.keys) } ?? [] } }
 
     /// Lets go of a node of which nothing is to be kept, and of the folders above it. Under the lock.
     static func release(_ node: Node, _ state: inout State) {
@@ -328,6 +333,8 @@ final class Tree: Sendable {
 
     /// What stat(2) tells of a node.
     struct Facts {
+        /// Whether it says itself whose it is, and who may do what; else these are the defaults.
+        var hasOwner: Bool, hasMode: Bool
         var number: UInt64
         var kind: Node.Kind
         /// Permission bits.
@@ -367,6 +374,7 @@ final class Tree: Sendable {
             let written = status.map(\.modified).flatMap { $0 == attributes.modified ? nil : $0 }
             let changed = max(node.changed ?? written ?? modified, written ?? node.changed ?? modified)
             return Facts(
+                hasOwner: attributes.owner != nil, hasMode: attributes.mode != nil || kind == .link,
                 // How many folders are in a folder nobody counts: 1 says so.
                 number: node.number, kind: kind, mode: mode, links: node.isFolder ? (node.names.isEmpty && node.number != Self.root ? 0 : 1) : node.names.count,
                 owner: attributes.owner ?? getuid(), group: attributes.group ?? getgid(), size: size, blocks: blocks ?? (size + 511) / 512, device: node.device,
@@ -461,20 +469,20 @@ final class Tree: Sendable {
     func unlock() { unsafe pthread_rwlock_unlock(handle) }
 }
 
-/// How much a tree holds back, as the catalog counts it: taken back when the tree ends.
+/// How much a tree holds back, as the lake counts it: taken back when the tree ends.
 final class Hold: Sendable {
-    private let unsettled: Unsettled
+    private let view: any LakeView
     private let count = Atomic<Int>(0)
 
-    init(_ unsettled: Unsettled) { self.unsettled = unsettled }
+    init(_ view: any LakeView) { self.view = view }
 
-    deinit { unsettled.hold(-count.load(ordering: .relaxed)) }
+    deinit { view.hold(-count.load(ordering: .relaxed)) }
 
     /// How much that is.
     var held: Int { count.load(ordering: .relaxed) }
 
     func add(_ number: Int) {
         count.add(number, ordering: .relaxed)
-        unsettled.hold(number)
+        view.hold(number)
     }
 }

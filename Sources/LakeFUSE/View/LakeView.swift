@@ -17,16 +17,18 @@ protocol LakeView: Sendable {
     func commitID() throws -> String
     /// What keeps the ref from being written to, as an error.
     func checkWritable() throws
-    /// Values and removals (nil) in one step.
+    /// Values and removals (nil) in one step; a lake elsewhere takes them one by one, what is new before what goes.
     /// - Parameter expected: paths that must still show these addresses.
+    /// - Returns: the entries that the lake made of them where they are not the same, by the addresses that were given.
     /// - Throws: `.preconditionFailed` if one does not; nothing was written then.
-    func stage(_ changes: [(path: Key, entry: Entry?)], _ durability: Durability, expecting expected: [Catalog.Expected]) throws
+    func stage(_ changes: [(path: Key, entry: Entry?)], _ durability: Durability, expecting expected: [Catalog.Expected]) throws -> [String: Entry]
     /// The object of an entry as an open local file; nil if it has to be read. Whoever gets it closes it.
-    func open(_ entry: Entry) throws -> FilePiece?
+    /// - Parameter path: where the branch has it; nil if nowhere.
+    func open(_ entry: Entry, at path: Key?) throws -> FilePiece?
     /// Bytes of an entry's object, cut at its end.
-    func read(_ entry: Entry, _ range: Range<Int64>) throws -> [UInt8]
-    /// Where an entry's object lies: the same for the same bytes.
-    func location(_ entry: Entry) throws -> ObjectLocation
+    func read(_ entry: Entry, at path: Key?, _ range: Range<Int64>) throws -> [UInt8]
+    /// Where an entry's object lies, for people.
+    func location(_ entry: Entry) throws -> String
     /// The address of an object that is about to come.
     func newAddress() -> String
     /// Takes a finished local file as the object of an address; it is gone from its old place then.
@@ -39,15 +41,58 @@ protocol LakeView: Sendable {
     func synchronize() throws
     /// Bytes in all, free, and free to who is not root; nil where there is no such bound.
     func capacity() -> (total: Int64, free: Int64, available: Int64)?
-    var objects: any ObjectStore { get }
+
+    // MARK: what others do
+
+    /// What others wrote since a path was read is not written over: every publish says what it believes is there. Without it the
+    /// last writer wins, as on a disk.
+    var conflicts: ConflictRule? { get }
+    /// Begins to tell what others change, and has `settle` called before they look.
+    /// - Parameter take: returns what to wait for until those were told whom it concerns; nil if nobody is.
+    func follow(_ take: @escaping @Sendable (Change.Kind) -> CountingSemaphore?, settling settle: (@Sendable (Key?) -> Void)?)
+    func unfollow()
+    /// How much more a tree holds back; less, if negative.
+    func hold(_ number: Int)
+    /// The keys that differ between two states of the committed data, in order; nil if they are more than `most`.
+    func differing(_ old: String, _ new: String, most: Int) throws -> [Key]?
+
+    // MARK: versions
+
+    /// Names of branches and tags.
+    func refs() throws -> [String]
+    /// The newest commits of the ref.
+    func log(_ limit: Int) throws -> [LoggedCommit]
+    /// A page of the changes that are not committed.
+    func changes(after: Key, limit: Int) throws -> Page<PathChange>
+    /// Commits what is on the branch. Returns the commit's id.
+    func commit(_ message: String, by user: String) throws -> String
+    /// Counters of its own, for people.
+    func counters() -> [(String, Int)]
+}
+
+/// What becomes of a file that was changed here, and by others since it was read.
+package enum ConflictRule: String, Sendable {
+    /// Theirs stays, and ours is kept beside it as `NAME.conflict-USER-TIME`.
+    case keep
+    /// Ours is written over theirs; theirs is taken, and ours dropped.
+    case mine, theirs
+}
+
+struct LoggedCommit: Sendable {
+    let id: String, committer: String, date: Timestamp, message: String
+}
+
+struct PathChange: Sendable {
+    let path: Key
+    let kind: Difference.Kind
 }
 
 /// A ref of the catalog in this process.
 final class CatalogView: LakeView {
     private let catalog: Catalog
     private let repository: String, ref: String
-    /// Our number in the change feed: what we change ourselves, we know.
-    let origin = Atomic<Int>(-1)
+    /// Our numbers in the change feed (what we change ourselves, we know) and among those who hold something back.
+    private let subscriptions = Mutex<(feed: Int, held: Int?)?>(nil)
 
     init(_ catalog: Catalog, repository: String, ref: String) {
         self.catalog = catalog
@@ -56,7 +101,7 @@ final class CatalogView: LakeView {
     }
 
     /// As it is: what trees hold back is not settled for themselves.
-    private func resolve() throws -> ResolvedRef { try catalog.resolve(ref, in: catalog.repository(repository)) }
+    func resolve() throws -> ResolvedRef { try catalog.resolve(ref, in: catalog.repository(repository)) }
 
     func find(_ path: Key) throws -> Entry? { try catalog.find(path, at: resolve()) }
     func hasObjects(under prefix: Key, near: Key?) throws -> Bool { try catalog.hasObjects(under: prefix, near: near, at: resolve()) }
@@ -66,12 +111,14 @@ final class CatalogView: LakeView {
     }
     func commitID() throws -> String { try resolve().commitID }
     func checkWritable() throws { _ = try catalog.checkWritable(ref, in: repository) }
-    func stage(_ changes: [(path: Key, entry: Entry?)], _ durability: Durability, expecting expected: [Catalog.Expected]) throws {
-        try catalog.stage(changes, on: ref, in: repository, durability, origin: origin.load(ordering: .relaxed), expecting: expected)
+    func stage(_ changes: [(path: Key, entry: Entry?)], _ durability: Durability, expecting expected: [Catalog.Expected]) throws -> [String: Entry] {
+        try catalog.stage(changes, on: ref, in: repository, durability, origin: subscriptions.withLock { $0?.feed } ?? -1, expecting: expected)
+        return [:]
     }
-    func location(_ entry: Entry) throws -> ObjectLocation { try entry.location(in: catalog.repository(repository).namespace) }
-    func open(_ entry: Entry) throws -> FilePiece? { try catalog.objects.file(location(entry)) }
-    func read(_ entry: Entry, _ range: Range<Int64>) throws -> [UInt8] { try catalog.objects.read(location(entry), range) }
+    private func place(_ entry: Entry) throws -> ObjectLocation { try entry.location(in: catalog.repository(repository).namespace) }
+    func location(_ entry: Entry) throws -> String { try place(entry).description }
+    func open(_ entry: Entry, at path: Key?) throws -> FilePiece? { try catalog.objects.file(place(entry)) }
+    func read(_ entry: Entry, at path: Key?, _ range: Range<Int64>) throws -> [UInt8] { try catalog.objects.read(place(entry), range) }
     func newAddress() -> String { catalog.newAddress() }
     func adopt(file path: String, as address: String, _ durability: Durability) throws {
         _ = try catalog.objects.adopt(file: path, as: catalog.repository(repository).namespace.location(address), durability)
@@ -88,5 +135,53 @@ final class CatalogView: LakeView {
         try catalog.store.write([], .durable)
     }
     func capacity() -> (total: Int64, free: Int64, available: Int64)? { catalog.objects.capacity() }
-    var objects: any ObjectStore { catalog.objects }
+
+    var conflicts: ConflictRule? { nil }
+    func follow(_ take: @escaping @Sendable (Change.Kind) -> CountingSemaphore?, settling settle: (@Sendable (Key?) -> Void)?) {
+        let repository = repository, ref = ref
+        let feed = catalog.events.subscribe { own in
+            { change in
+                guard change.origin != own, change.repository == repository, change.branch == nil || change.branch == ref else { return nil }
+                return take(change.kind)
+            }
+        }
+        let held = settle.map { catalog.unsettled.add(repository: repository, branch: ref, $0) }
+        subscriptions.withLock { $0 = (feed, held) }
+    }
+    func unfollow() {
+        guard let (feed, held) = subscriptions.withLock({ subscriptions in
+            defer { subscriptions = nil }
+            return subscriptions
+        }) else { return }
+        catalog.events.unsubscribe(feed)
+        if let held { catalog.unsettled.remove(held) }
+    }
+    func hold(_ number: Int) { catalog.unsettled.hold(number) }
+    func differing(_ old: String, _ new: String, most: Int) throws -> [Key]? {
+        let namespace = try catalog.repository(repository).namespace, committed = catalog.committed
+        var diff = MetaRangeDiff(try committed.cursor(old, in: namespace), try committed.cursor(new, in: namespace)), keys: [Key] = []
+        while let difference = try diff.next() {
+            guard keys.count < most else { return nil }
+            keys.append(difference.key)
+        }
+        return keys
+    }
+
+    func refs() throws -> [String] {
+        try catalog.listBranches(repository, prefix: "", after: "", limit: 10_000, showHidden: true).items.map(\.id) + catalog.listTags(repository, prefix: "", after: "", limit: 10_000).items.map(\.id)
+    }
+    func log(_ limit: Int) throws -> [LoggedCommit] {
+        var query = Catalog.LogQuery()
+        query.limit = limit
+        return try catalog.log(ref, in: repository, query).items.map { LoggedCommit(id: $0, committer: $1.committer, date: $1.creationDate, message: $1.message) }
+    }
+    func changes(after: Key, limit: Int) throws -> Page<PathChange> {
+        var query = Catalog.DiffQuery()
+        query.limit = limit
+        query.after = after
+        let page = try catalog.diffUncommitted(ref, in: repository, query)
+        return Page(items: page.items.map { PathChange(path: $0.path, kind: $0.kind) }, hasMore: page.hasMore)
+    }
+    func commit(_ message: String, by user: String) throws -> String { try catalog.commit(CommitRequest(committer: user, message: message), on: ref, in: repository).id }
+    func counters() -> [(String, Int)] { [] }
 }

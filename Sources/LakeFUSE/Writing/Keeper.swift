@@ -81,7 +81,7 @@ final class Keeper: Sendable {
     /// Has the publisher begin, if it is time and it is not at it.
     private func considerPublishing(_ tree: Tree, _ now: Int64) {
         let (active, actions, dirty) = tree.activity
-        guard dirty > 0, actions != seen.load(ordering: .acquiring) else { return }
+        guard tree.publishesByItself, dirty > 0, actions != seen.load(ordering: .acquiring) else { return }
         guard now - active >= Self.quiet || now - published.load(ordering: .acquiring) >= Self.longest || dirty > Self.mostDirty else { return }
         if !isPublishing.exchange(true, ordering: .acquiringAndReleasing) { publishSignal.post() }
     }
@@ -108,7 +108,7 @@ extension Tree {
     /// Whether there is nothing to be done later.
     /// - Parameter seen: what had been done when there was last nothing to publish.
     func isIdle(since seen: UInt64) -> Bool {
-        !hasUnsyncedBytes.load(ordering: .acquiring) && state.withLock { ($0.dirty.isEmpty || $0.actions == seen) && $0.unwritten.isEmpty && $0.settled.isEmpty }
+        !hasUnsyncedBytes.load(ordering: .acquiring) && state.withLock { ($0.dirty.isEmpty || !publishesByItself || $0.actions == seen) && $0.unwritten.isEmpty && $0.settled.isEmpty }
     }
 
     /// Makes durable what was done: bytes before names. What the branch has on disk the index need not have any more.

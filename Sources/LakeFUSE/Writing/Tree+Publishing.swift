@@ -148,13 +148,19 @@ extension Tree {
             state.withLock { state in
                 guard node.whole?.file === file else { return }
                 Self.materialize(node, &state)
-                node.entry = Self.entry(node.entry, address: address, size: closed.size, eTag: eTag, modified: closed.modified)
-                node.isEntryNew = true
+                Self.replace(&node.entry, of: node, by: Self.entry(node.entry, address: address, size: closed.size, eTag: eTag, modified: closed.modified))
                 node.whole = nil
                 state.unwritten[node.number] = node
                 if closed.size == 0 { state.dropped.append(file) }
             }
         }
+    }
+
+    /// A node is to have another object on the branch. Under the lock.
+    private static func replace(_ entry: inout Entry?, of node: Node, by new: Entry) {
+        if !node.isEntryNew { node.replaced = entry }
+        entry = new
+        node.isEntryNew = true
     }
 
     /// Makes a working file the object that it was to become.
@@ -212,8 +218,7 @@ extension Tree {
             var entry = Self.entry(node.entry, address: address, size: closed.size, eTag: eTag, modified: closed.modified)
             // A time that was set is not when it was written.
             if node.attributes.modified == closed.modified, let changed = node.changed { entry.lastModified = changed }
-            node.entry = entry
-            node.isEntryNew = true
+            Self.replace(&node.entry, of: node, by: entry)
             node.publishedClose = closed
             if isMoved {
                 node.file = nil
@@ -272,15 +277,32 @@ extension Tree {
             }
             if plan.changes.isEmpty { return state.withLock { settle(plan, &$0) } }
             do {
-                try view.stage(plan.changes.map { ($0.key, $0.value) }, durability, expecting: plan.expected.map { ($0.key, $0.value) })
+                take(try view.stage(plan.changes.map { ($0.key, $0.value) }, durability, expecting: plan.expected.map { ($0.key, $0.value) }), &plan)
             } catch {
                 state.withLock { abandon(plan, &$0) }
                 guard let error = error as? LakeError, error.code == .preconditionFailed, attempt < Self.mostTries else { throw error }
+                if let rule = view.conflicts { try resolveConflicts(plan.steps.map { ($0.node, $0.entry, $0.paths) }, plan.expected, rule) }
                 try reconcile(plan)
                 continue
             }
             if durability != .durable { hasUnsyncedObjects.store(true, ordering: .releasing) }
             return state.withLock { settle(plan, &$0) }
+        }
+    }
+
+    /// The lake made other entries of what was staged.
+    private func take(_ made: [String: Entry], _ plan: inout Plan) {
+        guard !made.isEmpty else { return }
+        state.withLock { _ in
+            for index in plan.steps.indices {
+                guard let given = plan.steps[index].entry?.address, let new = made[given] else { continue }
+                plan.steps[index].entry?.address = new.address
+                plan.steps[index].entry?.eTag = new.eTag
+                let node = plan.steps[index].node
+                guard node.entry?.address == given else { continue }
+                node.entry?.address = new.address
+                node.entry?.eTag = new.eTag
+            }
         }
     }
 
@@ -330,7 +352,7 @@ extension Tree {
             for old in step.old {
                 let key = node.isFolder ? Paths.prefix(old) : old
                 if plan.changes[key] == nil { plan.changes[key] = .some(nil) }
-                if !node.isEntryNew, let known = node.entry { plan.expected[key] = known.address }
+                if let known = node.isEntryNew ? view.conflicts == nil ? nil : node.replaced : node.entry { plan.expected[key] = known.address }
             }
             if var entry, !step.isUnmarked {
                 node.attributes.write(into: &entry.metadata, isFolder: node.isFolder)
@@ -344,6 +366,13 @@ extension Tree {
             node.planned = step.entry == nil ? [] : step.paths.filter { !step.old.contains($0) }
             if !node.planned.isEmpty { state.unwritten[node.number] = node }
             plan.steps.append(step)
+        }
+        // What is new here must not be there.
+        if view.conflicts != nil {
+            for step in plan.steps where step.entry != nil && !step.node.isFolder {
+                for path in step.paths where plan.expected[path] == nil && step.node.isEntryNew { plan.expected[path] = .some(nil) }
+            }
+            for step in plan.steps where step.node.isFolder { for path in step.paths { plan.expected[Paths.prefix(path)] = nil } }
         }
         return plan
     }
@@ -405,7 +434,12 @@ extension Tree {
         let node = step.node, isAsPlanned = node.edits == step.edits
         node.isPlanned = false
         node.planned = []
-        if step.entry?.address == node.entry?.address || node.entry == nil { node.isEntryNew = false }
+        if step.entry?.address == node.entry?.address || node.entry == nil {
+            node.isEntryNew = false
+            node.replaced = nil
+        } else if step.entry != nil {
+            node.replaced = step.entry
+        }
         if node.isFolder {
             if isAsPlanned { node.mayBeEmpty = false }
             node.entry = step.isUnmarked || step.paths.isEmpty ? nil : step.entry

@@ -78,10 +78,12 @@ final class WorkingFile: Sendable {
     var isCopy: Bool { copied.withLock { $0 != nil && $0 == status } }
 
     /// Takes an object's bytes, and the time that the file had.
-    /// - Parameter opened: a descriptor of the object, if there is one: it may have gone since.
-    func copy(_ objects: any ObjectStore, _ entry: (location: ObjectLocation, size: Int64), opened: Int32, modified: Timestamp) throws {
+    /// - Parameters:
+    ///   - path: where the branch has it.
+    ///   - opened: a descriptor of the object, if there is one: it may have gone since.
+    func copy(_ view: any LakeView, _ entry: Entry, at path: Key?, opened: Int32, modified: Timestamp) throws {
         try using { descriptor in
-            try Self.load(objects, entry.location, entry.size, opened, into: descriptor)
+            try Self.load(view, entry, path, opened, into: descriptor)
             try Self.setTimes(descriptor, accessed: nil, modified: modified)
         }
         copied.withLock { $0 = status }
@@ -96,16 +98,16 @@ final class WorkingFile: Sendable {
         copied.withLock { $0 = status }
     }
 
-    private static func load(_ objects: any ObjectStore, _ location: ObjectLocation, _ size: Int64, _ opened: Int32, into descriptor: Int32) throws {
+    private static func load(_ view: any LakeView, _ entry: Entry, _ path: Key?, _ opened: Int32, into descriptor: Int32) throws {
         if opened >= 0 { return try copyBytes(opened, to: descriptor) }  // Its length was compared when it was opened.
-        if let piece = try objects.file(location) {
+        if let piece = try view.open(entry, at: path) {
             defer { piece.close() }
-            guard piece.byteCount == size else { throw Errno(EIO) }  // Damaged: a copy would make it what it is not.
+            guard piece.byteCount == entry.size else { throw Errno(EIO) }  // Damaged: a copy would make it what it is not.
             return try copyBytes(piece.descriptor, to: descriptor)  // Objects of the local store are whole files.
         }
         var position: Int64 = 0
-        while position < size {
-            let bytes = try objects.read(location, position..<min(position + 1 << 20, size))
+        while position < entry.size {
+            let bytes = try view.read(entry, at: path, position..<min(position + 1 << 20, entry.size))
             guard !bytes.isEmpty else { throw Errno(EIO) }
             let count = unsafe bytes.withUnsafeBytes { unsafe pwrite(descriptor, $0.baseAddress, $0.count, off_t(position)) }
             guard count == bytes.count else { throw Errno(count < 0 ? errno : EIO) }

@@ -63,22 +63,23 @@ struct Invocation: Sendable {
     }
 
     /// The server that the client commands talk to: lakectl's configuration file, then its environment.
-    var client: LakeClient {
-        get throws {
-            let home = environment["HOME"] ?? "", chosen = value("config") ?? environment["LAKECTL_CONFIG"]
-            var settings: [String: String] = [:]
-            let file = chosen ?? home + "/.lakectl.yaml"
-            if unsafe chosen != nil || access(file, F_OK) == 0 {
-                for (key, value) in try YAML.flatten(Files.read(file), file: file) { settings[key] = value }
-            }
-            for key in ["server.endpoint_url", "credentials.access_key_id", "credentials.secret_access_key"] {
-                if let value = environment["LAKECTL_" + key.uppercased().split(separator: ".").joined(separator: "_")] { settings[key] = value }
-            }
-            guard let endpoint = settings["server.endpoint_url"], let id = settings["credentials.access_key_id"], let secret = settings["credentials.secret_access_key"] else {
-                throw LakeError(.invalidValue, "no server is configured: give -c FILE, ~/.lakectl.yaml, or LAKECTL_SERVER_ENDPOINT_URL, LAKECTL_CREDENTIALS_ACCESS_KEY_ID and LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY")
-            }
-            return LakeClient(endpoint: endpoint, accessKeyID: id, secretAccessKey: secret)
+    var client: LakeClient { get throws { try client(impatient: false) } }
+
+    /// - Parameter impatient: whether a server that does not answer is given up soon.
+    func client(impatient: Bool) throws -> LakeClient {
+        let home = environment["HOME"] ?? "", chosen = value("config") ?? environment["LAKECTL_CONFIG"]
+        var settings: [String: String] = [:]
+        let file = chosen ?? home + "/.lakectl.yaml"
+        if unsafe chosen != nil || access(file, F_OK) == 0 {
+            for (key, value) in try YAML.flatten(Files.read(file), file: file) { settings[key] = value }
         }
+        for key in ["server.endpoint_url", "credentials.access_key_id", "credentials.secret_access_key"] {
+            if let value = environment["LAKECTL_" + key.uppercased().split(separator: ".").joined(separator: "_")] { settings[key] = value }
+        }
+        guard let endpoint = settings["server.endpoint_url"], let id = settings["credentials.access_key_id"], let secret = settings["credentials.secret_access_key"] else {
+            throw LakeError(.invalidValue, "no server is configured: give -c FILE, ~/.lakectl.yaml, or LAKECTL_SERVER_ENDPOINT_URL, LAKECTL_CREDENTIALS_ACCESS_KEY_ID and LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY")
+        }
+        return impatient ? LakeClient(impatientTo: endpoint, accessKeyID: id, secretAccessKey: secret) : LakeClient(endpoint: endpoint, accessKeyID: id, secretAccessKey: secret)
     }
 
     /// An argument as a URI, made whole by `--base-uri` or `LAKECTL_BASE_URI`.

@@ -50,29 +50,62 @@ struct MountedFolder {
 }
 
 extension Command {
-    /// `lakefs://repo/ref` or `repo@ref`.
-    private static func target(_ invocation: Invocation) throws -> (repository: String, ref: String) {
+    /// `lakefs://repo/ref/prefix` or `repo@ref`.
+    private static func target(_ invocation: Invocation) throws -> (repository: String, ref: String, prefix: String?) {
         let text = invocation.arguments[0]
-        if !text.contains("://"), let mark = text.firstIndex(of: "@"), mark > text.startIndex, text.index(after: mark) < text.endIndex { return (String(text[..<mark]), String(text[text.index(after: mark)...])) }
+        if !text.contains("://"), let mark = text.firstIndex(of: "@"), mark > text.startIndex, text.index(after: mark) < text.endIndex { return (String(text[..<mark]), String(text[text.index(after: mark)...]), nil) }
         let uri = try invocation.uri(0)
-        guard uri.path ?? "" == "" else { throw LakeError(.invalidValue, "\(uri.description) has a path: a whole ref is mounted") }
-        return (uri.repository, try uri.requireRef())
+        return (uri.repository, try uri.requireRef(), uri.path?.isEmpty == true ? nil : uri.path)
+    }
+
+    /// A number that a flag has; octal for permissions.
+    private static func number(_ flag: String, _ invocation: Invocation, radix: Int = 10) throws -> UInt32? {
+        guard let text = invocation.value(flag) else { return nil }
+        guard let number = UInt32(text, radix: radix) else { throw UsageError("invalid argument \"\(text)\" for \"--\(flag)\" flag: it must be a number\(radix == 8 ? " such as 022" : "")") }
+        return number
+    }
+
+    /// What is asked of a server that mounts.
+    private static func mountMessage(_ invocation: Invocation) throws -> MountMessage {
+        var (repository, ref, prefix) = try target(invocation)
+        if invocation.has("pin"), !ref.hasSuffix("@") { ref += "@" }
+        var message = MountMessage(repository: repository, ref: ref, directory: Files.absolute(invocation.arguments[1]), readOnly: invocation.has("read-only") ? true : nil)
+        message.prefix = prefix
+        message.syncOnClose = invocation.has("sync-on-close") ? true : nil
+        message.allowOther = invocation.has("allow-other") ? true : nil
+        message.uid = try number("uid", invocation)
+        message.gid = try number("gid", invocation)
+        message.umask = try number("umask", invocation, radix: 8)
+        return message
     }
 
     static let mountCommands: [Command] = [
-        Command(path: ["mount"], arguments: ["<ref URI or repository@ref>", "<folder>"], summary: "Mount a ref on an empty folder: a branch read-write, anything else read-only",
+        Command(path: ["mount"], arguments: ["<ref or path URI, or repository@ref>", "<folder>"], summary: "Mount a ref, or a folder of it, on an empty folder: a branch read-write, anything else read-only",
                 flags: [
                     Flag(name: "read-only", description: "mount a branch read-only too"), Flag(name: "pin", description: "mount the commit that a branch stands on now, read-only"),
                     Flag(name: "sync-on-close", description: "a close returns when the file is on disk"),
-                ]) { invocation in
-            var (repository, ref) = try target(invocation), folder = Files.absolute(invocation.arguments[1])
-            if invocation.has("pin"), !ref.hasSuffix("@") { ref += "@" }
-            let message = MountMessage(repository: repository, ref: ref, directory: folder, readOnly: invocation.has("read-only") ? true : nil, syncOnClose: invocation.has("sync-on-close") ? true : nil)
-            try invocation.client.post(["mounts"], message, api: "lakefuse")
-            Output.line("mounted lakefs://\(repository)/\(ref) on \(folder)")
+                    Flag(name: "uid", value: "UID", description: "owner of what says nothing of an owner"), Flag(name: "gid", value: "GID", description: "group of what says nothing of a group"),
+                    Flag(name: "umask", value: "MASK", description: "permissions that what says nothing of them does not have, such as 022"),
+                    Flag(name: "allow-other", description: "let other users in (who may at all: user_allow_other of fuse.conf); root's mounts do"),
+                ] + RemoteMountCommand.flags) { invocation in
+            let message = try mountMessage(invocation)
+            if try invocation.has("remote") || RemoteMountCommand.isElsewhere(invocation.client.endpoint) {
+                try RemoteMountCommand.run(invocation, message)
+            } else {
+                try invocation.client.post(["mounts"], message, api: "lakefuse")
+            }
+            Output.line("mounted lakefs://\(message.repository)/\(message.ref)\(message.prefix.map { "/" + $0 } ?? "") on \(message.directory)")
         },
-        Command(path: ["umount"], arguments: ["<folder>"], summary: "Unmount; what was written is published first") { invocation in
+        Command(path: ["umount"], arguments: ["<folder>"], summary: "Unmount; what was written is published first",
+                flags: [Flag(name: "keep-unpushed", description: "of a server elsewhere that does not answer: what it does not have waits until it is mounted again")]) { invocation in
             let folder = Files.absolute(invocation.arguments[0])
+            // A mount of a server elsewhere is a process of this machine.
+            if MountTable.source(of: folder)?.hasPrefix("lakefs+") == true {
+                let mount = try MountedFolder(folder)
+                if !invocation.has("keep-unpushed"), try !mount.read("stats").contains("pushes_by_hand 1\n") { try mount.order("now", "push") }
+                guard unsafe umount2(folder, 0) == 0 || MountTable.unmountAsUser(folder) else { throw LakeError(.unavailable, "\(folder) is in use: close what is open in it, and leave it") }
+                return
+            }
             unsafe try invocation.client.send("DELETE", ["mounts"], [("directory", folder)], api: "lakefuse")
         },
         Command(path: ["mount", "status"], arguments: ["<folder>"], optional: 1, summary: "Show counters of a mount, what waits in it, and what went wrong") { invocation in
@@ -97,7 +130,7 @@ extension Command {
         },
         Command(path: ["mounts"], summary: "List mounts") { invocation in
             for mount in try invocation.client.get(MountList.self, ["mounts"], api: "lakefuse").mounts {
-                Output.line("lakefs://\(mount.repository)/\(mount.ref)\t\(mount.directory)\t\(mount.readOnly == true ? "read-only" : "read-write")")
+                Output.line("lakefs://\(mount.repository)/\(mount.ref)\(mount.prefix.map { "/" + $0 } ?? "")\t\(mount.directory)\t\(mount.readOnly == true ? "read-only" : "read-write")")
             }
         },
     ]
