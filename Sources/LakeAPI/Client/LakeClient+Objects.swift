@@ -121,9 +121,10 @@ extension LakeClient {
 
     package func isReadOnly(_ repository: String) throws -> Bool { try ask { try get(RepositoryMessage.self, ["repositories", repository]).readOnly } }
 
-    /// A page of what is not committed on a branch; nil if there is no such branch.
+    /// A page of what is not committed on a branch; nil if there is no such branch. Our own servers tell what the objects are, lakeFS
+    /// does not.
     package func changes(on branch: String, in repository: String, after: String, amount: Int) throws -> ResultList<DiffMessage>? {
-        try find { try get(ResultList<DiffMessage>.self, Self.branches(repository, branch) + ["diff"], [("after", after), ("amount", "\(amount)")]) }
+        try find { try get(ResultList<DiffMessage>.self, Self.branches(repository, branch) + ["diff"], [("after", after), ("amount", "\(amount)"), ("include_right_stats", "true")]) }
     }
 
     /// A page of what differs between two commits.

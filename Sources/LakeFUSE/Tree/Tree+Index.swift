@@ -149,7 +149,9 @@ extension Tree {
                 if row.isDirty || node.hasNewBytes || node.isEntryNew { note(node, &state) } else { state.unwritten[number] = node }
             }
         }
-        try settleCrashedPublishes(rows.nodes.filter { !$0.row.planned.isEmpty }.map { ($0.number, $0.row.planned) })
+        do { try settleCrashedPublishes(rows.nodes.filter { !$0.row.planned.isEmpty }.map { ($0.number, $0.row.planned) }) } catch let error as LakeError where error.code == .unavailable && view.isElsewhere {
+            // It is found out when that is published again: what is there and the same is ours.
+        }
         wake()
         return unclosed
     }

@@ -44,6 +44,8 @@ protocol LakeView: Sendable {
 
     // MARK: what others do
 
+    /// Whether the lake may be out of reach for a while.
+    var isElsewhere: Bool { get }
     /// What others wrote since a path was read is not written over: every publish says what it believes is there. Without it the
     /// last writer wins, as on a disk.
     var conflicts: ConflictRule? { get }
@@ -136,6 +138,7 @@ final class CatalogView: LakeView {
     }
     func capacity() -> (total: Int64, free: Int64, available: Int64)? { catalog.objects.capacity() }
 
+    var isElsewhere: Bool { false }
     var conflicts: ConflictRule? { nil }
     func follow(_ take: @escaping @Sendable (Change.Kind) -> CountingSemaphore?, settling settle: (@Sendable (Key?) -> Void)?) {
         let repository = repository, ref = ref

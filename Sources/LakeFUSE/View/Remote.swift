@@ -23,23 +23,35 @@ final class Remote: Sendable {
 
     var answers: Bool { silentUntil.load(ordering: .relaxed) == 0 }
 
-    /// Asks the server. A request that changes nothing is tried twice.
+    /// How often a request is sent before the server is taken for one that does not answer; milliseconds between the first two.
+    private static let tries = 4, wait: UInt32 = 50
+
+    /// Asks the server, several times if a connection breaks: what is asked may be asked again. Not one that did not answer lately.
+    /// - Parameter insists: whether it is asked all the same.
     /// - Throws: `.unavailable` if there is no answer.
     func ask<Result>(insists: Bool = false, _ body: (LakeClient) throws -> Result) throws -> Result {
         let until = silentUntil.load(ordering: .relaxed)
         guard insists || until == 0 || Timestamp.monotonicMilliseconds() >= until else { throw LakeError(.unavailable, "\(client.endpoint) does not answer") }
-        do {
-            let result = try body(client)
-            silentUntil.store(0, ordering: .relaxed)
-            return result
-        } catch let error as LakeError where error.code == .unavailable {
-            if until == 0, !insists, let result = try? body(client) { return result }
-            silentUntil.store(Timestamp.monotonicMilliseconds() + Self.pause, ordering: .relaxed)
-            throw error
-        } catch {
-            // An answer, if not the one that was hoped for.
-            silentUntil.store(0, ordering: .relaxed)
-            throw error
+        var attempt = 1
+        while true {
+            do {
+                let begun = Timestamp.monotonicMilliseconds()
+                do {
+                    let result = try body(client)
+                    silentUntil.store(0, ordering: .relaxed)
+                    return result
+                } catch let error as LakeError where error.code == .unavailable && until == 0 && attempt < Self.tries && Timestamp.monotonicMilliseconds() - begun < Self.pause {
+                    usleep(Self.wait * 1000 << UInt32(2 * (attempt - 1)))
+                    attempt += 1
+                }
+            } catch let error as LakeError where error.code == .unavailable {
+                silentUntil.store(Timestamp.monotonicMilliseconds() + Self.pause, ordering: .relaxed)
+                throw error
+            } catch {
+                // An answer, if not the one that was hoped for.
+                silentUntil.store(0, ordering: .relaxed)
+                throw error
+            }
         }
     }
 }

@@ -72,6 +72,21 @@ final class RemoteListings: Sendable {
         }
     }
 
+    private func name(_ prefix: Key) -> Name { Name(prefix: prefix, after: Key([]), version: versions.withLock { $0.all + ($0.folders[prefix] ?? 0) }) }
+
+    /// Whether a folder was read, and nothing of it was changed since as far as is known.
+    func isKnown(_ prefix: Key) -> Bool { pages[name(prefix)] != nil }
+
+    /// Asks for a folder's first page anew. Returns the objects that it shows otherwise than before.
+    func changed(in prefix: Key) throws -> [Key] {
+        let name = name(prefix)
+        guard let old = pages[name] else { return [] }
+        let new = try Self.page(remote.ask { try $0.objects(at: remote.ref, in: remote.repository, prefix: prefix, delimiter: "/", after: Key([]), amount: Self.pageSize) })
+        func entries(_ page: RemotePage) -> [Key: Entry] { Dictionary(page.items.compactMap { item in if case .object(let path, let entry) = item { (path, entry) } else { nil } }) { $1 } }
+        let before = entries(old), after = entries(new)
+        return before.filter { after[$0.key] != $0.value }.map(\.key) + after.keys.filter { before[$0] == nil }
+    }
+
     /// Objects under a prefix in byte order, folders not grouped, from what was seen.
     func flat(_ prefix: Key, after: Key, limit: Int) throws -> [Listing] {
         var found: [Listing] = [], from = Key([])

@@ -25,8 +25,9 @@ final class RemoteView: LakeView {
     private let isBranch: Bool
     private let listings: RemoteListings
     private let watch: RemoteWatch
-    /// What was uploaded by a publish that did not get to its end, by the address that it had here.
+    /// What a publish that did not get to its end did: objects by the address that they had here, and what paths were given.
     private let uploaded = Mutex<[String: ObjectStats]>([:])
+    private let given = Mutex<[Key: (entry: Entry, object: ObjectStats)]>([:])
     private static let pending = "pending/", empty = "pending/empty"
 
     init(_ remote: Remote, isBranch: Bool, _ store: Store) {
@@ -111,9 +112,30 @@ final class RemoteView: LakeView {
         guard entry.size > 0 else { return nil }
         let identity = Self.identity(entry.address, entry.eTag)
         if let whole = try store.cache.file(identity, size: entry.size) { return whole }
-        guard entry.size <= Self.fetchedWhole, path != nil else { return nil }
+        guard entry.size <= Self.fetchedWhole, let path else { return nil }
+        fetchAhead(of: path)
         _ = try read(entry, at: path, 0..<entry.size)
         return try store.cache.file(identity, size: entry.size)
+    }
+
+    /// Who reads the files of a folder one after the other: the folder, what was fetched ahead last, and how many at a time.
+    private let ahead = Mutex<(folder: Key, last: Key, count: Int)>((Key([]), Key([]), 0))
+    private static let mostAhead = 64, largestAhead: Int64 = 256 << 10
+
+    /// Fetches the small files that come next in a folder, if the one before was asked for too.
+    private func fetchAhead(of path: Key) {
+        let folder = Key(Array(path.bytes[..<(path.bytes.lastIndex(of: Paths.slash).map { $0 + 1 } ?? 0)]))
+        let (last, count) = ahead.withLock { ahead in
+            ahead = ahead.folder == folder ? (folder, ahead.last, min(max(4, 2 * ahead.count), Self.mostAhead)) : (folder, path, 0)
+            return (max(ahead.last, path), ahead.count)
+        }
+        guard count > 0, let page = try? listings.page(folder) else { return }
+        var next: [(path: Key, entry: Entry)] = []
+        for case .object(let path, let entry) in page.items where path > last && next.count < count && entry.size > 0 && entry.size <= Self.largestAhead { next.append((path, entry)) }
+        guard let end = next.last?.path else { return }
+        ahead.withLock { if $0.folder == folder { $0.last = max($0.last, end) } }
+        // What fails is asked for again by who wants it.
+        for (path, entry) in next { store.pool.run { [weak self] in _ = try? self?.read(entry, at: path, 0..<entry.size) } }
     }
 
     func read(_ entry: Entry, at path: Key?, _ range: Range<Int64>) throws -> [UInt8] {
@@ -174,6 +196,7 @@ final class RemoteView: LakeView {
             throw error
         }
         uploaded.withLock { $0 = [:] }
+        given.withLock { $0 = [:] }
         return done.withLock { $0.made }
     }
 
@@ -188,7 +211,7 @@ final class RemoteView: LakeView {
     private func write(_ group: [(path: Key, entry: Entry)], _ expected: [Key: String?]) throws -> (Entry?, [(Key, ObjectStats)]) {
         let (first, entry) = group[0], isPending = entry.address.hasPrefix(Self.pending)
         var known = entry.address == Self.empty ? nil : uploaded.withLock { $0[entry.address] }
-        if known == nil { for (path, _) in group { try check(path, expected) } }
+        if known == nil { for (path, entry) in group where given.withLock({ $0[path]?.entry }) != entry { try check(path, expected) } }
         var object = ObjectStats(path: "", pathType: "object", physicalAddress: entry.address, checksum: entry.eTag, mtime: 0, sizeBytes: entry.size, metadata: nil, contentType: nil)
         if isPending {
             if known == nil { known = try upload(entry, to: first, isNew: expected[first] == .some(nil)) }
@@ -197,10 +220,17 @@ final class RemoteView: LakeView {
         }
         var written: [(Key, ObjectStats)] = [], made: Entry?
         for (path, entry) in group {
+            if let (known, object) = given.withLock({ $0[path] }), known == entry {
+                written.append((path, object))
+                if isPending { made = Entry(object) }
+                continue
+            }
             object.mtime = entry.lastModified.seconds
             object.metadata = Self.described(entry, isFolder: Paths.isMarker(path)).dictionary
             object.contentType = entry.contentType
-            if !(isPending && object.metadata?.isEmpty == true) { object = try remote.ask(insists: true) { try $0.stage(object, at: path, on: remote.ref, in: remote.repository) } }
+            let isPlain = isPending && object.metadata?.isEmpty == true && path == first
+            if !isPlain { object.mtime = try remote.ask(insists: true) { try $0.stage(object, at: path, on: remote.ref, in: remote.repository) }.mtime }
+            given.withLock { $0[path] = (entry, object) }
             written.append((path, object))
             if isPending, entry.address != Self.empty || group.count == 1 { made = Entry(object) }
         }
@@ -232,8 +262,15 @@ final class RemoteView: LakeView {
             }
         }
         defer { if descriptor >= 0 { close(descriptor) } }
-        let object = try remote.ask(insists: true) {
-            try $0.upload(descriptor, byteCount: descriptor < 0 ? 0 : entry.size, to: path, contentType: entry.contentType, isNew: isNew, on: remote.ref, in: remote.repository)
+        let object: ObjectStats
+        do {
+            object = try remote.ask(insists: true) {
+                try $0.upload(descriptor, byteCount: descriptor < 0 ? 0 : entry.size, to: path, contentType: entry.contentType, isNew: isNew, on: remote.ref, in: remote.repository)
+            }
+        } catch let error as LakeError where error.code == .preconditionFailed {
+            // It was there: perhaps it is this one, and the answer to it was lost.
+            guard let there = try remote.ask({ try $0.stat(path, at: remote.ref, in: remote.repository) }), there.checksum == entry.eTag, there.sizeBytes == entry.size else { throw error }
+            object = there
         }
         guard entry.eTag.contains("-") || object.checksum.contains("-") || object.checksum == entry.eTag else { throw LakeError(.unavailable, "\(path) did not arrive as it was sent") }
         return object
@@ -257,6 +294,7 @@ final class RemoteView: LakeView {
 
     // MARK: what others do
 
+    var isElsewhere: Bool { true }
     var conflicts: ConflictRule? { store.conflicts == .mine ? nil : store.conflicts }
     func follow(_ take: @escaping @Sendable (Change.Kind) -> CountingSemaphore?, settling settle: (@Sendable (Key?) -> Void)?) { if isBranch { watch.start(take) } }
     func unfollow() { watch.stop() }

@@ -3,7 +3,8 @@ import Synchronization
 import Versioning
 
 /// Looks again and again what others changed of a branch elsewhere: its head, and what is not committed. What the server says of
-/// each uncommitted path is compared with what it said before, so that a change is seen whatever made it.
+/// each uncommitted path is compared with what it said before, so that a change is seen whatever made it. lakeFS says of them no
+/// more than their sizes: there the folders that they lie in are listed again, those that were read.
 final class RemoteWatch: Sendable {
     private struct State {
         /// The commit that the branch stood on; empty before it was first seen.
@@ -14,6 +15,8 @@ final class RemoteWatch: Sendable {
         var own: [Key: String] = [:]
         /// What is being written here.
         var writing: Set<Key> = []
+        /// The folder that was listed again last.
+        var listed = Key([])
     }
     private let remote: Remote
     private let listings: RemoteListings
@@ -22,6 +25,8 @@ final class RemoteWatch: Sendable {
     private let stopping = CountingSemaphore()
     private let thread = Mutex<Thread?>(nil)
     private static let removed = "removed", mostOwn = 100_000, mostKeys = 10_000
+    /// Folders that one look lists again.
+    private static let mostListed = 20
 
     /// - Parameter interval: milliseconds between two looks; more where one takes long.
     init(_ remote: Remote, _ listings: RemoteListings, interval: Int) {
@@ -70,9 +75,12 @@ final class RemoteWatch: Sendable {
     }
     private static func signature(_ change: DiffMessage) -> String {
         guard change.type != "removed" else { return removed }
-        guard let right = change.right else { return "\(change.type) \(change.sizeBytes ?? 0)" }
+        guard let right = change.right else { return sizeMark + "\(change.sizeBytes ?? 0)" }
         return signature(right.checksum, right.mtime, right.metadata)
     }
+
+    /// Says what a size is, where nothing else is known.
+    private static let sizeMark = "size "
 
     func begin(_ paths: [Key]) { state.withLock { $0.writing.formUnion(paths) } }
 
@@ -81,7 +89,11 @@ final class RemoteWatch: Sendable {
         state.withLock { state in
             state.writing.subtract(paths)
             if state.own.count > Self.mostOwn { state.own = [:] }
-            for (path, object) in written { state.own[path] = object.map { Self.signature($0) } ?? Self.removed }
+            for (path, object) in written {
+                state.own[path] = object.map { Self.signature($0) } ?? Self.removed
+                // What is told of it by its size alone is told as it is by listing its folder.
+                state.uncommitted[path] = object.map { Self.sizeMark + "\($0.sizeBytes ?? 0)" } ?? Self.removed
+            }
         }
     }
 
@@ -125,7 +137,26 @@ final class RemoteWatch: Sendable {
             return keys.count > Self.mostKeys ? nil : Array(keys)
         }
         guard let keys else { return tell(.everything) }
-        if !keys.isEmpty { tell(.keys(keys)) }
+        let listed = try listAgain(uncommitted.filter { $0.value.hasPrefix(Self.sizeMark) }.map(\.key))
+        if !keys.isEmpty || !listed.isEmpty { tell(.keys(keys + listed.filter { !keys.contains($0) })) }
+    }
+
+    /// Lists folders again that hold these paths and were read. Returns what shows otherwise than it did.
+    private func listAgain(_ paths: [Key]) throws -> [Key] {
+        guard !paths.isEmpty else { return [] }
+        let folders = Set(paths.map { Key(Array($0.bytes[..<($0.bytes.lastIndex(of: Paths.slash).map { $0 + 1 } ?? 0)])) }.filter { listings.isKnown($0) }).sorted()
+        guard !folders.isEmpty else { return [] }
+        // In turn, if they are many.
+        let last = state.withLock { $0.listed }, turn = folders.filter { $0 > last } + folders.filter { $0 <= last }
+        var found: [Key] = []
+        for folder in turn.prefix(Self.mostListed) {
+            let changed = try listings.changed(in: folder)
+            state.withLock { state in
+                state.listed = folder
+                found += changed.filter { !state.writing.contains($0) }
+            }
+        }
+        return found
     }
 
     /// What differs between two commits; nil if it is too much to be told one by one.

@@ -298,10 +298,12 @@ extension Tree {
                 guard let given = plan.steps[index].entry?.address, let new = made[given] else { continue }
                 plan.steps[index].entry?.address = new.address
                 plan.steps[index].entry?.eTag = new.eTag
+                plan.steps[index].entry?.metadata = new.metadata
                 let node = plan.steps[index].node
                 guard node.entry?.address == given else { continue }
                 node.entry?.address = new.address
                 node.entry?.eTag = new.eTag
+                node.entry?.metadata = new.metadata
             }
         }
     }

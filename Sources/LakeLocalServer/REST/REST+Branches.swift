@@ -79,7 +79,8 @@ extension REST {
         router.add("GET", branch + "/diff") { call in
             try call.require(.repository("ListObjects", call["repository"]))
             let page = try catalog.diffUncommitted(call["branch"], in: call["repository"], diffQuery(call))
-            return .respond(.json(200, written: list(page, isUncommitted: true)))
+            // Ours, as for diffs of refs: who follows a branch sees what changed of a path that was changed before.
+            return .respond(.json(200, written: list(page, isUncommitted: true, withRight: try call.flag("include_right_stats"))))
         }
     }
 

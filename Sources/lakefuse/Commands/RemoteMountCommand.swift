@@ -1,3 +1,4 @@
+import CLinux
 import FoundationEssentials
 import Glibc
 import LakeAPI
@@ -64,6 +65,15 @@ enum RemoteMountCommand {
         return settings
     }
 
+    /// One that is ending lets go of what it has within seconds.
+    private static func lock(_ settings: RemoteMount.Settings) throws -> FileLock {
+        for _ in 0..<50 {
+            if let lock = try? FileLock(settings.folder + "/.lock", what: "") { return lock }
+            usleep(100_000)
+        }
+        return try FileLock(settings.folder + "/.lock", what: "the working tree in \(settings.folder) (another mount of this ref?)")
+    }
+
     /// Mounts, and returns when it was unmounted.
     private static func serve(_ invocation: Invocation, _ message: MountMessage, ready: () -> Void) throws {
         var signals = sigset_t()
@@ -72,7 +82,7 @@ enum RemoteMountCommand {
         unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
         signal(SIGPIPE, SIG_IGN)
         umask(0o077)
-        let settings = try settings(invocation, message), lock = try FileLock(settings.folder + "/.lock", what: "the working tree in \(settings.folder) (another mount of this ref?)")
+        let settings = try settings(invocation, message), lock = try lock(settings)
         let mount = try RemoteMount(settings), blocked = signals
         ready()
         let waiter = Thread(name: "signals") {
