@@ -30,7 +30,7 @@ class InsideTest(LakeTest):
 
     def test_status_commit_and_log(self):
         self.assertEqual(os.listdir(self.root), [])
-        self.assertEqual(sorted(os.listdir(self.root / ".lake")), sorted(["commit", "diff", "errors", "log", "push", "recover", "ref", "refs", "stats", "status"]))
+        self.assertEqual(sorted(os.listdir(self.root / ".lake")), sorted(["commit", "diff", "errors", "log", "push", "recover", "ref", "refs", "shadowed", "stats", "status", "unshown"]))
         (self.root / "d").mkdir()
         write_file(self.root / "d" / "f", b"one")
         os.mkfifo(self.root / "pipe")
@@ -55,6 +55,39 @@ class InsideTest(LakeTest):
         self.assert_errno(errno.EROFS, os.mkdir, self.root / ".lake" / "x")
         self.assert_errno(errno.EROFS, os.unlink, self.root / ".lake" / "ref")
         self.assert_errno(errno.EACCES, open, self.root / ".lake" / "diff", "w")
+
+    def test_keys_that_cannot_be_files(self):
+        """With `a` and `a/b` the folder has the name; what is no path at all is told; none of it is lost."""
+        for path in ("a", "a-b", "a/b", "d/x", "d/x/y", "d/x/y/z", "plain", "e//f", "g/./h", "n" * 300):
+            self.lake.upload(self.bucket, "main", path, path.encode())
+        self.assertEqual(sorted(os.listdir(self.root)), ["a", "a-b", "d", "e", "g", "plain"])
+        self.assertEqual(os.listdir(self.root / "a"), ["b"])
+        shadowed = self.root / ".lake" / "shadowed"
+        self.assertEqual(read_file(shadowed / "a"), b"a")
+        self.assertEqual(sorted(os.listdir(shadowed)), ["a", "d"])
+        self.assertEqual((read_file(shadowed / "d" / "x~"), read_file(shadowed / "d" / "x" / "y")), (b"d/x", b"d/x/y"))
+        self.assert_errno(errno.EROFS, write_file, shadowed / "a", b"x")
+        told = [" ".join(line.split(":")[0].split()[1 if line.startswith("shadowed") else 2:]) for line in self.control("unshown").splitlines()]
+        self.assertEqual(sorted(told), sorted(["a", "d/x", "d/x/y", "e//f", "g/./h", "n" * 300]))
+        self.assertIn("shadowed a: ", self.command("mount", "status"))
+        self.assert_errno(errno.ENOTEMPTY, os.rmdir, self.root / "e")
+        self.assertEqual(self.lake.get(self.bucket, "main", "a"), b"a")
+
+    def test_a_file_that_another_door_appends_to(self):
+        self.lake.upload(self.bucket, "main", "log", b"one\n")
+        with subprocess.Popen(["tail", "-f", "-s", "0.1", self.root / "log"], stdout=subprocess.PIPE, text=True) as tail:
+            try:
+                self.assertEqual(tail.stdout.readline(), "one\n")
+                for text in ("two", "three"):
+                    self.lake.upload(self.bucket, "main", "log", read_file(self.root / "log") + text.encode() + b"\n")
+                    self.assertEqual(tail.stdout.readline(), text + "\n")
+            finally:
+                tail.kill()
+        # What is not appended is another file: who has the old one open keeps its bytes.
+        with open(self.root / "log", "rb", buffering=0) as file:
+            self.lake.upload(self.bucket, "main", "log", b"something else, and longer")
+            self.assertEqual(file.read(), b"one\ntwo\nthree\n")
+            self.assertEqual(read_file(self.root / "log"), b"something else, and longer")
 
     def test_commands(self):
         inner = self.root / "a" / "b"
@@ -208,3 +241,72 @@ class RestartTest(OwnLakeTest):
         self.lake.stop()
         self.restart()
         self.lake.wait_for_mounts(1)
+
+
+class OptionsTest(LakeTest):
+    """What a mount is asked to be."""
+
+    def setUp(self):
+        super().setUp()
+        self.bucket = self.repository()
+
+    def mount_with(self, *options, at="", label="with"):
+        where = self.folder / "mounts" / f"{self.bucket}-{label}"
+        self.lake.mount(f"lakefs://{self.bucket}/main{at}", where, *options)
+        self.addCleanup(self.unmount_if_mounted, where)
+        return where
+
+    def test_a_folder_of_a_branch(self):
+        for path in ("a/b/f", "a/b/c/g", "a/x", "y"):
+            self.lake.upload(self.bucket, "main", path, path.encode())
+        root, whole = self.mount_with(at="/a/b"), self.mount_with(label="whole")
+        self.assertEqual(sorted(os.listdir(root)), ["c", "f"])
+        write_file(root / "c" / "new", b"new")
+        self.assertEqual(self.lake.get(self.bucket, "main", "a/b/c/new"), b"new")
+        self.assertEqual(read_file(whole / "a" / "b" / "c" / "new"), b"new")
+        write_file(whole / "a" / "b" / "f", b"changed")
+        os.rename(whole / "a" / "b" / "c", whole / "a" / "b" / "d")
+        self.assertEqual((read_file(root / "f"), sorted(os.listdir(root))), (b"changed", ["d", "f"]))
+        self.lake.upload(self.bucket, "main", "a/b/rest", b"rest")
+        self.lake.upload(self.bucket, "main", "other", b"other")
+        self.assertEqual(read_file(root / "rest"), b"rest")
+        self.assertNotIn("other", (root / ".lake" / "status").read_text())
+        self.assertIn("+ added a/b/rest", (root / ".lake" / "status").read_text())
+        self.assertIn(f"lakefs://{self.bucket}/main/a/b/\t{root}", self.lake.command("mounts"))
+        # All of it goes, and comes again.
+        subprocess.run(["rm", "-r", whole / "a"], check=True)
+        self.assertEqual(os.listdir(root), [])
+        write_file(root / "again", b"again")
+        self.assertEqual(self.lake.get(self.bucket, "main", "a/b/again"), b"again")
+        self.lake.commit(self.bucket, "main")
+        commit = (root / ".lake" / "status").read_text().split(" at ")[1].split()[0]
+        (root / ".lake" / "ref").write_text(commit + "\n")
+        self.assertEqual(os.listdir(root), ["again"])
+        self.assert_errno(errno.EROFS, write_file, root / "again", b"x")
+
+    def test_folders_that_are_not_there(self):
+        root = self.mount_with(at="/new/folder")
+        write_file(root / "f", b"f")
+        self.assertEqual(self.lake.get(self.bucket, "main", "new/folder/f"), b"f")
+        self.lake.upload(self.bucket, "main", "file", b"f")
+        for at, options, text in (("/nothing", ["--read-only"], "nothing"), ("/file", [], "file"), ("/a//b", [], "a//b")):
+            where = self.scratch / "refused"
+            where.mkdir(exist_ok=True)
+            done = self.lake.run("mount", *options, f"lakefs://{self.bucket}/main{at}", where)
+            self.assertEqual(done.returncode, 1, at)
+            self.assertIn(text, done.stderr)
+
+    def test_owners_and_permissions(self):
+        self.lake.upload(self.bucket, "main", "d/f", b"f")
+        root = self.mount_with("--uid", "1234", "--gid", "2345", "--umask", "027")
+        info, folder = os.stat(root / "d" / "f"), os.stat(root / "d")
+        self.assertEqual((info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode)), (1234, 2345, 0o640))
+        self.assertEqual((folder.st_uid, folder.st_gid, stat.S_IMODE(folder.st_mode)), (1234, 2345, 0o750))
+        os.chmod(root / "d" / "f", 0o604)
+        os.chown(root / "d" / "f", 99, -1)
+        info = os.stat(root / "d" / "f")
+        self.assertEqual((info.st_uid, stat.S_IMODE(info.st_mode)), (99, 0o604))
+        write_file(root / "made", b"")
+        self.assertEqual(os.stat(root / "made").st_uid, os.getuid())
+        for flag, value in (("--uid", "x"), ("--umask", "999")):
+            self.assertEqual(self.lake.run("mount", flag, value, f"lakefs://{self.bucket}/main", self.scratch).returncode, 1)

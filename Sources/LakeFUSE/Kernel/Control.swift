@@ -12,10 +12,10 @@ final class Control: Sendable {
     private static let name = Array(".lake".utf8)
 
     enum Item: UInt64, CaseIterable {
-        case root = 1, refs, status, diff, log, ref, commit, push, recover, errors, stats
+        case root = 1, refs, status, diff, log, ref, commit, push, recover, errors, stats, shadowed, unshown
 
         var name: String { self == .root ? ".lake" : "\(self)" }
-        var isFolder: Bool { self == .root || self == .refs }
+        var isFolder: Bool { self == .root || self == .refs || self == .shadowed }
         var isWritable: Bool { [.ref, .commit, .push, .recover].contains(self) }
         var number: UInt64 { Control.index << Slot.shift | rawValue }
         static let listed = allCases.filter { $0 != .root }.sorted { $0.name < $1.name }
@@ -46,6 +46,7 @@ final class Control: Sendable {
         switch folder {
         case .root:
             guard let found = Item.listed.first(where: { $0.name == text }) else { throw Errno(ENOENT) }
+            if found == .shadowed { return try replyRoot(request, request.mount.browseShadowed()) }
             reply(request, found)
         case .refs:
             let slot: Slot
@@ -53,13 +54,18 @@ final class Control: Sendable {
                 if case .invalidValue = error.code { throw Errno(ENOENT) }
                 throw error
             }
-            var parameters = Operations.entry(try slot.tree.node(Tree.root), slot)
-            slot.tree.noteRootLookup()
-            // What a name stands for changes, and nobody says when.
-            parameters.entry_timeout = 1
-            unsafe fuse_reply_entry(request.pointer, &parameters)
+            return try replyRoot(request, slot)
         default: throw Errno(ENOTDIR)
         }
+        return true
+    }
+
+    private static func replyRoot(_ request: Operations.Request, _ slot: Slot) throws -> Bool {
+        var parameters = Operations.entry(try slot.tree.node(Tree.root), slot)
+        slot.tree.noteRootLookup()
+        // What a name stands for changes, and nobody says when.
+        parameters.entry_timeout = 1
+        unsafe fuse_reply_entry(request.pointer, &parameters)
         return true
     }
 
@@ -179,7 +185,8 @@ extension Mount {
     func text(of item: Control.Item) throws -> String {
         let tree = tree, repository = tree.id.repository, ref = tree.id.branch
         switch item {
-        case .root: return ""
+        case .root, .shadowed: return ""
+        case .unshown: return try unshown()
         case .ref: return ref + "\n"
         case .commit, .push, .recover: return item == .recover ? tree.recovered().map { $0.description + "\n" }.joined() : (control.result(item).map { $0 + "\n" } ?? "")
         case .errors: return (tree.failure.withLock { $0 }.map { $0 + "\n" } ?? "") + (control.result(.errors) ?? "")
@@ -194,6 +201,13 @@ extension Mount {
             let own = tree.ownStatus().map { $0 + "\n" }.joined()
             return "lakefs://\(repository)/\(ref) at \(commit)\(tree.isReadOnly || isReadOnly ? ", read-only" : "")\n" + (try changes()) + own
         }
+    }
+
+    /// Keys that cannot be files here, a line each.
+    private func unshown() throws -> String {
+        let found = try Unshown(tree.view, under: options.prefix)
+        let lines = found.shadowed.map { "shadowed \($0.path): the folder \(Paths.prefix($0.path)) has its name; its bytes are in .lake/shadowed/\n" } + found.unnameable.map { "no file \($0): it is no path that a file can have; it is there over S3 and REST\n" }
+        return lines.joined() + (found.isCut ? "and perhaps more: the rest was not looked at\n" : "")
     }
 
     /// Counters, a line each: `name value`.

@@ -161,6 +161,25 @@ package struct Levers: Sendable {
         return slot
     }
     private let browsed = Mutex<[String: Slot]>([:])
+
+    /// The root of what has no name of its own in what is shown (`ShadowedView`), as it is now.
+    func browseShadowed() throws -> Slot {
+        try browsing.withLock { _ in
+            let shown = tree, version = shown.generation.load(ordering: .sequentiallyConsistent), now = Timestamp.monotonicMilliseconds()
+            if let known = shadowed.withLock({ $0 }), known.of === shown, known.version == version, now - known.made < Self.shadowedMilliseconds { return known.slot }
+            let made = Tree(try ShadowedView(shown.view), repository: shown.id.repository, ref: shown.id.branch, isReadOnly: true, staging: shown.staging, begun: shown.begun)
+            made.start()
+            let slot = try add(made), old = shadowed.withLock { shadowed in
+                defer { shadowed = (slot, shown, version, now) }
+                return shadowed
+            }
+            old?.slot.isRetired.store(true, ordering: .releasing)
+            return slot
+        }
+    }
+    private let shadowed = Mutex<(slot: Slot, of: Tree, version: UInt64, made: Int64)?>(nil)
+    /// How long what was found holds: what is written through the mount itself nobody counts.
+    private static let shadowedMilliseconds: Int64 = 5000
     private static let mostBrowsed = 32
 
     /// Makes the kernel forget all names below the root.

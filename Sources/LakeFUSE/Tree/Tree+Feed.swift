@@ -207,6 +207,7 @@ extension Tree {
         for (index, part) in parts.enumerated() {
             let isLast = index == parts.count - 1, path = Paths.join(base, part.bytes)
             let exists = try? view.hasObjects(under: Paths.prefix(path), near: nil)
+            if isLast, exists != true, !Paths.isMarker(key), let notices = grow(part, in: folder, path) { return tell(notices) }
             let step = state.withLock { state -> Walk in
                 Self.noteChange(in: folder)
                 let notices: [Notice] = [.name(folder: folder.number, part.bytes), .node(folder.number)]
@@ -249,6 +250,43 @@ extension Tree {
             folder.attributes = Attributes(marker.metadata)
         }
         tell([.node(folder.number)])
+    }
+
+    /// Larger files are not compared.
+    private static let mostCompared: Int64 = 64 << 20
+
+    /// A file that somebody has open was appended to by another door: it is the same file, only longer, so that who follows it sees
+    /// what comes (tail(1)). Returns what to tell; nil if it is not so.
+    private func grow(_ name: Key, in folder: Node, _ path: Key) -> [Notice]? {
+        func isSame(_ node: Node, _ state: State) -> Bool { !node.isFolder && node.handles > 0 && node.file == nil && node.names.count == 1 && state.dirty[node.number] == nil }
+        let found = state.withLock { state -> (Node, Entry)? in
+            guard let node = folder.children[name], isSame(node, state), let entry = node.entry else { return nil }
+            return (node, entry)
+        }
+        guard let (node, old) = found, old.size <= Self.mostCompared, let new = try? view.find(path), new.size > old.size, (try? isBeginning(old, of: new, path)) == true else { return nil }
+        return state.withLock { state in
+            guard folder.children[name] === node, isSame(node, state), node.entry?.address == old.address else { return nil }
+            node.entry = new
+            node.attributes = Attributes(new.metadata)
+            node.content += 1
+            return [.node(node.number)]
+        }
+    }
+
+    private func isBeginning(_ old: Entry, of new: Entry, _ path: Key) throws -> Bool {
+        let pieces = (try view.open(old, at: path), try view.open(new, at: path))
+        defer {
+            pieces.0?.close()
+            pieces.1?.close()
+        }
+        var position: Int64 = 0
+        while position < old.size {
+            let range = position..<min(position + 1 << 20, old.size)
+            let bytes = try (pieces.0.map { try $0.read(range) } ?? view.read(old, at: path, range), pieces.1.map { try $0.read(range) } ?? view.read(new, at: path, range))
+            guard bytes.0 == bytes.1, Int64(bytes.0.count) == range.upperBound - range.lowerBound else { return false }
+            position = range.upperBound
+        }
+        return true
     }
 
     /// Everything that is known of the branch may be wrong.

@@ -6,8 +6,9 @@ enum MountPoint {
     /// - Parameters:
     ///   - allowed: folders under which anyone may mount who may mount at all; if there are none, only the server's own user
     ///     may, over the loopback, on a folder of their own.
+    ///   - isMounted: whether it is to be unmounted: what is seen there then may say that it is anyone's.
     /// - Throws: `.permissionDenied`.
-    static func check(_ directory: String, for peer: Peer?, allowed: [String]) throws {
+    static func check(_ directory: String, for peer: Peer?, allowed: [String], isMounted: Bool = false) throws {
         // Links are followed: it is the place that counts. One that is not there yet is refused by the mount itself.
         guard let place = resolved(directory) else { throw LakeError(.invalidValue, "the mount point \(directory) is not there: make an empty folder first") }
         if !allowed.isEmpty {
@@ -20,6 +21,7 @@ enum MountPoint {
         guard let peer, peer.address.isLoopback, LocalUser.id(of: peer) == geteuid() else {
             throw LakeError(.permissionDenied, "mounting is for the server's own user on its own machine: set mounts.allowed_folders to allow others")
         }
+        if isMounted { return }
         // Where a mount died with its server, the folder below it cannot be looked at: then it is the one that holds it.
         let isDead = unsafe stat(place, &info) != 0 && errno == ENOTCONN
         let folder = isDead ? String(place[..<(place.lastIndex(of: "/") ?? place.startIndex)]) + "/" : place

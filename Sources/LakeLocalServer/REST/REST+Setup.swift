@@ -180,7 +180,7 @@ extension REST {
         router.add("DELETE", "lakefuse/mounts") { call in
             try call.require(.all("fs:MountOnServer"))
             let directory = try call.required("directory")
-            try MountPoint.check(directory, for: call.request.peer, allowed: settings.mountFolders)
+            try MountPoint.check(directory, for: call.request.peer, allowed: settings.mountFolders, isMounted: true)
             return call.work {
                 try control().unmount(directory)
                 return .noContent

@@ -113,6 +113,8 @@ extension Command {
             Output.write("mount \(mount.root)\nref \(try mount.read("ref"))\(try mount.read("stats"))")
             let errors = try mount.read("errors")
             Output.write(errors.isEmpty ? "errors none\n" : "errors:\n\(errors)")
+            let unshown = try mount.read("unshown")
+            if !unshown.isEmpty { Output.write("keys that are not shown:\n\(unshown)") }
         },
         Command(path: ["status"], arguments: ["<folder>"], optional: 1, summary: "Show what a mount shows, and what was changed in it") { invocation in
             Output.write(try MountedFolder(invocation.arguments.first).read("status"))
