@@ -9,7 +9,7 @@ stamp=$environment/requirements.sha256
 
 missing=()
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
-for program in curl git; do command -v $program >/dev/null || missing+=($program); done
+for program in curl git strace; do command -v $program >/dev/null || missing+=($program); done
 if [ ${#missing[@]} -gt 0 ]; then
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
