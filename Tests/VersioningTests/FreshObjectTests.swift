@@ -198,6 +198,11 @@ import Testing
                     try lake.catalog.stage([(path, nil), (target, entry)], on: "main", in: "repo", .durable, origin: nil)
                     staged[target] = staged.removeValue(forKey: path)
                 }
+            case 9 where number % 2 == 0 && staged[path] != nil:
+                // A hard link, as the mount makes it: with its other name, or alone.
+                let target = key(), entry = try lake.catalog.entry(path, at: "main", in: "repo").entry, changes: [(path: Key, entry: Entry?)] = number % 4 == 0 ? [(target, entry)] : [(path, entry), (target, entry)]
+                try lake.catalog.stage(path == target ? [(target, entry)] : changes, on: "main", in: "repo", .durable, origin: nil)
+                staged[target] = staged[path]
             case 9:
                 try lake.catalog.resetObject(path, on: "main", in: "repo", force: false)
                 staged = try lake.contents("main")
@@ -222,5 +227,31 @@ import Testing
         #expect(try lake.objectCount == 1)
         _ = try lake.catalog.delete(["k"], on: "main", in: "repo")
         #expect(try lake.objectCount == 0)
+    }
+
+    /// An object of several names goes with the last of them, one by one or in one step; what a commit took stays.
+    @Test func linkedOnesGoWithTheirLastName() throws {
+        let lake = try Lake()
+        func stage(_ changes: [(path: Key, entry: Entry?)]) throws { try lake.catalog.stage(changes, on: "main", in: "repo", .durable, origin: nil) }
+        let first = try lake.upload("first"), second = try lake.upload("second")
+        try stage([("a", first), ("b", first), ("c", first), ("x", second)])
+        try stage([("y", second)])
+        try stage([("a", nil), ("d", first), ("b", first)])
+        #expect(try lake.contents("main") == ["b": "first", "c": "first", "d": "first", "x": "second", "y": "second"])
+        try lake.put("x", "new")
+        _ = try lake.catalog.delete(["b"], on: "main", in: "repo")
+        #expect(try lake.contents("main") == ["c": "first", "d": "first", "x": "new", "y": "second"])
+        #expect(try lake.objectCount == 3)
+        try stage([("c", nil), ("d", nil)])
+        #expect(try lake.objectCount == 2)
+        try lake.put("y", "new")
+        #expect(try lake.contents("main") == ["x": "new", "y": "new"])
+        #expect(try lake.objectCount == 2)
+        let third = try lake.upload("third")
+        try stage([("p", third), ("q", third)])
+        let commit = try lake.commit()
+        try stage([("p", nil)])
+        try stage([("q", nil)])
+        #expect(try lake.contents(commit) == ["x": "new", "y": "new", "p": "third", "q": "third"])
     }
 }

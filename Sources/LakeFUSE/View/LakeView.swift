@@ -128,7 +128,6 @@ final class CatalogView: LakeView {
     func makeEmpty() throws -> String {
         let upload = try catalog.upload(to: catalog.repository(repository))
         try upload.finish()
-        catalog.share(upload.address)
         return upload.address
     }
     func synchronizeObjects() throws { try catalog.objects.synchronize() }

@@ -173,9 +173,9 @@ extension Catalog {
 
     /// Claims the objects of entries that are about to be staged.
     private func claim(_ entries: [StagedEntry]) throws -> [(address: String, claim: FreshObjects.Claim)] {
-        var claims: [(address: String, claim: FreshObjects.Claim)] = []
+        var claims: [(address: String, claim: FreshObjects.Claim)] = [], seen: Set<String> = []
         for entry in entries {
-            guard let address = Self.address(entry.envelope) else { continue }
+            guard let address = Self.address(entry.envelope), seen.insert(address).inserted else { continue }
             guard let claim = fresh.claim(address) else {
                 for (address, claim) in claims { fresh.keep(address, claim) }
                 throw LakeError(.preconditionFailed, "path \(entry.key): the object that it is to name was replaced meanwhile, and went")
@@ -222,11 +222,11 @@ extension Catalog {
 
     /// Entries were staged in a branch's open token, once.
     private func noteStaged(_ entries: [StagedEntry], _ claims: [(address: String, claim: FreshObjects.Claim)], in token: String) {
-        var keys: [String: [Key]] = [:]
-        for entry in entries { if let address = Self.address(entry.envelope) { keys[address, default: []].append(entry.key) } }
+        var keys: [String: Set<Key>] = [:]
+        for entry in entries { if let address = Self.address(entry.envelope) { keys[address, default: []].insert(entry.key) } }
         let vacated = Set(entries.map(\.key))
         for (address, claim) in claims {
-            if let names = keys[address], names.count == 1 { fresh.staged(address, claim, at: names[0], in: token, vacated: vacated) } else { fresh.share(address) }
+            if let names = keys[address] { fresh.staged(address, claim, at: names, in: token, vacated: vacated) }
         }
     }
 
@@ -434,9 +434,6 @@ extension Catalog {
         fresh.issue(address)
         return address
     }
-
-    /// The object of an address may be named more than once: it is left to collection.
-    package func share(_ address: String) { fresh.share(address) }
 
     /// An address that a client writes to by itself, and may name as it likes.
     package func newDirectAddress() -> String { addresses.next() + Entry.directSuffix }

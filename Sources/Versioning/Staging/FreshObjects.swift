@@ -1,17 +1,17 @@
 import Synchronization
 
-/// Objects that nothing names but one uncommitted change: those that this process uploaded and staged under one key. When
-/// that change is replaced or taken back before a commit has taken it, the object can go at once; a file that is saved a
+/// Objects that nothing names but uncommitted changes: those that this process uploaded and staged, with the keys that name them. When
+/// the last of these is replaced or taken back before a commit has taken it, the object can go at once; a file that is saved a
 /// thousand times between two commits keeps one object, not a thousand.
 ///
-/// An address counts only with the token and the key it lies under: a commit closes the token, and what is staged again later
+/// An address counts only with the token that it was staged in: a commit closes the token, and what is staged again later
 /// (by a reset, say) lies in another one. Whoever stages an entry claims its address before, so that an address is either
-/// taken by who replaces it or named anew by who read it, never both. What comes to be named twice is forgotten here, and left
-/// to collection, as is everything that is not known here. Safe from any thread.
+/// taken by who replaces it or named anew by who read it, never both. The keys may be more than those that still name it, never
+/// fewer: what is not sure is forgotten here, and left to collection, as is everything that is not known here. Safe from any thread.
 final class FreshObjects: Sendable {
     private struct Place: Equatable {
         let token: String
-        let key: Key
+        var keys: Set<Key>
     }
 
     private struct State {
@@ -28,12 +28,14 @@ final class FreshObjects: Sendable {
     /// Beyond this everything is forgotten: only space is lost.
     private static let most = 200_000
     private static let mostTaken = 50_000
+    /// Names of one object.
+    private static let mostKeys = 20_000
 
     /// What is known of an address that is about to be staged.
     enum Claim {
         /// It was given out, and never staged.
         case first
-        /// Only one change names it, and whoever claims it next will find that no more.
+        /// All that names it is known, and whoever claims it next will find that no more.
         case moved
         case unknown
     }
@@ -55,22 +57,26 @@ final class FreshObjects: Sendable {
                 state.moving[address] = place
                 return .moved
             }
-            if state.moving.removeValue(forKey: address) != nil { return .unknown }  // Two at once: named twice, maybe.
+            if state.moving.removeValue(forKey: address) != nil { return .unknown }  // Two at once: who knows what comes of it.
             return state.taken.contains(address) || state.takenBefore.contains(address) ? nil : .unknown
         }
     }
 
-    /// What was claimed was staged under one key, and nothing else.
-    /// - Parameter vacated: keys that the same write took from what they had: a moved address must have been under one of them.
-    func staged(_ address: String, _ claim: Claim, at key: Key, in token: String, vacated: Set<Key>) {
+    /// What was claimed was staged under these keys.
+    /// - Parameter vacated: all keys of the same write: what they had before they have no more.
+    func staged(_ address: String, _ claim: Claim, at keys: Set<Key>, in token: String, vacated: Set<Key>) {
         state.withLock { state in
+            var keys = keys
             switch claim {
             case .unknown: return
             case .first: break
-            case .moved: guard let old = state.moving.removeValue(forKey: address), old.token == token, vacated.contains(old.key) else { return }
+            case .moved:
+                guard let old = state.moving.removeValue(forKey: address), old.token == token else { return }
+                keys.formUnion(old.keys.subtracting(vacated))
             }
+            guard keys.count <= Self.mostKeys else { return }
             if state.places.count >= Self.most { state.places.removeAll() }
-            state.places[address] = Place(token: token, key: key)
+            state.places[address] = Place(token: token, keys: keys)
         }
     }
 
@@ -85,7 +91,7 @@ final class FreshObjects: Sendable {
         }
     }
 
-    /// More than one entry names it from now on, or may.
+    /// Entries that are not known here name it from now on, or may.
     func share(_ address: String) {
         state.withLock { state in
             state.issued.remove(address)
@@ -97,10 +103,10 @@ final class FreshObjects: Sendable {
     /// Whether an address under a key of a token is known: to be taken only by who replaces exactly that.
     func isKnown(_ address: String) -> Bool { state.withLock { $0.places[address] != nil } }
 
-    /// Whether nothing names the object but what was staged under this key of this token; it is told once.
+    /// A key names the object no more. Returns whether nothing does now; it is told once.
     func take(_ address: String, at key: Key, in token: String) -> Bool {
         state.withLock { state in
-            guard state.places[address] == Place(token: token, key: key) else { return false }
+            guard let place = state.places[address], place.token == token, state.places[address]!.keys.remove(key) != nil, place.keys.count == 1 else { return false }
             state.places[address] = nil
             if state.taken.count >= Self.mostTaken {
                 state.takenBefore = state.taken
