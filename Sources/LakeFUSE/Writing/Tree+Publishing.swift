@@ -110,10 +110,24 @@ extension Tree {
         Entry(address: address, lastModified: modified, size: size, eTag: eTag, metadata: old?.metadata ?? [:], contentType: old?.contentType ?? "application/octet-stream")
     }
 
-    /// Makes what was closed of a file an object. Nothing happens if somebody writes to it meanwhile.
+    /// Makes what was closed of a file an object. Nothing happens if somebody writes to it meanwhile, who has not left that as it was.
     private func freeze(_ node: Node, _ empty: inout String?) throws {
+        for attempt in 0..<Self.mostTries {
+            try freezeOnce(node, holds: attempt > 0, &empty)
+            // It was closed anew, or opened for writing, while it was hashed. Who does so again and again waits then, or nobody would
+            // ever see what was closed.
+            let (whole, file, closed) = state.withLock { _ in node.hasNewBytes && !node.names.isEmpty ? (node.whole, node.file, node.closed) : (nil, nil, nil) }
+            guard whole != nil || (closed != nil && file?.status == closed) else { return }
+        }
+    }
+
+    /// Larger files are hashed while others open them.
+    private static let mostHeld: Int64 = 16 << 20
+
+    /// - Parameter holds: whether nobody may open it meanwhile.
+    private func freezeOnce(_ node: Node, holds: Bool, _ empty: inout String?) throws {
         let begun = Timestamp.monotonicMilliseconds()
-        if let whole = state.withLock({ _ in node.whole }) { return try freeze(node, whole, &empty) }
+        if let whole = state.withLock({ _ in node.whole }) { return try freeze(node, whole, holds: holds, &empty) }
         waitForRelease(of: node)
         let (file, closed, isInUse) = state.withLock { _ in (node.file, node.closed, node.writers > 0 || node.lent > 0) }
         guard let file, let closed, file.status == closed else { return }
@@ -123,8 +137,9 @@ extension Tree {
         } else if isInUse {
             try freezeCopy(node, file, closed)
         } else {
-            let eTag = try file.using { try EntityTag.of($0, size: closed.size) }
+            let early = holds && closed.size <= Self.mostHeld ? nil : try file.using { try EntityTag.of($0, size: closed.size) }
             try node.io.withLock { _ in
+                let eTag = try early ?? file.using { try EntityTag.of($0, size: closed.size) }
                 guard file.status == closed, state.withLock({ _ in node.file === file && node.closed == closed && node.writers == 0 && node.lent == 0 }) else { return }
                 try adopt(file)
                 take(node, file, closed, file.address, eTag, isMoved: true)
@@ -134,16 +149,14 @@ extension Tree {
     }
 
     /// Makes what was closed last an object, while somebody writes to a copy of it.
-    private func freeze(_ node: Node, _ whole: Node.Whole, _ empty: inout String?) throws {
-        let file = whole.file, closed = whole.closed, address: String, eTag: String
-        if closed.size == 0 {
-            (address, eTag) = (try emptyAddress(&empty), Self.emptyTag)
-        } else {
-            (address, eTag) = (file.address, try file.using { try EntityTag.of($0, size: closed.size) })
-        }
+    private func freeze(_ node: Node, _ whole: Node.Whole, holds: Bool, _ empty: inout String?) throws {
+        let file = whole.file, closed = whole.closed, address = closed.size == 0 ? try emptyAddress(&empty) : file.address
+        func tag() throws -> String { closed.size == 0 ? Self.emptyTag : try file.using { try EntityTag.of($0, size: closed.size) } }
+        let early = holds && closed.size <= Self.mostHeld ? nil : try tag()
         try node.io.withLock { _ in
             // Closed anew meanwhile, that is gone.
             guard state.withLock({ _ in node.whole?.file === file }) else { return }
+            let eTag = try early ?? tag()
             if closed.size > 0 { try adopt(file) }
             state.withLock { state in
                 guard node.whole?.file === file else { return }
@@ -180,7 +193,7 @@ extension Tree {
     /// After the last close(2) the kernel tells us so, but does not wait for us.
     /// - Parameter own: writers that are not to be waited for.
     func waitForRelease(of node: Node, but own: Int = 0) {
-        for _ in 0..<10 {
+        for _ in 0..<40 {
             let isClosing = state.withLock { _ in node.writers > own && Timestamp.monotonicMilliseconds() - node.touched < 50 }
             guard isClosing else { return }
             usleep(500)
