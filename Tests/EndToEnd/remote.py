@@ -352,6 +352,8 @@ class OfflineTest(RemoteTest):
                 time.sleep(0.02)
             time.sleep(0.05)  # The index is written within 10 ms.
             self.kill(root)
+            if round == 3:
+                self.far_command("umount", root)  # A dead one can be unmounted, and mounted over.
             root = self.remote()
             for path, body in written.items():
                 self.assertEqual(read_file(root / path), body, path)

@@ -80,8 +80,9 @@ final class Node: @unchecked Sendable {
     var settledAt: UInt64 = 0, settledOld: [Key] = [], settledBase: Key?
     /// Paths that a publish is about to give it on the branch.
     var planned: [Key] = []
-    /// A publish is under way that takes it to the branch: it is not let go of meanwhile.
-    var isPlanned = false
+    /// A publish is under way that takes it to the branch, or has chosen it: it is not let go of meanwhile, so that no other node gets
+    /// its number.
+    var isPlanned = false, isChosen = false
     /// Counts changes, for a publish to see whether it is up to date when it ends.
     var edits: UInt64 = 0
     /// It was being written when the server died: nobody closed it, so it is no change of the branch until somebody does.

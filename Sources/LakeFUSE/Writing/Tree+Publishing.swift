@@ -24,6 +24,12 @@ extension Tree {
         return try publishing.withLock { _ in
             guard !isGone.load(ordering: .acquiring) else { throw Errno(EIO) }
             var (nodes, isDone) = choose(scope), problem: (any Error)?, empty: String?
+            defer { state.withLock { state in
+                for node in nodes {
+                    node.isChosen = false
+                    Self.release(node, &state)
+                }
+            } }
             for node in nodes where state.withLock({ _ in node.hasNewBytes && !node.names.isEmpty }) {
                 do { try freeze(node, &empty) } catch {
                     guard state.withLock({ _ in node.hasNewBytes && !node.names.isEmpty }) else { continue }  // It was removed meanwhile.
@@ -59,6 +65,7 @@ extension Tree {
             var isDone = true, chosen: [UInt64: Node] = [:]
             func choose(_ node: Node) {
                 guard chosen.updateValue(node, forKey: node.number) == nil else { return }
+                node.isChosen = true
                 for name in node.names {
                     // The marker of a folder goes when something comes into it.
                     if Self.hasBareMarker(name.folder), name.folder.number != Self.root {
@@ -93,7 +100,10 @@ extension Tree {
 
     /// Nothing of a node is to be published any more. Under the lock.
     func noteClean(_ node: Node, _ state: inout State) {
-        if state.dirty.removeValue(forKey: node.number) != nil { hold.add(-1) }
+        if state.dirty[node.number] === node {
+            state.dirty[node.number] = nil
+            hold.add(-1)
+        }
         // The index keeps it until the branch has it on disk.
         if node.isStored {
             node.settledAt = state.publishes
@@ -348,7 +358,7 @@ extension Tree {
     /// What to stage for nodes. Under the lock.
     private func plan(_ nodes: [Node], _ bare: Set<UInt64>, _ empty: String?, _ state: inout State) -> Plan {
         var plan = Plan()
-        for node in nodes where state.dirty[node.number] != nil {
+        for node in nodes where state.dirty[node.number] === node {
             var step = Step(node: node, edits: node.edits)
             step.old = Self.published(node)
             step.paths = node.names.map { Self.path($0) }

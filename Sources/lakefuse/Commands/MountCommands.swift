@@ -101,8 +101,8 @@ extension Command {
             let folder = Files.absolute(invocation.arguments[0])
             // A mount of a server elsewhere is a process of this machine.
             if MountTable.source(of: folder)?.hasPrefix("lakefs+") == true {
-                let mount = try MountedFolder(folder)
-                if !invocation.has("keep-unpushed"), try !mount.read("stats").contains("pushes_by_hand 1\n") { try mount.order("now", "push") }
+                // One whose process died says nothing any more: what it kept is there when it is mounted again.
+                if let mount = try? MountedFolder(folder), !invocation.has("keep-unpushed"), try !mount.read("stats").contains("pushes_by_hand 1\n") { try mount.order("now", "push") }
                 guard unsafe umount2(folder, 0) == 0 || MountTable.unmountAsUser(folder) else { throw LakeError(.unavailable, "\(folder) is in use: close what is open in it, and leave it") }
                 return
             }
