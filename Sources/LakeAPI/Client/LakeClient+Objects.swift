@@ -119,8 +119,6 @@ extension LakeClient {
         try ask { try list(RefMessage.self, ["repositories", repository, "branches"], amount: amount).items.map(\.id) + list(RefMessage.self, ["repositories", repository, "tags"], amount: amount).items.map(\.id) }
     }
 
-    package func isReadOnly(_ repository: String) throws -> Bool { try ask { try get(RepositoryMessage.self, ["repositories", repository]).readOnly } }
-
     /// A page of what is not committed on a branch; nil if there is no such branch. Our own servers tell what the objects are, lakeFS
     /// does not.
     package func changes(on branch: String, in repository: String, after: String, amount: Int) throws -> ResultList<DiffMessage>? {

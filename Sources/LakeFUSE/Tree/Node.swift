@@ -80,9 +80,9 @@ final class Node: @unchecked Sendable {
     var settledAt: UInt64 = 0, settledOld: [Key] = [], settledBase: Key?
     /// Paths that a publish is about to give it on the branch.
     var planned: [Key] = []
-    /// A publish is under way that takes it to the branch, or has chosen it: it is not let go of meanwhile, so that no other node gets
-    /// its number.
-    var isPlanned = false, isChosen = false
+    /// A publish is under way that has chosen it: it is not let go of meanwhile, so that no other node gets its number. Within that, from
+    /// the plan until it is settled: what is removed then may come to the branch all the same.
+    var isChosen = false, isPlanned = false
     /// Counts changes, for a publish to see whether it is up to date when it ends.
     var edits: UInt64 = 0
     /// It was being written when the server died: nobody closed it, so it is no change of the branch until somebody does.
@@ -136,6 +136,9 @@ enum Paths {
 
     /// What the keys of everything in a folder begin with; also the key of its marker.
     static func prefix(_ folder: Key) -> Key { folder.isEmpty ? folder : Key(folder.bytes + [slash]) }
+
+    /// What a path begins with up to its last slash.
+    static func folder(of path: Key) -> Key { Key(Array(path.bytes[..<(path.bytes.lastIndex(of: slash).map { $0 + 1 } ?? 0)])) }
 
     static func isMarker(_ key: Key) -> Bool { key.bytes.last == slash }
 

@@ -288,7 +288,7 @@ final class Tree: Sendable {
 
     /// Lets go of a node of which nothing is to be kept, and of the folders above it. Under the lock.
     static func release(_ node: Node, _ state: inout State) {
-        guard node.number != root, node.lookups == 0, node.handles == 0, !node.isPlanned, !node.isChosen, node.children.isEmpty, state.dirty[node.number] == nil, state.unwritten[node.number] == nil,
+        guard node.number != root, node.lookups == 0, node.handles == 0, !node.isChosen, node.children.isEmpty, state.dirty[node.number] == nil, state.unwritten[node.number] == nil,
               state.settled[node.number] == nil, state.nodes[node.number] === node else { return }
         // What the branch cannot say by itself stays while it has a name.
         guard node.names.isEmpty || (!node.isPinned && node.published == nil && node.base == .natural && node.file == nil) else { return }

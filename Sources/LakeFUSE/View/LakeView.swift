@@ -103,7 +103,7 @@ final class CatalogView: LakeView {
     }
 
     /// As it is: what trees hold back is not settled for themselves.
-    func resolve() throws -> ResolvedRef { try catalog.resolve(ref, in: catalog.repository(repository)) }
+    private func resolve() throws -> ResolvedRef { try catalog.resolve(ref, in: catalog.repository(repository)) }
 
     func find(_ path: Key) throws -> Entry? { try catalog.find(path, at: resolve()) }
     func hasObjects(under prefix: Key, near: Key?) throws -> Bool { try catalog.hasObjects(under: prefix, near: near, at: resolve()) }

@@ -57,7 +57,7 @@ final class RemoteListings: Sendable {
     /// A page of a folder: its objects and folders behind `after`.
     /// - Throws: `.unavailable` if it was never seen and the server does not answer.
     func page(_ prefix: Key, after: Key = Key([])) throws -> RemotePage {
-        let name = Name(prefix: prefix, after: after, version: versions.withLock { $0.all + ($0.folders[prefix] ?? 0) })
+        let name = name(prefix, after: after)
         if let known = pages[name] { return known }
         let key = Key(prefix.bytes + [0] + after.bytes)
         do {
@@ -72,7 +72,7 @@ final class RemoteListings: Sendable {
         }
     }
 
-    private func name(_ prefix: Key) -> Name { Name(prefix: prefix, after: Key([]), version: versions.withLock { $0.all + ($0.folders[prefix] ?? 0) }) }
+    private func name(_ prefix: Key, after: Key = Key([])) -> Name { Name(prefix: prefix, after: after, version: versions.withLock { $0.all + ($0.folders[prefix] ?? 0) }) }
 
     /// Whether a folder was read, and nothing of it was changed since as far as is known.
     func isKnown(_ prefix: Key) -> Bool { pages[name(prefix)] != nil }

@@ -41,7 +41,7 @@ final class RemoteView: LakeView {
     // MARK: names
 
     private func look(_ path: Key) throws -> (entry: Entry?, isFolder: Bool) {
-        let folder = Key(Array(path.bytes[..<(path.bytes.lastIndex(of: Paths.slash).map { $0 + 1 } ?? 0)]))
+        let folder = Paths.folder(of: path)
         if let found = try listings.page(folder).look(path) { return found }
         return try remote.ask { client in
             let entry = try client.stat(path, at: remote.ref, in: remote.repository).map { Entry($0) }
@@ -124,7 +124,7 @@ final class RemoteView: LakeView {
 
     /// Fetches the small files that come next in a folder, if the one before was asked for too.
     private func fetchAhead(of path: Key) {
-        let folder = Key(Array(path.bytes[..<(path.bytes.lastIndex(of: Paths.slash).map { $0 + 1 } ?? 0)]))
+        let folder = Paths.folder(of: path)
         let (last, count) = ahead.withLock { ahead in
             ahead = ahead.folder == folder ? (folder, ahead.last, min(max(4, 2 * ahead.count), Self.mostAhead)) : (folder, path, 0)
             return (max(ahead.last, path), ahead.count)
@@ -251,13 +251,19 @@ final class RemoteView: LakeView {
         return metadata
     }
 
+    /// What is at a path, if it is what an entry was to bring there.
+    private func uploaded(_ entry: Entry, at path: Key) throws -> ObjectStats? {
+        guard let there = try remote.ask({ try $0.stat(path, at: remote.ref, in: remote.repository) }), there.checksum == entry.eTag, there.sizeBytes == entry.size else { return nil }
+        return there
+    }
+
     private func upload(_ entry: Entry, to path: Key, isNew: Bool) throws -> ObjectStats {
         var descriptor: Int32 = -1
         if entry.address != Self.empty {
             descriptor = unsafe Glibc.open(outgoing(entry.address), O_RDONLY | O_CLOEXEC)
             guard descriptor >= 0 else {
                 // A publish that a crash cut off has sent it.
-                if let there = try remote.ask({ try $0.stat(path, at: remote.ref, in: remote.repository) }), there.checksum == entry.eTag, there.sizeBytes == entry.size { return there }
+                if let there = try uploaded(entry, at: path) { return there }
                 throw LakeError(.invalidValue, "the bytes that \(path) was to have are gone")
             }
         }
@@ -269,7 +275,7 @@ final class RemoteView: LakeView {
             }
         } catch let error as LakeError where error.code == .preconditionFailed {
             // It was there: perhaps it is this one, and the answer to it was lost.
-            guard let there = try remote.ask({ try $0.stat(path, at: remote.ref, in: remote.repository) }), there.checksum == entry.eTag, there.sizeBytes == entry.size else { throw error }
+            guard let there = try uploaded(entry, at: path) else { throw error }
             object = there
         }
         guard entry.eTag.contains("-") || object.checksum.contains("-") || object.checksum == entry.eTag else { throw LakeError(.unavailable, "\(path) did not arrive as it was sent") }

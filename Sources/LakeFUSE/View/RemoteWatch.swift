@@ -144,7 +144,7 @@ final class RemoteWatch: Sendable {
     /// Lists folders again that hold these paths and were read. Returns what shows otherwise than it did.
     private func listAgain(_ paths: [Key]) throws -> [Key] {
         guard !paths.isEmpty else { return [] }
-        let folders = Set(paths.map { Key(Array($0.bytes[..<($0.bytes.lastIndex(of: Paths.slash).map { $0 + 1 } ?? 0)])) }.filter { listings.isKnown($0) }).sorted()
+        let folders = Set(paths.map { Paths.folder(of: $0) }.filter { listings.isKnown($0) }).sorted()
         guard !folders.isEmpty else { return [] }
         // In turn, if they are many.
         let last = state.withLock { $0.listed }, turn = folders.filter { $0 > last } + folders.filter { $0 <= last }
