@@ -13,6 +13,7 @@ static inline ssize_t lake_copy_file_range(int from, long long *from_offset, int
 static inline int lake_begin_sync(int descriptor, long long offset, long long count) { return (int)syscall(SYS_sync_file_range, descriptor, offset, count, 2); }
 // Shares the bytes of a file with another, where the file system can (ioctl_ficlone(2), FICLONE).
 static inline int lake_clone(int from, int to) { return ioctl(to, _IOW(0x94, 9, int), from); }
+static inline int lake_close_from(unsigned first) { return (int)syscall(SYS_close_range, first, ~0u, 0); }
 static inline int lake_syncfs(int descriptor) { return (int)syscall(SYS_syncfs, descriptor); }
 // mallopt(3), whose parameters are macros. Every thread would get an arena of its own, up to eight a core, and each keeps what it once
 // took; and answers of some hundred KiB would be mapped and faulted in anew each time.

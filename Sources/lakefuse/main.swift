@@ -1,6 +1,7 @@
 import FoundationEssentials
 import Glibc
 import LakeAPI
+import LakeFUSE
 import Transport
 import Versioning
 
@@ -77,6 +78,7 @@ func run(_ words: [String], _ environment: [String: String]) -> Int32 {
         Output.line("lakefuse version 0.1.0")
         return 0
     }
+    if words.count == 3, words[0] == Herald.command, let device = UInt32(words[2]) { return Herald.serve(words[1], device: device) }
     // Flags that every command takes may stand before it.
     var leading: [String] = [], words = words
     while let first = words.first, first.hasPrefix("-"), let flag = Command.common.first(where: { flag in "--" + flag.name == first || first.hasPrefix("--\(flag.name)=") || flag.short.map { "-\($0)" == first } ?? false }) {

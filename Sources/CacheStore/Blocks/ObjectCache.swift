@@ -50,7 +50,7 @@ package final class ObjectCache: Sendable {
         self.limitBytes = limitBytes
         guard unsafe mkdir(folder, 0o700) == 0 || errno == EEXIST else { throw LakeError(.unavailable, unsafe "cannot make \(folder): \(String(cString: strerror(errno)))") }
         // Page caches of another boot are gone.
-        let boot = (try? Self.text("/proc/sys/kernel/random/boot_id")) ?? "", isSameBoot = (try? Self.text(folder + "/.boot")) == boot
+        let boot = FileStatus.text(of: "/proc/sys/kernel/random/boot_id") ?? "", isSameBoot = FileStatus.text(of: folder + "/.boot") == boot
         var found: [(name: String, used: Timestamp, bytes: Int64)] = []
         for name in try Folder.names(of: folder) where !name.hasPrefix(".") {
             guard isSameBoot || !name.hasSuffix(Self.partMark), let status = FileStatus(path: folder + "/" + name) else {
@@ -73,14 +73,6 @@ package final class ObjectCache: Sendable {
             guard unsafe write(file, boot, boot.utf8.count) == boot.utf8.count else { throw LakeError(.noSpace, "no room in \(folder)") }
         }
         makeRoom()
-    }
-
-    private static func text(_ path: String) throws -> String {
-        let file = unsafe Glibc.open(path, O_RDONLY | O_CLOEXEC)
-        guard file >= 0 else { throw LakeError(.unavailable, "\(path) cannot be read") }
-        defer { close(file) }
-        var buffer = [UInt8](repeating: 0, count: 256)
-        return String(decoding: buffer.prefix(max(0, unsafe Glibc.read(file, &buffer, buffer.count))), as: UTF8.self)
     }
 
     /// Reads of what was there, of what was not, and bytes that came from elsewhere.

@@ -20,7 +20,7 @@ package final class RemoteMount: Sendable {
         package var pushesByHand = false
         package var conflicts = ConflictRule.keep
         package var request: MountMessage
-        package var levers = Levers()
+        package var levers = Levers(announcesEvents: true)
 
         package init(_ client: LakeClient, _ request: MountMessage, folder: String) {
             self.client = client

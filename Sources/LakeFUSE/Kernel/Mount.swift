@@ -12,7 +12,9 @@ package struct Levers: Sendable {
     package var directoryCache = true
     /// `mounts.read_ahead_kib`: how far the kernel reads ahead; 0 for its own choice.
     package var readAheadKiB = 4096
-    package init() {}
+    /// `mounts.events`: inotify(7) tells what other doors change. The executable must know `Herald.command`.
+    package var announcesEvents = false
+    package init(announcesEvents: Bool = false) { self.announcesEvents = announcesEvents }
 }
 
 /// One mount: a libfuse session over a tree, and the thread of its loop. Beside the tree that it shows there may be others: those
@@ -34,6 +36,8 @@ package struct Levers: Sendable {
     let options: MountOptions
     let directory: String
     let context: Operations.Context
+    /// Tells those who watch what others change.
+    let herald = Herald()
     private let loop = Mutex<Thread?>(nil)
     private let hasEnded = Atomic<Bool>(false)
     let handles = Mutex<(next: UInt64, all: [UInt64: Handle])>((1, [:]))
@@ -292,10 +296,12 @@ package struct Levers: Sendable {
                 return Array(handles.all.values)
             }) { if case .file(let open, let slot) = handle { slot.tree.finish(open, closes: false) } }
             hasEnded.store(true, ordering: .releasing)
+            herald.end()
             ended()
         }
         loop.withLock { $0 = thread }
         if levers.readAheadKiB > 0 { setReadAhead() }
+        if levers.announcesEvents, !isReadOnly { herald.start(self) }
     }
 
     /// How far the kernel reads ahead of who reads in order (Documentation/ABI/testing/sysfs-class-bdi). Only root may set it.
@@ -322,6 +328,8 @@ package struct Levers: Sendable {
 
     /// Ends the mount, without publishing.
     func unmount(at places: [String], forced: Bool) throws {
+        herald.pause()
+        defer { herald.resume() }
         for place in places where !hasEnded.load(ordering: .acquiring) {
             if unsafe umount2(place, 0) == 0 { continue }
             guard forced || errno != EBUSY else { throw Self.inUse(place) }
@@ -372,16 +380,18 @@ package struct Levers: Sendable {
         }
     }
 
+    /// How the kernel knows a node of a slot: the root that it knows is that of what is shown.
+    func number(_ local: UInt64, in slot: Slot) -> UInt64 { local == slot.root && slot === current ? Tree.root : slot.number(local) }
+
     private func hear(_ notice: Notice, _ slot: Slot) {
         guard !hasEnded.load(ordering: .acquiring) else { return }
-        // The root that the kernel knows is that of what is shown.
-        func number(_ local: UInt64) -> UInt64 { local == slot.root && slot === current ? Tree.root : slot.number(local) }
         switch notice {
-        case .name(let folder, let name):
-            let folder = number(folder)
+        case .name(let folder, let name, let lost):
+            let folder = number(folder, in: slot)
             _ = absent.withLock { $0.remove(AbsentName(parent: folder, name: Key(name))) }
-            invalidate(name: name, in: folder)
-        case .node(let local): unsafe fuse_lowlevel_notify_inval_inode(session, fuse_ino_t(number(local)), 0, 0)
+            invalidate(name: name, in: folder, lost: lost.map { slot.number($0) })
+        case .node(let local): unsafe fuse_lowlevel_notify_inval_inode(session, fuse_ino_t(number(local, in: slot)), 0, 0)
+        case .event(let event): if levers.announcesEvents, !isReadOnly { herald.note(event, slot) }
         case .absentNames:
             for name in absent.withLock({ names in
                 defer { names = [] }
@@ -390,7 +400,15 @@ package struct Levers: Sendable {
         }
     }
 
-    private func invalidate(name: [UInt8], in parent: UInt64) {
-        unsafe name.withUnsafeBytes { bytes in _ = unsafe fuse_lowlevel_notify_inval_entry(session, fuse_ino_t(parent), bytes.assumingMemoryBound(to: CChar.self).baseAddress, bytes.count) }
+    /// - Parameter lost: the inode that had no other name: who watches it hears that it is gone (fuse_lowlevel.h, notify_delete).
+    func invalidate(name: [UInt8], in parent: UInt64, lost: UInt64? = nil) {
+        unsafe name.withUnsafeBytes { bytes in
+            let text = unsafe bytes.assumingMemoryBound(to: CChar.self).baseAddress
+            if let lost {
+                _ = unsafe fuse_lowlevel_notify_delete(session, fuse_ino_t(parent), fuse_ino_t(lost), text, bytes.count)
+            } else {
+                _ = unsafe fuse_lowlevel_notify_inval_entry(session, fuse_ino_t(parent), text, bytes.count)
+            }
+        }
     }
 }

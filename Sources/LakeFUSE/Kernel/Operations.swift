@@ -23,6 +23,8 @@ enum Operations {
         let pointer: fuse_req_t
         let mount: Mount
         var rights: Tree.Rights { mount.rights }
+        /// It is made for show: what it asks for was done by others.
+        var isHerald: Bool { unsafe mount.herald.asks(pointer) }
         /// Who asks.
         var owner: Tree.Owner {
             let context = unsafe fuse_req_ctx(pointer)!
@@ -64,7 +66,9 @@ enum Operations {
         func recheck(_ name: [UInt8]) { tree.recheck(generation, name, in: number) }
 
         /// The other mounts of the tree are to know what came of a request.
-        func tell(_ mount: Mount, _ name: [UInt8]) { tree.tell([.name(folder: number, name), .node(number)], except: mount.number) }
+        func tell(_ mount: Mount, _ name: [UInt8], was: Node.Kind? = nil) {
+            tree.tell([.name(folder: number, name), .node(number), .event(Event(folder: number, name: name, was: was))], except: mount.number)
+        }
     }
 
     static func entry(_ node: Node, _ slot: Slot) -> fuse_entry_param {
@@ -91,19 +95,24 @@ enum Operations {
         unsafe answer(request) { request in
             try Control.requireOutside(parent)
             let name = unsafe name(text), place = try request.at(parent)
+            if request.isHerald {
+                guard let found = try place.tree.find(place.number, name, counts: true) else { throw Errno(ENOENT) }
+                return request.entry(found, name, in: place)
+            }
             request.entry(try make(request, place, name), name, in: place)
             place.tell(request.mount, name)
         }
     }
 
     /// Answers a request that takes a name from a folder.
-    private static func answer(_ request: fuse_req_t?, removing text: UnsafePointer<CChar>?, from parent: fuse_ino_t, _ remove: (Request, Place, [UInt8]) throws -> Void) {
+    private static func answer(_ request: fuse_req_t?, removing text: UnsafePointer<CChar>?, from parent: fuse_ino_t, _ kind: Node.Kind, _ remove: (Request, Place, [UInt8]) throws -> Void) {
         unsafe answer(request) { request in
+            if request.isHerald { return request.succeed() }
             try Control.requireOutside(parent)
             let name = unsafe name(text), place = try request.at(parent)
             try remove(request, place, name)
             request.succeed()
-            place.tell(request.mount, name)
+            place.tell(request.mount, name, was: kind)
         }
     }
 
@@ -130,6 +139,7 @@ enum Operations {
             unsafe answer(request) { request in
                 let name = unsafe name(text)
                 if try Control.lookup(request, parent, name) { return }
+                if request.isHerald, request.mount.herald.lookup(request, parent, name) { return }
                 let place = try request.at(parent)
                 if let found = try place.tree.find(place.number, name, counts: true) { return request.entry(found, name, in: place) }
                 guard request.mount.mayCacheAbsence(name, in: UInt64(parent)) else { throw Errno(ENOENT) }
@@ -180,10 +190,10 @@ enum Operations {
             }
         }
         unsafe table.unlink = { request, parent, text in
-            unsafe answer(request, removing: text, from: parent) { try $1.tree.unlink($1.number, $2, $0.rights) }
+            unsafe answer(request, removing: text, from: parent, .file) { try $1.tree.unlink($1.number, $2, $0.rights) }
         }
         unsafe table.rmdir = { request, parent, text in
-            unsafe answer(request, removing: text, from: parent) { try $1.tree.removeFolder($1.number, $2, $0.rights) }
+            unsafe answer(request, removing: text, from: parent, .folder) { try $1.tree.removeFolder($1.number, $2, $0.rights) }
         }
         unsafe table.rename = { request, parent, text, newParent, newText, flags in
             unsafe answer(request) { request in
@@ -193,9 +203,10 @@ enum Operations {
                 try Control.requireOutside(newParent)
                 let place = try request.at(parent), target = try request.at(newParent)
                 guard place.slot === target.slot else { throw Errno(EXDEV) }
+                let kind = place.tree.kind(of: old, in: place.number)
                 try place.tree.rename(place.number, old, to: target.number, new, replaces: flags & noReplace == 0, exchanges: flags & exchange != 0, request.rights)
                 request.succeed()
-                place.tell(request.mount, old)
+                place.tell(request.mount, old, was: kind)
                 target.tell(request.mount, new)
             }
         }
@@ -214,6 +225,10 @@ enum Operations {
             unsafe answer(request) { request in
                 // Who writes to a control file cuts it before.
                 if Control.answerAttributes(request, number) { return }
+                if request.isHerald {
+                    let place = try request.at(number)
+                    return request.attributes(try place.node(), number, place.slot)
+                }
                 let place = try request.at(number), node = try place.node(), given = unsafe given!.pointee, tree = place.tree
                 if valid & FUSE_SET_ATTR_SIZE != 0 { try tree.truncate(node, Int64(given.st_size), caller: request.owner, request.rights) }
                 var new = Tree.NewFacts()
@@ -229,7 +244,7 @@ enum Operations {
                 if valid & FUSE_SET_ATTR_SIZE != 0 { (new.modified, new.accessed) = (valid & FUSE_SET_ATTR_MTIME != 0 && valid & FUSE_SET_ATTR_MTIME_NOW == 0 ? new.modified : nil, nil) }
                 if new.mode != nil || new.owner != nil || new.group != nil || new.modified != nil || new.accessed != nil { try tree.change(node, new, request.rights) }
                 request.attributes(node, number, place.slot)
-                tree.tell([.node(node.number)], except: request.mount.number)
+                tree.tell([.node(node.number)] + tree.events(node), except: request.mount.number)
             }
         }
         unsafe table.readlink = { request, number in
@@ -323,6 +338,13 @@ enum Operations {
         unsafe table.`open` = { request, number, info in
             unsafe answer(request) { request in
                 if unsafe try Control.open(request, number, info!) { return }
+                if request.isHerald {
+                    unsafe info!.pointee.fh = 0  // No handle has this number.
+                    unsafe info!.pointee.direct_io = 1
+                    unsafe info!.pointee.noflush = 1
+                    unsafe fuse_reply_open(request.pointer, info)
+                    return
+                }
                 let place = try request.at(number), node = try place.node(), flags = unsafe info!.pointee.flags, isWriter = flags & O_ACCMODE != O_RDONLY
                 if flags & O_ACCMODE != O_WRONLY { try place.tree.requireReadable(node, request.rights) }
                 let open = try place.tree.open(node, writes: isWriter, truncates: isWriter && flags & O_TRUNC != 0, caller: request.owner, request.rights)
@@ -398,7 +420,7 @@ enum Operations {
                 if case .file(let open, let slot)? = request.mount.handles.withLock({ unsafe $0.all.removeValue(forKey: info!.pointee.fh) }) {
                     request.mount.takeBack(open, slot.tree)
                     slot.tree.finish(open)
-                    if open.isWriter { slot.tree.tell([.node(open.node.number)], except: request.mount.number) }
+                    if open.isWriter { slot.tree.tell([.node(open.node.number)] + slot.tree.events(open.node), except: request.mount.number) }
                 }
                 request.succeed()
             }

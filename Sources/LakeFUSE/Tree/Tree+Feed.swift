@@ -5,12 +5,21 @@ import Versioning
 
 /// What a mount is to tell the kernel: what it keeps of these is wrong.
 enum Notice: Sendable {
-    /// A name in a folder, whether it is there or not.
-    case name(folder: UInt64, [UInt8])
+    /// A name in a folder, whether it is there or not; and what had no other name than this, and has it no more.
+    case name(folder: UInt64, [UInt8], lost: UInt64? = nil)
     /// A folder's or file's facts and bytes, and a folder's listing.
     case node(UInt64)
     /// All names that the kernel was told are not there.
     case absentNames
+    /// Something that who watches is to hear of: told behind what the kernel is to forget of it.
+    case event(Event)
+}
+
+/// Something that others did to a name.
+struct Event: Sendable {
+    let folder: UInt64, name: [UInt8]
+    /// What had the name before, as far as that was known.
+    var was: Node.Kind?
 }
 
 /// What other doors change of the branch, as it comes from the catalog's change feed: told to the tree and to the kernel, in order,
@@ -129,6 +138,14 @@ extension Tree {
         for listener in others { for notice in notices { listener(notice) } }
     }
 
+    /// What those who watch a file are to hear of its change.
+    func events(_ node: Node) -> [Notice] {
+        state.withLock { _ in node.names.map { .event(Event(folder: $0.folder.number, name: $0.name.bytes, was: node.kind)) } }
+    }
+
+    /// What has a name, as far as it is known.
+    func kind(of name: [UInt8], in folder: UInt64) -> Node.Kind? { state.withLock { $0.nodes[folder]?.children[Key(name)]?.kind } }
+
     fileprivate func take(_ change: Change.Kind) -> CountingSemaphore? {
         if case .committed = change { return nil }
         if case .removed = change { isGone.store(true, ordering: .releasing) }
@@ -143,11 +160,20 @@ extension Tree {
     }
 
     fileprivate func recheck(_ name: [UInt8], in number: UInt64) {
-        state.withLock { state in
-            guard let folder = state.nodes[number], let child = folder.children[Key(name)] else { return }
+        let place = state.withLock { state in state.nodes[number].flatMap { folder in Self.base(folder).map { (folder, Paths.join($0, name)) } } }
+        if let (folder, path) = place, isUpToDate(Key(name), in: folder, path), (try? view.hasObjects(under: Paths.prefix(path), near: nil)) == false { return }
+        let notices = state.withLock { state -> [Notice] in
+            guard let folder = state.nodes[number], let child = folder.children[Key(name)] else { return [.name(folder: number, name)] }
             drop(child, Key(name), in: folder, &state)
+            return Self.notices(child, Key(name), in: folder)
         }
-        tell([.name(folder: number, name)])
+        tell(notices)
+    }
+
+    /// What to tell of a name that was a node's, and may be no more. Under the lock.
+    private static func notices(_ node: Node, _ name: Key, in folder: Node) -> [Notice] {
+        guard folder.children[name] !== node else { return [.name(folder: folder.number, name.bytes)] }
+        return [.name(folder: folder.number, name.bytes, lost: node.names.isEmpty ? node.number : nil), .event(Event(folder: folder.number, name: name.bytes, was: node.kind))]
     }
 
     /// Forgets a name that shows what the branch had; what was changed here stays, and its publish is the later change. Under the lock.
@@ -188,7 +214,7 @@ extension Tree {
 
     /// One step down to where a key lies in the tree.
     private enum Walk {
-        case done([Notice]), into(Node, base: Key)
+        case done([Notice]), unknown([Notice]), into(Node, base: Key)
     }
 
     /// Makes the kernel forget what a key's change made wrong: the name of the file, and of folders that came or went.
@@ -207,12 +233,18 @@ extension Tree {
         for (index, part) in parts.enumerated() {
             let isLast = index == parts.count - 1, path = Paths.join(base, part.bytes)
             let exists = try? view.hasObjects(under: Paths.prefix(path), near: nil)
-            if isLast, exists != true, !Paths.isMarker(key), let notices = grow(part, in: folder, path) { return tell(notices) }
+            if isLast, exists != true, !Paths.isMarker(key) {
+                if let notices = grow(part, in: folder, path) { return tell(notices) }
+                if isUpToDate(part, in: folder, path) {
+                    state.withLock { _ in Self.noteChange(in: folder) }
+                    return tell([.node(folder.number), .event(Event(folder: folder.number, name: part.bytes))])
+                }
+            }
             let step = state.withLock { state -> Walk in
                 Self.noteChange(in: folder)
                 let notices: [Notice] = [.name(folder: folder.number, part.bytes), .node(folder.number)]
                 // The kernel may have it as a name that is not there.
-                guard let known = folder.children[part] else { return .done(notices) }
+                guard let known = folder.children[part] else { return .unknown(notices) }
                 if known.isFolder, !isLast || Paths.isMarker(key) {
                     if known.base == .none, known.published?.isEmpty != false {
                         known.base = .natural  // The branch has one of that name now.
@@ -225,7 +257,7 @@ extension Tree {
                         return .into(known, base: path)
                     }
                     loseNames(of: known, &state)
-                    return .done(notices)
+                    return .done(Self.notices(known, part, in: folder) + [.node(folder.number)])
                 }
                 // A file where a folder was, or the other way round.
                 if known.isFolder {
@@ -233,10 +265,17 @@ extension Tree {
                 } else {
                     drop(known, part, in: folder, &state)
                 }
-                return .done(notices)
+                return .done(Self.notices(known, part, in: folder) + [.node(folder.number)])
             }
             switch step {
-            case .done(let notices): return tell(notices)
+            case .done(let notices):
+                tell(notices)
+                return tell(leaveEmpty(from: folder))
+            case .unknown(let notices):
+                // A folder that nobody has looked at is new if there is nothing in it but this.
+                let isOther = !isLast && exists == true && !isAlone(key, under: Paths.prefix(path))
+                let event = Event(folder: folder.number, name: part.bytes, was: !isLast && exists == false ? .folder : nil)
+                return tell(isOther ? notices : notices + [.event(event)])
             case .into(let inner, let path):
                 tell([.node(folder.number), .node(inner.number)])
                 (folder, base) = (inner, path)
@@ -250,6 +289,43 @@ extension Tree {
             folder.attributes = Attributes(marker.metadata)
         }
         tell([.node(folder.number)])
+    }
+
+    /// Whether a file is known as the branch has it: it was looked up after the change that is being told.
+    private func isUpToDate(_ name: Key, in folder: Node, _ path: Key) -> Bool {
+        let known = state.withLock { _ in folder.children[name].flatMap { $0.isFolder || $0.file != nil ? nil : $0.entry } }
+        guard let known, let entry = try? view.find(path) else { return false }
+        return entry == known
+    }
+
+    /// Folders go with the last that was in them, where nobody made them.
+    private func leaveEmpty(from lowest: Node) -> [Notice] {
+        var notices: [Notice] = [], folder = lowest
+        while true {
+            let place = state.withLock { state -> (name: Node.Name, base: Key)? in
+                guard folder.base == .natural, folder.children.isEmpty, state.dirty[folder.number] == nil, let base = Self.base(folder) else { return nil }
+                return folder.names.first.map { ($0, base) }
+            }
+            guard let place, (try? view.hasObjects(under: Paths.prefix(place.base), near: nil)) == false else { return notices }
+            let isGone = state.withLock { state in
+                guard folder.names.first == place.name, folder.children.isEmpty, state.dirty[folder.number] == nil else { return false }
+                loseNames(of: folder, &state)
+                Self.noteChange(in: place.name.folder)
+                return true
+            }
+            guard isGone else { return notices }
+            let above = place.name.folder, name = place.name.name.bytes
+            notices += [.name(folder: above.number, name, lost: folder.number), .node(above.number), .event(Event(folder: above.number, name: name, was: .folder))]
+            folder = above
+        }
+    }
+
+    private func isAlone(_ key: Key, under prefix: Key) -> Bool {
+        var query = Catalog.ListQuery()
+        query.prefix = prefix
+        query.limit = 2
+        guard let page = try? view.list(query) else { return false }
+        return page.items.count == 1 && page.items[0].path == key
     }
 
     /// Larger files are not compared.
@@ -310,7 +386,10 @@ extension Tree {
                 } else {
                     drop(node, name.name, in: name.folder, &state)
                 }
-                if node.names.isEmpty { notices.append(.name(folder: name.folder.number, name.name.bytes)) }
+                if node.names.isEmpty {
+                    notices.append(.name(folder: name.folder.number, name.name.bytes))
+                    notices.append(.event(Event(folder: name.folder.number, name: name.name.bytes, was: node.kind)))
+                }
             }
         }
         state.withLock { $0.nodes[Self.root]?.version += 1 }

@@ -26,6 +26,20 @@ package struct FileStatus: Sendable {
         self.init(info)
     }
 
+    /// What a small file says; nil if it cannot be read. Files of proc(5) have no size: this reads to the end.
+    package static func text(of path: String) -> String? {
+        let file = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else { return nil }
+        defer { close(file) }
+        var bytes: [UInt8] = [], buffer = [UInt8](repeating: 0, count: 4096)
+        while true {
+            let count = unsafe Glibc.read(file, &buffer, buffer.count)
+            guard count >= 0 else { return nil }
+            if count == 0 { return String(decoding: bytes, as: UTF8.self) }
+            bytes += buffer[..<count]
+        }
+    }
+
     private init(_ info: stat) {
         isFolder = info.st_mode & S_IFMT == S_IFDIR
         isRegular = info.st_mode & S_IFMT == S_IFREG

@@ -39,8 +39,8 @@ struct Configuration {
     /// `mounts.allowed_folders` (comma-separated): where REST may mount on this machine. None: where whoever asks over the loopback, as
     /// the server's own user, owns the folder.
     var mountFolders: [String] = []
-    /// `mounts.passthrough`, `mounts.directory_cache`, `mounts.read_ahead_kib`: what of the kernel's offers mounts take.
-    var levers = Levers()
+    /// `mounts.passthrough`, `mounts.directory_cache`, `mounts.events`, `mounts.read_ahead_kib`: what of the kernel's offers mounts take.
+    var levers = Levers(announcesEvents: true)
     /// `blockstore.verify_reads`: whole reads are held against their checksums; large objects are then read twice.
     var verifiesReads = false
     /// `committed.permanent.*` (`lakefs-formats.md` 4.2).
@@ -83,6 +83,7 @@ struct Configuration {
         case "mounts.allowed_folders": mountFolders = value.split(separator: ",").map(String.init)
         case "mounts.passthrough": levers.passthrough = try choice(["true", "false"]) == "true"
         case "mounts.directory_cache": levers.directoryCache = try choice(["true", "false"]) == "true"
+        case "mounts.events": levers.announcesEvents = try choice(["true", "false"]) == "true"
         case "mounts.read_ahead_kib": levers.readAheadKiB = min(try number(0), 1 << 20)
         case "blockstore.verify_reads": verifiesReads = try choice(["true", "false"]) == "true"
         case "committed.permanent.min_range_size_bytes": ranges.minRangeSizeBytes = try number(0)
@@ -117,7 +118,7 @@ struct Configuration {
         "blockstore.local.allowed_external_prefixes", "blockstore.signing.secret_key", "auth.encrypt.secret_key",
         "installation.user_name", "installation.access_key_id", "installation.secret_access_key", "gateways.s3.region", "gateways.s3.domain_name",
         "limits.memory_bytes", "limits.connections", "limits.connections_per_address", "limits.idle_seconds", "limits.head_seconds", "limits.progress_seconds", "mounts.allowed_folders",
-        "mounts.passthrough", "mounts.directory_cache", "mounts.read_ahead_kib", "blockstore.verify_reads",
+        "mounts.passthrough", "mounts.directory_cache", "mounts.events", "mounts.read_ahead_kib", "blockstore.verify_reads",
         "committed.sstable.memory.cache_size_bytes", "committed.permanent.min_range_size_bytes", "committed.permanent.max_range_size_bytes", "committed.permanent.range_raggedness_entries",
     ]
 
