@@ -1,5 +1,6 @@
 """Versions inside the mount: `.lake/`, `user.lake.*`, and the commands that find the mount from any folder in it."""
 import errno
+import mmap
 import os
 import stat
 import subprocess
@@ -55,6 +56,33 @@ class InsideTest(LakeTest):
         self.assert_errno(errno.EROFS, os.mkdir, self.root / ".lake" / "x")
         self.assert_errno(errno.EROFS, os.unlink, self.root / ".lake" / "ref")
         self.assert_errno(errno.EACCES, open, self.root / ".lake" / "diff", "w")
+
+    def test_a_snapshot_without_opening(self):
+        bodies = {f"d/{number}": os.urandom(number * 37_000) for number in range(0, 100, 9)}
+        for path, body in bodies.items():
+            self.lake.upload(self.bucket, "main", path, body)
+        self.lake.commit(self.bucket, "main")
+        self.lake.ask("POST", f"/repositories/{self.bucket}/tags", 201, json_body={"id": "v1", "ref": "main"})
+        where = self.folder / "mounts" / f"{self.bucket}-v1"
+        where.mkdir()
+        refused = self.lake.run("mount", "--no-open", f"lakefs://{self.bucket}/main", where)
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("no-open is for what never changes", refused.stderr)
+        self.lake.mount(f"lakefs://{self.bucket}/v1", where, "--no-open")
+        self.addCleanup(self.unmount_if_mounted, where)
+        for _ in range(2):
+            for path, body in bodies.items():
+                self.assertEqual(read_file(where / path), body)
+        with open(where / "d" / "99", "rb") as file:
+            self.assertEqual(file.seek(-5, os.SEEK_END), len(bodies["d/99"]) - 5)
+            self.assertEqual(file.read(), bodies["d/99"][-5:])
+            self.assertEqual(os.lseek(file.fileno(), 10, os.SEEK_DATA), 10)
+            os.fsync(file.fileno())
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                self.assertEqual(mapped[100_000:200_000], bodies["d/99"][100_000:200_000])
+        self.assertFalse(os.path.exists(where / ".lake"))
+        self.assert_errno(errno.EROFS, open, where / "d" / "9", "w")
+        self.assert_errno(errno.ENOENT, open, where / "d" / "8")
 
     def test_keys_that_cannot_be_files(self):
         """With `a` and `a/b` the folder has the name; what is no path at all is told; none of it is lost."""

@@ -412,6 +412,8 @@ package struct MountMessage: Codable, Sendable {
     package var readOnly: Bool?
     /// Whether a close returns when the file is on disk.
     package var syncOnClose: Bool?
+    /// Whether files are opened and closed without a request: of what never changes.
+    package var noOpen: Bool?
     /// The folder of the ref that is shown; all of it without one.
     package var prefix: String?
     /// Who owns what says nothing of an owner, and the permissions that it does not have.

@@ -16,6 +16,7 @@ extension MountOptions {
         guard request.umask ?? 0 <= 0o777 else { throw LakeError(.invalidValue, "umask \(request.umask ?? 0) is not one: 0 to 0777") }
         umask = request.umask
         syncsOnClose = request.syncOnClose == true
+        skipsOpen = request.noOpen == true
         allowsOthers = request.allowOther == true
     }
 }

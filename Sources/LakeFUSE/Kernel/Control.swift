@@ -37,7 +37,7 @@ final class Control: Sendable {
 
     /// Answers a look-up that is its own.
     static func lookup(_ request: Operations.Request, _ parent: fuse_ino_t, _ name: [UInt8]) throws -> Bool {
-        if UInt64(parent) == Tree.root, name == Self.name {
+        if UInt64(parent) == Tree.root, name == Self.name, !request.mount.options.skipsOpen {
             reply(request, .root)
             return true
         }

@@ -58,6 +58,7 @@ package struct Levers: Sendable {
     init(tree: Tree, rights: Tree.Rights, isReadOnly: Bool, directory: String, name: String, levers: Levers = Levers(), _ options: MountOptions = MountOptions(), open: @escaping @Sendable (_ ref: String, _ isBrowsed: Bool) throws -> Tree,
          whileNobodyCloses: @escaping @Sendable (_ body: () throws -> Void) throws -> Void) throws {
         self.whileNobodyCloses = whileNobodyCloses
+        if options.skipsOpen, !tree.isReadOnly { throw LakeError(.invalidValue, "no-open is for what never changes: a tag, a commit, or a branch with --pin") }
         let slot = try Slot(tree, index: 0, options, rights, makesRoot: !isReadOnly)
         slots = Mutex((slot, [0: slot]))
         self.open = open
@@ -75,7 +76,7 @@ package struct Levers: Sendable {
         let copies: [UnsafeMutablePointer<CChar>?] = unsafe ["lakefuse", "-o", words].map { (word: String) in unsafe strdup(word) }
         defer { unsafe copies.forEach { unsafe free($0) } }
         var pointers: [UnsafeMutablePointer<CChar>?] = unsafe copies + [nil]
-        let context = Operations.Context(KernelFeatures(wantsPassthrough: levers.passthrough))
+        let context = Operations.Context(KernelFeatures(wantsPassthrough: levers.passthrough && !options.skipsOpen))
         self.context = context
         let made = unsafe pointers.withUnsafeMutableBufferPointer { pointers in
             var arguments = unsafe fuse_args(argc: 3, argv: pointers.baseAddress, allocated: 0)

@@ -18,59 +18,6 @@ enum Operations {
     /// The kernel may keep what it is told until it is told otherwise: seconds of about 30 years.
     static let forever = 1e9
 
-    /// One request, to be answered once.
-    @safe struct Request {
-        let pointer: fuse_req_t
-        let mount: Mount
-        var rights: Tree.Rights { mount.rights }
-        /// It is made for show: what it asks for was done by others.
-        var isHerald: Bool { unsafe mount.herald.asks(pointer) }
-        /// Who asks.
-        var owner: Tree.Owner {
-            let context = unsafe fuse_req_ctx(pointer)!
-            return unsafe Tree.Owner(user: context.pointee.uid, group: context.pointee.gid)
-        }
-
-        func fail(_ error: any Error) { unsafe fuse_reply_err(pointer, Errno(error).number == 0 ? EIO : Errno(error).number) }
-        func succeed() { unsafe fuse_reply_err(pointer, 0) }
-
-        /// Where a number is, and the moment that what is read from now on is not older than.
-        func at(_ number: fuse_ino_t) throws -> Place {
-            let (slot, local) = try mount.place(UInt64(number))
-            return Place(slot: slot, number: local, generation: slot.tree.generation.load(ordering: .sequentiallyConsistent))
-        }
-
-        func entry(_ node: Node, _ name: [UInt8], in parent: Place) {
-            var parameters = Operations.entry(node, parent.slot)
-            unsafe fuse_reply_entry(pointer, &parameters)
-            parent.recheck(name)
-        }
-
-        func attributes(_ node: Node, _ number: fuse_ino_t, _ slot: Slot) {
-            var info = status(slot.tree.facts(node), slot)
-            info.st_ino = ino_t(number)
-            unsafe fuse_reply_attr(pointer, &info, forever)
-        }
-
-        func bytes(_ buffer: UnsafeRawBufferPointer) { unsafe fuse_reply_buf(pointer, buffer.assumingMemoryBound(to: CChar.self).baseAddress, buffer.count) }
-    }
-
-    /// A node of one of the mount's trees.
-    struct Place {
-        let slot: Slot
-        let number: UInt64, generation: UInt64
-        var tree: Tree { slot.tree }
-        func node() throws -> Node { try tree.node(number) }
-
-        /// A reply about a name may be older than what others did.
-        func recheck(_ name: [UInt8]) { tree.recheck(generation, name, in: number) }
-
-        /// The other mounts of the tree are to know what came of a request.
-        func tell(_ mount: Mount, _ name: [UInt8], was: Node.Kind? = nil) {
-            tree.tell([.name(folder: number, name), .node(number), .event(Event(folder: number, name: name, was: was))], except: mount.number)
-        }
-    }
-
     static func entry(_ node: Node, _ slot: Slot) -> fuse_entry_param {
         var parameters = fuse_entry_param()
         parameters.ino = fuse_ino_t(slot.number(node.number))
@@ -337,6 +284,7 @@ enum Operations {
         }
         unsafe table.`open` = { request, number, info in
             unsafe answer(request) { request in
+                if request.mount.options.skipsOpen { throw Errno(ENOSYS) }  // From now on the kernel does not ask.
                 if unsafe try Control.open(request, number, info!) { return }
                 if request.isHerald {
                     unsafe info!.pointee.fh = 0  // No handle has this number.
@@ -352,8 +300,9 @@ enum Operations {
                 unsafe fuse_reply_open(request.pointer, info)
             }
         }
-        unsafe table.read = { request, _, size, offset, info in
+        unsafe table.read = { request, number, size, offset, info in
             unsafe answer(request) { request in
+                if request.mount.options.skipsOpen { return try readUnopened(request, number, size, Int64(offset)) }
                 if case .control(let control)? = unsafe handle(info, request.mount) { return control.answer(request, size, Int64(offset)) }
                 let (open, tree) = unsafe try file(info, request.mount)
                 unsafe try withUnsafeTemporaryAllocation(byteCount: size, alignment: 16) { buffer in
@@ -385,6 +334,7 @@ enum Operations {
         }
         unsafe table.lseek = { request, _, offset, whence, info in
             unsafe answer(request) { request in
+                if request.mount.options.skipsOpen { throw Errno(ENOSYS) }  // The kernel takes a file for one without holes.
                 let (open, tree) = unsafe try file(info, request.mount), found = try tree.seek(open, Int64(offset), whence: whence)
                 unsafe fuse_reply_lseek(request.pointer, off_t(found))
             }
@@ -399,6 +349,7 @@ enum Operations {
         }
         unsafe table.flush = { request, _, info in
             unsafe answer(request) { request in
+                if request.mount.options.skipsOpen { throw Errno(ENOSYS) }  // Nothing is written: it need not ask again.
                 if case .control? = unsafe handle(info, request.mount) { return request.succeed() }
                 let (open, tree) = unsafe try file(info, request.mount)
                 tree.flush(open)
@@ -409,6 +360,7 @@ enum Operations {
         }
         unsafe table.fsync = { request, _, _, info in
             unsafe answer(request) { request in
+                if request.mount.options.skipsOpen { return request.succeed() }
                 if case .control? = unsafe handle(info, request.mount) { return request.succeed() }
                 let (open, tree) = unsafe try file(info, request.mount)
                 if !tree.isReadOnly { try tree.synchronize(open.node) }
@@ -424,6 +376,18 @@ enum Operations {
                 }
                 request.succeed()
             }
+        }
+    }
+
+    /// Answers a read of a file that nobody said was opened.
+    private static func readUnopened(_ request: Request, _ number: fuse_ino_t, _ size: Int, _ offset: Int64) throws {
+        let place = try request.at(number), node = try place.node()
+        try place.tree.requireReadable(node, request.rights)
+        let open = try place.tree.open(node, writes: false, request.rights)
+        defer { place.tree.finish(open) }
+        unsafe try withUnsafeTemporaryAllocation(byteCount: size, alignment: 16) { buffer in
+            let count = unsafe try place.tree.read(open, into: buffer, at: offset)
+            unsafe request.bytes(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
         }
     }
 
@@ -563,7 +527,7 @@ enum Operations {
     }
 
     /// What a node is, as the kernel wants it.
-    private static func status(_ facts: Tree.Facts, _ slot: Slot) -> stat {
+    static func status(_ facts: Tree.Facts, _ slot: Slot) -> stat {
         var info = stat()
         info.st_ino = ino_t(slot.number(facts.number))
         info.st_mode = (facts.hasMode ? facts.mode : slot.options.mode(facts.mode, isFolder: facts.kind == .folder)) | type(facts.kind)

@@ -10,6 +10,10 @@ package struct MountOptions: Sendable, Equatable {
     package var owner: UInt32?, group: UInt32?, umask: UInt32?
     /// Whether a close returns when the file is on disk.
     package var syncsOnClose = false
+    /// Whether the kernel opens and closes files without asking, which is for what never changes (linux/fuse.h, FUSE_NO_OPEN_SUPPORT):
+    /// a file that it has in its cache is read without a request. It holds for all files of a mount, so there is no `.lake/` then, and
+    /// excludes passthrough.
+    package var skipsOpen = false
     /// Whether other users may look (mount.fuse3(8), `allow_other`); they may where root has mounted.
     package var allowsOthers = false
     package init() {}

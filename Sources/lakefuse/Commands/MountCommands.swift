@@ -71,6 +71,7 @@ extension Command {
         if invocation.has("pin"), !ref.hasSuffix("@") { ref += "@" }
         var message = MountMessage(repository: repository, ref: ref, directory: Files.absolute(invocation.arguments[1]), readOnly: invocation.has("read-only") ? true : nil)
         message.prefix = prefix
+        message.noOpen = invocation.has("no-open") ? true : nil
         message.syncOnClose = invocation.has("sync-on-close") ? true : nil
         message.allowOther = invocation.has("allow-other") ? true : nil
         message.uid = try number("uid", invocation)
@@ -84,6 +85,7 @@ extension Command {
                 flags: [
                     Flag(name: "read-only", description: "mount a branch read-only too"), Flag(name: "pin", description: "mount the commit that a branch stands on now, read-only"),
                     Flag(name: "sync-on-close", description: "a close returns when the file is on disk"),
+                    Flag(name: "no-open", description: "of a tag, a commit or with --pin: files are opened and closed without a request; for many small ones. No .lake/ then"),
                     Flag(name: "uid", value: "UID", description: "owner of what says nothing of an owner"), Flag(name: "gid", value: "GID", description: "group of what says nothing of a group"),
                     Flag(name: "umask", value: "MASK", description: "permissions that what says nothing of them does not have, such as 022"),
                     Flag(name: "allow-other", description: "let other users in (who may at all: user_allow_other of fuse.conf); root's mounts do"),
