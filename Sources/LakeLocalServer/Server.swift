@@ -1,43 +1,72 @@
 package import Versioning
 
-/// All HTTP doors on one port: the S3 gateway for requests that are signed or addressed as its own, REST under `/api`.
-package struct Server: RequestHandler {
-    private let rest: REST
-    private let gateway: S3Gateway
-    private let access: Access
+/// One of the server's doors. The first of the list that says a request is its own answers it.
+package protocol Door: Sendable {
+    /// What it is called in logs and metrics.
+    var name: StaticString { get }
+    func serves(_ request: Request) -> Bool
+    /// A request that has a `fault` is to be refused.
+    func begin(_ request: Request) -> Reception
+    /// The answer to a request for which there is no memory: 503.
+    func slowDown(_ request: Request) -> Response
+}
 
-    package init(rest: REST, gateway: S3Gateway, access: Access) {
-        self.rest = rest
-        self.gateway = gateway
-        self.access = access
+/// All doors on one port, in order; the last serves everything.
+package struct Server: RequestHandler {
+    private let doors: [any Door]
+    private let catalog: Catalog
+    private let telemetry: Telemetry
+
+    package init(rest: REST, gateway: S3Gateway, access: Access, telemetry: Telemetry = Telemetry()) {
+        catalog = rest.catalog
+        self.telemetry = telemetry
+        doors = [gateway, rest, TelemetryDoor(telemetry: telemetry, access: access), FrontDoor(login: rest.login)]
     }
 
+    private func door(_ request: Request) -> any Door { doors.first { $0.serves(request) }! }
+
     package func begin(_ request: Request) -> Reception {
+        telemetry.begun()
         // What mounts hold back is published before a branch is shown: that takes as long as reading it, on a thread that may wait.
-        if rest.catalog.unsettled.isHolding, request.method == "GET" || request.method == "HEAD", request.rawPath != "/_health" { return .work { beginNow(request).answer(to: []) } }
+        if catalog.unsettled.isHolding, !request.isWrite, request.rawPath != TelemetryDoor.health { return .work { beginNow(request).answer(to: []) } }
         return beginNow(request)
     }
 
     private func beginNow(_ request: Request) -> Reception {
-        if gateway.serves(request) { return gateway.begin(request) }
-        if REST.serves(request.rawPath) { return rest.begin(request) }
+        let door = door(request)
+        request.note.door = door.name
+        return door.begin(request)
+    }
+
+    package func slowDown(_ request: Request) -> Response { door(request).slowDown(request) }
+
+    package func answered(_ request: Request, _ response: Response) { telemetry.answered(request, response) }
+}
+
+/// What a person sees who lost the way, and everything that is no other door's.
+struct FrontDoor: Door {
+    let login: Login
+    var name: StaticString { "front" }
+
+    func serves(_ request: Request) -> Bool { true }
+
+    func begin(_ request: Request) -> Reception {
         if let fault = request.fault { return .respond(.text(400, fault + "\n", type: "text/plain; charset=utf-8")) }
         switch request.rawPath {
-        case "/_health": return .respond(Response(status: 200, headers: [("X-LakeFS-Installation-ID", (try? access.installationID()) ?? "")], body: .bytes(Array("alive!".utf8))))
         case "/", "": return .respond(.text(200, Self.welcome, type: "text/plain; charset=utf-8"))
-        case "/logout": return .work { logOut(request) }
-        // Anything else without a login is a client of S3 that forgot its key pair, or a person that lost the way.
-        default: return .respond(S3Error.accessDenied.response(isHead: request.method == "HEAD"))
+        case "/logout":
+            request.note.operation = "logout"
+            return .work { logOut(request) }
+        // Anything else without a login is a client of S3 that forgot its key pair.
+        default: return .respond(S3Error.accessDenied.response(to: request))
         }
     }
 
-    private func logOut(_ request: Request) -> Response {
-        do { try rest.login.logOut(request) } catch { return Response(error) }
-        return Response(status: 307, headers: [("Location", "/"), ("Set-Cookie", "\(Login.cookieName)=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict")])
-    }
+    func slowDown(_ request: Request) -> Response { REST.slowDown }
 
-    package func slowDown(_ request: Request) -> Response {
-        gateway.serves(request) ? S3Error.slowDown.response(isHead: request.method == "HEAD") : REST.slowDown
+    private func logOut(_ request: Request) -> Response {
+        do { try login.logOut(request) } catch { return Response(error) }
+        return Response(status: 307, headers: [("Location", "/"), ("Set-Cookie", "\(Login.cookieName)=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict")])
     }
 
     private static let welcome = "LakeFUSE is running. REST: /api/v1, S3: this address with path-style buckets, files: lakefuse mount lakefs://repo/ref DIR\n"

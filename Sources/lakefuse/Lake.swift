@@ -17,7 +17,7 @@ final class Lake {
     private let lock: FileLock?, objectsLock: FileLock?
     private let objects: any ObjectStore
     private let pool: WorkerPool
-    private let requests: WorkerPool
+    private let requests: WorkerPool, long: WorkerPool
     private let tasks: WorkerPool
     private let server = HTTPServer()
     private let delays: Delays
@@ -30,6 +30,8 @@ final class Lake {
 
     /// Threads for parts of one operation, and for requests that block: most wait for the disk's sync, hence many.
     private static let poolWidth = 4, requestWidth = 48
+    /// Threads for requests that take as long as the repository is large.
+    private static let longWidth = 16
     /// Imports, dumps and deletions at once; others wait.
     private static let taskWidth = 4
 
@@ -58,6 +60,7 @@ final class Lake {
         }
         pool = WorkerPool(name: "worker", width: Self.poolWidth)
         requests = WorkerPool(name: "request", width: Self.requestWidth)
+        long = WorkerPool(name: "long", width: Self.longWidth)
         let committed = CommittedStore(objects: objects, pool: pool, cacheBytes: configuration.cacheBytes, parameters: configuration.ranges)
         tasks = WorkerPool(name: "task", width: Self.taskWidth)
         catalog = Catalog(store: store, committed: committed, tasks: tasks)
@@ -86,7 +89,15 @@ final class Lake {
         let (host, port) = try configuration.address
         try Self.setUp(access, configuration, directory)
         mounts?.restore { [access] user, repository in access.mountRights(of: Caller(user), in: repository) }
-        try server.start(host: host, port: port, handler: Server(rest: rest, gateway: gateway, access: access), pool: requests, budget: budget, limits: configuration.limits)
+        let telemetry = Telemetry(accessLevel: configuration.accessLogLevel) { [mounts, committed] in
+            let cache = committed.cacheCounters
+            return [
+                .init("lakefuse_mounts", "Mounts of this server.", Double(mounts?.mounts().count ?? 0)),
+                .init("lakefuse_table_cache_hits_total", "Blocks of committed tables that were in memory.", isCounter: true, Double(cache.hits)),
+                .init("lakefuse_table_cache_misses_total", "Blocks of committed tables that were read.", isCounter: true, Double(cache.misses)),
+            ]
+        }
+        try server.start(host: host, port: port, handler: Server(rest: rest, gateway: gateway, access: access, telemetry: telemetry), pool: requests, long: long, budget: budget, limits: configuration.limits)
         address = "http://\(host.isEmpty || host == "0.0.0.0" ? "127.0.0.1" : host):\(server.port)"
         do { try directory.updateEndpoint(address) } catch {
             Log.warning("the file of the first key pair does not tell the server's address", ["reason": LakeError(error).message])
@@ -153,6 +164,7 @@ final class Lake {
             return
         }
         requests.stop()
+        long.stop()
         tasks.stop()
         pool.stop()
         catalog.finish()

@@ -30,7 +30,8 @@ import Versioning
 
     private func rest(_ method: String, _ path: String, _ body: String = "", headers: [(String, String)] = []) -> Response {
         let basic = "Basic " + Base64.encode(Array("\(credentials.accessKeyID):\(credentials.secretAccessKey)".utf8))
-        return server.answer(Request(method: method, target: "/api/v1" + path, headers: [("Authorization", basic)] + headers), body: Array(body.utf8))
+        let type = body.hasPrefix("{") && !headers.contains { $0.0 == "Content-Type" } ? [("Content-Type", "application/json")] : []
+        return server.answer(Request(method: method, target: "/api/v1" + path, headers: [("Authorization", basic)] + type + headers), body: Array(body.utf8))
     }
 
     private func s3(_ method: String, _ target: String, _ body: [UInt8] = [], headers: [(String, String)] = [], secret: String? = nil, hash: String? = nil) -> Response {

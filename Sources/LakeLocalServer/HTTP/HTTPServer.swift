@@ -17,13 +17,14 @@ package import Versioning
     /// What requests work with; lives as long as the daemon.
     private final class Core: Sendable {
         let handler: any RequestHandler
-        let pool: WorkerPool
+        let pool: WorkerPool, long: WorkerPool
         let connections: Connections
         let budget: MemoryBudget
         let running = Atomic<Int>(0)
-        init(handler: any RequestHandler, pool: WorkerPool, connections: Connections, budget: MemoryBudget) {
+        init(handler: any RequestHandler, pool: WorkerPool, long: WorkerPool, connections: Connections, budget: MemoryBudget) {
             self.handler = handler
             self.pool = pool
+            self.long = long
             self.connections = connections
             self.budget = budget
         }
@@ -68,13 +69,15 @@ package import Versioning
     package init() {}
 
     /// Begins to listen. Port 0 is any free port.
-    /// - Parameter budget: what answers in memory are counted on.
+    /// - Parameters:
+    ///   - pool: for requests that may wait; `long` for those that take as long as a repository is large.
+    ///   - budget: what answers in memory are counted on.
     /// - Throws: `LakeError` that names the address if it cannot be listened on.
-    package func start(host: String, port: UInt16, handler: any RequestHandler, pool: WorkerPool, budget: MemoryBudget, limits: Limits = Limits()) throws {
+    package func start(host: String, port: UInt16, handler: any RequestHandler, pool: WorkerPool, long: WorkerPool, budget: MemoryBudget, limits: Limits = Limits()) throws {
         let socket = try Self.listen(host, port)
         self.port = Self.port(of: socket)
         let bounds = limits.fitting, connections = Connections(bounds)
-        let core = unsafe Unmanaged.passRetained(Core(handler: handler, pool: pool, connections: connections, budget: budget))
+        let core = unsafe Unmanaged.passRetained(Core(handler: handler, pool: pool, long: long, connections: connections, budget: budget))
         unsafe self.core = unsafe core
         // A limit for each of its threads that all connections together, and those about to end, cannot reach: see `Connections`.
         let unreachable = Int(limits.threads) * (4 * bounds.most + 1024)
@@ -244,6 +247,7 @@ package import Versioning
         private var request: Request?
         private var sink: (any BodySink)?
         private var work: (@Sendable () -> Response)?
+        private var isLong = false
         private var later: (@Sendable (@escaping @Sendable (Response) -> Void) -> Void)?
         private var refusal: Response?
         /// Handed over from the pool's thread.
@@ -269,6 +273,9 @@ package import Versioning
                     if hasBody || request.fault != nil { return unsafe send(response, connection, core) }
                     finished.withLock { $0 = response }
                 case .work(let work): self.work = work
+                case .long(let work):
+                    self.work = work
+                    isLong = true
                 case .later(let later): self.later = later
                 case .body(let sink): self.sink = sink
                 }
@@ -308,7 +315,7 @@ package import Versioning
                 return MHD_Result.YES
             }
             if let sink, sink.finishSoon(answer) { return MHD_Result.YES }
-            core.pool.run { answer(work?() ?? sink!.finish()) }
+            (isLong || sink?.isLong == true ? core.long : core.pool).run { answer(work?() ?? sink!.finish()) }
             return MHD_Result.YES
         }
 
@@ -389,6 +396,9 @@ package import Versioning
             }
             guard let made = unsafe made else { return MHD_Result.NO }
             defer { unsafe MHD_destroy_response(made) }
+            let request = request!
+            for name in ["X-Request-Id", "x-amz-request-id"] { unsafe MHD_add_response_header(made, name, request.note.id) }
+            core.handler.answered(request, response)
             for header in response.headers { unsafe MHD_add_response_header(made, header.name, header.value.isEmpty ? " " : header.value) }  // It takes no empty one.
             return unsafe MHD_queue_response(connection, UInt32(response.status), made)
         }

@@ -13,6 +13,8 @@ package struct Request: Sendable {
     package let peer: Peer?
     /// What is wrong with it, whatever it asks for: it means two things, or none. Nil if nothing is.
     package let fault: String?
+    /// What is told of it in logs and metrics.
+    package let note: RequestNote
 
     /// - Parameters:
     ///   - target: as it was sent: a path with a query, or a whole URL (RFC 9112, 3.2).
@@ -21,6 +23,7 @@ package struct Request: Sendable {
     package init(method: String, target: String, headers: [(String, String)], peer: Peer? = nil, version: String? = nil, fault: String? = nil) {
         self.method = method
         self.peer = peer
+        note = RequestNote()
         let local = Self.withoutAuthority(target)
         let mark = local.utf8.firstIndex(of: 0x3f) ?? local.endIndex
         rawPath = String(local[..<mark])
@@ -33,6 +36,14 @@ package struct Request: Sendable {
         }
         self.fault = fault ?? Self.fault(in: local.utf8) ?? Self.fault(in: self.headers, version: version)
     }
+
+    private init(_ other: Request, headers: [(name: String, value: String)]) {
+        (method, rawPath, rawQuery, peer, fault, note) = (other.method, other.rawPath, other.rawQuery, other.peer, other.fault, other.note)
+        self.headers = headers
+    }
+
+    /// The same with one more header, its name in lower case.
+    func adding(_ header: (name: String, value: String)) -> Request { Request(self, headers: headers + [header]) }
 
     /// The path and query of an absolute-form target; others as they are.
     private static func withoutAuthority(_ target: String) -> Substring {
@@ -101,8 +112,25 @@ package struct Request: Sendable {
     /// The first header of that name, in lower case; nil if there is none.
     package func header(_ name: String) -> String? { headers.first { $0.name == name }?.value }
 
+    /// Whether it asks for something to be changed.
+    package var isWrite: Bool { method != "GET" && method != "HEAD" }
+
     package var contentLength: Int64? { header("content-length").flatMap { Int64($0) } }
     package var hasBody: Bool { (contentLength ?? 0) > 0 || header("transfer-encoding") != nil }
+}
+
+/// What becomes known of a request while it is worked off, for logs and metrics.
+package final class RequestNote: @unchecked Sendable {
+    // Written by who works on the request, one at a time; read when its answer is sent, which comes behind that.
+    /// Which door and operation it is, by their names; empty while unknown.
+    package var door: StaticString = "", operation = ""
+    /// Whose it is; empty while unknown.
+    package var user = ""
+    /// Its name in answers and logs.
+    package let id = XID.make()
+    /// Microseconds, on a clock that nobody sets.
+    let began = Timestamp.monotonicMicroseconds()
+    init() {}
 }
 
 /// An answer, whole or as a promise of bytes.
@@ -170,12 +198,15 @@ package protocol BodySink: AnyObject, Sendable {
     func receive(_ piece: UnsafeRawBufferPointer) throws(Refusal)
     /// Called once, when all has arrived; may block for long.
     func finish() -> Response
+    /// Whether `finish` may take as long as the repository is large.
+    var isLong: Bool { get }
     /// Called before `finish`, on the thread that reads the connection. True if `answer` is or will be called, from any
     /// thread, without anything having blocked; then `finish` is not called.
     func finishSoon(_ answer: @escaping @Sendable (Response) -> Void) -> Bool
 }
 
 extension BodySink {
+    package var isLong: Bool { false }
     package func finishSoon(_ answer: @escaping @Sendable (Response) -> Void) -> Bool { false }
 }
 
@@ -191,6 +222,8 @@ package enum Reception {
     case respond(Response)
     /// Answered by work that may block: the connection waits, its thread does not.
     case work(@Sendable () -> Response)
+    /// The same, and it may take as long as the repository is large: many such do not hold up others.
+    case long(@Sendable () -> Response)
     /// The body is wanted first.
     case body(any BodySink)
     /// Answered later, by whoever is given the closure; it is called once, from any thread.
@@ -203,6 +236,12 @@ package protocol RequestHandler: Sendable {
     func begin(_ request: Request) -> Reception
     /// The answer to a request for which there is no memory: 503.
     func slowDown(_ request: Request) -> Response
+    /// A request has been answered: all but its last bytes are on their way.
+    func answered(_ request: Request, _ response: Response)
+}
+
+extension RequestHandler {
+    package func answered(_ request: Request, _ response: Response) {}
 }
 
 /// A sink for bodies that are read as a whole, up to a limit.
@@ -221,6 +260,7 @@ package final class BytesSink: BodySink, @unchecked Sendable {
     private let limit: Int
     private let tooLarge: Response, noMemory: Response
     private let work: Work
+    package let isLong: Bool
 
     /// Bytes of memory that a byte of a message may take while it is read: text, values, what they become.
     private static let expansion = 8
@@ -228,11 +268,12 @@ package final class BytesSink: BodySink, @unchecked Sendable {
     /// - Parameters:
     ///   - limit: bytes of the body; more is answered `tooLarge`.
     ///   - noMemory: the answer where `budget` has no room for it.
-    package init(limit: Int, tooLarge: Response, budget: MemoryBudget, noMemory: Response, _ work: Work) {
+    package init(limit: Int, tooLarge: Response, budget: MemoryBudget, noMemory: Response, isLong: Bool = false, _ work: Work) {
         self.limit = limit
         self.tooLarge = tooLarge
         self.noMemory = noMemory
         share = MemoryBudget.Share(of: budget)
+        self.isLong = isLong
         self.work = work
     }
 
@@ -258,7 +299,10 @@ package final class BytesSink: BodySink, @unchecked Sendable {
 
 extension RequestHandler {
     /// Runs a whole request on the calling thread: what a test uses instead of a socket.
-    package func answer(_ request: Request, body: [UInt8] = []) -> Response { begin(request).answer(to: body) }
+    package func answer(_ request: Request, body: [UInt8] = []) -> Response {
+        let request = body.isEmpty || request.hasBody ? request : request.adding(("content-length", "\(body.count)"))
+        return begin(request).answer(to: body)
+    }
 }
 
 extension Reception {
@@ -266,7 +310,7 @@ extension Reception {
     func answer(to body: [UInt8]) -> Response {
         switch self {
         case .respond(let response): return response
-        case .work(let work): return work()
+        case .work(let work), .long(let work): return work()
         case .later(let begin): return Response.waiting(begin)
         case .body(let sink):
             var refusal: Response?

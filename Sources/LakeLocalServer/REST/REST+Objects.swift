@@ -32,36 +32,31 @@ extension REST {
     }
 
     func addObjects(_ router: inout Router) {
-        let refs = "v1/repositories/{repository}/refs/{ref}/objects", branch = "v1/repositories/{repository}/branches/{branch}/objects"
-        for method in ["GET", "HEAD"] {
-            router.add(method, refs) { call in
+        for operation in [Operation.getObject, .headObject] {
+            router.on(operation) { call in
                 let path = try call.path()
-                try call.require(.object("ReadObject", call["repository"], path))
                 guard try call.flag("presign") != true else { throw LakeError(.invalidValue, "presigned URL: operation not supported on this block store") }
                 return settings.verifiesReads ? call.work { try read(call, path) } : .respond(try read(call, path))
             }
         }
-        router.add("GET", refs + "/stat") { call in
+        router.on(.statObject) { call in
             let path = try call.path(), withMetadata = try call.flag("user_metadata") ?? true
-            try call.require(.object("ReadObject", call["repository"], path))
-            let found = try catalog.entry(path, at: call["ref"], in: call["repository"])
+            let found = try catalog.entry(path, at: call[.ref], in: call[.repository])
             return .respond(try told(200, path, found.entry, in: found.repository.namespace, withMetadata: withMetadata))
         }
-        router.add("GET", refs + "/underlyingProperties") { call in
+        router.on(.getUnderlyingProperties) { call in
             let path = try call.path()
-            try call.require(.object("ReadObject", call["repository"], path))
-            _ = try catalog.entry(path, at: call["ref"], in: call["repository"])
+            _ = try catalog.entry(path, at: call[.ref], in: call[.repository])
             return .respond(.json(200, UnderlyingProperties(storageClass: nil)))
         }
-        router.add("GET", refs + "/ls") { call in
-            try call.require(.repository("ListObjects", call["repository"]))
+        router.on(.listObjects) { call in
             var query = Catalog.ListQuery()
             query.prefix = call.key("prefix")
             query.delimiter = call.key("delimiter")
             query.after = PageToken.key(call.key("after"))
             query.limit = try call.amount()
             let withMetadata = try call.flag("user_metadata") ?? true
-            let ref = try catalog.resolve(call["ref"], in: call["repository"]), namespace = try ref.repository.namespace
+            let ref = try catalog.resolve(call[.ref], in: call[.repository]), namespace = try ref.repository.namespace
             let page = try catalog.list(ref, query)
             let root = Array(namespace.location("").description.utf8)
             return .respond(.json(200, written: JSONWriter.list(page.items, hasMore: page.hasMore, next: { PageToken.text($0.path) }) { json, item in
@@ -78,31 +73,29 @@ extension REST {
                 }
             }))
         }
-        router.add("POST", branch) { call in
+        router.on(.uploadObject) { call in
             let path = try call.path()
-            try call.require(.object("WriteObject", call["repository"], path))
             let force = try call.flag("force") as Bool
             try Names.checkPath(path)
-            let repository = try catalog.checkWritable(call["branch"], in: call["repository"], force: force)
+            let repository = try catalog.checkWritable(call[.branch], in: call[.repository], force: force)
             return .body(try UploadSink(call: call, rest: self, path: path, repository: repository, force: force))
         }
-        router.add("DELETE", branch) { call in
+        router.on(.deleteObject) { call in
             let path = try call.path()
-            try call.require(.object("DeleteObject", call["repository"], path))
             let force = try call.flag("force") as Bool
             return call.work {
-                _ = try catalog.delete([path], on: call["branch"], in: call["repository"], force: force)
+                _ = try catalog.delete([path], on: call[.branch], in: call[.repository], force: force)
                 return .noContent
             }
         }
-        router.add("POST", branch + "/delete") { call in
+        router.on(.deleteObjects) { call in
             let force = try call.flag("force") as Bool
             return call.json(PathList.self, limit: Call.largestList) { body in
                 guard body.paths.count <= 1000 else { throw LakeError(.invalidValue, "request size exceeded, max paths is set to 1000") }
                 var errors: [ObjectErrorList.ObjectError] = [], allowed: [Key] = []
                 for path in body.paths {
                     do {
-                        try call.require(.object("DeleteObject", call["repository"], Key(path)))
+                        try call.require(.object("DeleteObject", call[.repository], Key(path)))
                         try Names.checkPath(Key(path))
                         allowed.append(Key(path))
                     } catch {
@@ -111,37 +104,32 @@ extension REST {
                     }
                 }
                 do {
-                    _ = try catalog.delete(allowed, on: call["branch"], in: call["repository"], force: force)
+                    _ = try catalog.delete(allowed, on: call[.branch], in: call[.repository], force: force)
                 } catch let error as LakeError where error.code == .readOnlyRepository || error.code == .protectedBranch {
                     errors += allowed.map { .init(statusCode: 403, message: error.message, path: $0.description) }
                 }
                 return .json(200, ObjectErrorList(errors: errors))
             }
         }
-        router.add("POST", branch + "/copy") { call in
+        router.on(.copyObject) { call in
             let destination = try call.path("dest_path")
             return call.json(ObjectCopyCreation.self) { body in
-                try call.require(.object("ReadObject", call["repository"], Key(body.srcPath)), .object("WriteObject", call["repository"], destination))
+                try call.require(.object("ReadObject", call[.repository], Key(body.srcPath)), .object("WriteObject", call[.repository], destination))
                 guard !body.srcPath.isEmpty else { throw LakeError(.invalidValue, "src_path is empty: name the object to copy") }
-                let source = body.srcRef.flatMap { $0.isEmpty ? nil : $0 } ?? call["branch"]
-                let entry = try catalog.copy(Key(body.srcPath), at: source, from: call["repository"], to: destination, on: call["branch"], in: call["repository"],
+                let source = body.srcRef.flatMap { $0.isEmpty ? nil : $0 } ?? call[.branch]
+                let entry = try catalog.copy(Key(body.srcPath), at: source, from: call[.repository], to: destination, on: call[.branch], in: call[.repository],
                                              force: body.force ?? false, isShallow: body.shallow ?? false)
-                return try told(201, destination, entry, in: catalog.repository(call["repository"]).namespace)
+                return try told(201, destination, entry, in: catalog.repository(call[.repository]).namespace)
             }
         }
-        router.add("PUT", branch + "/stat/user_metadata") { call in
+        router.on(.updateObjectUserMetadata) { call in
             let path = try call.path()
-            try call.require(.object("WriteObject", call["repository"], path))
             return call.json(UserMetadataUpdate.self) { body in
-                try catalog.updateMetadata(Metadata(body.set), of: path, on: call["branch"], in: call["repository"])
+                try catalog.updateMetadata(Metadata(body.set), of: path, on: call[.branch], in: call[.repository])
                 return .noContent
             }
         }
-        router.add("GET", branch + "/stage_allowed") { call in
-            let path = try call.path()
-            try call.require(.object("WriteObject", call["repository"], path))
-            return .respond(.noContent)
-        }
+        router.on(.uploadObjectPreflight) { _ in .respond(.noContent) }
         addLinks(&router)
     }
 
@@ -150,7 +138,7 @@ extension REST {
 
     private func readOnce(_ call: Call, _ path: Key, isLast: Bool) throws -> Response {
         let isHead = call.request.method == "HEAD"
-        let (entry, location, _) = try catalog.entry(path, at: call["ref"], in: call["repository"])
+        let (entry, location, _) = try catalog.entry(path, at: call[.ref], in: call[.repository])
         switch Precheck(call.request, eTag: entry.eTag, modified: entry.lastModified) {
         case .proceed: break
         case .notModified: return Response(status: 304, headers: [("ETag", "\"\(entry.eTag)\"")])
@@ -193,7 +181,7 @@ extension REST {
 
     /// The signature that goes with a handed-out address. Source: `lakefs-formats.md` 1.2.
     private func signature(_ address: String, _ call: Call, _ path: Key) -> String {
-        let fields = [("Repository", call["repository"]), ("Branch", call["branch"]), ("Path", path.description), ("PhysicalAddress", address)]
+        let fields = [("Repository", call[.repository]), ("Branch", call[.branch]), ("Path", path.description), ("PhysicalAddress", address)]
         let message = "{" + fields.map { "\"\($0.0)\":" + String(decoding: Coding.encode($0.1), as: UTF8.self) }.joined(separator: ",") + "}"
         return Base64.encodeURL(Hash.hmac(key: Array(settings.signingSecret.utf8), Array(message.utf8)))
     }
@@ -202,21 +190,18 @@ extension REST {
     private static let addressSeconds: Int64 = 24 * 3600
 
     private func addLinks(_ router: inout Router) {
-        let backing = "v1/repositories/{repository}/branches/{branch}/staging/backing"
-        router.add("GET", backing) { call in
+        router.on(.getPhysicalAddress) { call in
             let path = try call.path()
-            try call.require(.object("WriteObject", call["repository"], path))
-            let repository = try catalog.repository(call["repository"])
-            _ = try catalog.branch(call["branch"], in: call["repository"])
+            let repository = try catalog.repository(call[.repository])
+            _ = try catalog.branch(call[.branch], in: call[.repository])
             let address = try repository.namespace.location(catalog.newDirectAddress()).description
             return .respond(.json(200, StagingLocation(physicalAddress: address + "," + signature(address, call, path))))
         }
-        router.add("PUT", backing) { call in
+        router.on(.linkPhysicalAddress) { call in
             let path = try call.path()
-            try call.require(.object("WriteObject", call["repository"], path))
             return call.json(StagingMetadata.self, allowsNull: true) { body in
                 try Names.checkPath(path)
-                let repository = try catalog.repository(call["repository"]), namespace = try repository.namespace
+                let repository = try catalog.repository(call[.repository]), namespace = try repository.namespace
                 guard let given = body.staging.physicalAddress, let comma = given.lastIndex(of: ",") else {
                     throw LakeError(.invalidValue, "physical address '\(body.staging.physicalAddress ?? "")' was not handed out by this server")
                 }
@@ -229,20 +214,19 @@ extension REST {
                 try Entry.checkSize(body.sizeBytes)
                 guard !body.checksum.isEmpty else { throw LakeError(.invalidValue, "checksum is empty") }
                 let relative = String(address.dropFirst(root.count))
-                if let current = try? catalog.entry(path, at: call["branch"], in: call["repository"]).entry, current.address == relative {
+                if let current = try? catalog.entry(path, at: call[.branch], in: call[.repository]).entry, current.address == relative {
                     throw LakeError(.invalidValue, "physical address '\(given)' was linked already")
                 }
                 let entry = Entry(address: relative, lastModified: try Timestamp(given: body.mtime), size: body.sizeBytes,
                                   eTag: body.checksum.filter { $0 != "\"" && $0 != " " }, metadata: Metadata(body.userMetadata ?? [:]), contentType: body.contentType ?? "application/octet-stream")
-                try catalog.stage(entry, at: path, on: call["branch"], in: call["repository"], if: Precheck.writeCondition(call.request), force: body.force ?? false)
+                try catalog.stage(entry, at: path, on: call[.branch], in: call[.repository], if: Precheck.writeCondition(call.request), force: body.force ?? false)
                 return told(200, path, entry, in: namespace)
             }
         }
-        router.add("PUT", "v1/repositories/{repository}/branches/{branch}/objects") { call in
+        router.on(.stageObject) { call in
             let path = try call.path()
-            try call.require(.object("WriteObject", call["repository"], path))
             return call.jsonSoon(ObjectStageCreation.self) { body, answer in
-                let repository = try catalog.checkWritable(call["branch"], in: call["repository"], force: body.force ?? false), root = try repository.namespace.location("data/").description
+                let repository = try catalog.checkWritable(call[.branch], in: call[.repository], force: body.force ?? false), root = try repository.namespace.location("data/").description
                 let isOwn = body.physicalAddress.hasPrefix(root) && !body.physicalAddress.contains("/../")
                 guard isOwn || ObjectLocation(address: body.physicalAddress).map(catalog.objects.isOpen) == true else {
                     throw LakeError(.invalidValue, "physical address '\(body.physicalAddress)' is not under \(root), nor under a folder that imports may name")
@@ -251,7 +235,7 @@ extension REST {
                 let entry = Entry(address: isOwn ? "data/" + body.physicalAddress.dropFirst(root.count) : body.physicalAddress, addressType: isOwn ? .relative : .full, lastModified: try Timestamp(given: body.mtime), size: body.sizeBytes,
                                   eTag: body.checksum, metadata: Metadata(body.metadata ?? [:]), contentType: body.contentType ?? "application/octet-stream")
                 let namespace = try repository.namespace
-                try catalog.stage(entry, at: path, on: call["branch"], in: repository) { error in
+                try catalog.stage(entry, at: path, on: call[.branch], in: repository) { error in
                     answer(error.map { Response($0) } ?? told(201, path, entry, in: namespace))
                 }
             }
@@ -306,7 +290,7 @@ private final class UploadSink: BodySink, @unchecked Sendable {
             try upload.finish()
             let entry = Entry(address: upload.address, lastModified: .now(), size: upload.size, eTag: Hex.text(upload.digest()), metadata: metadata, contentType: contentType.isEmpty ? "application/octet-stream" : contentType)
             do {
-                try rest.catalog.stage(entry, at: path, on: call["branch"], in: call["repository"], if: Precheck.writeCondition(call.request), force: isForced)
+                try rest.catalog.stage(entry, at: path, on: call[.branch], in: call[.repository], if: Precheck.writeCondition(call.request), force: isForced)
             } catch {
                 if !LakeError(error).mayBeStaged { upload.discard() }
                 throw error

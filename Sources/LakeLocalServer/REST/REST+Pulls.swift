@@ -9,30 +9,25 @@ extension REST {
     }
 
     func addPulls(_ router: inout Router) {
-        let pulls = "v1/repositories/{repository}/pulls", pull = pulls + "/{pull}"
-        router.add("GET", pulls) { call in
-            try call.require(.pulls("ListPullRequests", call["repository"]))
+        router.on(.listPullRequests) { call in
             let status: PullRequest.Status? = switch try call.choice("status", ["open", "closed", "all"]) {
             case "open": .open
             case "closed": .closed
             default: nil
             }
-            let page = try catalog.listPulls(call["repository"], prefix: call.text("prefix") ?? "", after: call.text("after") ?? "", limit: call.amount(), status: status)
+            let page = try catalog.listPulls(call[.repository], prefix: call.text("prefix") ?? "", after: call.text("after") ?? "", limit: call.amount(), status: status)
             return .respond(.json(200, ResultList(page, next: \.id) { message($0) }))
         }
-        router.add("POST", pulls) { call in
-            try call.require(.pulls("WritePullRequest", call["repository"]))
+        router.on(.createPullRequest) { call in
             return call.json(PullRequestCreation.self) { body in
-                let made = try catalog.createPull(title: body.title, description: body.description ?? "", author: call.user, source: body.sourceBranch, destination: body.destinationBranch, in: call["repository"])
+                let made = try catalog.createPull(title: body.title, description: body.description ?? "", author: call.user, source: body.sourceBranch, destination: body.destinationBranch, in: call[.repository])
                 return .json(201, IDMessage(id: made.id))
             }
         }
-        router.add("GET", pull) { call in
-            try call.require(.pulls("ReadPullRequest", call["repository"]))
-            return .respond(.json(200, message(try catalog.pull(call["pull"], in: call["repository"]))))
+        router.on(.getPullRequest) { call in
+            return .respond(.json(200, message(try catalog.pull(call[.pullRequest], in: call[.repository]))))
         }
-        router.add("PATCH", pull) { call in
-            try call.require(.pulls("WritePullRequest", call["repository"]))
+        router.on(.updatePullRequest) { call in
             return call.json(PullRequestUpdate.self) { body in
                 let status: PullRequest.Status? = switch body.status {
                 case nil: nil
@@ -41,17 +36,16 @@ extension REST {
                 case "merged": .merged
                 case let other?: throw LakeError(.invalidValue, "request body has an error: status '\(other)' is not known: open, closed or merged are")
                 }
-                try catalog.updatePull(call["pull"], title: body.title, description: body.description, status: status, in: call["repository"])
+                try catalog.updatePull(call[.pullRequest], title: body.title, description: body.description, status: status, in: call[.repository])
                 return .noContent
             }
         }
-        router.add("PUT", pull + "/merge") { call in
-            try call.require(.pulls("WritePullRequest", call["repository"]))
+        router.on(.mergePullRequest) { call in
             return call.json(MergeCreation.self, isOptional: true) { body in
-                let pull = try catalog.pull(call["pull"], in: call["repository"])
-                try call.require(.branch("CreateCommit", call["repository"], pull.destination))
+                let pull = try catalog.pull(call[.pullRequest], in: call[.repository])
+                try call.require(.branch("CreateCommit", call[.repository], pull.destination))
                 let (request, options) = try mergeRequest(body, by: call.user)
-                return .json(200, MergeResult(reference: try catalog.mergePull(pull.id, request, options, in: call["repository"])))
+                return .json(200, MergeResult(reference: try catalog.mergePull(pull.id, request, options, in: call[.repository])))
             }
         }
     }

@@ -5,54 +5,46 @@ import Versioning
 extension REST {
     /// Tags, merges and diffs of refs.
     func addRefs(_ router: inout Router) {
-        let tags = "v1/repositories/{repository}/tags"
-        router.add("GET", tags) { call in
-            try call.require(.repository("ListTags", call["repository"]))
-            let page = try catalog.listTags(call["repository"], prefix: call.text("prefix") ?? "", after: call.text("after") ?? "", limit: call.amount())
+        router.on(.listTags) { call in
+            let page = try catalog.listTags(call[.repository], prefix: call.text("prefix") ?? "", after: call.text("after") ?? "", limit: call.amount())
             return .respond(.json(200, ResultList(page, next: \.id) { RefMessage(id: $0.id, commitId: $0.commitID) }))
         }
-        router.add("POST", tags) { call in
+        router.on(.createTag) { call in
             call.json(TagCreation.self) { body in
-                try call.require(.tag("CreateTag", call["repository"], body.id))
-                let made = try catalog.createTag(body.id, at: body.ref, in: call["repository"], force: body.force ?? false)
+                try call.require(.tag("CreateTag", call[.repository], body.id))
+                let made = try catalog.createTag(body.id, at: body.ref, in: call[.repository], force: body.force ?? false)
                 return .json(201, RefMessage(id: made.id, commitId: made.commitID))
             }
         }
-        router.add("GET", tags + "/{tag}") { call in
-            try call.require(.tag("ReadTag", call["repository"], call["tag"]))
-            let found = try catalog.tag(call["tag"], in: call["repository"])
+        router.on(.getTag) { call in
+            let found = try catalog.tag(call[.tag], in: call[.repository])
             return .respond(.json(200, RefMessage(id: found.id, commitId: found.commitID)))
         }
-        router.add("DELETE", tags + "/{tag}") { call in
-            try call.require(.tag("DeleteTag", call["repository"], call["tag"]))
+        router.on(.deleteTag) { call in
             let force = try call.flag("force") as Bool
             return call.work {
-                try catalog.deleteTag(call["tag"], in: call["repository"], force: force)
+                try catalog.deleteTag(call[.tag], in: call[.repository], force: force)
                 return .noContent
             }
         }
-        let merge = "v1/repositories/{repository}/refs/{source}/merge/{destination}"
-        router.add("GET", merge) { call in
-            try call.require(.repository("ListCommits", call["repository"]))
+        router.on(.findMergeBase) { call in
             return call.work {
                 // lakeFS tells the two the other way round, and its clients know it so.
-                let found = try catalog.mergeBase(call["source"], call["destination"], in: call["repository"])
+                let found = try catalog.mergeBase(call[.sourceRef], call[.destinationBranch], in: call[.repository])
                 return .json(200, MergeBaseMessage(sourceCommitId: found.destination, destinationCommitId: found.source, baseCommitId: found.base))
             }
         }
-        router.add("POST", merge) { call in
-            try call.require(.branch("CreateCommit", call["repository"], call["destination"]))
+        router.on(.mergeIntoBranch) { call in
             return call.json(MergeCreation.self, isOptional: true) { body in
                 let (request, options) = try mergeRequest(body, by: call.user)
-                return .json(200, MergeResult(reference: try catalog.merge(call["source"], into: call["destination"], request, options, in: call["repository"])))
+                return .json(200, MergeResult(reference: try catalog.merge(call[.sourceRef], into: call[.destinationBranch], request, options, in: call[.repository])))
             }
         }
-        router.add("GET", "v1/repositories/{repository}/refs/{left}/diff/{right}") { call in
-            try call.require(.repository("ListObjects", call["repository"]))
+        router.on(.diffRefs) { call in
             let type = try call.choice("type", ["two_dot", "three_dot"]) ?? "three_dot"
             let query = try diffQuery(call), withRight = try call.flag("include_right_stats") as Bool
             return call.work {
-                let page = try catalog.diff(call["left"], call["right"], isThreeDot: type == "three_dot", in: call["repository"], query)
+                let page = try catalog.diff(call[.leftRef], call[.rightRef], isThreeDot: type == "three_dot", in: call[.repository], query)
                 return .json(200, written: list(page, withRight: withRight))
             }
         }
@@ -72,8 +64,7 @@ extension REST {
     }
 
     func addCommits(_ router: inout Router) {
-        router.add("POST", "v1/repositories/{repository}/branches/{branch}/commits") { call in
-            try call.require(.branch("CreateCommit", call["repository"], call["branch"]))
+        router.on(.commit) { call in
             let source = try call.nonempty("source_metarange").first?.description
             return call.json(CommitCreation.self) { body in
                 var request = CommitRequest(committer: call.user, message: body.message, metadata: Metadata(body.metadata ?? [:]))
@@ -81,25 +72,22 @@ extension REST {
                 request.allowEmpty = body.allowEmpty ?? false
                 request.force = body.force ?? false
                 request.sourceMetaRange = source
-                return .json(201, message(try catalog.commit(request, on: call["branch"], in: call["repository"])))
+                return .json(201, message(try catalog.commit(request, on: call[.branch], in: call[.repository])))
             }
         }
-        router.add("POST", "v1/repositories/{repository}/commits") { call in
-            try call.require(.repository("CreateCommit", call["repository"]))
+        router.on(.createCommitRecord) { call in
             return call.json(CommitRecordCreation.self) { body in
                 var commit = Commit(committer: body.committer, message: body.message, creationDate: Timestamp(seconds: body.creationDate), metaRangeID: body.metarangeId,
                                     metadata: Metadata(body.metadata ?? [:]), parents: body.parents, generation: Int32(clamping: body.generation))
                 commit.version = Int32(clamping: body.version)
-                try catalog.addCommitRecord(commit, id: body.commitId, in: call["repository"], force: body.force ?? false)
+                try catalog.addCommitRecord(commit, id: body.commitId, in: call[.repository], force: body.force ?? false)
                 return .noContent
             }
         }
-        router.add("GET", "v1/repositories/{repository}/commits/{commit}") { call in
-            try call.require(.repository("ReadCommit", call["repository"]))
-            return .respond(.json(200, message(try catalog.commit(call["commit"], in: call["repository"]))))
+        router.on(.getCommit) { call in
+            return .respond(.json(200, message(try catalog.commit(call[.commitId], in: call[.repository]))))
         }
-        router.add("GET", "v1/repositories/{repository}/refs/{ref}/commits") { call in
-            try call.require(.branch("ReadBranch", call["repository"], call["ref"]))
+        router.on(.logCommits) { call in
             var query = Catalog.LogQuery()
             query.after = call.text("after") ?? ""
             query.limit = try call.amount()
@@ -113,7 +101,7 @@ extension REST {
                 query.since = time
             }
             return call.work { [query] in
-                let page = try catalog.log(call["ref"], in: call["repository"], query)
+                let page = try catalog.log(call[.ref], in: call[.repository], query)
                 return .json(200, ResultList(page, next: \.id) { message($0) })
             }
         }

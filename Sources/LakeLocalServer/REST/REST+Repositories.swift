@@ -9,7 +9,7 @@ extension REST {
     }
 
     func addRepositories(_ router: inout Router) {
-        router.add("GET", "v1/repositories") { call in
+        router.on(.listRepositories) { call in
             // Those that may be listed are; 401 is for who may list none.
             try access.requireSome("fs:ListRepositories", below: Permission.repository("", "").resource, for: call.caller)
             let page = try catalog.listRepositories(prefix: call.text("prefix") ?? "", after: call.text("after") ?? "", limit: call.amount(), matching: call.text("search") ?? "") {
@@ -17,7 +17,7 @@ extension REST {
             }
             return .respond(.json(200, ResultList(page, next: \.id) { message($0) }))
         }
-        router.add("POST", "v1/repositories") { call in
+        router.on(.createRepository) { call in
             let isBare = try call.flag("bare") as Bool
             return call.json(RepositoryCreation.self) { body in
                 try call.require(Permission("fs:AttachStorageNamespace", "arn:lakefs:fs:::namespace/\(body.storageNamespace)"), .repository("CreateRepository", body.name))
@@ -29,35 +29,30 @@ extension REST {
                 return .json(201, message(made))
             }
         }
-        router.add("GET", "v1/repositories/{repository}") { call in
-            try call.require(.repository("ReadRepository", call["repository"]))
-            return .respond(.json(200, message(try catalog.repository(call["repository"]))))
+        router.on(.getRepository) { call in
+            return .respond(.json(200, message(try catalog.repository(call[.repository]))))
         }
-        router.add("DELETE", "v1/repositories/{repository}") { call in
-            try call.require(.repository("DeleteRepository", call["repository"]))
+        router.on(.deleteRepository) { call in
             let force = try call.flag("force") as Bool
             return call.work {
-                try catalog.deleteRepository(call["repository"], force: force)
+                try catalog.deleteRepository(call[.repository], force: force)
                 return .noContent
             }
         }
-        router.add("GET", "v1/repositories/{repository}/metadata") { call in
-            try call.require(.repository("ReadRepository", call["repository"]))
-            return .respond(.json(200, try catalog.repositoryMetadata(call["repository"]).dictionary))
+        router.on(.getRepositoryMetadata) { call in
+            return .respond(.json(200, try catalog.repositoryMetadata(call[.repository]).dictionary))
         }
-        router.add("POST", "v1/repositories/{repository}/metadata") { call in
-            try call.require(.repository("UpdateRepository", call["repository"]))
+        router.on(.setRepositoryMetadata) { call in
             return call.json(RepositoryMetadataSet.self) { body in
-                try catalog.updateRepositoryMetadata(call["repository"], force: true) { metadata in
+                try catalog.updateRepositoryMetadata(call[.repository], force: true) { metadata in
                     for (key, value) in body.metadata { metadata[key] = value }
                 }
                 return .noContent
             }
         }
-        router.add("DELETE", "v1/repositories/{repository}/metadata") { call in
-            try call.require(.repository("UpdateRepository", call["repository"]))
+        router.on(.deleteRepositoryMetadata) { call in
             return call.json(RepositoryMetadataKeys.self) { body in
-                try catalog.updateRepositoryMetadata(call["repository"], force: true) { metadata in
+                try catalog.updateRepositoryMetadata(call[.repository], force: true) { metadata in
                     for key in body.keys { metadata[key] = nil }
                 }
                 return .noContent
@@ -68,23 +63,23 @@ extension REST {
     /// Raw ranges and metaranges.
     func addMetadata(_ router: inout Router) {
         @Sendable func location(_ call: Call, _ id: String) throws -> ObjectLocation {
-            try call.require(.repository("ListObjects", call["repository"]), .repository("ReadRepository", call["repository"]))
-            let namespace = try catalog.repository(call["repository"]).namespace
+            let namespace = try catalog.repository(call[.repository]).namespace
             guard try catalog.committed.exists(id, in: namespace) else { throw LakeError.notFound(.metaRange, id) }
             return namespace.location("_lakefs/" + id)
         }
-        for kind in ["meta_range", "range"] {
-            router.add("GET", "v1/repositories/{repository}/metadata/\(kind)/{id}") { call in 
-                _ = try location(call, call["id"])
-                var response = Response.json(200, ["location": "_lakefs/" + call["id"]])
-                response.headers.append(("Location", "_lakefs/" + call["id"]))
+        for (operation, part) in [(Operation.getMetaRange, PathPart.metaRange), (.getRange, .range)] {
+            router.on(operation) { call in
+                let id = call[part]
+                _ = try location(call, id)
+                var response = Response.json(200, ["location": "_lakefs/" + id])
+                response.headers.append(("Location", "_lakefs/" + id))
                 return .respond(response)
             }
         }
-        router.add("GET", "v1/repositories/{repository}/metadata/object/{type}/{id}") { call in
-            guard call["type"] == "range" || call["type"] == "meta_range" else { throw LakeError(.invalidValue, "type '\(call["type"])' is not known: range or meta_range are") }
+        router.on(.getMetadataObject) { call in
+            guard call[.type] == "range" || call[.type] == "meta_range" else { throw LakeError(.invalidValue, "type '\(call[.type])' is not known: range or meta_range are") }
             guard try call.flag("presign") != true else { throw LakeError(.invalidValue, "presigned URL: operation not supported on this block store") }
-            let body = try ObjectBody.make(catalog.objects, tableAt: location(call, call["id"]))
+            let body = try ObjectBody.make(catalog.objects, tableAt: location(call, call[.objectId]))
             return .respond(Response(status: 200, headers: [("Content-Type", "application/octet-stream")], body: body))
         }
     }

@@ -28,11 +28,11 @@ extension REST {
 
     /// Calls without a login: health, set-up, login.
     func addSetup(_ router: inout Router) {
-        router.add("GET", "v1/healthcheck") { _ in .respond(.noContent) }
-        router.add("GET", "v1/setup_lakefs") { call in
+        router.on(.healthCheck) { _ in .respond(.noContent) }
+        router.on(.getSetupState) { call in
             call.now { .json(200, SetupState(state: try access.isSetUp() ? "initialized" : "not_initialized", commPrefsMissing: false)) }
         }
-        router.add("POST", "v1/setup_lakefs") { call in
+        router.on(.setup) { call in
             call.json(SetupCreation.self, limit: Call.largestLogin) { body in
                 guard !body.username.isEmpty else { throw LakeError(.invalidValue, "username is empty: name the first user") }
                 let given = body.key.map { Credentials(accessKeyID: $0.accessKeyId, secretAccessKey: $0.secretAccessKey, userName: body.username, issued: .now()) }
@@ -40,7 +40,7 @@ extension REST {
                 return .json(200, CredentialsWithSecret(accessKeyId: made.accessKeyID, creationDate: made.issued.seconds, secretAccessKey: made.secretAccessKey))
             }
         }
-        router.add("POST", "v1/auth/login") { call in
+        router.on(.login) { call in
             call.jsonSoon(LoginInformation.self, limit: Call.largestLogin) { body, answer in
                 guard let user = try login.user(accessKeyID: body.accessKeyId, secretAccessKey: body.secretAccessKey) else {
                     let refusal = Response(LakeError(.unauthenticated, "error authenticating request"))
@@ -52,7 +52,7 @@ extension REST {
                 answer(response)
             }
         }
-        router.add("GET", "v1/auth/capabilities") { _ in .respond(.json(200, ["invite_user": false, "forgot_password": false])) }
+        router.on(.getAuthCapabilities) { _ in .respond(.json(200, ["invite_user": false, "forgot_password": false])) }
     }
 
     private struct StorageConfig: Codable, Sendable {
@@ -95,16 +95,15 @@ extension REST {
     }
 
     func addConfiguration(_ router: inout Router) {
-        router.add("GET", "v1/config") { _ in .respond(.json(200, Configuration(storageConfig: storage))) }
-        router.add("GET", "v1/config/storage") { call in
-            try call.require(.all("fs:ReadConfig"))
+        router.on(.getConfig) { _ in .respond(.json(200, Configuration(storageConfig: storage))) }
+        router.on(.getStorageConfig) { call in
             return .respond(.json(200, storage))
         }
-        router.add("GET", "v1/config/version") { _ in .respond(.json(200, VersionConfig())) }
+        router.on(.getLakeFSVersion) { _ in .respond(.json(200, VersionConfig())) }
         // Seconds that an uncommitted object is safe from collection: a day.
-        router.add("GET", "v1/config/garbage-collection") { _ in .respond(.json(200, ["grace_period": 86400])) }
+        router.on(.getGarbageCollectionConfig) { _ in .respond(.json(200, ["grace_period": 86400])) }
         // Telemetry of clients: taken and dropped, nothing leaves the machine.
-        router.add("POST", "v1/statistics") { call in call.json([String: [[String: AnyValue]]].self) { _ in .noContent } }
+        router.on(.postStatsEvents) { call in call.json([String: [[String: AnyValue]]].self) { _ in .noContent } }
     }
 
     /// Any JSON value, passed over.
@@ -118,38 +117,32 @@ extension REST {
     }
 
     func addUsers(_ router: inout Router) {
-        router.add("GET", "v1/user") { call in call.now { .json(200, CurrentUser(user: message(try access.user(call.user)))) } }
-        router.add("GET", "v1/auth/users") { call in
-            try call.require(.all("auth:ListUsers"))
+        router.on(.getCurrentUser) { call in call.now { .json(200, CurrentUser(user: message(try access.user(call.user)))) } }
+        router.on(.listUsers) { call in
             let page = try access.listUsers(prefix: call.text("prefix") ?? "", after: call.text("after") ?? "", limit: call.amount())
             return .respond(.json(200, ResultList(page, next: \.id) { message($0) }))
         }
-        router.add("GET", "v1/auth/users/{user}") { call in
-            try call.require(.user("ReadUser", call["user"]))
-            return .respond(.json(200, message(try access.user(call["user"]))))
+        router.on(.getUser) { call in
+            return .respond(.json(200, message(try access.user(call[.userId]))))
         }
-        router.add("GET", "v1/auth/users/{user}/credentials") { call in
-            try call.require(.user("ListCredentials", call["user"]))
-            let page = try access.listCredentials(of: call["user"], after: call.text("after") ?? "", limit: call.amount())
+        router.on(.listUserCredentials) { call in
+            let page = try access.listCredentials(of: call[.userId], after: call.text("after") ?? "", limit: call.amount())
             return .respond(.json(200, ResultList(page, next: \.accessKeyId) { CredentialsMessage(accessKeyId: $0.accessKeyID, creationDate: $0.issued.seconds) }))
         }
-        router.add("POST", "v1/auth/users/{user}/credentials") { call in
-            try call.require(.user("CreateCredentials", call["user"]))
+        router.on(.createCredentials) { call in
             return call.work {
-                let made = try access.createCredentials(for: call["user"])
+                let made = try access.createCredentials(for: call[.userId])
                 return .json(201, CredentialsWithSecret(accessKeyId: made.accessKeyID, creationDate: made.issued.seconds, secretAccessKey: made.secretAccessKey))
             }
         }
-        router.add("GET", "v1/auth/users/{user}/credentials/{key}") { call in
-            try call.require(.user("ReadCredentials", call["user"]))
-            let found = try access.credentials(call["key"])
-            guard let found, found.userName == call["user"] else { throw LakeError.notFound(.credentials, call["key"]) }
+        router.on(.getCredentials) { call in
+            let found = try access.credentials(call[.accessKeyId])
+            guard let found, found.userName == call[.userId] else { throw LakeError.notFound(.credentials, call[.accessKeyId]) }
             return .respond(.json(200, CredentialsMessage(accessKeyId: found.accessKeyID, creationDate: found.issued.seconds)))
         }
-        router.add("DELETE", "v1/auth/users/{user}/credentials/{key}") { call in
-            try call.require(.user("DeleteCredentials", call["user"]))
+        router.on(.deleteCredentials) { call in
             return call.work {
-                try access.deleteCredentials(call["key"], of: call["user"])
+                try access.deleteCredentials(call[.accessKeyId], of: call[.userId])
                 return .noContent
             }
         }
@@ -160,11 +153,10 @@ extension REST {
             guard let mounts else { throw LakeError(.notImplemented, "this server mounts nothing: /dev/fuse is not here") }
             return mounts
         }
-        router.add("GET", "lakefuse/mounts") { call in
-            try call.require(.all("fs:ReadConfig"))
+        router.on(.listMounts) { call in
             return .respond(.json(200, MountList(mounts: try control().mounts())))
         }
-        router.add("POST", "lakefuse/mounts") { call in
+        router.on(.mount) { call in
             call.json(MountMessage.self) { body in
                 // What may be read and written is asked for path by path.
                 try call.require(.repository("ReadRepository", body.repository), .repository("ListObjects", body.repository))
@@ -177,8 +169,7 @@ extension REST {
                 return .json(201, body)
             }
         }
-        router.add("DELETE", "lakefuse/mounts") { call in
-            try call.require(.all("fs:MountOnServer"))
+        router.on(.unmount) { call in
             let directory = try call.required("directory")
             try MountPoint.check(directory, for: call.request.peer, allowed: settings.mountFolders, isMounted: true)
             return call.work {

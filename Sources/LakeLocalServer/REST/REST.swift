@@ -35,7 +35,8 @@ package protocol MountControl: Sendable {
 }
 
 /// lakeFS's REST API under `/api/v1`, and LakeFUSE's own calls under `/api/lakefuse`.
-package struct REST: Sendable {
+package struct REST: Door {
+    package var name: StaticString { "rest" }
     static let base = "/api/v1"
     let catalog: Catalog
     let access: Access
@@ -44,8 +45,6 @@ package struct REST: Sendable {
     let mounts: (any MountControl)?
     let budget: MemoryBudget
     private var router = Router()
-    /// Calls that need no login.
-    private var publicRouter = Router()
 
     package init(catalog: Catalog, access: Access, login: Login, settings: ServerSettings, mounts: (any MountControl)?, budget: MemoryBudget) {
         self.budget = budget
@@ -54,7 +53,7 @@ package struct REST: Sendable {
         self.login = login
         self.settings = settings
         self.mounts = mounts
-        addSetup(&publicRouter)
+        addSetup(&router)
         addConfiguration(&router)
         addUsers(&router)
         addRepositories(&router)
@@ -70,7 +69,8 @@ package struct REST: Sendable {
     }
 
     /// Whether a path is this API's.
-    package static func serves(_ path: String) -> Bool { path == "/api" || path.hasPrefix("/api/") }
+    package func serves(_ request: Request) -> Bool { request.rawPath == "/api" || request.rawPath.hasPrefix("/api/") }
+    package func slowDown(_ request: Request) -> Response { Self.slowDown }
 
     /// The answer where there is no memory for a request.
     static let slowDown: Response = {
@@ -84,25 +84,40 @@ package struct REST: Sendable {
         let path = request.rawPath.dropFirst(5).split(separator: "/", omittingEmptySubsequences: false).map { String(decoding: URIEncoding.decode($0), as: UTF8.self) }
         let query = URIEncoding.query(request.rawQuery, plusIsSpace: true)
         do {
-            func call(_ parameters: [String: String], user: String) throws -> Call {
-                let call = Call(request: request, parameters: parameters, query: query, caller: Caller(user, from: request.peer?.address), access: access, budget: budget)
-                try call.checkParameters()
-                return call
-            }
-            if case .found(let handler, let parameters) = publicRouter.match(request.method, path) { return try handler(call(parameters, user: "")) }
             switch router.match(request.method, path) {
-            case .found(let handler, let parameters): return try handler(call(parameters, user: login.user(of: request)))
+            case .found(let route, let parameters):
+                let row = route.row
+                request.note.operation = row.operation.rawValue
+                let user = row.needs.kind == .anyone ? "" : try login.user(of: request)
+                request.note.user = user
+                let call = Call(request: request, row: row, parameters: parameters, query: query, caller: Caller(user, from: request.peer?.address), access: access, budget: budget)
+                try call.checkParameters()
+                // What may wait does so on another thread; a body has to be read on this one.
+                guard row.cost != .point, !request.hasBody else { return try begin(route, call) }
+                let work: @Sendable () -> Response = { do { return try begin(route, call).answer(to: []) } catch { return Self.failure(error, request) } }
+                return row.cost == .long ? .long(work) : .work(work)
             case .otherMethod: return .respond(.failure(405, "method \(request.method) is not allowed for \(request.rawPath)"))
             case .none: return .respond(.failure(404, "invalid API endpoint: \(request.rawPath)"))
             }
         } catch {
-            var response = Response(error)
-            if request.method == "HEAD" { response.body = .bytes([]) }
+            let response = Self.failure(error, request)
             if let error = error as? LakeError, error.code == .unauthenticated, request.header("authorization") != nil {
                 return login.refuse(request, with: response)
             }
             return .respond(response)
         }
+    }
+
+    private func begin(_ route: Router.Route, _ call: Call) throws -> Reception {
+        try access.require(route.row.needs.permissions(call), for: call.caller)
+        guard let handler = route.handler else { throw LakeError(.notImplemented, "operation \(route.row.operation.rawValue) is not built yet") }
+        return try handler(call)
+    }
+
+    private static func failure(_ error: any Error, _ request: Request) -> Response {
+        var response = Response(error)
+        if request.method == "HEAD" { response.body = .bytes([]) }
+        return response
     }
 }
 

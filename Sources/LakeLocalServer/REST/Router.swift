@@ -5,15 +5,19 @@ import Versioning
 /// One REST call: a request, the parts of its path that stand for names, and who makes it.
 struct Call: Sendable {
     let request: Request
-    let parameters: [String: String]
+    let row: Row
+    let parameters: [(part: PathPart, value: String)]
     let query: [QueryItem]
     let caller: Caller
     let access: Access
     let budget: MemoryBudget
     var user: String { caller.user }
 
-    /// A part of the path, decoded.
-    subscript(name: String) -> String { parameters[name] ?? "" }
+    /// A part of the path, decoded; the route must have it.
+    subscript(part: PathPart) -> String {
+        guard let found = parameters.first(where: { $0.part == part }) else { preconditionFailure("the route of \(row.operation) has no \(part)") }
+        return found.value
+    }
 
     /// The value of a query parameter; nil if it is not there.
     func text(_ name: String) -> String? { query.first { $0.name == name }?.value }
@@ -81,7 +85,7 @@ struct Call: Sendable {
         return amount > 0 ? amount : 100
     }
 
-    /// Lets pass who may do all of these. The check comes before anything is looked up.
+    /// Lets pass who may do all of these. The check comes before anything is looked up. What the row says is asked for already.
     func require(_ permissions: Permission...) throws { try access.require(permissions, for: caller) }
 
     /// A JSON body, then the work that it asks for.
@@ -107,7 +111,7 @@ struct Call: Sendable {
         guard type == "application/json" || (type.isEmpty && !request.hasBody) || (isOptional && !request.hasBody && request.header("cookie") == nil) else {
             return .respond(.failure(400, "request body has an error: header Content-Type has unexpected value '\(type.prefix(80))': application/json is expected"))
         }
-        return .body(BytesSink(limit: limit, tooLarge: .failure(413, "request body is larger than \(limit) bytes"), budget: budget, noMemory: REST.slowDown, work))
+        return .body(BytesSink(limit: limit, tooLarge: .failure(413, "request body is larger than \(limit) bytes"), budget: budget, noMemory: REST.slowDown, isLong: row.cost == .long, work))
     }
 
     private static func decode<Message: Decodable>(_ type: Message.Type, _ bytes: [UInt8], isOptional: Bool, allowsNull: Bool) throws -> Message {
@@ -124,7 +128,8 @@ struct Call: Sendable {
 
     /// Work without a body that may block.
     func work(_ work: @escaping @Sendable () throws -> Response) -> Reception {
-        .work { do { return try work() } catch { return Response(error) } }
+        let work: @Sendable () -> Response = { do { return try work() } catch { return Response(error) } }
+        return row.cost == .long ? .long(work) : .work(work)
     }
 
     /// A read that is answered on the spot.
@@ -133,32 +138,51 @@ struct Call: Sendable {
     }
 }
 
-/// Which call a method and path are. Patterns are parts of a path, `{name}` standing for any one part.
+/// Which operation a method and path are. Every row of the table has its route; what is not built yet has no handler.
 struct Router: Sendable {
     typealias Handler = @Sendable (Call) throws -> Reception
 
-    private struct Route: Sendable {
-        let method: String
-        /// What the parts must be, and the names of those that may be any; one of the two at each place.
-        let literals: [String?]
-        let names: [String?]
-        let handler: Handler
+    struct Route: Sendable {
+        let row: Row
+        /// What the parts of the path must be, and the names of those that may be any; one of the two at each place.
+        fileprivate let literals: [String?], parts: [PathPart?]
+        fileprivate(set) var handler: Handler?
 
-        func fits(_ path: [String]) -> Bool {
+        fileprivate init(_ row: Row) {
+            self.row = row
+            let words = row.path.split(separator: "/").map(String.init)
+            parts = words.map { word in
+                guard word.hasPrefix("{") else { return nil }
+                guard let part = PathPart(rawValue: String(word.dropFirst().dropLast())) else { preconditionFailure("\(row.operation) has a part \(word), which is none") }
+                return part
+            }
+            literals = zip(words, parts).map { $1 == nil ? $0 : nil }
+        }
+
+        fileprivate func fits(_ path: [String]) -> Bool {
             for index in path.indices { if let literal = literals[index], literal != path[index] { return false } }
             return true
         }
     }
 
+    /// By the number of parts.
     private var routes: [Int: [Route]] = [:]
 
-    mutating func add(_ method: String, _ pattern: String, _ handler: @escaping Handler) {
-        let parts = pattern.split(separator: "/").map(String.init), names = parts.map { $0.hasPrefix("{") ? String($0.dropFirst().dropLast()) : nil }
-        routes[parts.count, default: []].append(Route(method: method, literals: zip(parts, names).map { $1 == nil ? $0 : nil }, names: names, handler: handler))
+    init() { for row in Row.all { routes[row.path.split(separator: "/").count, default: []].append(Route(row)) } }
+
+    /// Says how an operation is answered.
+    mutating func on(_ operation: Operation, _ handler: @escaping Handler) {
+        for (count, all) in routes {
+            guard let index = all.firstIndex(where: { $0.row.operation == operation }) else { continue }
+            precondition(all[index].handler == nil, "\(operation) has two handlers")
+            routes[count]![index].handler = handler
+            return
+        }
+        preconditionFailure("\(operation) has no row")
     }
 
     enum Match {
-        case found(Handler, [String: String])
+        case found(Route, [(part: PathPart, value: String)])
         /// The path is known with other methods.
         case otherMethod
         case none
@@ -167,13 +191,11 @@ struct Router: Sendable {
     func match(_ method: String, _ path: [String]) -> Match {
         var isKnown = false
         for route in routes[path.count] ?? [] where route.fits(path) {
-            guard route.method == method else {
+            guard route.row.method == method else {
                 isKnown = true
                 continue
             }
-            var parameters: [String: String] = [:]
-            for (name, given) in zip(route.names, path) { if let name { parameters[name] = given } }
-            return .found(route.handler, parameters)
+            return .found(route, zip(route.parts, path).compactMap { part, value in part.map { ($0, value) } })
         }
         return isKnown ? .otherMethod : .none
     }

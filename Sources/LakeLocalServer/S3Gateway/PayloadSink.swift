@@ -83,7 +83,7 @@ final class PayloadSink: BodySink, @unchecked Sendable {
             unsafe try chunked!.feed(piece) { unsafe try take($0) }
         } catch {
             upload?.discard()
-            throw Refusal(gateway.failure(S3Error(error, isWrite: true), call))
+            throw Refusal(gateway.failure(S3Error(error, isWrite: true), call, to: call.request))
         }
     }
 
@@ -97,13 +97,13 @@ final class PayloadSink: BodySink, @unchecked Sendable {
             do {
                 return try work([], Written(address: upload.address, location: upload.location, size: upload.size, md5: digest, checksums: results))
             } catch {
-                if LakeError(error).mayBeStaged { return gateway.failure(S3Error(error, isWrite: true), call) }  // The bytes may be named already.
+                if LakeError(error).mayBeStaged { return gateway.failure(S3Error(error, isWrite: true), call, to: call.request) }  // The bytes may be named already.
                 upload.discard()
                 throw error
             }
         } catch {
             upload?.discard()
-            return gateway.failure(S3Error(error, isWrite: true), call)
+            return gateway.failure(S3Error(error, isWrite: true), call, to: call.request)
         }
     }
 

@@ -49,8 +49,9 @@ struct S3Error: Error {
     }
 
     /// - Parameters:
+    ///   - request: what it answers.
     ///   - bucket, ref, key: what the request names, as far as it was understood.
-    func response(isHead: Bool, bucket: String? = nil, ref: String? = nil, key: Key? = nil) -> Response {
+    func response(to request: Request, bucket: String? = nil, ref: String? = nil, key: Key? = nil) -> Response {
         var xml = XMLWriter()
         xml.element("Error", namespace: nil) { xml in
             xml.text("Code", code)
@@ -59,9 +60,9 @@ struct S3Error: Error {
             if let bucket, !bucket.isEmpty { xml.text("BucketName", bucket) }
             xml.text("Resource", ref.map { "\($0)@\(bucket ?? "")" } ?? bucket ?? "")
             xml.text("Region", "us-east-1")
-            xml.text("RequestId", XID.make().uppercased())
+            xml.text("RequestId", request.note.id)
             xml.text("HostId", "lakefuse")
         }
-        return Response(status: status, headers: [("Content-Type", "application/xml")], body: isHead ? .bytes([]) : .bytes(xml.bytes))
+        return Response(status: status, headers: [("Content-Type", "application/xml")], body: request.method == "HEAD" ? .bytes([]) : .bytes(xml.bytes))
     }
 }

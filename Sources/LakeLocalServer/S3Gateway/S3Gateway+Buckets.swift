@@ -49,42 +49,38 @@ extension S3Gateway {
         "versioning": "VersioningConfiguration", "notification": "NotificationConfiguration", "logging": "BucketLoggingStatus", "accelerate": "AccelerateConfiguration",
     ]
 
-    /// Parameters that ask for something else of a bucket than its objects.
-    private static func isSubresource(_ name: String) -> Bool { absent[name] != nil || empty[name] != nil || ["location", "acl", "requestPayment", "uploads"].contains(name) }
+    /// Parameters that ask for a bucket's configuration, of those that have no operation of their own here.
+    static let configurations = Set(absent.keys).union(empty.keys)
 
-    func bucket(_ call: S3Call) throws -> Reception {
-        switch call.request.method {
-        case "PUT":
-            try access.require([.repository("CreateRepository", call.bucket)], for: call.caller)
-            guard (try? catalog.repository(call.bucket)) == nil else { throw S3Error(409, "BucketAlreadyExists", "The requested bucket name is not available: a repository of that name exists.") }
-            throw S3Error(501, "NotImplemented", "A repository is made over REST, where its storage namespace can be named.")
-        case "DELETE": throw S3Error(405, "MethodNotAllowed", "A repository is deleted over REST.")
-        default: break
-        }
-        let repository = try catalog.repository(call.bucket)
-        if call.request.method == "POST" {
-            guard call.query.contains(where: { $0.name == "delete" }) else { throw S3Error(405, "MethodNotAllowed", "The specified method is not allowed against this resource.") }
-            return try deleteMany(call)
-        }
-        guard call.request.method == "GET" || call.request.method == "HEAD" else { throw S3Error(405, "MethodNotAllowed", "The specified method is not allowed against this resource.") }
-        if call.request.method == "HEAD" {
-            try access.require([.repository("ReadRepository", call.bucket)], for: call.caller)
-            return .respond(Response(status: 200, headers: [("x-amz-bucket-region", settings.region), ("Content-Type", "application/xml")]))
-        }
-        if !call.query.contains(where: { Self.isSubresource($0.name) }) { return .respond(try list(call, repository)) }
-        try access.require([.repository("ListObjects", call.bucket)], for: call.caller)
-        for item in call.query {
-            if let absent = Self.absent[item.name] { throw S3Error(404, absent.code, absent.message) }
-            if let name = Self.empty[item.name] { return .respond(xml(name) { _ in }) }
-        }
-        if call.value("location") != nil { return .respond(xml("LocationConstraint") { _ in }) }
-        if call.value("acl") != nil { return .respond(ownACL(call)) }
-        if call.value("requestPayment") != nil { return .respond(xml("RequestPaymentConfiguration") { $0.text("Payer", "BucketOwner") }) }
-        if call.value("uploads") != nil { return .respond(try uploads.list(call, self)) }
-        return .respond(try list(call, repository))
+    func createBucket(_ call: S3Call) throws -> Reception {
+        try access.require([.repository("CreateRepository", call.bucket)], for: call.caller)
+        guard (try? catalog.repository(call.bucket)) == nil else { throw S3Error(409, "BucketAlreadyExists", "The requested bucket name is not available: a repository of that name exists.") }
+        throw S3Error(501, "NotImplemented", "A repository is made over REST, where its storage namespace can be named.")
     }
 
-    private func ownACL(_ call: S3Call) -> Response {
+    func headBucket(_ call: S3Call) throws -> Reception {
+        _ = try catalog.repository(call.bucket)
+        try access.require([.repository("ReadRepository", call.bucket)], for: call.caller)
+        return .respond(Response(status: 200, headers: [("x-amz-bucket-region", settings.region), ("Content-Type", "application/xml")]))
+    }
+
+    /// Something that is told of a bucket to who may list it.
+    func configuration(_ call: S3Call, _ tell: () throws -> Response) throws -> Reception {
+        _ = try catalog.repository(call.bucket)
+        try access.require([.repository("ListObjects", call.bucket)], for: call.caller)
+        return .respond(try tell())
+    }
+
+    /// The configuration of a feature that buckets here do not have.
+    func absent(_ call: S3Call) throws -> Response {
+        for item in call.query {
+            if let absent = Self.absent[item.name] { throw S3Error(404, absent.code, absent.message) }
+            if let name = Self.empty[item.name] { return xml(name) { _ in } }
+        }
+        throw S3Error.noSuchKey
+    }
+
+    func ownACL(_ call: S3Call) -> Response {
         xml("AccessControlPolicy") { xml in
             xml.element("Owner") { $0.text("ID", call.identity.user) }
             xml.element("AccessControlList") { list in
@@ -99,7 +95,7 @@ extension S3Gateway {
     // MARK: listing objects
 
     /// Lists of both versions. Keys are `ref/path`; without a ref in the prefix, branches are the common prefixes.
-    private func list(_ call: S3Call, _ repository: Repository) throws -> Response {
+    func list(_ call: S3Call, _ repository: Repository) throws -> Response {
         let isV2 = call.value("list-type") == "2"
         let prefix = call.keyValue("prefix"), delimiter = call.keyValue("delimiter")
         // Without a whole ref in the prefix it is branches that are listed.
@@ -183,7 +179,7 @@ extension S3Gateway {
 
     private static let mostKeys = 1000
 
-    private func deleteMany(_ call: S3Call) throws -> Reception {
+    func deleteMany(_ call: S3Call) throws -> Reception {
         // Which keys is said by the body; who may delete none here is not asked for it.
         try access.requireSome("fs:DeleteObject", below: Permission.object("", call.bucket, Key([])).resource, for: call.caller)
         return try body(call) { bytes in

@@ -3,7 +3,8 @@ package import Versioning
 
 /// The S3 door: buckets are repositories, the first part of a key is a ref. Source: Amazon S3 API reference;
 /// `lakefs-behaviour.md` section 2.
-package struct S3Gateway: Sendable {
+package struct S3Gateway: Door {
+    package var name: StaticString { "s3" }
     let catalog: Catalog
     let access: Access
     let authentication: S3Authentication
@@ -23,6 +24,8 @@ package struct S3Gateway: Sendable {
     /// Whether a request is for this door: it is signed as S3's are, or addressed to one of the gateway's hosts.
     package func serves(_ request: Request) -> Bool { S3Authentication.isSigned(request) || virtualBucket(request) != nil || settings.s3Domains.contains(Self.host(request)) }
 
+    package func slowDown(_ request: Request) -> Response { S3Error.slowDown.response(to: request) }
+
     private static func host(_ request: Request) -> String { String((request.header("host") ?? "").prefix { $0 != ":" }) }
 
     private func virtualBucket(_ request: Request) -> String? {
@@ -37,26 +40,27 @@ package struct S3Gateway: Sendable {
         do {
             if let fault = request.fault { throw S3Error(400, "InvalidRequest", "This is no request that can be understood: \(fault).") }
             let identity = try authentication.identify(request, path: path, query: query)
+            request.note.user = identity.user
             if let name = QueryItem.firstRepeated(query) { throw S3Error.invalidArgument("The parameter \(name) is given more than once") }
             call = S3Call(request: request, query: query, identity: identity, path: path, virtualBucket: virtualBucket(request))
             return try dispatch(call!)
         } catch {
-            let response = failure(S3Error(error, isWrite: request.method != "GET" && request.method != "HEAD"), call, isHead: request.method == "HEAD")
+            let response = failure(S3Error(error, isWrite: request.isWrite), call, to: request)
             // A password that was wrong: guessing is as slow here as at the other door.
             if let error = error as? LakeError, error.code == .unauthenticated, request.header("authorization") != nil { return authentication.login.refuse(request, with: response) }
             return .respond(response)
         }
     }
 
-    func failure(_ error: S3Error, _ call: S3Call?, isHead: Bool = false) -> Response {
+    func failure(_ error: S3Error, _ call: S3Call?, to request: Request) -> Response {
         // Who is not known, or asks for what is not a bucket, is told nothing of the place.
         let call = call.flatMap { (try? catalog.repository($0.bucket)) == nil ? nil : $0 }
-        return error.response(isHead: isHead, bucket: call?.bucket, ref: call.flatMap { $0.ref.isEmpty ? nil : $0.ref }, key: call.flatMap { $0.key.isEmpty ? nil : $0.key })
+        return error.response(to: request, bucket: call?.bucket, ref: call.flatMap { $0.ref.isEmpty ? nil : $0.ref }, key: call.flatMap { $0.key.isEmpty ? nil : $0.key })
     }
 
     /// Runs blocking work off the connection's thread.
     func work(_ call: S3Call, _ work: @escaping @Sendable () throws -> Response) -> Reception {
-        .work { do { return try work() } catch { return failure(S3Error(error, isWrite: true), call, isHead: call.request.method == "HEAD") } }
+        .work { do { return try work() } catch { return failure(S3Error(error, isWrite: call.request.isWrite), call, to: call.request) } }
     }
 
     /// Takes a small body as a whole, then works.
@@ -66,29 +70,43 @@ package struct S3Gateway: Sendable {
     }
 
     private func dispatch(_ call: S3Call) throws -> Reception {
-        let method = call.request.method
-        if call.bucket.isEmpty {
-            guard method == "GET" || method == "HEAD" else { throw S3Error(405, "MethodNotAllowed", "The specified method is not allowed against this resource.") }
-            return try listBuckets(call)
+        guard let row = S3Row.of(call) else { throw S3Error(405, "MethodNotAllowed", "The specified method is not allowed against this resource.") }
+        call.request.note.operation = row.operation.rawValue
+        let handle = { @Sendable () throws -> Reception in
+            guard row.isBuilt else { throw Self.unsupported }
+            return try answer(row.operation, call)
         }
-        if call.ref.isEmpty || (call.key.isEmpty && method == "GET" && !call.hasKeySlash && call.query.contains { $0.name == "list-type" }) { return try bucket(call) }
-        if call.key.isEmpty { return try refOnly(call) }
-        let has = { (name: String) in call.query.contains { $0.name == name } }
-        switch method {
-        case "GET" where has("uploadId"): return try uploads.listParts(call, self)
-        case "GET", "HEAD":
-            guard !["attributes", "torrent", "retention", "legal-hold"].contains(where: has) else { throw Self.unsupported }
-            return settings.verifiesReads ? work(call) { try read(call) } : .respond(try read(call))
-        case "PUT" where has("partNumber") || has("uploadId"): return try uploads.putPart(call, self)
-        case "PUT" where has("acl") || has("tagging") || has("retention") || has("legal-hold"):
-            throw Self.unsupported
-        case "PUT" where call.request.header("x-amz-copy-source") != nil: return try copy(call)
-        case "PUT": return try put(call)
-        case "DELETE" where has("uploadId"): return try uploads.abort(call, self)
-        case "DELETE": return try delete(call)
-        case "POST" where has("uploads"): return try uploads.create(call, self)
-        case "POST" where has("uploadId"): return try uploads.complete(call, self)
-        default: throw S3Error(405, "MethodNotAllowed", "The specified method is not allowed against this resource.")
+        guard row.cost != .point, !call.request.hasBody else { return try handle() }
+        let work: @Sendable () -> Response = {
+            do { return try handle().answer(to: []) } catch { return failure(S3Error(error, isWrite: call.request.isWrite), call, to: call.request) }
+        }
+        return row.cost == .long ? .long(work) : .work(work)
+    }
+
+    private func answer(_ operation: S3Operation, _ call: S3Call) throws -> Reception {
+        switch operation {
+        case .listBuckets: try listBuckets(call)
+        case .createBucket: try createBucket(call)
+        case .deleteBucket: throw S3Error(405, "MethodNotAllowed", "A repository is deleted over REST.")
+        case .headBucket: try headBucket(call)
+        case .deleteObjects: try deleteMany(call)
+        case .listMultipartUploads: try configuration(call) { try uploads.list(call, self) }
+        case .getBucketLocation: try configuration(call) { xml("LocationConstraint") { _ in } }
+        case .getBucketAcl: try configuration(call) { ownACL(call) }
+        case .getBucketRequestPayment: try configuration(call) { xml("RequestPaymentConfiguration") { $0.text("Payer", "BucketOwner") } }
+        case .getBucketConfiguration: try configuration(call) { try absent(call) }
+        case .listObjects, .listObjectsV2: .respond(try list(call, catalog.repository(call.bucket)))
+        case .refOnly: try refOnly(call)
+        case .listParts: try uploads.listParts(call, self)
+        case .getObject, .headObject, .getObjectTagging, .getObjectAcl: settings.verifiesReads ? work(call) { try read(call) } : .respond(try read(call))
+        case .uploadPart: try uploads.putPart(call, self)
+        case .copyObject: try copy(call)
+        case .putObject: try put(call)
+        case .abortMultipartUpload: try uploads.abort(call, self)
+        case .deleteObject: try delete(call)
+        case .createMultipartUpload: try uploads.create(call, self)
+        case .completeMultipartUpload: try uploads.complete(call, self)
+        case .getObjectAttributes, .getObjectTorrent, .getObjectRetention, .getObjectLegalHold, .putObjectAcl, .putObjectTagging, .putObjectRetention, .putObjectLegalHold: throw Self.unsupported
         }
     }
 

@@ -14,8 +14,12 @@ package struct Permission: Sendable, Equatable {
     package static func object(_ action: String, _ repository: String, _ path: Key) -> Permission { Permission("fs:" + action, "arn:lakefs:fs:::repository/\(repository)/object/\(path)") }
     package static func branch(_ action: String, _ repository: String, _ id: String) -> Permission { Permission("fs:" + action, "arn:lakefs:fs:::repository/\(repository)/branch/\(id)") }
     package static func tag(_ action: String, _ repository: String, _ id: String) -> Permission { Permission("fs:" + action, "arn:lakefs:fs:::repository/\(repository)/tag/\(id)") }
-    package static func pulls(_ action: String, _ repository: String) -> Permission { Permission("pr:" + action, "arn:lakefs:fs:::repository/\(repository)") }
+    package static func pulls(_ action: String, _ repository: String) -> Permission { inRepository("pr:" + action, repository) }
     package static func user(_ action: String, _ id: String) -> Permission { Permission("auth:" + action, "arn:lakefs:auth:::user/\(id)") }
+    package static func group(_ action: String, _ id: String) -> Permission { Permission("auth:" + action, "arn:lakefs:auth:::group/\(id)") }
+    package static func policy(_ action: String, _ id: String) -> Permission { Permission("auth:" + action, "arn:lakefs:auth:::policy/\(id)") }
+    /// An action of another family than `fs`, named whole.
+    package static func inRepository(_ action: String, _ id: String) -> Permission { Permission(action, "arn:lakefs:fs:::repository/\(id)") }
     package static func all(_ action: String) -> Permission { Permission(action, "*") }
 }
 

@@ -45,6 +45,9 @@ package final class CommittedStore: Sendable {
         blocks = BlockCache(budgetBytes: cacheBytes)
     }
 
+    /// How often blocks that were looked for were in memory, and how often not.
+    package var cacheCounters: (hits: Int, misses: Int) { blocks.blocks.counters }
+
     /// A table in the object store; where that is a file here it stays open, for reading a block takes less than opening it.
     private final class StoredTable: TableSource {
         let objects: any ObjectStore

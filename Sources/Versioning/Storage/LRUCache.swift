@@ -21,6 +21,7 @@ package final class LRUCache<Name: Hashable & Sendable, Value: Sendable>: Sendab
         unowned(unsafe) var newest: Node?
         unowned(unsafe) var oldest: Node?
         var cost = 0
+        var hits = 0, misses = 0
 
         mutating func unlink(_ node: Node) {
             let newer = unsafe node.newer, older = unsafe node.older
@@ -44,9 +45,16 @@ package final class LRUCache<Name: Hashable & Sendable, Value: Sendable>: Sendab
     /// - Parameter budget: the sum of costs to keep; the unit is the caller's (bytes, entries).
     package init(budget: Int) { self.budget = budget }
 
+    /// How often what was looked for was there, and how often it was not.
+    package var counters: (hits: Int, misses: Int) { state.withLock { ($0.hits, $0.misses) } }
+
     package subscript(name: Name) -> Value? {
         state.withLock { state in
-            guard let node = state.nodes[name] else { return nil }
+            guard let node = state.nodes[name] else {
+                state.misses += 1
+                return nil
+            }
+            state.hits += 1
             if unsafe state.newest !== node {
                 state.unlink(node)
                 state.push(node)

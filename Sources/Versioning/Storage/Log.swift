@@ -1,17 +1,61 @@
 import Glibc
 import Synchronization
 
-/// What an operator should know of: one line a message on standard error, a constant sentence and values (logfmt). Never a secret.
+/// What an operator should know of: one line a message, a constant sentence and values. Never a secret.
 package enum Log {
-    /// Lines a second, so that who makes errors fast cannot fill a disk; the rest are counted.
+    /// How much a message matters. Names are lakeFS's (`logging.level`).
+    package enum Level: Int, Sendable, Comparable, CaseIterable {
+        case trace, debug, info, warning, error, none
+
+        /// By a name of lakeFS's settings, in any case; nil for what is none.
+        package init?(name: String) {
+            switch name.lowercased() {
+            case "trace": self = .trace
+            case "debug": self = .debug
+            case "info": self = .info
+            case "warn", "warning": self = .warning
+            case "error", "fatal", "panic": self = .error
+            case "null", "none": self = .none
+            default: return nil
+            }
+        }
+
+        package static func < (left: Level, right: Level) -> Bool { left.rawValue < right.rawValue }
+    }
+
+    /// `logging.format`: logfmt, or a JSON object a line.
+    package enum Format: String, Sendable { case text, json }
+
+    private struct State {
+        var format = Format.text
+        /// Where lines go: standard error unless set.
+        var descriptor: Int32 = 2
+        var second: Int64 = 0, lines = 0, dropped = 0
+    }
+
+    /// Lines a second, so that who makes errors fast cannot fill a disk; the rest are counted. The access log has what it has.
     private static let mostASecond = 50
-    private static let state = Mutex((second: Int64(0), lines: 0, dropped: 0))
+    private static let state = Mutex(State())
+    private static let least = Atomic<Int>(Level.info.rawValue)
+
+    /// Says what is shown, how, and where.
+    /// - Parameter descriptor: an open file, which stays open.
+    package static func configure(level: Level, format: Format, descriptor: Int32 = 2) {
+        least.store(level.rawValue, ordering: .relaxed)
+        state.withLock { ($0.format, $0.descriptor) = (format, descriptor) }
+    }
+
+    /// Whether messages of a level are shown.
+    package static func shows(_ level: Level) -> Bool { level.rawValue >= least.load(ordering: .relaxed) && level != .none }
+
+    /// Something that happened as it should.
+    package static func info(_ sentence: StaticString, _ values: KeyValuePairs<String, String> = [:]) { write(.info, sentence, values, isBounded: true) }
 
     /// Something that is not as it should be, and can be gone on with.
-    package static func warning(_ sentence: StaticString, _ values: KeyValuePairs<String, String> = [:]) { write("warning", sentence, values) }
+    package static func warning(_ sentence: StaticString, _ values: KeyValuePairs<String, String> = [:]) { write(.warning, sentence, values, isBounded: true) }
 
     /// Something that failed.
-    package static func error(_ sentence: StaticString, _ values: KeyValuePairs<String, String> = [:]) { write("error", sentence, values) }
+    package static func error(_ sentence: StaticString, _ values: KeyValuePairs<String, String> = [:]) { write(.error, sentence, values, isBounded: true) }
 
     private static func quoted(_ value: String) -> String {
         var result = "\""
@@ -25,22 +69,35 @@ package enum Log {
         return result + "\""
     }
 
-    private static func write(_ level: String, _ sentence: StaticString, _ values: KeyValuePairs<String, String>) {
+    /// - Parameter isBounded: whether it is one of the lines of which there are so many a second at most.
+    package static func write(_ level: Level, _ sentence: StaticString, _ values: KeyValuePairs<String, String>, isBounded: Bool = false) {
+        guard shows(level) else { return }
         let now = Timestamp.now()
-        let (isOver, dropped) = state.withLock { state in
-            if state.second != now.seconds {
-                let dropped = state.dropped
-                state = (now.seconds, 1, 0)
-                return (false, dropped)
+        let (isOver, dropped, format, descriptor) = state.withLock { state in
+            var dropped = 0
+            if isBounded {
+                if state.second != now.seconds {
+                    dropped = state.dropped
+                    (state.second, state.lines, state.dropped) = (now.seconds, 0, 0)
+                }
+                state.lines += 1
+                if state.lines > mostASecond { state.dropped += 1 }
             }
-            state.lines += 1
-            if state.lines > mostASecond { state.dropped += 1 }
-            return (state.lines > mostASecond, 0)
+            return (isBounded && state.lines > mostASecond, dropped, state.format, state.descriptor)
         }
         guard !isOver else { return }
-        var line = "time=\(now.rfc3339Milliseconds) level=\(level) msg=\(quoted("\(sentence)"))"
-        for (name, value) in values { line += " \(name)=\(quoted(value))" }
-        if dropped > 0 { line += " lines_dropped=\(dropped)" }
-        _ = unsafe Array((line + "\n").utf8).withUnsafeBytes { unsafe Glibc.write(2, $0.baseAddress, $0.count) }
+        var line: String
+        switch format {
+        case .text:
+            line = "time=\(now.rfc3339Milliseconds) level=\(level) msg=\(quoted("\(sentence)"))"
+            for (name, value) in values { line += " \(name)=\(quoted(value))" }
+            if dropped > 0 { line += " lines_dropped=\(dropped)" }
+        case .json:
+            line = "{\"time\":\"\(now.rfc3339Milliseconds)\",\"level\":\"\(level)\",\"msg\":\(quoted("\(sentence)"))"
+            for (name, value) in values { line += ",\"\(name)\":\(quoted(value))" }
+            if dropped > 0 { line += ",\"lines_dropped\":\(dropped)" }
+            line += "}"
+        }
+        _ = unsafe Array((line + "\n").utf8).withUnsafeBytes { unsafe Glibc.write(descriptor, $0.baseAddress, $0.count) }
     }
 }

@@ -34,10 +34,13 @@ extension Command {
         }
         // All that the lake keeps is its owner's alone: the database's files, objects, working files.
         umask(0o077)
+        try configuration.openLog()
         let lake = try Lake(configuration)
         Output.line("lakefuse is ready at \(lake.address)")
         var received: Int32 = 0
-        while unsafe sigwait(&signals, &received) == 0, received == SIGHUP {}
+        while unsafe sigwait(&signals, &received) == 0, received == SIGHUP {
+            do { try configuration.openLog() } catch { Log.error("the log goes on in the old file", ["reason": LakeError(error).message]) }
+        }
         let watchdog = Thread(name: "stop") {
             sleep(stopSeconds)
             Log.error("the server did not end in time: it is ended")

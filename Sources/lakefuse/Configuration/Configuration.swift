@@ -32,6 +32,10 @@ struct Configuration {
     var region = "us-east-1", s3Domains = ["s3.local.lakefs.io"]
     /// `committed.sstable.memory.cache_size_bytes`: decoded blocks of tables to keep, bytes.
     var cacheBytes = 64 << 20
+    /// `logging.level`, `logging.format`, and at which level each request has its line: `logging.audit_log_level`.
+    var logLevel = Log.Level.info, logFormat = Log.Format.text, accessLogLevel = Log.Level.debug
+    /// `logging.output`: `=` for standard error, `-` for standard output, else a file, opened anew on SIGHUP.
+    var logOutput = "="
     /// `limits.memory_bytes`: what requests under way may hold in memory, all together: bodies that are read whole, answers that wait.
     var memoryBytes = 128 << 20
     /// `limits.connections`, `limits.connections_per_address`, `limits.idle_seconds`, `limits.head_seconds`, `limits.progress_seconds`.
@@ -57,6 +61,10 @@ struct Configuration {
             guard allowed.contains(value) else { throw LakeError(.invalidValue, "configuration key \(key): '\(value)' is not known: \(allowed.joined(separator: ", ")) are") }
             return value
         }
+        func level() throws -> Log.Level {
+            guard let level = Log.Level(name: value) else { throw LakeError(.invalidValue, "configuration key \(key): '\(value)' is not known: trace, debug, info, warn, error, none are") }
+            return level
+        }
         switch key {
         case "data": dataDirectory = value
         case "listen_address": listenAddress = value
@@ -74,6 +82,10 @@ struct Configuration {
         case "gateways.s3.region": region = value
         case "gateways.s3.domain_name": s3Domains = value.split(separator: ",").map(String.init)
         case "committed.sstable.memory.cache_size_bytes": cacheBytes = try number(0)
+        case "logging.level": logLevel = try level()
+        case "logging.audit_log_level": accessLogLevel = try level()
+        case "logging.format": logFormat = try choice(["text", "json"]) == "json" ? .json : .text
+        case "logging.output": logOutput = value
         case "limits.memory_bytes": memoryBytes = try number(16 << 20)
         case "limits.connections": limits.connections = try number(16)
         case "limits.connections_per_address": limits.connectionsPerAddress = try number(1)
@@ -100,6 +112,18 @@ struct Configuration {
         return configuration
     }
 
+    /// Has the log be as it is told to be. Called again, it opens the log's file anew: the old one may have been moved away.
+    func openLog() throws {
+        switch logOutput {
+        case "=": Log.configure(level: logLevel, format: logFormat)
+        case "-": Log.configure(level: logLevel, format: logFormat, descriptor: 1)
+        default:
+            let path = Files.absolute(logOutput), file = unsafe open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
+            guard file >= 0 else { throw LakeError(.invalidValue, unsafe "cannot write the log to \(path): \(String(cString: strerror(errno)))") }
+            Log.configure(level: logLevel, format: logFormat, descriptor: file)
+        }
+    }
+
     /// The folder of the objects, where they are files.
     func objectsFolder(in directory: DataDirectory) -> String { blockstorePath.isEmpty ? directory.path + "/objects" : Files.absolute(blockstorePath) }
 
@@ -117,6 +141,7 @@ struct Configuration {
         "data", "listen_address", "database.type", "database.sqlite.path", "blockstore.type", "blockstore.local.path", "blockstore.local.import_enabled",
         "blockstore.local.allowed_external_prefixes", "blockstore.signing.secret_key", "auth.encrypt.secret_key",
         "installation.user_name", "installation.access_key_id", "installation.secret_access_key", "gateways.s3.region", "gateways.s3.domain_name",
+        "logging.level", "logging.audit_log_level", "logging.format", "logging.output",
         "limits.memory_bytes", "limits.connections", "limits.connections_per_address", "limits.idle_seconds", "limits.head_seconds", "limits.progress_seconds", "mounts.allowed_folders",
         "mounts.passthrough", "mounts.directory_cache", "mounts.events", "mounts.read_ahead_kib", "blockstore.verify_reads",
         "committed.sstable.memory.cache_size_bytes", "committed.permanent.min_range_size_bytes", "committed.permanent.max_range_size_bytes", "committed.permanent.range_raggedness_entries",

@@ -1,0 +1,99 @@
+import Transport
+import Versioning
+
+/// Operations of S3, by their names there. Source: Amazon S3 API reference, "Actions".
+enum S3Operation: String, CaseIterable, Sendable {
+    case listBuckets = "ListBuckets", createBucket = "CreateBucket", deleteBucket = "DeleteBucket", headBucket = "HeadBucket"
+    case getBucketLocation = "GetBucketLocation", getBucketAcl = "GetBucketAcl", getBucketRequestPayment = "GetBucketRequestPayment"
+    /// Of any feature that buckets here do not have.
+    case getBucketConfiguration = "GetBucketConfiguration"
+    case listObjects = "ListObjects", listObjectsV2 = "ListObjectsV2", deleteObjects = "DeleteObjects"
+    case getObject = "GetObject", headObject = "HeadObject", putObject = "PutObject", copyObject = "CopyObject", deleteObject = "DeleteObject"
+    case createMultipartUpload = "CreateMultipartUpload", uploadPart = "UploadPart", completeMultipartUpload = "CompleteMultipartUpload"
+    case abortMultipartUpload = "AbortMultipartUpload", listParts = "ListParts", listMultipartUploads = "ListMultipartUploads"
+    case getObjectTagging = "GetObjectTagging", putObjectTagging = "PutObjectTagging", getObjectAcl = "GetObjectAcl", putObjectAcl = "PutObjectAcl"
+    case getObjectAttributes = "GetObjectAttributes", getObjectTorrent = "GetObjectTorrent", getObjectRetention = "GetObjectRetention", putObjectRetention = "PutObjectRetention"
+    case getObjectLegalHold = "GetObjectLegalHold", putObjectLegalHold = "PutObjectLegalHold"
+    /// A key that is a ref and nothing behind it: ours, for S3 knows no refs.
+    case refOnly = "RefOnly"
+}
+
+/// How an operation of S3 is asked for. The first row that fits is it.
+struct S3Row: Sendable {
+    /// What a request's path names.
+    enum Scope { case service, bucket, ref, object }
+
+    let operation: S3Operation
+    let methods: [String]
+    let scope: Scope
+    /// A parameter of the query, any of which must be there; none if it is empty.
+    let parameters: Set<String>
+    /// A header that must be there.
+    let header: String?
+    let cost: Cost
+    /// Whether it does what it is for; others say that they do not.
+    let isBuilt: Bool
+
+    private init(_ operation: S3Operation, _ methods: String, _ scope: Scope, _ cost: Cost, _ parameters: Set<String> = [], header: String? = nil, isBuilt: Bool = true) {
+        self.operation = operation
+        self.methods = methods.split(separator: " ").map(String.init)
+        self.scope = scope
+        self.parameters = parameters
+        self.header = header
+        self.cost = cost
+        self.isBuilt = isBuilt
+    }
+
+    static let all: [S3Row] = [
+        S3Row(.listBuckets, "GET HEAD", .service, .store),
+        S3Row(.createBucket, "PUT", .bucket, .point),
+        S3Row(.deleteBucket, "DELETE", .bucket, .point),
+        S3Row(.headBucket, "HEAD", .bucket, .point),
+        S3Row(.deleteObjects, "POST", .bucket, .store, ["delete"]),
+        S3Row(.getBucketConfiguration, "GET", .bucket, .point, S3Gateway.configurations),
+        S3Row(.getBucketLocation, "GET", .bucket, .point, ["location"]),
+        S3Row(.getBucketAcl, "GET", .bucket, .point, ["acl"]),
+        S3Row(.getBucketRequestPayment, "GET", .bucket, .point, ["requestPayment"]),
+        S3Row(.listMultipartUploads, "GET", .bucket, .store, ["uploads"]),
+        S3Row(.listObjectsV2, "GET", .bucket, .store, ["list-type"]),
+        S3Row(.listObjects, "GET", .bucket, .store),
+        S3Row(.refOnly, "GET HEAD PUT POST DELETE", .ref, .point),
+        S3Row(.listParts, "GET", .object, .store, ["uploadId"]),
+        S3Row(.getObjectAttributes, "GET HEAD", .object, .point, ["attributes"], isBuilt: false),
+        S3Row(.getObjectTorrent, "GET HEAD", .object, .point, ["torrent"], isBuilt: false),
+        S3Row(.getObjectRetention, "GET HEAD", .object, .point, ["retention"], isBuilt: false),
+        S3Row(.getObjectLegalHold, "GET HEAD", .object, .point, ["legal-hold"], isBuilt: false),
+        S3Row(.getObjectTagging, "GET", .object, .point, ["tagging"]),
+        S3Row(.getObjectAcl, "GET", .object, .point, ["acl"]),
+        S3Row(.getObject, "GET", .object, .point),
+        S3Row(.headObject, "HEAD", .object, .point),
+        S3Row(.uploadPart, "PUT", .object, .store, ["partNumber", "uploadId"]),
+        S3Row(.putObjectAcl, "PUT", .object, .point, ["acl"], isBuilt: false),
+        S3Row(.putObjectTagging, "PUT", .object, .point, ["tagging"], isBuilt: false),
+        S3Row(.putObjectRetention, "PUT", .object, .point, ["retention"], isBuilt: false),
+        S3Row(.putObjectLegalHold, "PUT", .object, .point, ["legal-hold"], isBuilt: false),
+        S3Row(.copyObject, "PUT", .object, .long, header: "x-amz-copy-source"),
+        S3Row(.putObject, "PUT", .object, .point),
+        S3Row(.abortMultipartUpload, "DELETE", .object, .store, ["uploadId"]),
+        S3Row(.deleteObject, "DELETE", .object, .point),
+        S3Row(.createMultipartUpload, "POST", .object, .store, ["uploads"]),
+        S3Row(.completeMultipartUpload, "POST", .object, .long, ["uploadId"]),
+    ]
+
+    private static func scope(_ call: S3Call) -> Scope {
+        if call.bucket.isEmpty { return .service }
+        if call.ref.isEmpty { return .bucket }
+        guard call.key.isEmpty else { return .object }
+        // `GET /repo/ref?list-type=2`: a listing of the bucket, as clients with path-style addresses ask for a prefix.
+        return call.request.method == "GET" && !call.hasKeySlash && call.query.contains { $0.name == "list-type" } ? .bucket : .ref
+    }
+
+    /// The row of a request; nil if there is none.
+    static func of(_ call: S3Call) -> S3Row? {
+        let scope = scope(call), method = call.request.method
+        return all.first { row in
+            row.scope == scope && row.methods.contains(method) && (row.parameters.isEmpty || call.query.contains { row.parameters.contains($0.name) })
+                && (row.header == nil || call.request.header(row.header!) != nil)
+        }
+    }
+}

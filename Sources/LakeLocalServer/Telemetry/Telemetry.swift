@@ -1,0 +1,156 @@
+package import Versioning
+import Glibc
+import Synchronization
+
+/// What the server tells of its requests: counters and times for `/metrics`, lines of the access and the audit log, and what was
+/// behind an answer of 500. Safe from any thread.
+package final class Telemetry: Sendable {
+    /// At which level each request has its line (`logging.audit_log_level`); a log that shows less has none.
+    private let accessLevel: Log.Level
+    /// More to expose, read when it is asked for.
+    private let gauges: @Sendable () -> [Gauge]
+
+    /// A value of the moment, or a count that only grows.
+    package struct Gauge: Sendable {
+        package let name: StaticString, help: StaticString
+        package let isCounter: Bool
+        package let value: Double
+        package init(_ name: StaticString, _ help: StaticString, isCounter: Bool = false, _ value: Double) {
+            self.name = name
+            self.help = help
+            self.isCounter = isCounter
+            self.value = value
+        }
+    }
+
+    package init(accessLevel: Log.Level = .debug, gauges: @escaping @Sendable () -> [Gauge] = { [] }) {
+        self.accessLevel = accessLevel
+        self.gauges = gauges
+    }
+
+    // MARK: counting
+
+    /// Upper ends of the buckets, in microseconds.
+    private static let bounds: [Int64] = [500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000]
+
+    private struct Label: Hashable {
+        let door: String, operation: String
+        let status: Int
+    }
+
+    private struct Series {
+        var buckets = [Int](repeating: 0, count: bounds.count + 1)
+        var count = 0
+        var microseconds: Int64 = 0
+    }
+
+    private struct State {
+        var series: [Label: Series] = [:]
+        var methods: [Method: Int] = [:]
+    }
+
+    private struct Method: Hashable {
+        let method: String
+        let status: Int
+    }
+
+    private let state = Mutex(State())
+    private let underWay = Atomic<Int>(0)
+    /// Methods that are told by their names; a stranger may invent any number of others.
+    private static let methods: Set<String> = ["GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS"]
+
+    func begun() { underWay.add(1, ordering: .relaxed) }
+
+    func answered(_ request: Request, _ response: Response) {
+        underWay.subtract(1, ordering: .relaxed)
+        let note = request.note, microseconds = Timestamp.monotonicMicroseconds() - note.began
+        let label = Label(door: "\(note.door)", operation: note.operation, status: response.status)
+        let method = Method(method: Self.methods.contains(request.method) ? request.method : "other", status: response.status)
+        state.withLock { state in
+            state.methods[method, default: 0] += 1
+            state.series[label, default: Series()].buckets[Self.bounds.firstIndex { microseconds <= $0 } ?? Self.bounds.count] += 1
+            state.series[label]!.count += 1
+            state.series[label]!.microseconds += microseconds
+        }
+        log(request, response, microseconds)
+    }
+
+    // MARK: logs
+
+    /// Operations that change who may what, or end in somebody being let in.
+    private static let audited: Set<String> = [
+        "setup", "login", "logout", "createUser", "deleteUser", "createCredentials", "deleteCredentials", "attachPolicyToUser", "detachPolicyFromUser", "createGroup", "deleteGroup",
+        "addGroupMembership", "deleteGroupMembership", "createPolicy", "updatePolicy", "deletePolicy", "attachPolicyToGroup", "detachPolicyFromGroup", "setGroupACL",
+        "createUserExternalPrincipal", "deleteUserExternalPrincipal", "externalPrincipalLogin", "stsLogin", "oauthCallback",
+    ]
+
+    private func log(_ request: Request, _ response: Response, _ microseconds: Int64) {
+        let note = request.note, isRefused = response.status == 401 || response.status == 403, isAudited = isRefused || Self.audited.contains(note.operation), isBroken = response.status >= 500
+        guard isAudited || isBroken || Log.shows(accessLevel) else { return }
+        // The query may hold a signature: it is not told.
+        let fields: KeyValuePairs = [
+            "request_id": note.id, "door": "\(note.door)", "operation": note.operation, "method": request.method, "path": request.rawPath, "status": "\(response.status)", "took_us": "\(microseconds)",
+            "user": note.user, "address": request.peer?.address.description ?? "", "user_agent": request.header("user-agent") ?? "",
+        ]
+        if isAudited { Log.info("audit", fields) }
+        if isBroken {
+            Log.error("a request failed", ["request_id": note.id, "operation": note.operation, "method": request.method, "path": request.rawPath, "status": "\(response.status)", "user": note.user, "reason": reason(response)])
+        }
+        if Log.shows(accessLevel) { Log.write(accessLevel, "request", fields) }
+    }
+
+    /// What an error's answer says.
+    private func reason(_ response: Response) -> String { String(decoding: response.bytes.prefix(1000), as: UTF8.self) }
+
+    // MARK: exposition
+
+    /// Everything in Prometheus' text format. Source: Prometheus documentation, "Exposition formats"; names are lakeFS's where it has them.
+    func exposition() -> String {
+        let (series, methods) = state.withLock { ($0.series, $0.methods) }
+        var text = ""
+        func head(_ name: String, _ help: String, _ type: String) { text += "# HELP \(name) \(help)\n# TYPE \(name) \(type)\n" }
+        head("api_requests_total", "Requests by status code and method.", "counter")
+        for (method, count) in methods.sorted(by: { ($0.key.method, $0.key.status) < ($1.key.method, $1.key.status) }) {
+            text += "api_requests_total{code=\"\(method.status)\",method=\"\(method.method.lowercased())\"} \(count)\n"
+        }
+        for (name, help, doors) in [("api_request_duration_seconds", "Time of requests of the REST API and others.", ["rest", "front", "telemetry"]), ("gateway_request_duration_seconds", "Time of requests of the S3 gateway.", ["s3"])] {
+            head(name, help, "histogram")
+            for (label, one) in series.filter({ doors.contains($0.key.door) }).sorted(by: { ($0.key.operation, $0.key.status) < ($1.key.operation, $1.key.status) }) {
+                let labels = "operation=\"\(label.operation.isEmpty ? "none" : label.operation)\",code=\"\(label.status)\""
+                var sum = 0
+                for (bound, count) in zip(Self.bounds, one.buckets) {
+                    sum += count
+                    text += "\(name)_bucket{\(labels),le=\"\(Self.seconds(bound))\"} \(sum)\n"
+                }
+                text += "\(name)_bucket{\(labels),le=\"+Inf\"} \(one.count)\n\(name)_sum{\(labels)} \(Self.seconds(one.microseconds))\n\(name)_count{\(labels)} \(one.count)\n"
+            }
+        }
+        for gauge in [Gauge("http_concurrent_requests", "Requests under way.", Double(underWay.load(ordering: .relaxed)))] + ProcessFacts.gauges + gauges() {
+            head("\(gauge.name)", "\(gauge.help)", gauge.isCounter ? "counter" : "gauge")
+            text += "\(gauge.name) \(gauge.value)\n"
+        }
+        return text
+    }
+
+    private static func seconds(_ microseconds: Int64) -> String { "\(Double(microseconds) / 1_000_000)" }
+}
+
+/// What Prometheus' clients tell of their process, by the same names.
+enum ProcessFacts {
+    private static let started = Double(Timestamp.now().seconds)
+
+    static var gauges: [Telemetry.Gauge] {
+        var usage = rusage()
+        unsafe getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+        func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) / 1_000_000 }
+        let pages = FileStatus.text(of: "/proc/self/statm")?.split(separator: " ").map { Double($0) ?? 0 } ?? []
+        let page = Double(sysconf(Int32(_SC_PAGESIZE))), files = (try? Folder.names(of: "/proc/self/fd").count) ?? 0  // Not to be told here.
+        return [
+            .init("process_cpu_seconds_total", "Processor time of the server, in seconds.", isCounter: true, seconds(usage.ru_utime) + seconds(usage.ru_stime)),
+            .init("process_resident_memory_bytes", "Memory of the server, in bytes.", (pages.count > 1 ? pages[1] : 0) * page),
+            .init("process_virtual_memory_bytes", "Address space of the server, in bytes.", (pages.first ?? 0) * page),
+            .init("process_open_fds", "Open file descriptors.", Double(files)),
+            .init("process_start_time_seconds", "When the server began, in seconds since 1970.", started),
+        ]
+    }
+}
