@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Measures a lakefuse server of its own beside what this machine does without it. README.md tells what each figure is.
 
-    run.sh [--quick] [--only get,put,commit,files]
+    run.sh [--quick] [--only get,put,cpu,commit,files]
 
 Progress goes to standard error, one markdown table to standard output.
 """
 import argparse
+import base64
 import datetime
 import hashlib
 import hmac
@@ -102,6 +103,71 @@ class Bench:
             canonical = f"{method}\n{path}\n{query}\nhost:127.0.0.1:{self.lake.port}\n\nhost\nUNSIGNED-PAYLOAD"
             text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
             yield f"{path}?{query}&X-Amz-Signature={hmac.digest(signing, text.encode(), 'sha256').hex()}"
+
+    def signed(self, method, repository, keys):
+        """Lines for wrk with a SigV4 signature in the header: good for 15 minutes."""
+        key, secret = self.lake.keys
+        stamp = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+        scope = f"{stamp[:8]}/us-east-1/s3/aws4_request"
+        signing = ("AWS4" + secret).encode()
+        for part in scope.split("/"):
+            signing = hmac.digest(signing, part.encode(), "sha256")
+        names = "host;x-amz-content-sha256;x-amz-date"
+        for name in keys:
+            path = f"/{repository}/main/{name}"
+            canonical = (f"{method}\n{path}\n\nhost:127.0.0.1:{self.lake.port}\nx-amz-content-sha256:UNSIGNED-PAYLOAD\n"
+                         f"x-amz-date:{stamp}\n\n{names}\nUNSIGNED-PAYLOAD")
+            text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+            yield (f"{path}\tAuthorization: AWS4-HMAC-SHA256 Credential={key}/{scope}, SignedHeaders={names}, "
+                   f"Signature={hmac.digest(signing, text.encode(), 'sha256').hex()}\tX-Amz-Date: {stamp}\tX-Amz-Content-Sha256: UNSIGNED-PAYLOAD")
+
+    @staticmethod
+    def processor_seconds(processes):
+        """User and system time of processes so far (proc(5), stat)."""
+        ticks = 0
+        for process in processes:
+            fields = pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def cost(self, processes, endpoint, method, targets):
+        """Microseconds of processor time a request, at 32 connections."""
+        before = self.processor_seconds(processes)
+        rate, _, _ = self.wrk(endpoint, method, targets, 32)
+        return (self.processor_seconds(processes) - before) / (rate * self.seconds) * 1e6
+
+    def cpu(self):
+        say("processor time a request, at 32 connections, beside nginx")
+        repository, root = self.lake.create_repository("costs"), self.folder / "nginx-cpu"
+        (root / "files").mkdir(parents=True)
+        names = [f"{n:04}.bin" for n in range(1000)]
+        for name in names:
+            (root / "files" / name).write_bytes(self.random.randbytes(1024))
+        self.lake.for_each(names, lambda connection, name: self.lake.upload(
+            repository, "main", name, (root / "files" / name).read_bytes(), connection=connection))
+        self.lake.commit(repository, "main")
+        basic = base64.b64encode(":".join(self.lake.keys).encode()).decode()
+        server, address = self.start_nginx(root)
+        try:
+            theirs = [int(child) for child in pathlib.Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()]
+            own, costs = [self.lake.process.pid], {}
+            for round in range(self.rounds):
+                new = (f"{round}/{n % 100}/{n}" for n in range(self.seconds * 25_000))
+                for what, processes, endpoint, method, targets in (
+                    ("nginx", theirs, address, "GET", [f"/{name}" for name in names]),
+                    ("health", own, self.lake.endpoint, "GET", ["/_health"]),
+                    ("S3 GET of 1 KiB", own, self.lake.endpoint, "GET", self.signed("GET", repository, names)),
+                    ("REST stat", own, self.lake.endpoint, "GET",
+                     [f"/api/v1/repositories/{repository}/refs/main/objects/stat?path={name}\tAuthorization: Basic {basic}" for name in names]),
+                    ("S3 PUT of 1 KiB", own, self.lake.endpoint, "PUT", self.signed("PUT", repository, new)),
+                ):
+                    costs.setdefault(what, []).append(self.cost(processes, endpoint, method, targets))
+        finally:
+            server.terminate()
+            server.wait()
+        medians = {what: statistics.median(values) for what, values in costs.items()}
+        for what, target in (("health", ""), ("S3 GET of 1 KiB", "≤ 3 times nginx"), ("REST stat", "≤ 2.5 times"), ("S3 PUT of 1 KiB", "≤ 10 times")):
+            self.table.add(f"processor time, {what}", "µs", medians[what], medians["nginx"], target)
 
     def compare_rates(self, what, connections, baseline, ours, target):
         """Both in turn, round by round, because the machine's speed drifts; medians go to the table."""
@@ -259,10 +325,10 @@ class Bench:
 
 
 def main():
-    steps = ["get", "put", "commit", "files"]
+    steps = ["get", "put", "cpu", "commit", "files"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one short round, a tenth of the entries: to see that it runs")
-    parser.add_argument("--only", default=",".join(steps), help="comma-separated: get, put, commit, files")
+    parser.add_argument("--only", default=",".join(steps), help="comma-separated: get, put, cpu, commit, files")
     options = parser.parse_args()
     chosen = options.only.split(",")
     if set(chosen) - set(steps):

@@ -1,6 +1,6 @@
 -- wrk: one target after another from a file, shared out among the threads; from the start again at its end.
 -- Usage: wrk -s requests.lua ADDRESS -- METHOD FILE THREADS
--- A PUT carries 1 KiB. Prints one line of JSON that begins with RESULT.
+-- A line is a target, and after tabs headers. A PUT carries 1 KiB. Prints one line of JSON that begins with RESULT.
 
 local threads_made = 0
 
@@ -16,8 +16,11 @@ function init(arguments)
   local line = 0
   for target in io.lines(arguments[2]) do
     if line % threads == number then
+      local headers = {}
+      for name, value in target:gmatch("\t([^:\t]+): ([^\t]+)") do headers[name] = value end
+      target = target:match("^[^\t]+")
       -- Few GETs are asked often: made once. Many PUTs are asked once: made when asked, to save memory.
-      targets[#targets + 1] = body and target or wrk.format(method, target)
+      targets[#targets + 1] = body and { target, headers } or wrk.format(method, target, headers)
     end
     line = line + 1
   end
@@ -25,7 +28,7 @@ end
 
 function request()
   position = position % #targets + 1
-  return body and wrk.format(method, targets[position], nil, body) or targets[position]
+  return body and wrk.format(method, targets[position][1], targets[position][2], body) or targets[position]
 end
 
 function done(summary, latency)

@@ -2,8 +2,6 @@ package import Versioning
 
 /// One of the server's doors. The first of the list that says a request is its own answers it.
 package protocol Door: Sendable {
-    /// What it is called in logs and metrics.
-    var name: StaticString { get }
     func serves(_ request: Request) -> Bool
     /// A request that has a `fault` is to be refused.
     func begin(_ request: Request) -> Reception
@@ -33,9 +31,7 @@ package struct Server: RequestHandler {
     }
 
     private func beginNow(_ request: Request) -> Reception {
-        let door = door(request)
-        request.note.door = door.name
-        return door.begin(request)
+        door(request).begin(request)
     }
 
     package func slowDown(_ request: Request) -> Response { door(request).slowDown(request) }
@@ -46,7 +42,6 @@ package struct Server: RequestHandler {
 /// What a person sees who lost the way, and everything that is no other door's.
 struct FrontDoor: Door {
     let login: Login
-    var name: StaticString { "front" }
 
     func serves(_ request: Request) -> Bool { true }
 
@@ -55,7 +50,7 @@ struct FrontDoor: Door {
         switch request.rawPath {
         case "/", "": return .respond(.text(200, Self.welcome, type: "text/plain; charset=utf-8"))
         case "/logout":
-            request.note.operation = "logout"
+            request.note.operation = .logout
             return .work { logOut(request) }
         // Anything else without a login is a client of S3 that forgot its key pair.
         default: return .respond(S3Error.accessDenied.response(to: request))

@@ -397,7 +397,7 @@ package import Versioning
             guard let made = unsafe made else { return MHD_Result.NO }
             defer { unsafe MHD_destroy_response(made) }
             let request = request!
-            for name in ["X-Request-Id", "x-amz-request-id"] { unsafe MHD_add_response_header(made, name, request.note.id) }
+            unsafe MHD_add_response_header(made, request.note.isS3 ? "x-amz-request-id" : "X-Request-Id", request.note.id)
             core.handler.answered(request, response)
             for header in response.headers { unsafe MHD_add_response_header(made, header.name, header.value.isEmpty ? " " : header.value) }  // It takes no empty one.
             return unsafe MHD_queue_response(connection, UInt32(response.status), made)

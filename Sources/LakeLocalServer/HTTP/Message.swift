@@ -122,15 +122,50 @@ package struct Request: Sendable {
 /// What becomes known of a request while it is worked off, for logs and metrics.
 package final class RequestNote: @unchecked Sendable {
     // Written by who works on the request, one at a time; read when its answer is sent, which comes behind that.
-    /// Which door and operation it is, by their names; empty while unknown.
-    package var door: StaticString = "", operation = ""
+    /// What it asks for.
+    var operation = OperationName.none
+    /// It came to the S3 gateway.
+    var isS3 = false
     /// Whose it is; empty while unknown.
     package var user = ""
     /// Its name in answers and logs.
-    package let id = XID.make()
+    package let id = RequestNote.next()
     /// Microseconds, on a clock that nobody sets.
     let began = Timestamp.monotonicMicroseconds()
     init() {}
+
+    private static let alphabet = Array("0123456789abcdefghijklmnopqrstuv".utf8)
+    private static let process = UInt64.random(in: 0..<1 << 35)
+    private static let count = Atomic<UInt64>(0)
+
+    /// Fifteen characters, which a `String` holds without memory of its own: seven of the process, eight that count.
+    private static func next() -> String {
+        let number = count.add(1, ordering: .relaxed).newValue
+        return unsafe String(unsafeUninitializedCapacity: 15) { bytes in
+            for index in 0..<7 { unsafe bytes[index] = alphabet[Int(process >> (30 - 5 * UInt64(index)) & 31)] }
+            for index in 0..<8 { unsafe bytes[7 + index] = alphabet[Int(number >> (35 - 5 * UInt64(index)) & 31)] }
+            return 15
+        }
+    }
+}
+
+/// What a request asks for, by door.
+enum OperationName: Hashable, Sendable {
+    /// Nothing that there is, or nobody has looked yet.
+    case none
+    case health, metrics, logout
+    case rest(Operation), s3(S3Operation)
+
+    var text: String {
+        switch self {
+        case .none: "none"
+        case .health: "health"
+        case .metrics: "metrics"
+        case .logout: "logout"
+        case .rest(let operation): operation.rawValue
+        case .s3(let operation): operation.rawValue
+        }
+    }
 }
 
 /// An answer, whole or as a promise of bytes.

@@ -36,7 +36,6 @@ package protocol MountControl: Sendable {
 
 /// lakeFS's REST API under `/api/v1`, and LakeFUSE's own calls under `/api/lakefuse`.
 package struct REST: Door {
-    package var name: StaticString { "rest" }
     static let base = "/api/v1"
     let catalog: Catalog
     let access: Access
@@ -87,7 +86,7 @@ package struct REST: Door {
             switch router.match(request.method, path) {
             case .found(let route, let parameters):
                 let row = route.row
-                request.note.operation = row.operation.rawValue
+                request.note.operation = .rest(row.operation)
                 let user = row.needs.kind == .anyone ? "" : try login.user(of: request)
                 request.note.user = user
                 let call = Call(request: request, row: row, parameters: parameters, query: query, caller: Caller(user, from: request.peer?.address), access: access, budget: budget)

@@ -4,7 +4,6 @@ package import Versioning
 /// The S3 door: buckets are repositories, the first part of a key is a ref. Source: Amazon S3 API reference;
 /// `lakefs-behaviour.md` section 2.
 package struct S3Gateway: Door {
-    package var name: StaticString { "s3" }
     let catalog: Catalog
     let access: Access
     let authentication: S3Authentication
@@ -35,6 +34,7 @@ package struct S3Gateway: Door {
     }
 
     package func begin(_ request: Request) -> Reception {
+        request.note.isS3 = true
         let path = URIEncoding.decode(request.rawPath), query = URIEncoding.query(request.rawQuery, plusIsSpace: false)
         var call: S3Call?
         do {
@@ -71,7 +71,7 @@ package struct S3Gateway: Door {
 
     private func dispatch(_ call: S3Call) throws -> Reception {
         guard let row = S3Row.of(call) else { throw S3Error(405, "MethodNotAllowed", "The specified method is not allowed against this resource.") }
-        call.request.note.operation = row.operation.rawValue
+        call.request.note.operation = .s3(row.operation)
         let handle = { @Sendable () throws -> Reception in
             guard row.isBuilt else { throw Self.unsupported }
             return try answer(row.operation, call)

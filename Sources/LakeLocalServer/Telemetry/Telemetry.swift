@@ -34,7 +34,9 @@ package final class Telemetry: Sendable {
     private static let bounds: [Int64] = [500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000]
 
     private struct Label: Hashable {
-        let door: String, operation: String
+        let operation: OperationName
+        let isS3: Bool
+        let method: Method
         let status: Int
     }
 
@@ -42,59 +44,79 @@ package final class Telemetry: Sendable {
         var buckets = [Int](repeating: 0, count: bounds.count + 1)
         var count = 0
         var microseconds: Int64 = 0
+
+        mutating func add(_ microseconds: Int64) {
+            buckets[bounds.firstIndex { microseconds <= $0 } ?? bounds.count] += 1
+            count += 1
+            self.microseconds += microseconds
+        }
+
+        mutating func add(_ other: Series) {
+            for index in buckets.indices { buckets[index] += other.buckets[index] }
+            count += other.count
+            microseconds += other.microseconds
+        }
     }
 
-    private struct State {
-        var series: [Label: Series] = [:]
-        var methods: [Method: Int] = [:]
-    }
-
-    private struct Method: Hashable {
-        let method: String
-        let status: Int
-    }
-
-    private let state = Mutex(State())
-    private let underWay = Atomic<Int>(0)
     /// Methods that are told by their names; a stranger may invent any number of others.
-    private static let methods: Set<String> = ["GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS"]
+    private enum Method: String, Comparable {
+        case delete, get, head, options, other, patch, post, put
+        init(_ name: String) {
+            self = switch name {
+            case "GET": .get
+            case "PUT": .put
+            case "HEAD": .head
+            case "POST": .post
+            case "DELETE": .delete
+            case "PATCH": .patch
+            case "OPTIONS": .options
+            default: .other
+            }
+        }
+        static func < (left: Method, right: Method) -> Bool { left.rawValue < right.rawValue }
+    }
+
+    private let series = Mutex<[Label: Series]>([:])
+    private let underWay = Atomic<Int>(0)
 
     func begun() { underWay.add(1, ordering: .relaxed) }
 
     func answered(_ request: Request, _ response: Response) {
         underWay.subtract(1, ordering: .relaxed)
         let note = request.note, microseconds = Timestamp.monotonicMicroseconds() - note.began
-        let label = Label(door: "\(note.door)", operation: note.operation, status: response.status)
-        let method = Method(method: Self.methods.contains(request.method) ? request.method : "other", status: response.status)
-        state.withLock { state in
-            state.methods[method, default: 0] += 1
-            state.series[label, default: Series()].buckets[Self.bounds.firstIndex { microseconds <= $0 } ?? Self.bounds.count] += 1
-            state.series[label]!.count += 1
-            state.series[label]!.microseconds += microseconds
-        }
+        let label = Label(operation: note.operation, isS3: note.isS3, method: Method(request.method), status: response.status)
+        series.withLock { $0[label, default: Series()].add(microseconds) }
         log(request, response, microseconds)
     }
 
     // MARK: logs
 
     /// Operations that change who may what, or end in somebody being let in.
-    private static let audited: Set<String> = [
-        "setup", "login", "logout", "createUser", "deleteUser", "createCredentials", "deleteCredentials", "attachPolicyToUser", "detachPolicyFromUser", "createGroup", "deleteGroup",
-        "addGroupMembership", "deleteGroupMembership", "createPolicy", "updatePolicy", "deletePolicy", "attachPolicyToGroup", "detachPolicyFromGroup", "setGroupACL",
-        "createUserExternalPrincipal", "deleteUserExternalPrincipal", "externalPrincipalLogin", "stsLogin", "oauthCallback",
-    ]
+    private static func isAudited(_ operation: OperationName) -> Bool {
+        switch operation {
+        case .logout: true
+        case .rest(let operation):
+            switch operation {
+            case .setup, .login, .externalPrincipalLogin, .stsLogin, .oauthCallback, .createUser, .deleteUser, .createCredentials, .deleteCredentials, .attachPolicyToUser, .detachPolicyFromUser,
+                 .createGroup, .deleteGroup, .addGroupMembership, .deleteGroupMembership, .createPolicy, .updatePolicy, .deletePolicy, .attachPolicyToGroup, .detachPolicyFromGroup, .setGroupACL,
+                 .createUserExternalPrincipal, .deleteUserExternalPrincipal: true
+            default: false
+            }
+        case .none, .health, .metrics, .s3: false
+        }
+    }
 
     private func log(_ request: Request, _ response: Response, _ microseconds: Int64) {
-        let note = request.note, isRefused = response.status == 401 || response.status == 403, isAudited = isRefused || Self.audited.contains(note.operation), isBroken = response.status >= 500
+        let note = request.note, isRefused = response.status == 401 || response.status == 403, isAudited = isRefused || Self.isAudited(note.operation), isBroken = response.status >= 500
         guard isAudited || isBroken || Log.shows(accessLevel) else { return }
         // The query may hold a signature: it is not told.
         let fields: KeyValuePairs = [
-            "request_id": note.id, "door": "\(note.door)", "operation": note.operation, "method": request.method, "path": request.rawPath, "status": "\(response.status)", "took_us": "\(microseconds)",
+            "request_id": note.id, "door": note.isS3 ? "s3" : "rest", "operation": note.operation.text, "method": request.method, "path": request.rawPath, "status": "\(response.status)", "took_us": "\(microseconds)",
             "user": note.user, "address": request.peer?.address.description ?? "", "user_agent": request.header("user-agent") ?? "",
         ]
         if isAudited { Log.info("audit", fields) }
         if isBroken {
-            Log.error("a request failed", ["request_id": note.id, "operation": note.operation, "method": request.method, "path": request.rawPath, "status": "\(response.status)", "user": note.user, "reason": reason(response)])
+            Log.error("a request failed", ["request_id": note.id, "operation": note.operation.text, "method": request.method, "path": request.rawPath, "status": "\(response.status)", "user": note.user, "reason": reason(response)])
         }
         if Log.shows(accessLevel) { Log.write(accessLevel, "request", fields) }
     }
@@ -106,17 +128,21 @@ package final class Telemetry: Sendable {
 
     /// Everything in Prometheus' text format. Source: Prometheus documentation, "Exposition formats"; names are lakeFS's where it has them.
     func exposition() -> String {
-        let (series, methods) = state.withLock { ($0.series, $0.methods) }
+        let all = series.withLock { $0 }
         var text = ""
         func head(_ name: String, _ help: String, _ type: String) { text += "# HELP \(name) \(help)\n# TYPE \(name) \(type)\n" }
         head("api_requests_total", "Requests by status code and method.", "counter")
-        for (method, count) in methods.sorted(by: { ($0.key.method, $0.key.status) < ($1.key.method, $1.key.status) }) {
-            text += "api_requests_total{code=\"\(method.status)\",method=\"\(method.method.lowercased())\"} \(count)\n"
+        struct Kind: Hashable { let method: Method, status: Int }
+        let kinds = all.reduce(into: [Kind: Int]()) { $0[Kind(method: $1.key.method, status: $1.key.status), default: 0] += $1.value.count }
+        for (kind, count) in kinds.sorted(by: { ($0.key.method, $0.key.status) < ($1.key.method, $1.key.status) }) {
+            text += "api_requests_total{code=\"\(kind.status)\",method=\"\(kind.method.rawValue)\"} \(count)\n"
         }
-        for (name, help, doors) in [("api_request_duration_seconds", "Time of requests of the REST API and others.", ["rest", "front", "telemetry"]), ("gateway_request_duration_seconds", "Time of requests of the S3 gateway.", ["s3"])] {
+        for (name, help, isS3) in [("api_request_duration_seconds", "Time of requests of the REST API and others.", false), ("gateway_request_duration_seconds", "Time of requests of the S3 gateway.", true)] {
             head(name, help, "histogram")
-            for (label, one) in series.filter({ doors.contains($0.key.door) }).sorted(by: { ($0.key.operation, $0.key.status) < ($1.key.operation, $1.key.status) }) {
-                let labels = "operation=\"\(label.operation.isEmpty ? "none" : label.operation)\",code=\"\(label.status)\""
+            struct Kind: Hashable { let operation: String, status: Int }
+            let kinds = all.reduce(into: [Kind: Series]()) { if $1.key.isS3 == isS3 { $0[Kind(operation: $1.key.operation.text, status: $1.key.status), default: Series()].add($1.value) } }
+            for (kind, one) in kinds.sorted(by: { ($0.key.operation, $0.key.status) < ($1.key.operation, $1.key.status) }) {
+                let labels = "operation=\"\(kind.operation)\",code=\"\(kind.status)\""
                 var sum = 0
                 for (bound, count) in zip(Self.bounds, one.buckets) {
                     sum += count
