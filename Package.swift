@@ -44,25 +44,36 @@ let package = Package(
         library("CacheStore", ["Versioning", "Transport", "CSQLite"]),
         library("S3Backend", ["Versioning", "Transport", "CCrypto", "CLinux"]),
         library("LakeAPI", ["Versioning", "Transport"]),
-        library("LakeLocalServer", ["Versioning", "Transport", "LakeAPI", "CHTTP", "CExpat", "CYAML", "CCrypto", "CChecksum"]),
+        library(
+            "LakeLocalServer",
+            ["Versioning", "Transport", "LakeAPI", "CHTTP", "CExpat", "CYAML", "CCrypto", "CChecksum"]),
         library("LakeFUSE", ["Versioning", "CacheStore", "LakeAPI", "CFUSE", "CLinux"]),
         .executableTarget(
             name: "lakefuse",
-            dependencies: ["Versioning", "Transport", "CacheStore", "S3Backend", "LakeAPI", "LakeLocalServer", "LakeFUSE", "CYAML", "CLinux"],
+            dependencies: [
+                "Versioning", "Transport", "CacheStore", "S3Backend", "LakeAPI", "LakeLocalServer", "LakeFUSE", "CYAML",
+                "CLinux",
+            ],
             swiftSettings: settings),
-        .target(name: "LakeTestSupport", dependencies: ["Versioning"], path: "Tests/LakeTestSupport", swiftSettings: settings),
+        .target(
+            name: "LakeTestSupport", dependencies: ["Versioning"], path: "Tests/LakeTestSupport",
+            swiftSettings: settings),
         tests("ArchitectureTests", []),
         tests("VersioningTests", ["Versioning", "CacheStore", "S3Backend"]),
         tests("CacheStoreTests", ["CacheStore", "Versioning"]),
         tests("S3BackendTests", ["S3Backend", "Versioning"]),
-        tests("LakeLocalServerTests", ["LakeLocalServer", "Versioning", "CacheStore", "S3Backend", "LakeAPI", "Transport"]),
+        tests(
+            "LakeLocalServerTests",
+            ["LakeLocalServer", "Versioning", "CacheStore", "S3Backend", "LakeAPI", "Transport"]),
         tests("LakeFUSETests", ["LakeFUSE", "Versioning", "CacheStore", "S3Backend"]),
     ],
     swiftLanguageModes: [.v6])
 
 // libFuzzer's: built by Tests/Fuzz/run.sh alone, since it has its own main and instruments everything it is made of.
 if Context.environment["LAKEFUSE_FUZZ"] != nil {
-    package.targets.append(.executableTarget(
-        name: "Fuzz", dependencies: ["Versioning", "Transport", "LakeAPI", "LakeLocalServer", "CYAML"], path: "Tests/Fuzz", exclude: ["run.sh"],
-        swiftSettings: [.unsafeFlags(["-parse-as-library"]), .enableExperimentalFeature("Extern")]))
+    package.targets.append(
+        .executableTarget(
+            name: "Fuzz", dependencies: ["Versioning", "Transport", "LakeAPI", "LakeLocalServer", "CYAML"],
+            path: "Tests/Fuzz", exclude: ["run.sh"],
+            swiftSettings: [.unsafeFlags(["-parse-as-library"]), .enableExperimentalFeature("Extern")]))
 }

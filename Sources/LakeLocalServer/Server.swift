@@ -25,8 +25,11 @@ package struct Server: RequestHandler {
 
     package func begin(_ request: Request) -> Reception {
         telemetry.begun()
-        // What mounts hold back is published before a branch is shown: that takes as long as reading it, on a thread that may wait.
-        if catalog.unsettled.isHolding, !request.isWrite, request.rawPath != TelemetryDoor.health { return .work { beginNow(request).answer(to: []) } }
+        // What mounts hold back is published before a branch is shown: that takes as long as reading it, on a thread
+        // that may wait.
+        if catalog.unsettled.isHolding, !request.isWrite, request.rawPath != TelemetryDoor.health {
+            return .work { beginNow(request).answer(to: []) }
+        }
         return beginNow(request)
     }
 
@@ -61,8 +64,13 @@ struct FrontDoor: Door {
 
     private func logOut(_ request: Request) -> Response {
         do { try login.logOut(request) } catch { return Response(error) }
-        return Response(status: 307, headers: [("Location", "/"), ("Set-Cookie", "\(Login.cookieName)=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict")])
+        return Response(
+            status: 307,
+            headers: [
+                ("Location", "/"), ("Set-Cookie", "\(Login.cookieName)=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict"),
+            ])
     }
 
-    private static let welcome = "LakeFUSE is running. REST: /api/v1, S3: this address with path-style buckets, files: lakefuse mount lakefs://repo/ref DIR\n"
+    private static let welcome =
+        "LakeFUSE is running. REST: /api/v1, S3: this address with path-style buckets, files: lakefuse mount lakefs://repo/ref DIR\n"
 }

@@ -36,7 +36,8 @@ package final class HTTPClient: Sendable {
 
     /// - Parameters:
     ///   - connectSeconds: how long a server may take to accept a connection.
-    ///   - stallSeconds: how long less than a byte a second may come or go before a transfer is given up; 0 for as long as it takes.
+    ///   - stallSeconds: how long less than a byte a second may come or go before a transfer is given up; 0 for as long
+    ///     as it takes.
     package init(connectSeconds: Int = 10, stallSeconds: Int = 0) {
         Self.initialised
         self.connectSeconds = connectSeconds
@@ -55,11 +56,16 @@ package final class HTTPClient: Sendable {
     }
 
     /// Sends a request and waits for the answer.
-    /// - Parameter sink: takes pieces of the body as they come, with the status; false ends the transfer. Nil keeps the body in the answer.
+    /// - Parameter sink: takes pieces of the body as they come, with the status; false ends the transfer. Nil keeps the
+    ///   body in the answer.
     /// - Throws: `TransportError` if there is no answer.
-    package func send(_ method: String, _ url: String, headers: [(String, String)] = [], body: Body = .none, sink: ((Int, UnsafeRawBufferPointer) -> Bool)? = nil) throws -> Answer {
+    package func send(
+        _ method: String, _ url: String, headers: [(String, String)] = [], body: Body = .none,
+        sink: ((Int, UnsafeRawBufferPointer) -> Bool)? = nil
+    ) throws -> Answer {
         let handle = idle.withLock { $0.popLast() } ?? Handle()
-        let curl = unsafe handle.pointer, exchange = Exchange()
+        let curl = unsafe handle.pointer
+        let exchange = Exchange()
         defer {
             unsafe curl_easy_reset(curl)
             idle.withLock { $0.append(handle) }
@@ -88,7 +94,10 @@ package final class HTTPClient: Sendable {
             exchange.sent = bytes
             unsafe exchange.read = { [unowned exchange] buffer in
                 let count = min(buffer.count, exchange.sent.count - exchange.sentCount)
-                unsafe exchange.sent.withUnsafeBytes { unsafe buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[exchange.sentCount..<exchange.sentCount + count])) }
+                unsafe exchange.sent.withUnsafeBytes {
+                    unsafe buffer.copyMemory(
+                        from: UnsafeRawBufferPointer(rebasing: $0[exchange.sentCount..<exchange.sentCount + count]))
+                }
                 exchange.sentCount += count
                 return count
             }
@@ -112,7 +121,8 @@ package final class HTTPClient: Sendable {
                 exchange.answer.status = line.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
             } else if let colon = line.firstIndex(of: ":") {
                 let value = line[line.index(after: colon)...].trimmingPrefix { $0 == " " }
-                exchange.answer.headers.append((line[..<colon].lowercased(), String(value.prefix { $0 != "\r\n" && $0 != "\r" && $0 != "\n" })))
+                exchange.answer.headers.append(
+                    (line[..<colon].lowercased(), String(value.prefix { $0 != "\r\n" && $0 != "\r" && $0 != "\n" })))
             }
             return size * count
         }
@@ -126,7 +136,9 @@ package final class HTTPClient: Sendable {
         }
         unsafe lake_curl_set_pointer(curl, CURLOPT_WRITEDATA, context)
         let status = unsafe curl_easy_perform(curl)
-        guard status == CURLE_OK else { throw TransportError(description: unsafe "\(method) \(url): \(String(cString: curl_easy_strerror(status)))") }
+        guard status == CURLE_OK else {
+            throw TransportError(description: unsafe "\(method) \(url): \(String(cString: curl_easy_strerror(status)))")
+        }
         return exchange.answer
     }
 }

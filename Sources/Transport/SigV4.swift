@@ -20,7 +20,9 @@ package enum SigV4 {
 
     package static func signingKey(secret: String, scope: Scope) -> [UInt8] {
         var key = Array("AWS4\(secret)".utf8)
-        for part in [scope.day, scope.region, scope.service, "aws4_request"] { key = Hash.hmac(key: key, Array(part.utf8)) }
+        for part in [scope.day, scope.region, scope.service, "aws4_request"] {
+            key = Hash.hmac(key: key, Array(part.utf8))
+        }
         return key
     }
 
@@ -34,8 +36,12 @@ package enum SigV4 {
     ///   - path: decoded bytes of the path; encoded here once, as S3 does.
     ///   - query: decoded items, the signature itself left out.
     ///   - headers: lower-case names and values of the signed headers.
-    package static func canonicalRequest(method: String, path: [UInt8], query: [QueryItem], headers: [(name: String, value: String)], payloadHash: String) -> String {
-        let pairs = query.map { (URIEncoding.encode($0.name), URIEncoding.encode($0.bytes)) }.sorted { ($0.0, $0.1) < ($1.0, $1.1) }
+    package static func canonicalRequest(
+        method: String, path: [UInt8], query: [QueryItem], headers: [(name: String, value: String)], payloadHash: String
+    ) -> String {
+        let pairs = query.map { (URIEncoding.encode($0.name), URIEncoding.encode($0.bytes)) }.sorted {
+            ($0.0, $0.1) < ($1.0, $1.1)
+        }
         let sorted = headers.sorted { $0.name < $1.name }
         var text = method + "\n" + URIEncoding.encode(path, keepsSlash: true) + "\n"
         text += pairs.map { $0.0 + "=" + $0.1 }.joined(separator: "&") + "\n"
@@ -44,18 +50,24 @@ package enum SigV4 {
     }
 
     package static func signature(key: [UInt8], time: String, scope: Scope, canonicalRequest: String) -> String {
-        let text = "AWS4-HMAC-SHA256\n\(time)\n\(scope.description)\n" + Hex.text(Hash.digest(.sha256, Array(canonicalRequest.utf8)))
+        let text =
+            "AWS4-HMAC-SHA256\n\(time)\n\(scope.description)\n"
+            + Hex.text(Hash.digest(.sha256, Array(canonicalRequest.utf8)))
         return Hex.text(Hash.hmac(key: key, Array(text.utf8)))
     }
 
     /// The signature of a piece of an aws-chunked body, which follows the one before it.
-    package static func chunkSignature(key: [UInt8], time: String, scope: Scope, previous: String, chunkHash: String) -> String {
+    package static func chunkSignature(key: [UInt8], time: String, scope: Scope, previous: String, chunkHash: String)
+        -> String
+    {
         let text = "AWS4-HMAC-SHA256-PAYLOAD\n\(time)\n\(scope.description)\n\(previous)\n\(emptyHash)\n\(chunkHash)"
         return Hex.text(Hash.hmac(key: key, Array(text.utf8)))
     }
 
     /// The signature of the trailers of an aws-chunked body.
-    package static func trailerSignature(key: [UInt8], time: String, scope: Scope, previous: String, trailerHash: String) -> String {
+    package static func trailerSignature(
+        key: [UInt8], time: String, scope: Scope, previous: String, trailerHash: String
+    ) -> String {
         let text = "AWS4-HMAC-SHA256-TRAILER\n\(time)\n\(scope.description)\n\(previous)\n\(trailerHash)"
         return Hex.text(Hash.hmac(key: key, Array(text.utf8)))
     }

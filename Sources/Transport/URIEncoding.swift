@@ -3,7 +3,8 @@ package enum URIEncoding {
     private static let hex = Array("0123456789ABCDEF".utf8)
 
     private static func isUnreserved(_ byte: UInt8) -> Bool {
-        (byte >= 97 && byte <= 122) || (byte >= 65 && byte <= 90) || (byte >= 48 && byte <= 57) || byte == 0x2d || byte == 0x2e || byte == 0x5f || byte == 0x7e
+        (byte >= 97 && byte <= 122) || (byte >= 65 && byte <= 90) || (byte >= 48 && byte <= 57) || byte == 0x2d
+            || byte == 0x2e || byte == 0x5f || byte == 0x7e
     }
 
     /// - Parameter keepsSlash: true for paths.
@@ -20,7 +21,9 @@ package enum URIEncoding {
         return String(decoding: result, as: UTF8.self)
     }
 
-    package static func encode(_ text: String, keepsSlash: Bool = false) -> String { encode(text.utf8, keepsSlash: keepsSlash) }
+    package static func encode(_ text: String, keepsSlash: Bool = false) -> String {
+        encode(text.utf8, keepsSlash: keepsSlash)
+    }
 
     private static func value(_ digit: UInt8) -> UInt8? {
         switch digit {
@@ -34,11 +37,14 @@ package enum URIEncoding {
     /// Escapes that are none stay as they are.
     /// - Parameter plusIsSpace: true for query strings of forms.
     package static func decode(_ bytes: ArraySlice<UInt8>, plusIsSpace: Bool = false) -> [UInt8] {
-        var result: [UInt8] = [], position = bytes.startIndex
+        var result: [UInt8] = []
+        var position = bytes.startIndex
         result.reserveCapacity(bytes.count)
         while position < bytes.endIndex {
             let byte = bytes[position]
-            if byte == 0x25, position + 2 < bytes.endIndex, let high = value(bytes[position + 1]), let low = value(bytes[position + 2]) {
+            if byte == 0x25, position + 2 < bytes.endIndex, let high = value(bytes[position + 1]),
+                let low = value(bytes[position + 2])
+            {
                 result.append(high << 4 | low)
                 position += 3
                 continue
@@ -49,18 +55,24 @@ package enum URIEncoding {
         return result
     }
 
-    package static func decode(_ text: some StringProtocol, plusIsSpace: Bool = false) -> [UInt8] { decode(Array(text.utf8)[...], plusIsSpace: plusIsSpace) }
+    package static func decode(_ text: some StringProtocol, plusIsSpace: Bool = false) -> [UInt8] {
+        decode(Array(text.utf8)[...], plusIsSpace: plusIsSpace)
+    }
 
     /// Names and values of a query string, decoded, in order. Works on bytes: it runs for every request.
     package static func query(_ text: String, plusIsSpace: Bool) -> [QueryItem] {
         let bytes = Array(text.utf8)
-        var pairs: [QueryItem] = [], start = 0
+        var pairs: [QueryItem] = []
+        var start = 0
         while start < bytes.count {
             let end = bytes[start...].firstIndex(of: 0x26) ?? bytes.count
             if end > start {
                 let mark = bytes[start..<end].firstIndex(of: 0x3d) ?? end
                 let value: [UInt8] = mark < end ? decode(bytes[(mark + 1)..<end], plusIsSpace: plusIsSpace) : []
-                pairs.append(QueryItem(name: String(decoding: decode(bytes[start..<mark], plusIsSpace: plusIsSpace), as: UTF8.self), bytes: value))
+                pairs.append(
+                    QueryItem(
+                        name: String(decoding: decode(bytes[start..<mark], plusIsSpace: plusIsSpace), as: UTF8.self),
+                        bytes: value))
             }
             start = end + 1
         }
@@ -89,7 +101,8 @@ package struct QueryItem: Sendable {
     }
 
     /// Whether a name is given more than once, of those that `isMeant`; there are few, so each is compared with each.
-    package static func firstRepeated(_ items: [QueryItem], where isMeant: (String) -> Bool = { _ in true }) -> String? {
+    package static func firstRepeated(_ items: [QueryItem], where isMeant: (String) -> Bool = { _ in true }) -> String?
+    {
         for index in items.indices.dropFirst() {
             let name = items[index].name
             if items[..<index].contains(where: { $0.name == name }) && isMeant(name) { return name }

@@ -38,10 +38,16 @@ final class Lake {
     init(_ configuration: Configuration) throws {
         directory = try DataDirectory(configuration.dataDirectory)
         let root = configuration.objectsFolder(in: directory)
-        let objects: any ObjectStore = configuration.blockstoreType == "mem" ? MemoryObjectStore() : try LocalObjectStore(root: root, externalPrefixes: configuration.externalPrefixes, closedFolders: configuration.closedFolders(in: directory))
+        let objects: any ObjectStore =
+            configuration.blockstoreType == "mem"
+            ? MemoryObjectStore()
+            : try LocalObjectStore(
+                root: root, externalPrefixes: configuration.externalPrefixes,
+                closedFolders: configuration.closedFolders(in: directory))
         self.objects = objects
         // Two lakes on the same objects would collect each other's.
-        objectsLock = configuration.blockstoreType == "mem" ? nil : try FileLock(root + "/.lock", what: "the objects in \(root)")
+        objectsLock =
+            configuration.blockstoreType == "mem" ? nil : try FileLock(root + "/.lock", what: "the objects in \(root)")
         if configuration.databaseType == "mem" {
             database = nil
             lock = nil
@@ -51,9 +57,13 @@ final class Lake {
             lock = try FileLock(path + ".lock", what: "database \(path)")
             try directory.requireDatabase(path)
             if let log = try WriteAheadLog(of: path), log.lost > 0 {
-                Log.error("the database's log ends early: the server or the machine was stopped amid a write, or the disk has damaged it and newer changes are lost", ["file": path + "-wal", "whole_frames": "\(log.whole)", "lost_frames": "\(log.lost)"])
+                Log.error(
+                    "the database's log ends early: the server or the machine was stopped amid a write, or the disk has damaged it and newer changes are lost",
+                    ["file": path + "-wal", "whole_frames": "\(log.whole)", "lost_frames": "\(log.lost)"])
             }
-            let database = try Self.withRoom(in: directory) { try SQLiteStore(path: path, beforeSync: { () throws(StoreError) in try objects.synchronize() }) }
+            let database = try Self.withRoom(in: directory) {
+                try SQLiteStore(path: path, beforeSync: { () throws(StoreError) in try objects.synchronize() })
+            }
             self.database = database
             // The file is locked: nobody else writes. Staged entries are too many to keep.
             store = RecordCache(database, caching: { !RefStore.isStaging($0) })
@@ -61,7 +71,8 @@ final class Lake {
         pool = WorkerPool(name: "worker", width: Self.poolWidth)
         requests = WorkerPool(name: "request", width: Self.requestWidth)
         long = WorkerPool(name: "long", width: Self.longWidth)
-        let committed = CommittedStore(objects: objects, pool: pool, cacheBytes: configuration.cacheBytes, parameters: configuration.ranges)
+        let committed = CommittedStore(
+            objects: objects, pool: pool, cacheBytes: configuration.cacheBytes, parameters: configuration.ranges)
         tasks = WorkerPool(name: "task", width: Self.taskWidth)
         catalog = Catalog(store: store, committed: committed, tasks: tasks)
         try catalog.checkSchema()
@@ -70,9 +81,12 @@ final class Lake {
         upkeep = Self.keepUp(catalog, directory, until: stopping)
 
         let secret = configuration.encryptSecret.isEmpty ? try directory.secret("encrypt") : configuration.encryptSecret
-        let access = Access(store: store, secretKey: secret), login = Login(access: access, secretKey: secret)
+        let access = Access(store: store, secretKey: secret)
+        let login = Login(access: access, secretKey: secret)
         delays = login.delays
-        var settings = ServerSettings(signingSecret: configuration.signingSecret.isEmpty ? try directory.secret("signing") : configuration.signingSecret)
+        var settings = ServerSettings(
+            signingSecret: configuration.signingSecret.isEmpty
+                ? try directory.secret("signing") : configuration.signingSecret)
         settings.blockstoreType = configuration.blockstoreType
         settings.schemes = [configuration.blockstoreType]
         settings.isImportEnabled = configuration.isImportEnabled
@@ -80,11 +94,14 @@ final class Lake {
         settings.verifiesReads = configuration.verifiesReads
         settings.s3Domains = configuration.s3Domains
         // Staged on the objects' own disk: publishing is a rename.
-        mounts = configuration.blockstoreType == "local" ? try Self.mounts(catalog, staging: root + "/.staging", levers: configuration.levers, directory) : nil
+        mounts =
+            configuration.blockstoreType == "local"
+            ? try Self.mounts(catalog, staging: root + "/.staging", levers: configuration.levers, directory) : nil
         settings.mountFolders = configuration.mountFolders
 
         let budget = MemoryBudget(limitBytes: configuration.memoryBytes)
-        let rest = REST(catalog: catalog, access: access, login: login, settings: settings, mounts: mounts, budget: budget)
+        let rest = REST(
+            catalog: catalog, access: access, login: login, settings: settings, mounts: mounts, budget: budget)
         let gateway = S3Gateway(catalog: catalog, access: access, login: login, settings: settings, budget: budget)
         let (host, port) = try configuration.address
         try Self.setUp(access, configuration, directory)
@@ -93,18 +110,28 @@ final class Lake {
             let cache = committed.cacheCounters
             return [
                 .init("lakefuse_mounts", "Mounts of this server.", Double(mounts?.mounts().count ?? 0)),
-                .init("lakefuse_table_cache_hits_total", "Blocks of committed tables that were in memory.", isCounter: true, Double(cache.hits)),
-                .init("lakefuse_table_cache_misses_total", "Blocks of committed tables that were read.", isCounter: true, Double(cache.misses)),
+                .init(
+                    "lakefuse_table_cache_hits_total", "Blocks of committed tables that were in memory.",
+                    isCounter: true, Double(cache.hits)),
+                .init(
+                    "lakefuse_table_cache_misses_total", "Blocks of committed tables that were read.", isCounter: true,
+                    Double(cache.misses)),
             ]
         }
-        try server.start(host: host, port: port, handler: Server(rest: rest, gateway: gateway, access: access, telemetry: telemetry), pool: requests, long: long, budget: budget, limits: configuration.limits)
+        try server.start(
+            host: host, port: port, handler: Server(rest: rest, gateway: gateway, access: access, telemetry: telemetry),
+            pool: requests, long: long, budget: budget, limits: configuration.limits)
         address = "http://\(host.isEmpty || host == "0.0.0.0" ? "127.0.0.1" : host):\(server.port)"
         do { try directory.updateEndpoint(address) } catch {
-            Log.warning("the file of the first key pair does not tell the server's address", ["reason": LakeError(error).message])
+            Log.warning(
+                "the file of the first key pair does not tell the server's address",
+                ["reason": LakeError(error).message])
         }
     }
 
-    private static func keepUp(_ catalog: Catalog, _ directory: DataDirectory, until stopping: CountingSemaphore) -> Thread {
+    private static func keepUp(_ catalog: Catalog, _ directory: DataDirectory, until stopping: CountingSemaphore)
+        -> Thread
+    {
         Thread(name: "upkeep") {
             while !stopping.wait(milliseconds: upkeepMilliseconds) {
                 catalog.cleanUp()
@@ -113,7 +140,8 @@ final class Lake {
         }
     }
 
-    /// Opens something that needs a little room on the disk: on a full one the lake's reserve makes it, so that what is there can be read.
+    /// Opens something that needs a little room on the disk: on a full one the lake's reserve makes it, so that what is
+    /// there can be read.
     private static func withRoom<Result>(in directory: DataDirectory, _ open: () throws -> Result) throws -> Result {
         do { return try open() } catch {
             guard LakeError(error).code == .noSpace, directory.useReserve() else { throw error }
@@ -123,8 +151,12 @@ final class Lake {
     }
 
     /// Without room for its index no mount is begun; the other doors work.
-    private static func mounts(_ catalog: Catalog, staging: String, levers: Levers, _ directory: DataDirectory) throws -> MountRegistry? {
-        do { return try withRoom(in: directory) { try MountRegistry(catalog: catalog, staging: staging, levers: levers) } } catch {
+    private static func mounts(_ catalog: Catalog, staging: String, levers: Levers, _ directory: DataDirectory) throws
+        -> MountRegistry?
+    {
+        do {
+            return try withRoom(in: directory) { try MountRegistry(catalog: catalog, staging: staging, levers: levers) }
+        } catch {
             guard LakeError(error).code == .noSpace else { throw error }
             Log.error("the disk is full: nothing can be mounted until there is room and the server starts again")
             return nil
@@ -136,10 +168,14 @@ final class Lake {
         try access.adoptBasicUser()
         guard try !access.isSetUp() else { return }
         if configuration.accessKeyID.isEmpty != configuration.secretAccessKey.isEmpty {
-            throw LakeError(.invalidValue, "installation.access_key_id and installation.secret_access_key go together: set both or none")
+            throw LakeError(
+                .invalidValue,
+                "installation.access_key_id and installation.secret_access_key go together: set both or none")
         }
         if !configuration.accessKeyID.isEmpty {
-            let given = Credentials(accessKeyID: configuration.accessKeyID, secretAccessKey: configuration.secretAccessKey, userName: configuration.userName, issued: .now())
+            let given = Credentials(
+                accessKeyID: configuration.accessKeyID, secretAccessKey: configuration.secretAccessKey,
+                userName: configuration.userName, issued: .now())
             _ = try access.setUp(userName: configuration.userName, credentials: given)
             return
         }
@@ -147,12 +183,13 @@ final class Lake {
         // The file first: a pair that is stored but told to nobody would lock everyone out.
         try directory.write(made, endpoint: "http://\(configuration.listenAddress)")
         _ = try access.setUp(userName: configuration.userName, credentials: made)
-        let notice = "first user '\(configuration.userName)': access key id \(made.accessKeyID), secret access key \(made.secretAccessKey) (kept in \(directory.credentialsFile))\n"
+        let notice =
+            "first user '\(configuration.userName)': access key id \(made.accessKeyID), secret access key \(made.secretAccessKey) (kept in \(directory.credentialsFile))\n"
         Output.write(notice, to: 2)
     }
 
-    /// Ends mounts, requests and stores, in this order. What was acknowledged is durable already: a caller that has no time
-    /// left may end the process instead.
+    /// Ends mounts, requests and stores, in this order. What was acknowledged is durable already: a caller that has no
+    /// time left may end the process instead.
     func stop() {
         catalog.stop()
         stopping.post()

@@ -14,16 +14,26 @@ import Testing
         "LakeAPI": ["Versioning", "Transport"],
         "LakeLocalServer": ["Versioning", "Transport", "LakeAPI", "CHTTP", "CExpat", "CYAML", "CCrypto", "CChecksum"],
         "LakeFUSE": ["Versioning", "CacheStore", "LakeAPI", "CFUSE", "CLinux"],
-        "lakefuse": ["Versioning", "Transport", "CacheStore", "S3Backend", "LakeAPI", "LakeLocalServer", "LakeFUSE", "CYAML", "CLinux"],
+        "lakefuse": [
+            "Versioning", "Transport", "CacheStore", "S3Backend", "LakeAPI", "LakeLocalServer", "LakeFUSE", "CYAML",
+            "CLinux",
+        ],
     ]
     /// C libraries stay in the folder that wraps them.
-    private static let homes = ["CHTTP": "LakeLocalServer/HTTP/", "CFUSE": "LakeFUSE/Kernel/", "CSQLite": "CacheStore/SQLite/", "CCurl": "Transport/", "CYAML": "lakefuse/Configuration/", "CExpat": "LakeLocalServer/S3Gateway/"]
+    private static let homes = [
+        "CHTTP": "LakeLocalServer/HTTP/", "CFUSE": "LakeFUSE/Kernel/", "CSQLite": "CacheStore/SQLite/",
+        "CCurl": "Transport/", "CYAML": "lakefuse/Configuration/", "CExpat": "LakeLocalServer/S3Gateway/",
+    ]
 
     private static func files() -> [(module: String, path: String, text: String)] {
         let root = FileManager.default.currentDirectoryPath + "/Sources/"
-        return ((try? FileManager.default.subpathsOfDirectory(atPath: root)) ?? []).filter { $0.hasSuffix(".swift") }.map { path in
-            (String(path.prefix { $0 != "/" }), path, String(decoding: FileManager.default.contents(atPath: root + path) ?? Data(), as: UTF8.self))
-        }
+        return ((try? FileManager.default.subpathsOfDirectory(atPath: root)) ?? []).filter { $0.hasSuffix(".swift") }
+            .map { path in
+                (
+                    String(path.prefix { $0 != "/" }), path,
+                    String(decoding: FileManager.default.contents(atPath: root + path) ?? Data(), as: UTF8.self)
+                )
+            }
     }
 
     @Test func everyImportIsInTheTable() throws {
@@ -32,17 +42,25 @@ import Testing
         for file in files {
             let allowed = try #require(Self.allowed[file.module], "no row for \(file.module)").union(Self.free)
             for line in file.text.split(separator: "\n") {
-                let words = line.split(separator: " ").filter { $0 != "package" && $0 != "public" && $0 != "internal" && $0 != "private" }
+                let words = line.split(separator: " ").filter {
+                    $0 != "package" && $0 != "public" && $0 != "internal" && $0 != "private"
+                }
                 guard words.first == "import", words.count == 2 else { continue }
                 let module = String(words[1])
                 #expect(allowed.contains(module), "\(file.path) imports \(module)")
-                if let home = Self.homes[module] { #expect(file.path.hasPrefix(home), "\(file.path) imports \(module), whose home is \(home)") }
+                if let home = Self.homes[module] {
+                    #expect(file.path.hasPrefix(home), "\(file.path) imports \(module), whose home is \(home)")
+                }
             }
         }
     }
 
     /// A file is one type or one face of it (style.md section 1).
     @Test func noFileIsTooLong() {
-        for file in Self.files() { #expect(file.text.split(separator: "\n", omittingEmptySubsequences: false).count <= 600, "\(file.path) has over 600 lines") }
+        for file in Self.files() {
+            #expect(
+                file.text.split(separator: "\n", omittingEmptySubsequences: false).count <= 600,
+                "\(file.path) has over 600 lines")
+        }
     }
 }

@@ -23,15 +23,20 @@ import Versioning
             asked.withLock { $0.append(range) }
             return slice(range)
         }
-        func slice(_ range: Range<Int64>) -> [UInt8] { Array(bytes[Int(range.lowerBound)..<Int(min(range.upperBound, size))]) }
+        func slice(_ range: Range<Int64>) -> [UInt8] {
+            Array(bytes[Int(range.lowerBound)..<Int(min(range.upperBound, size))])
+        }
         var count: Int { asked.withLock { $0.count } }
     }
 
     @Test func whatWasReadIsThere() throws {
-        let folder = TemporaryFolder(), cache = try ObjectCache(folder: folder.path, limitBytes: 100 << 20), object = Elsewhere(5 * Self.block + 17)
+        let folder = TemporaryFolder()
+        let cache = try ObjectCache(folder: folder.path, limitBytes: 100 << 20)
+        let object = Elsewhere(5 * Self.block + 17)
         var random = SeededRandom(seed: 2)
         for _ in 0..<300 {
-            let start = Int64(random.next() % UInt64(object.size)), range = start..<start + 1 + Int64(random.next() % 100_000)
+            let start = Int64(random.next() % UInt64(object.size))
+            let range = start..<start + 1 + Int64(random.next() % 100_000)
             #expect(try cache.read("a", size: object.size, range, fetch: object.fetch) == object.slice(range))
         }
         #expect(object.count <= 6, "what is there is fetched again")
@@ -43,37 +48,50 @@ import Versioning
     }
 
     @Test func whoReadsInOrderIsReadAheadOf() throws {
-        let folder = TemporaryFolder(), cache = try ObjectCache(folder: folder.path, limitBytes: 100 << 20), object = Elsewhere(16 << 20)
+        let folder = TemporaryFolder()
+        let cache = try ObjectCache(folder: folder.path, limitBytes: 100 << 20)
+        let object = Elsewhere(16 << 20)
         var position: Int64 = 0
         while position < object.size {
-            #expect(try cache.read("a", size: object.size, position..<position + 65536, fetch: object.fetch) == object.slice(position..<position + 65536))
+            #expect(
+                try cache.read("a", size: object.size, position..<position + 65536, fetch: object.fetch)
+                    == object.slice(position..<position + 65536))
             position += 65536
         }
         #expect(object.count <= 8)
         // Who jumps is not.
         let other = Elsewhere(16 << 20, seed: 3)
-        for block in [40, 3, 20, 50, 9] as [Int64] { _ = try cache.read("b", size: other.size, block * Self.block..<block * Self.block + 10, fetch: other.fetch) }
+        for block in [40, 3, 20, 50, 9] as [Int64] {
+            _ = try cache.read("b", size: other.size, block * Self.block..<block * Self.block + 10, fetch: other.fetch)
+        }
         #expect(other.asked.withLock { $0.allSatisfy { $0.upperBound - $0.lowerBound == Self.block } })
     }
 
     /// A process that was killed leaves parts; those are believed as far as they were written.
     @Test func partsAreTakenUp() throws {
-        let folder = TemporaryFolder(), object = Elsewhere(8 * Self.block)
-        _ = try ObjectCache(folder: folder.path, limitBytes: 100 << 20).read("a", size: object.size, 3 * Self.block..<4 * Self.block, fetch: object.fetch)
+        let folder = TemporaryFolder()
+        let object = Elsewhere(8 * Self.block)
+        _ = try ObjectCache(folder: folder.path, limitBytes: 100 << 20).read(
+            "a", size: object.size, 3 * Self.block..<4 * Self.block, fetch: object.fetch)
         // Half a block, as a write that was cut off leaves it.
         let name = try #require(try Folder.names(of: folder.path).first { $0.hasSuffix(".part") })
         let file = unsafe open(folder.path + "/" + name, O_WRONLY)
         #expect(unsafe pwrite(file, [UInt8](repeating: 7, count: 8192), 8192, off_t(5 * Self.block)) == 8192)
         close(file)
-        let cache = try ObjectCache(folder: folder.path, limitBytes: 100 << 20), before = object.count
-        #expect(try cache.read("a", size: object.size, 3 * Self.block..<4 * Self.block, fetch: object.fetch) == object.slice(3 * Self.block..<4 * Self.block))
+        let cache = try ObjectCache(folder: folder.path, limitBytes: 100 << 20)
+        let before = object.count
+        #expect(
+            try cache.read("a", size: object.size, 3 * Self.block..<4 * Self.block, fetch: object.fetch)
+                == object.slice(3 * Self.block..<4 * Self.block))
         #expect(object.count == before)
         #expect(try cache.read("a", size: object.size, 0..<object.size, fetch: object.fetch) == object.bytes)
     }
 
     /// After the machine went down only whole files are believed.
     @Test func partsOfAnotherBootGo() throws {
-        let folder = TemporaryFolder(), part = Elsewhere(8 * Self.block), whole = Elsewhere(100, seed: 4)
+        let folder = TemporaryFolder()
+        let part = Elsewhere(8 * Self.block)
+        let whole = Elsewhere(100, seed: 4)
         let first = try ObjectCache(folder: folder.path, limitBytes: 100 << 20)
         _ = try first.read("part", size: part.size, 0..<10, fetch: part.fetch)
         _ = try first.read("whole", size: whole.size, 0..<100, fetch: whole.fetch)
@@ -87,7 +105,9 @@ import Versioning
     }
 
     @Test func whatWasNotUsedForLongestMakesRoom() throws {
-        let folder = TemporaryFolder(), cache = try ObjectCache(folder: folder.path, limitBytes: 10 * Self.block), objects = (0..<20).map { Elsewhere(Self.block, seed: $0) }
+        let folder = TemporaryFolder()
+        let cache = try ObjectCache(folder: folder.path, limitBytes: 10 * Self.block)
+        let objects = (0..<20).map { Elsewhere(Self.block, seed: $0) }
         for (index, object) in objects.enumerated() {
             _ = try cache.read("\(index)", size: object.size, 0..<10, fetch: object.fetch)
             _ = try cache.read("0", size: objects[0].size, 0..<10, fetch: objects[0].fetch)
@@ -103,21 +123,31 @@ import Versioning
 
     @Test func whatFailsIsNotKept() throws {
         struct Broken: Error {}
-        let folder = TemporaryFolder(), cache = try ObjectCache(folder: folder.path, limitBytes: 100 << 20), object = Elsewhere(1000)
+        let folder = TemporaryFolder()
+        let cache = try ObjectCache(folder: folder.path, limitBytes: 100 << 20)
+        let object = Elsewhere(1000)
         #expect(throws: Broken.self) { try cache.read("a", size: 1000, 0..<10) { _ in throw Broken() } }
         expectFailure(.dataGone) { try cache.read("a", size: 1000, 0..<10) { _ in [1, 2, 3] } }
         #expect(try cache.read("a", size: 1000, 0..<1000, fetch: object.fetch) == object.bytes)
     }
 
     @Test func manyReadersAtOnce() throws {
-        let folder = TemporaryFolder(), cache = try ObjectCache(folder: folder.path, limitBytes: 3 << 20), objects = (0..<6).map { Elsewhere(1 << 20, seed: $0 + 10) }
+        let folder = TemporaryFolder()
+        let cache = try ObjectCache(folder: folder.path, limitBytes: 3 << 20)
+        let objects = (0..<6).map { Elsewhere(1 << 20, seed: $0 + 10) }
         let wrong = Atomic<Int>(0)
         let threads = (0..<8).map { thread in
             Thread(name: "reader") {
                 var random = SeededRandom(seed: UInt64(thread))
                 for _ in 0..<200 {
-                    let index = Int(random.next() % 6), start = Int64(random.next() % (1 << 20)), range = start..<min(start + 50_000, 1 << 20)
-                    if (try? cache.read("\(index)", size: 1 << 20, range, fetch: objects[index].fetch)) != objects[index].slice(range) { wrong.add(1, ordering: .relaxed) }
+                    let index = Int(random.next() % 6)
+                    let start = Int64(random.next() % (1 << 20))
+                    let range = start..<min(start + 50_000, 1 << 20)
+                    if (try? cache.read("\(index)", size: 1 << 20, range, fetch: objects[index].fetch))
+                        != objects[index].slice(range)
+                    {
+                        wrong.add(1, ordering: .relaxed)
+                    }
                 }
             }
         }

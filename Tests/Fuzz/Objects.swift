@@ -28,14 +28,18 @@ final class FuzzedObjects: ObjectStore {
     }
     func size(of location: ObjectLocation) -> Int64? { all.withLock { $0[location].map { Int64($0.count) } } }
     func remove(_ location: ObjectLocation) { all.withLock { $0[location] = nil } }
-    func copy(_ source: ObjectLocation, to destination: ObjectLocation) throws(StoreError) -> Int64 { try join([source], to: destination) }
+    func copy(_ source: ObjectLocation, to destination: ObjectLocation) throws(StoreError) -> Int64 {
+        try join([source], to: destination)
+    }
     func join(_ parts: [ObjectLocation], to destination: ObjectLocation) throws(StoreError) -> Int64 {
         var bytes: [UInt8] = []
         for part in parts { bytes += try read(part, 0..<Int64.max) }
         all.withLock { [bytes] in $0[destination] = bytes }
         return Int64(bytes.count)
     }
-    func adopt(file path: String, as location: ObjectLocation, _ durability: Durability) throws(StoreError) -> Int64 { throw StoreError(.invalid, "no files here") }
+    func adopt(file path: String, as location: ObjectLocation, _ durability: Durability) throws(StoreError) -> Int64 {
+        throw StoreError(.invalid, "no files here")
+    }
     func file(_ location: ObjectLocation) -> FilePiece? { nil }
     func list(_ prefix: ObjectLocation, after: String?, limit: Int) -> [StoredObject] { [] }
     func capacity() -> (total: Int64, free: Int64, available: Int64)? { nil }

@@ -12,7 +12,9 @@ import Versioning
 private final class BegunTree: Sendable {
     let tree: Tree
     init(_ lake: MemoryLake, _ staging: WriteStaging, ref: String = "main", isReadOnly: Bool = false) throws {
-        tree = Tree(CatalogView(lake.catalog, repository: "repo", ref: ref), repository: "repo", ref: ref, isReadOnly: isReadOnly, staging: staging)
+        tree = Tree(
+            CatalogView(lake.catalog, repository: "repo", ref: ref), repository: "repo", ref: ref,
+            isReadOnly: isReadOnly, staging: staging)
         _ = try tree.load()
         tree.start()
     }
@@ -29,7 +31,8 @@ private final class BegunTree: Sendable {
 
     init() throws {
         lake = MemoryLake(objects: try LocalObjectStore(root: folder.path + "/objects"))
-        _ = try lake.catalog.createRepository("repo", storageNamespace: "local://repo", defaultBranch: "main", schemes: ["local"])
+        _ = try lake.catalog.createRepository(
+            "repo", storageNamespace: "local://repo", defaultBranch: "main", schemes: ["local"])
         staging = try WriteStaging(folder: folder.path + "/staging")
         begun = try BegunTree(lake, staging)
     }
@@ -37,7 +40,9 @@ private final class BegunTree: Sendable {
     /// Another mount elsewhere: what it shows comes from the branch alone.
     private func other() -> Tree {
         tree.settle(nil)
-        return Tree(CatalogView(lake.catalog, repository: "repo", ref: "main"), repository: "repo", ref: "main", isReadOnly: true, staging: staging)
+        return Tree(
+            CatalogView(lake.catalog, repository: "repo", ref: "main"), repository: "repo", ref: "main",
+            isReadOnly: true, staging: staging)
     }
 
     private func name(_ text: String) -> [UInt8] { Array(text.utf8) }
@@ -63,8 +68,13 @@ private final class BegunTree: Sendable {
     private func write(_ path: String, _ text: String) throws -> Node {
         var parent = Tree.root
         let parts = path.split(separator: "/").map(String.init)
-        for part in parts.dropLast() { parent = try (try? tree.lookup(parent, name(part)).number) ?? tree.makeFolder(parent, name(part), mode: 0o755).number }
-        let known = try tree.find(parent, name(parts.last!)), node = try known ?? tree.makeFile(parent, name(parts.last!), mode: 0o644)
+        for part in parts.dropLast() {
+            parent =
+                try (try? tree.lookup(parent, name(part)).number)
+                ?? tree.makeFolder(parent, name(part), mode: 0o755).number
+        }
+        let known = try tree.find(parent, name(parts.last!))
+        let node = try known ?? tree.makeFile(parent, name(parts.last!), mode: 0o644)
         let file = try known == nil ? tree.openMade(node) : tree.open(node, writes: true, truncates: true)
         try put(text, file)
         tree.finish(file)
@@ -112,8 +122,12 @@ private final class BegunTree: Sendable {
         let folder = try tree.lookup(Tree.root, name("c"))
         try tree.rename(Tree.root, name("z"), to: folder.number, name("x"), replaces: true)
         #expect(try paths() == ["c/b/y", "c/x"] && text("c/x") == "3")
-        #expect(throws: Errno(EINVAL)) { try tree.rename(Tree.root, name("c"), to: folder.number, name("inside"), replaces: true) }
-        #expect(throws: Errno(ENOTDIR)) { try tree.rename(folder.number, name("b"), to: folder.number, name("x"), replaces: true) }
+        #expect(throws: Errno(EINVAL)) {
+            try tree.rename(Tree.root, name("c"), to: folder.number, name("inside"), replaces: true)
+        }
+        #expect(throws: Errno(ENOTDIR)) {
+            try tree.rename(folder.number, name("b"), to: folder.number, name("x"), replaces: true)
+        }
     }
 
     @Test func whoHasAFileOpenReadsWhatItOpened() throws {
@@ -124,7 +138,9 @@ private final class BegunTree: Sendable {
         let upload = try lake.catalog.upload(to: lake.catalog.repository("repo"))
         try unsafe Array("new bytes".utf8).withUnsafeBytes { try unsafe upload.write($0) }
         try upload.finish()
-        try lake.catalog.stage(Entry(address: upload.address, lastModified: .now(), size: 9, eTag: "e", contentType: ""), at: "f", on: "main", in: "repo")
+        try lake.catalog.stage(
+            Entry(address: upload.address, lastModified: .now(), size: 9, eTag: "e", contentType: ""), at: "f",
+            on: "main", in: "repo")
         #expect(try read(opened) == "old" && node.entry?.size == 3)
         #expect(try read(tree.lookup(Tree.root, name("f"))) == "new bytes")
     }
@@ -141,14 +157,17 @@ private final class BegunTree: Sendable {
         #expect(try lake.catalog.entry("l", at: "main", in: "repo").entry.metadata["::lakefs::symlink-target"] == "f")
     }
 
-    private func address(_ path: Key) throws -> String { try lake.catalog.entry(path, at: "main", in: "repo").entry.address }
+    private func address(_ path: Key) throws -> String {
+        try lake.catalog.entry(path, at: "main", in: "repo").entry.address
+    }
 
     @Test func aHardLinkIsASecondEntryOfTheObject() throws {
         let node = try write("d/f", "x")
         let linked = try tree.makeHardLink(node.number, Tree.root, name("g"))
         #expect(try paths() == ["d/f", "g"] && address("g") == address("d/f"))
         #expect(throws: Errno(EEXIST)) { try tree.makeHardLink(node.number, Tree.root, name("g")) }
-        // One file: what is written by one name is there by the other, at every door; a name that goes leaves the other.
+        // One file: what is written by one name is there by the other, at every door; a name that goes leaves the
+        // other.
         #expect(linked === node && tree.facts(node).links == 2)
         try write("g", "new")
         #expect(try text("d/f") == "new" && address("g") == address("d/f"))
@@ -158,7 +177,8 @@ private final class BegunTree: Sendable {
         #expect(try paths() == ["d/", "h"] && tree.facts(node).links == 1 && text("h") == "new")
     }
 
-    /// A file that is saved again and again between two commits keeps one object; what a commit took, or two names share, stays.
+    /// A file that is saved again and again between two commits keeps one object; what a commit took, or two names
+    /// share, stays.
     @Test func replacedObjectsGo() throws {
         func objects() throws -> Int {
             tree.settle(nil)
@@ -196,14 +216,18 @@ private final class BegunTree: Sendable {
     /// A listing that was read before names went, came or were written again tells what is there now.
     @Test func listingsAreNotBelievedLater() throws {
         for number in 0..<30 { try write("d/\(number)", "old") }
-        let folder = try tree.lookup(Tree.root, name("d")), reader = FolderReader()
+        let folder = try tree.lookup(Tree.root, name("d"))
+        let reader = FolderReader()
         tree.settle(nil)
         let first = try #require(try reader.item(0, folder, tree))
         try tree.unlink(folder.number, name("5"))
         #expect(folder.version != reader.version)
-        if let entry = first.entry { #expect(tree.adopt(first.name, in: folder, entry, ifVersion: reader.version) == nil) }
+        if let entry = first.entry {
+            #expect(tree.adopt(first.name, in: folder, entry, ifVersion: reader.version) == nil)
+        }
         reader.restart()
-        var found: [String] = [], index = 0
+        var found: [String] = []
+        var index = 0
         while let item = try reader.item(index, folder, tree) {
             found.append(item.name.description)
             index += 1
@@ -215,7 +239,9 @@ private final class BegunTree: Sendable {
         let upload = try lake.catalog.upload(to: lake.catalog.repository("repo"))
         try unsafe Array("five!".utf8).withUnsafeBytes { try unsafe upload.write($0) }
         try upload.finish()
-        try lake.catalog.stage(Entry(address: upload.address, lastModified: .now(), size: 5, eTag: "e", contentType: ""), at: "full/", on: "main", in: "repo")
+        try lake.catalog.stage(
+            Entry(address: upload.address, lastModified: .now(), size: 5, eTag: "e", contentType: ""), at: "full/",
+            on: "main", in: "repo")
         let folder = try tree.lookup(Tree.root, name("full"))
         try tree.change(folder, Tree.NewFacts(mode: 0o700))
         #expect(try text("full/") == "five!")
@@ -234,27 +260,38 @@ private final class BegunTree: Sendable {
         let inner = try tree.makeFolder(folder.number, name("e"), mode: 0o755, owner: Tree.Owner(user: 11, group: 21))
         let facts = tree.facts(inner)
         #expect(facts.owner == 11 && facts.group == 20 && facts.mode == 0o2755)
-        let link = try tree.makeLink(Tree.root, name("l"), target: [0xff, 0xfe, 0x61], owner: Tree.Owner(user: 11, group: 21))
+        let link = try tree.makeLink(
+            Tree.root, name("l"), target: [0xff, 0xfe, 0x61], owner: Tree.Owner(user: 11, group: 21))
         let other = other()
-        #expect(try other.target(of: other.lookup(Tree.root, name("l"))) == [0xff, 0xfe, 0x61] && tree.facts(link).owner == 11)
+        #expect(
+            try other.target(of: other.lookup(Tree.root, name("l"))) == [0xff, 0xfe, 0x61]
+                && tree.facts(link).owner == 11)
     }
 
     /// A mount shows and changes what its user may, path by path.
     @Test func policiesAreAskedPathByPath() throws {
         for path in ["secret/f", "open/f", "locked/f"] { try write(path, "x") }
         let statements = [
-            Statement(effect: "allow", actions: ["fs:*"], resource: "*"), Statement(effect: "deny", actions: ["fs:ReadObject"], resource: "arn:lakefs:fs:::repository/repo/object/secret/*"),
-            Statement(effect: "deny", actions: ["fs:WriteObject", "fs:DeleteObject"], resource: "arn:lakefs:fs:::repository/repo/object/locked/*"),
+            Statement(effect: "allow", actions: ["fs:*"], resource: "*"),
+            Statement(
+                effect: "deny", actions: ["fs:ReadObject"], resource: "arn:lakefs:fs:::repository/repo/object/secret/*"),
+            Statement(
+                effect: "deny", actions: ["fs:WriteObject", "fs:DeleteObject"],
+                resource: "arn:lakefs:fs:::repository/repo/object/locked/*"),
         ]
-        let theirs = Tree.Rights(user: "u", allows: { permission in
-            let verdicts = statements.map { $0.verdict(on: permission, for: Caller("u")) }
-            return verdicts.contains(.allows) && !verdicts.contains(.denies)
-        }, isFree: { false })
+        let theirs = Tree.Rights(
+            user: "u",
+            allows: { permission in
+                let verdicts = statements.map { $0.verdict(on: permission, for: Caller("u")) }
+                return verdicts.contains(.allows) && !verdicts.contains(.denies)
+            }, isFree: { false })
         func file(_ folder: String) throws -> (folder: UInt64, node: Node) {
             let folder = try tree.lookup(Tree.root, name(folder)).number
             return (folder, try tree.lookup(folder, name("f")))
         }
-        let secret = try file("secret"), open = try file("open"), locked = try file("locked")
+        let secret = try file("secret")
+        let open = try file("open")
+        let locked = try file("locked")
         #expect(throws: Errno(EACCES)) { try tree.requireReadable(secret.node, theirs) }
         try tree.requireReadable(open.node, theirs)
         try tree.requireReadable(locked.node, theirs)
@@ -265,9 +302,15 @@ private final class BegunTree: Sendable {
         #expect(throws: Errno(EACCES)) { try tree.makeFile(locked.folder, name("new"), mode: 0o644, theirs) }
         #expect(throws: Errno(EACCES)) { try tree.makeFolder(locked.folder, name("new"), mode: 0o755, theirs) }
         #expect(throws: Errno(EACCES)) { try tree.change(locked.node, Tree.NewFacts(mode: 0o600), theirs) }
-        #expect(throws: Errno(EACCES)) { try tree.rename(locked.folder, name("f"), to: open.folder, name("g"), replaces: true, theirs) }
-        #expect(throws: Errno(EACCES)) { try tree.rename(open.folder, name("f"), to: locked.folder, name("g"), replaces: true, theirs) }
-        #expect(throws: Errno(EACCES)) { try tree.rename(Tree.root, name("locked"), to: Tree.root, name("elsewhere"), replaces: true, theirs) }
+        #expect(throws: Errno(EACCES)) {
+            try tree.rename(locked.folder, name("f"), to: open.folder, name("g"), replaces: true, theirs)
+        }
+        #expect(throws: Errno(EACCES)) {
+            try tree.rename(open.folder, name("f"), to: locked.folder, name("g"), replaces: true, theirs)
+        }
+        #expect(throws: Errno(EACCES)) {
+            try tree.rename(Tree.root, name("locked"), to: Tree.root, name("elsewhere"), replaces: true, theirs)
+        }
         #expect(throws: Errno(EACCES)) { try tree.makeHardLink(secret.node.number, open.folder, name("copy"), theirs) }
         #expect(try paths() == ["locked/f", "open/f", "secret/f"])
         try tree.unlink(secret.folder, name("f"), theirs)
@@ -287,8 +330,11 @@ private final class BegunTree: Sendable {
         #expect(try text("f") == "old")
     }
 
-    @Test(arguments: [0, 1, 1000, Int(EntityTag.partBytes), Int(EntityTag.partBytes) + 1, 3 * Int(EntityTag.partBytes) + 5]) func entityTags(size: Int) throws {
-        let path = folder.path + "/file", descriptor = unsafe open(path, O_RDWR | O_CREAT, 0o600)
+    @Test(arguments: [
+        0, 1, 1000, Int(EntityTag.partBytes), Int(EntityTag.partBytes) + 1, 3 * Int(EntityTag.partBytes) + 5,
+    ]) func entityTags(size: Int) throws {
+        let path = folder.path + "/file"
+        let descriptor = unsafe open(path, O_RDWR | O_CREAT, 0o600)
         defer { close(descriptor) }
         try #require(ftruncate(descriptor, size) == 0)
         // Some data here and there among the holes.
@@ -297,7 +343,9 @@ private final class BegunTree: Sendable {
             try #require(unsafe pwrite(descriptor, "bytes", 5, offset) == 5)
             offset += 50_000_000
         }
-        var all = EntityTag(), parts: [[UInt8]] = [], position = 0
+        var all = EntityTag()
+        var parts: [[UInt8]] = []
+        var position = 0
         while position < size || parts.isEmpty {
             var bytes = [UInt8](repeating: 0, count: min(size - position, Int(EntityTag.partBytes)))
             let count = bytes.count
@@ -306,14 +354,17 @@ private final class BegunTree: Sendable {
             parts.append(Hash.digest(.md5, bytes))
             position += count
         }
-        let wanted = parts.count == 1 ? Hex.text(parts[0]) : Hex.text(Hash.digest(.md5, Array(parts.joined()))) + "-\(parts.count)"
+        let wanted =
+            parts.count == 1
+            ? Hex.text(parts[0]) : Hex.text(Hash.digest(.md5, Array(parts.joined()))) + "-\(parts.count)"
         #expect(all.finish() == wanted)
         #expect(try EntityTag.of(descriptor, size: Int64(size)) == wanted)
     }
 
     /// One thread writes and closes on and on, another publishes meanwhile: in the end the branch has the last bytes.
     @Test func publishingWhileWriting() throws {
-        let node = try write("f", ""), count = 400
+        let node = try write("f", "")
+        let count = 400
         let writer = Thread(name: "writer") { [self] in
             for index in 0..<count {
                 do {
@@ -327,7 +378,9 @@ private final class BegunTree: Sendable {
         writer.join()
         let wanted = (0..<count).map { String($0 % 10) }.joined()
         #expect(try text("f") == wanted)
-        #expect(try lake.catalog.entry("f", at: "main", in: "repo").entry.eTag == Hex.text(Hash.digest(.md5, Array(wanted.utf8))))
+        #expect(
+            try lake.catalog.entry("f", at: "main", in: "repo").entry.eTag
+                == Hex.text(Hash.digest(.md5, Array(wanted.utf8))))
     }
 
     /// What could not be staged is not forgotten: the next try publishes it.
@@ -356,7 +409,8 @@ private final class BegunTree: Sendable {
     private func copyFolder(_ source: String, _ target: String) throws {
         try #require(unsafe mkdir(target, 0o700) == 0)
         for name in try Folder.names(of: source) {
-            let from = unsafe open("\(source)/\(name)", O_RDONLY), to = unsafe open("\(target)/\(name)", O_RDWR | O_CREAT, 0o600)
+            let from = unsafe open("\(source)/\(name)", O_RDONLY)
+            let to = unsafe open("\(target)/\(name)", O_RDWR | O_CREAT, 0o600)
             defer {
                 close(from)
                 close(to)
@@ -367,16 +421,18 @@ private final class BegunTree: Sendable {
         }
     }
 
-    /// What was closed when the server died becomes what it was to become; what was being written does not, and is shown by a mount
-    /// of the branch until somebody closes it.
+    /// What was closed when the server died becomes what it was to become; what was being written does not, and is
+    /// shown by a mount of the branch until somebody closes it.
     @Test func leftoversArePublishedIfTheyWereClosed() throws {
         try write("open", "whole")
         try write("kept", "published")
         tree.settle(nil)
-        let closed = try write("d/closed", "bytes"), open = try tree.open(tree.lookup(Tree.root, name("open")), writes: true, truncates: true)
+        let closed = try write("d/closed", "bytes")
+        let open = try tree.open(tree.lookup(Tree.root, name("open")), writes: true, truncates: true)
         try tree.change(closed, Tree.NewFacts(mode: 0o600, owner: 7, group: 8))
         try put("half", open)
-        let again = try write("again", "closed before"), reopened = try tree.open(again, writes: true)
+        let again = try write("again", "closed before")
+        let reopened = try tree.open(again, writes: true)
         try put("HALF", reopened)
         try tree.rename(Tree.root, name("kept"), to: Tree.root, name("moved"), replaces: true)
         let left = try crash()
@@ -388,7 +444,10 @@ private final class BegunTree: Sendable {
         #expect(files.map { later.tree.facts($0).size } == [4, 13])
         try later.tree.publish(.closed)
         #expect(try paths() == ["again", "d/closed", "moved", "open"])
-        #expect(try [text("d/closed"), text("open"), text("moved"), text("again")] == ["bytes", "whole", "published", "closed before"])
+        #expect(
+            try [text("d/closed"), text("open"), text("moved"), text("again")] == [
+                "bytes", "whole", "published", "closed before",
+            ])
         #expect(try Attributes(lake.catalog.entry("d/closed", at: "main", in: "repo").entry.metadata).mode == 0o600)
         let taken = try later.tree.open(files[0], writes: true)
         later.tree.finish(taken)
@@ -397,7 +456,8 @@ private final class BegunTree: Sendable {
         #expect(try text("again") == "closed before", "nobody closed it")
     }
 
-    /// The process dies when a file has become an object, and before the branch has it: what was closed is not lost to what was there.
+    /// The process dies when a file has become an object, and before the branch has it: what was closed is not lost to
+    /// what was there.
     @Test func aCrashWithinAPublish() throws {
         let node = try write("f", "old")
         tree.settle(nil)
@@ -436,7 +496,9 @@ private final class BegunTree: Sendable {
     @Test func aSnapshotRefusesWrites() throws {
         try write("f", "x")
         let commit = try lake.catalog.commit(CommitRequest(committer: "t", message: "m"), on: "main", in: "repo").id
-        let snapshot = Tree(CatalogView(lake.catalog, repository: "repo", ref: commit), repository: "repo", ref: commit, isReadOnly: true, staging: staging)
+        let snapshot = Tree(
+            CatalogView(lake.catalog, repository: "repo", ref: commit), repository: "repo", ref: commit,
+            isReadOnly: true, staging: staging)
         #expect(throws: Errno(EROFS)) { try snapshot.makeFile(Tree.root, name("g"), mode: 0o644) }
         #expect(throws: Errno(EROFS)) { try snapshot.unlink(Tree.root, name("f")) }
         #expect(try snapshot.lookup(Tree.root, name("f")).entry?.size == 1)

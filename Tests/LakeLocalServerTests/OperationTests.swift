@@ -16,18 +16,31 @@ import Versioning
 
     init() throws {
         access = Access(store: lake.store, secretKey: "s")
-        let login = Login(access: access, secretKey: "s"), budget = MemoryBudget(limitBytes: 64 << 20)
+        let login = Login(access: access, secretKey: "s")
+        let budget = MemoryBudget(limitBytes: 64 << 20)
         var settings = ServerSettings(signingSecret: "s")
         settings.schemes = ["mem"]
-        server = Server(rest: REST(catalog: lake.catalog, access: access, login: login, settings: settings, mounts: nil, budget: budget),
-                        gateway: S3Gateway(catalog: lake.catalog, access: access, login: login, settings: settings, budget: budget), access: access)
+        server = Server(
+            rest: REST(
+                catalog: lake.catalog, access: access, login: login, settings: settings, mounts: nil, budget: budget),
+            gateway: S3Gateway(catalog: lake.catalog, access: access, login: login, settings: settings, budget: budget),
+            access: access)
         try lake.make()
         credentials = try access.setUp(userName: "admin")
     }
 
-    private func ask(_ method: String, _ target: String, _ body: String = "", _ headers: [(String, String)] = [], isKnown: Bool = true) -> Response {
-        let basic = ("Authorization", "Basic " + Base64.encode(Array("\(credentials.accessKeyID):\(credentials.secretAccessKey)".utf8)))
-        let request = Request(method: method, target: target, headers: (isKnown ? [basic] : []) + [("Content-Type", "application/json")] + headers), response = server.answer(request, body: Array(body.utf8))
+    private func ask(
+        _ method: String, _ target: String, _ body: String = "", _ headers: [(String, String)] = [],
+        isKnown: Bool = true
+    ) -> Response {
+        let basic = (
+            "Authorization",
+            "Basic " + Base64.encode(Array("\(credentials.accessKeyID):\(credentials.secretAccessKey)".utf8))
+        )
+        let request = Request(
+            method: method, target: target,
+            headers: (isKnown ? [basic] : []) + [("Content-Type", "application/json")] + headers)
+        let response = server.answer(request, body: Array(body.utf8))
         server.answered(request, response)
         return response
     }
@@ -35,19 +48,26 @@ import Versioning
     @Test func everyOperationHasOneRow() {
         #expect(Set(Row.all.map(\.operation)) == Set(Operation.allCases) && Row.all.count == Operation.allCases.count)
         #expect(Set(Row.all.map { "\($0.method) \($0.path)" }).count == Row.all.count, "two rows have one route")
-        #expect(Set(S3Row.all.map(\.operation)) == Set(S3Operation.allCases) && S3Row.all.count == S3Operation.allCases.count)
+        #expect(
+            Set(S3Row.all.map(\.operation)) == Set(S3Operation.allCases)
+                && S3Row.all.count == S3Operation.allCases.count)
     }
 
     /// Operations of `swagger.yml`: a line-wise reading is enough for its regular form.
     private func described() throws -> [String: (method: String, path: String)]? {
         guard Fixtures.areHere else { return nil }
         let text = String(decoding: try Fixtures.bytes("../reference/lakefs-openapi/swagger.yml"), as: UTF8.self)
-        var found: [String: (method: String, path: String)] = [:], path = "", method = ""
+        var found: [String: (method: String, path: String)] = [:]
+        var path = ""
+        var method = ""
         for line in text.split(separator: "\n").drop(while: { $0 != "paths:" }) {
-            let indent = line.prefix { $0 == " " }.count, word = line.dropFirst(indent)
+            let indent = line.prefix { $0 == " " }.count
+            let word = line.dropFirst(indent)
             if indent == 2, word.hasPrefix("/") { path = String(word.dropLast()) }
             if indent == 4, word.hasSuffix(":") { method = word.dropLast().uppercased() }
-            if indent == 6, word.hasPrefix("operationId: ") { found[String(word.dropFirst("operationId: ".count).prefix { $0 != " " })] = (method, path) }
+            if indent == 6, word.hasPrefix("operationId: ") {
+                found[String(word.dropFirst("operationId: ".count).prefix { $0 != " " })] = (method, path)
+            }
         }
         return found
     }
@@ -63,7 +83,8 @@ import Versioning
         }
     }
 
-    /// Operations that need a login are those of the description's security; what they need is what lakeFS was seen to ask for.
+    /// Operations that need a login are those of the description's security; what they need is what lakeFS was seen to
+    /// ask for.
     @Test func rowsNeedWhatLakeFSAsksFor() throws {
         struct Operations: Decodable {
             struct Operation: Decodable {
@@ -74,7 +95,8 @@ import Versioning
             let rest: [Operation]
         }
         guard Fixtures.areHere else { return }
-        let seen = try JSONDecoder().decode(Operations.self, from: Data(Fixtures.bytes("permissions/operations.json"))).rest
+        let seen = try JSONDecoder().decode(Operations.self, from: Data(Fixtures.bytes("permissions/operations.json")))
+            .rest
         #expect(seen.count > 100)
         for operation in seen {
             let row = try #require(Row.all.first { $0.operation.rawValue == operation.operation })
@@ -83,13 +105,20 @@ import Versioning
             case .told: #expect(!operation.needs.isEmpty)
             case .login: #expect(operation.needs.isEmpty, "\(row.operation)")
             case .permissions:
-                let parts = row.path.split(separator: "/").filter { $0.hasPrefix("{") }.compactMap { PathPart(rawValue: String($0.dropFirst().dropLast())) }
-                let call = Call(request: Request(method: row.method, target: "/", headers: []), row: row, parameters: parts.map { ($0, "{\($0.rawValue)}") },
-                                query: [QueryItem(name: "path", bytes: Array("{path}".utf8))], caller: Caller("user"), access: access, budget: MemoryBudget(limitBytes: 1))
+                let parts = row.path.split(separator: "/").filter { $0.hasPrefix("{") }.compactMap {
+                    PathPart(rawValue: String($0.dropFirst().dropLast()))
+                }
+                let call = Call(
+                    request: Request(method: row.method, target: "/", headers: []), row: row,
+                    parameters: parts.map { ($0, "{\($0.rawValue)}") },
+                    query: [QueryItem(name: "path", bytes: Array("{path}".utf8))], caller: Caller("user"),
+                    access: access, budget: MemoryBudget(limitBytes: 1))
                 let needs = try row.needs.permissions(call)
                 // What a pull request merges into only its record says.
                 let wanted = operation.needs.filter { !$0.resource.contains("{destination_branch}") }
-                #expect(needs.map { "\($0.action) \($0.resource)" } == wanted.map { "\($0.action) \($0.resource)" }, "\(row.operation)")
+                #expect(
+                    needs.map { "\($0.action) \($0.resource)" } == wanted.map { "\($0.action) \($0.resource)" },
+                    "\(row.operation)")
             }
         }
     }
@@ -102,11 +131,18 @@ import Versioning
     }
 
     @Test func metricsTellOfRequests() throws {
-        #expect(ask("GET", "/api/v1/repositories/repo").status == 200 && ask("GET", "/api/v1/repositories/none").status == 404)
+        #expect(
+            ask("GET", "/api/v1/repositories/repo").status == 200
+                && ask("GET", "/api/v1/repositories/none").status == 404)
         #expect(ask("GET", "/api/v1/repositories/repo/branches", isKnown: false).status == 401)
         let text = String(decoding: ask("GET", "/metrics").bytes, as: UTF8.self)
-        for line in ["api_requests_total{code=\"200\",method=\"get\"} 1", "api_request_duration_seconds_count{operation=\"getRepository\",code=\"404\"} 1", "http_concurrent_requests 1.0",
-                     "api_request_duration_seconds_bucket{operation=\"getRepository\",code=\"200\",le=\"+Inf\"} 1", "# TYPE process_open_fds gauge"] {
+        for line in [
+            "api_requests_total{code=\"200\",method=\"get\"} 1",
+            "api_request_duration_seconds_count{operation=\"getRepository\",code=\"404\"} 1",
+            "http_concurrent_requests 1.0",
+            "api_request_duration_seconds_bucket{operation=\"getRepository\",code=\"200\",le=\"+Inf\"} 1",
+            "# TYPE process_open_fds gauge",
+        ] {
             #expect(text.contains(line + "\n"), "\(line)")
         }
         // Whatever a stranger asks for, the names stay few.
@@ -115,7 +151,10 @@ import Versioning
     }
 
     @Test func anErrorOfS3NamesItsRequest() {
-        let request = Request(method: "GET", target: "/repo/main/none", headers: []), answer = server.answer(request)
-        #expect(answer.status == 403 && String(decoding: answer.bytes, as: UTF8.self).contains("<RequestId>\(request.note.id)</RequestId>"))
+        let request = Request(method: "GET", target: "/repo/main/none", headers: [])
+        let answer = server.answer(request)
+        #expect(
+            answer.status == 403
+                && String(decoding: answer.bytes, as: UTF8.self).contains("<RequestId>\(request.note.id)</RequestId>"))
     }
 }

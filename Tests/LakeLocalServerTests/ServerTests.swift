@@ -14,12 +14,18 @@ import Versioning
     private let credentials: Credentials
 
     init() throws {
-        let access = Access(store: lake.store, secretKey: "s"), login = Login(access: access, secretKey: "s")
+        let access = Access(store: lake.store, secretKey: "s")
+        let login = Login(access: access, secretKey: "s")
         credentials = try access.setUp(userName: "admin")
         var settings = ServerSettings(signingSecret: "s")
         settings.schemes = ["mem"]
-        server = Server(rest: REST(catalog: lake.catalog, access: access, login: login, settings: settings, mounts: nil, budget: MemoryBudget(limitBytes: 64 << 20)),
-                        gateway: S3Gateway(catalog: lake.catalog, access: access, login: login, settings: settings, budget: MemoryBudget(limitBytes: 64 << 20)), access: access)
+        server = Server(
+            rest: REST(
+                catalog: lake.catalog, access: access, login: login, settings: settings, mounts: nil,
+                budget: MemoryBudget(limitBytes: 64 << 20)),
+            gateway: S3Gateway(
+                catalog: lake.catalog, access: access, login: login, settings: settings,
+                budget: MemoryBudget(limitBytes: 64 << 20)), access: access)
         try lake.make()
     }
 
@@ -28,23 +34,42 @@ import Versioning
         return response.bytes
     }
 
-    private func rest(_ method: String, _ path: String, _ body: String = "", headers: [(String, String)] = []) -> Response {
+    private func rest(_ method: String, _ path: String, _ body: String = "", headers: [(String, String)] = [])
+        -> Response
+    {
         let basic = "Basic " + Base64.encode(Array("\(credentials.accessKeyID):\(credentials.secretAccessKey)".utf8))
-        let type = body.hasPrefix("{") && !headers.contains { $0.0 == "Content-Type" } ? [("Content-Type", "application/json")] : []
-        return server.answer(Request(method: method, target: "/api/v1" + path, headers: [("Authorization", basic)] + type + headers), body: Array(body.utf8))
+        let type =
+            body.hasPrefix("{") && !headers.contains { $0.0 == "Content-Type" }
+            ? [("Content-Type", "application/json")] : []
+        return server.answer(
+            Request(method: method, target: "/api/v1" + path, headers: [("Authorization", basic)] + type + headers),
+            body: Array(body.utf8))
     }
 
-    private func s3(_ method: String, _ target: String, _ body: [UInt8] = [], headers: [(String, String)] = [], secret: String? = nil, hash: String? = nil) -> Response {
-        let stamp = Timestamp.now().basic, scope = SigV4.Scope(day: String(stamp.prefix(8)), region: "us-east-1", service: "s3")
+    private func s3(
+        _ method: String, _ target: String, _ body: [UInt8] = [], headers: [(String, String)] = [],
+        secret: String? = nil, hash: String? = nil
+    ) -> Response {
+        let stamp = Timestamp.now().basic
+        let scope = SigV4.Scope(day: String(stamp.prefix(8)), region: "us-east-1", service: "s3")
         let plain = Request(method: method, target: target, headers: [])
         let payload = hash ?? Hex.text(Hash.digest(.sha256, body))
-        let signed = headers.map { ($0.0.lowercased(), $0.1) } + [("host", "lake"), ("x-amz-date", stamp), ("x-amz-content-sha256", payload)]
-        let canonical = SigV4.canonicalRequest(method: method, path: URIEncoding.decode(plain.rawPath), query: URIEncoding.query(plain.rawQuery, plusIsSpace: false),
-                                               headers: signed.map { (name: $0.0, value: $0.1) }, payloadHash: payload)
-        let signature = SigV4.signature(key: SigV4.signingKey(secret: secret ?? credentials.secretAccessKey, scope: scope), time: stamp, scope: scope, canonicalRequest: canonical)
+        let signed =
+            headers.map { ($0.0.lowercased(), $0.1) } + [
+                ("host", "lake"), ("x-amz-date", stamp), ("x-amz-content-sha256", payload),
+            ]
+        let canonical = SigV4.canonicalRequest(
+            method: method, path: URIEncoding.decode(plain.rawPath),
+            query: URIEncoding.query(plain.rawQuery, plusIsSpace: false),
+            headers: signed.map { (name: $0.0, value: $0.1) }, payloadHash: payload)
+        let signature = SigV4.signature(
+            key: SigV4.signingKey(secret: secret ?? credentials.secretAccessKey, scope: scope), time: stamp,
+            scope: scope, canonicalRequest: canonical)
         let names = signed.map(\.0).sorted().joined(separator: ";")
-        let header = "AWS4-HMAC-SHA256 Credential=\(credentials.accessKeyID)/\(scope.description), SignedHeaders=\(names), Signature=\(signature)"
-        return server.answer(Request(method: method, target: target, headers: signed + [("Authorization", header)]), body: body)
+        let header =
+            "AWS4-HMAC-SHA256 Credential=\(credentials.accessKeyID)/\(scope.description), SignedHeaders=\(names), Signature=\(signature)"
+        return server.answer(
+            Request(method: method, target: target, headers: signed + [("Authorization", header)]), body: body)
     }
 
     @Test func anObjectThroughOneDoorIsReadThroughTheOther() throws {
@@ -61,7 +86,9 @@ import Versioning
     @Test func wrongSignaturesAndHashesStoreNothing() throws {
         #expect(s3("PUT", "/repo/main/k", [1], secret: "wrong").status == 403)
         #expect(s3("PUT", "/repo/main/k", [1], hash: Hex.text(Hash.digest(.sha256, [2]))).status == 400)
-        #expect(s3("PUT", "/repo/main/k", [1], headers: [("content-md5", Base64.encode(Hash.digest(.md5, [2])))]).status == 400)
+        #expect(
+            s3("PUT", "/repo/main/k", [1], headers: [("content-md5", Base64.encode(Hash.digest(.md5, [2])))]).status
+                == 400)
         #expect(s3("PUT", "/repo/main/k", [1], headers: [("x-amz-checksum-crc32", "AAAAAA==")]).status == 400)
         #expect(try lake.contents("main").isEmpty)
         #expect(server.answer(Request(method: "GET", target: "/api/v1/repositories", headers: [])).status == 401)
@@ -69,7 +96,11 @@ import Versioning
     }
 
     /// The checksums of "123456789" that the algorithms are known by.
-    @Test(arguments: [(S3Checksum.Algorithm.crc32, "y/Q5Jg=="), (.crc32c, "4waSgw=="), (.crc64nvme, "rosUhgp5mIg="), (.sha1, "98O8HYCOBHMq32eZZczDTKeuNEE="), (.sha256, "FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU=")] as [(S3Checksum.Algorithm, String)])
+    @Test(
+        arguments: [
+            (S3Checksum.Algorithm.crc32, "y/Q5Jg=="), (.crc32c, "4waSgw=="), (.crc64nvme, "rosUhgp5mIg="),
+            (.sha1, "98O8HYCOBHMq32eZZczDTKeuNEE="), (.sha256, "FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU="),
+        ] as [(S3Checksum.Algorithm, String)])
     func checksums(algorithm: S3Checksum.Algorithm, wanted: String) {
         var checksum = S3Checksum(algorithm)
         for piece in ["1234", "56789"] { unsafe Array(piece.utf8).withUnsafeBytes { unsafe checksum.update($0) } }
@@ -78,9 +109,14 @@ import Versioning
 
     @Test func badInputIsToldAndChangesNothing() throws {
         for (method, path, body, status) in [
-            ("POST", "/repositories", "{", 400), ("POST", "/repositories", #"{"name":"Bad!","storage_namespace":"mem://x"}"#, 400), ("POST", "/repositories", #"{"name":"repo","storage_namespace":"mem://x"}"#, 409),
-            ("GET", "/repositories/none", "", 404), ("GET", "/repositories/repo/refs/none/objects/ls", "", 404), ("POST", "/repositories/repo/branches/main/commits", "{}", 400),
-            ("POST", "/repositories/repo/branches/none/commits", #"{"message":"m"}"#, 404), ("GET", "/nonsense", "", 404), ("POST", "/repositories/repo/branches", #"{"name":"a b","source":"main"}"#, 400),
+            ("POST", "/repositories", "{", 400),
+            ("POST", "/repositories", #"{"name":"Bad!","storage_namespace":"mem://x"}"#, 400),
+            ("POST", "/repositories", #"{"name":"repo","storage_namespace":"mem://x"}"#, 409),
+            ("GET", "/repositories/none", "", 404), ("GET", "/repositories/repo/refs/none/objects/ls", "", 404),
+            ("POST", "/repositories/repo/branches/main/commits", "{}", 400),
+            ("POST", "/repositories/repo/branches/none/commits", #"{"message":"m"}"#, 404),
+            ("GET", "/nonsense", "", 404),
+            ("POST", "/repositories/repo/branches", #"{"name":"a b","source":"main"}"#, 400),
         ] {
             let answer = rest(method, path, body)
             #expect(answer.status == status, "\(method) \(path)")
@@ -92,8 +128,14 @@ import Versioning
 }
 
 @Suite struct ByteRangeTests {
-    @Test(arguments: [("bytes=0-0", ByteRange.part(0..<1)), ("bytes=5-", .part(5..<10)), ("bytes=-3", .part(7..<10)), ("bytes=-30", .part(0..<10)), ("bytes=3-99", .part(3..<10)), ("bytes=0-9223372036854775807", .part(0..<10)), ("bytes=9223372036854775807-", .unsatisfiable), ("bytes=10-", .unsatisfiable),
-                      ("bytes=3-2", .unsatisfiable), ("bytes=-0", .unsatisfiable), ("items=0-1", .malformed), ("bytes=a-b", .malformed)] as [(String, ByteRange)])
+    @Test(
+        arguments: [
+            ("bytes=0-0", ByteRange.part(0..<1)), ("bytes=5-", .part(5..<10)), ("bytes=-3", .part(7..<10)),
+            ("bytes=-30", .part(0..<10)), ("bytes=3-99", .part(3..<10)), ("bytes=0-9223372036854775807", .part(0..<10)),
+            ("bytes=9223372036854775807-", .unsatisfiable), ("bytes=10-", .unsatisfiable),
+            ("bytes=3-2", .unsatisfiable), ("bytes=-0", .unsatisfiable), ("items=0-1", .malformed),
+            ("bytes=a-b", .malformed),
+        ] as [(String, ByteRange)])
     func forms(header: String, wanted: ByteRange) { #expect(ByteRange(header, size: 10) == wanted) }
 }
 
@@ -107,9 +149,12 @@ import Versioning
     @Test func chunkedBodiesMayBeCutAnywhere() throws {
         let text = Array("5\r\nhello\r\n6\r\n world\r\n0\r\nx-amz-checksum-crc32:AAAA\r\n\r\n".utf8)
         for cut in 0...text.count {
-            var body = ChunkedBody(signing: nil), got: [UInt8] = []
+            var body = ChunkedBody(signing: nil)
+            var got: [UInt8] = []
             unsafe try pieces(text, cut) { try unsafe body.feed($0) { unsafe got.append(contentsOf: $0) } }
-            #expect(got == Array("hello world".utf8) && body.isComplete && body.trailers.first?.value == "AAAA", "cut at \(cut)")
+            #expect(
+                got == Array("hello world".utf8) && body.isComplete && body.trailers.first?.value == "AAAA",
+                "cut at \(cut)")
             var short = ChunkedBody(signing: nil)
             try? unsafe text[..<cut].withUnsafeBytes { try unsafe short.feed($0) { _ in } }
             #expect(short.isComplete == (cut == text.count))
@@ -117,35 +162,58 @@ import Versioning
     }
 
     @Test func formsMayBeCutAnywhere() throws {
-        let text = Array("--XX\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nother\r\n--XX\r\nContent-Disposition: form-data; name=\"content\"\r\nContent-Type: text/csv\r\n\r\nline\r\n--X\r\n--XX--\r\n".utf8)
+        let text = Array(
+            "--XX\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nother\r\n--XX\r\nContent-Disposition: form-data; name=\"content\"\r\nContent-Type: text/csv\r\n\r\nline\r\n--X\r\n--XX--\r\n"
+                .utf8)
         for cut in 0...text.count {
-            var form = FormReader(contentType: "multipart/form-data; boundary=XX", field: "content")!, got: [UInt8] = []
+            var form = FormReader(contentType: "multipart/form-data; boundary=XX", field: "content")!
+            var got: [UInt8] = []
             unsafe try pieces(text, cut) { try unsafe form.feed($0) { unsafe got.append(contentsOf: $0) } }
-            #expect(String(decoding: got, as: UTF8.self) == "line\r\n--X" && form.isComplete && form.partType == "text/csv", "cut at \(cut)")
+            #expect(
+                String(decoding: got, as: UTF8.self) == "line\r\n--X" && form.isComplete && form.partType == "text/csv",
+                "cut at \(cut)")
         }
     }
 
     @Test func xmlIsReadAndRefused() {
-        #expect(XMLElement.parse(Array("<a xmlns=\"urn:x\"><b>1 &lt; 2</b><b/></a>".utf8))?.all("b").map(\.text) == ["1 < 2", ""])
+        #expect(
+            XMLElement.parse(Array("<a xmlns=\"urn:x\"><b>1 &lt; 2</b><b/></a>".utf8))?.all("b").map(\.text) == [
+                "1 < 2", "",
+            ])
         #expect(XMLElement.parse(Array("<a>".utf8)) == nil && XMLElement.parse([]) == nil)
-        #expect(XMLElement.parse(Array(String(repeating: "<a>", count: 500_000).utf8)) == nil, "deep nonsense must not use up the stack")
-        #expect(XMLElement.parse(Array(String(repeating: "<a>", count: 100).utf8) + Array(String(repeating: "</a>", count: 100).utf8)) == nil)
+        #expect(
+            XMLElement.parse(Array(String(repeating: "<a>", count: 500_000).utf8)) == nil,
+            "deep nonsense must not use up the stack")
+        #expect(
+            XMLElement.parse(
+                Array(String(repeating: "<a>", count: 100).utf8) + Array(String(repeating: "</a>", count: 100).utf8))
+                == nil)
     }
 }
 
 @Test func timesBeyondReasonAreRefusedOrCut() {
-    #expect(Timestamp(httpDate: "Mon, 02 Jan 99999999999 15:04:05 GMT") == nil && Timestamp(httpDate: "nonsense") == nil)
-    #expect(Timestamp(seconds: .max).rfc3339 == "9999-12-31T23:59:59Z" && Timestamp(seconds: .min).httpDate.hasSuffix("GMT"))
+    #expect(
+        Timestamp(httpDate: "Mon, 02 Jan 99999999999 15:04:05 GMT") == nil && Timestamp(httpDate: "nonsense") == nil)
+    #expect(
+        Timestamp(seconds: .max).rfc3339 == "9999-12-31T23:59:59Z" && Timestamp(seconds: .min).httpDate.hasSuffix("GMT")
+    )
     expectFailure(.invalidValue) { try Timestamp(given: 67_768_036_191_676_800) }
-    #expect(Timestamp(rfc3339: "2011-03-13T09:06:43.5+02:00") == Timestamp(seconds: 1_300_000_003, nanoseconds: 500_000_000))
+    #expect(
+        Timestamp(rfc3339: "2011-03-13T09:06:43.5+02:00") == Timestamp(seconds: 1_300_000_003, nanoseconds: 500_000_000)
+    )
 }
 
 /// The example of Amazon's documentation, "Signature calculations … GET object".
 @Test func signatureOfTheDocumentation() {
     let scope = SigV4.Scope(day: "20130524", region: "us-east-1", service: "s3")
-    let canonical = SigV4.canonicalRequest(method: "GET", path: Array("/test.txt".utf8), query: [], headers: [
-        ("host", "examplebucket.s3.amazonaws.com"), ("range", "bytes=0-9"), ("x-amz-content-sha256", SigV4.emptyHash), ("x-amz-date", "20130524T000000Z"),
-    ], payloadHash: SigV4.emptyHash)
+    let canonical = SigV4.canonicalRequest(
+        method: "GET", path: Array("/test.txt".utf8), query: [],
+        headers: [
+            ("host", "examplebucket.s3.amazonaws.com"), ("range", "bytes=0-9"),
+            ("x-amz-content-sha256", SigV4.emptyHash), ("x-amz-date", "20130524T000000Z"),
+        ], payloadHash: SigV4.emptyHash)
     let key = SigV4.signingKey(secret: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", scope: scope)
-    #expect(SigV4.signature(key: key, time: "20130524T000000Z", scope: scope, canonicalRequest: canonical) == "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41")
+    #expect(
+        SigV4.signature(key: key, time: "20130524T000000Z", scope: scope, canonicalRequest: canonical)
+            == "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41")
 }

@@ -38,7 +38,8 @@ package final class Cut: Sendable {
     }
 }
 
-/// A key-value store of a process that dies. What was written as `.eventual` and not made durable since is lost with it.
+/// A key-value store of a process that dies. What was written as `.eventual` and not made durable since is lost with
+/// it.
 package final class CutKeyValueStore: KeyValueStore {
     private let base: InMemoryKeyValueStore
     private let cut: Cut
@@ -70,7 +71,9 @@ package final class CutKeyValueStore: KeyValueStore {
         try cut.call { () throws(StoreError) in try base.value(for: key, in: partition) }
     }
 
-    package func set(_ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition?, _ durability: Durability) throws(StoreError) {
+    package func set(
+        _ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition?, _ durability: Durability
+    ) throws(StoreError) {
         try cut.call { () throws(StoreError) in
             try note([(partition, key)], durability)
             try base.set(value, for: key, in: partition, if: condition, durability)
@@ -80,29 +83,36 @@ package final class CutKeyValueStore: KeyValueStore {
 
     package func write(_ batch: [Mutation], _ durability: Durability) throws(StoreError) {
         try cut.call { () throws(StoreError) in
-            try note(batch.compactMap { mutation in
-                switch mutation {
-                case .set(let partition, let key, _), .remove(let partition, let key): (partition, key)
-                case .require: nil
-                }
-            }, durability)
+            try note(
+                batch.compactMap { mutation in
+                    switch mutation {
+                    case .set(let partition, let key, _), .remove(let partition, let key): (partition, key)
+                    case .require: nil
+                    }
+                }, durability)
             try base.write(batch, durability)
             settle(durability)
         }
     }
 
-    package func page(of partition: Partition, from: Key?, before end: Key?, limit: Int) throws(StoreError) -> [(key: Key, value: [UInt8])] {
+    package func page(of partition: Partition, from: Key?, before end: Key?, limit: Int) throws(StoreError) -> [(
+        key: Key, value: [UInt8]
+    )] {
         try cut.call { () throws(StoreError) in try base.page(of: partition, from: from, before: end, limit: limit) }
     }
 
     package func removeAll(in partition: Partition) throws(StoreError) {
         try cut.call { () throws(StoreError) in
-            try note(try base.page(of: partition, from: nil, before: nil, limit: .max).map { (partition, $0.key) }, .eventual)
+            try note(
+                try base.page(of: partition, from: nil, before: nil, limit: .max).map { (partition, $0.key) }, .eventual
+            )
             try base.removeAll(in: partition)
         }
     }
 
-    package func partitions() throws(StoreError) -> [Partition] { try cut.call { () throws(StoreError) in try base.partitions() } }
+    package func partitions() throws(StoreError) -> [Partition] {
+        try cut.call { () throws(StoreError) in try base.partitions() }
+    }
 }
 
 /// An object store of a process that dies. Objects that were not finished are not there.
@@ -123,21 +133,41 @@ package final class CutObjectStore<Base: ObjectStore>: ObjectStore {
             self.cut = cut
         }
         func write(_ bytes: UnsafeRawBufferPointer) throws(StoreError) { unsafe try base.write(bytes) }
-        func finish(_ durability: Durability) throws(StoreError) -> Int64 { try cut.call { () throws(StoreError) in try base.finish(durability) } }
+        func finish(_ durability: Durability) throws(StoreError) -> Int64 {
+            try cut.call { () throws(StoreError) in try base.finish(durability) }
+        }
         func abort() { base.abort() }
     }
 
-    package func makeWriter(_ location: ObjectLocation) throws(StoreError) -> any ObjectWriter { Writer(try cut.call { () throws(StoreError) in try base.makeWriter(location) }, cut) }
-    package func read(_ location: ObjectLocation, _ range: Range<Int64>) throws(StoreError) -> [UInt8] { try cut.call { () throws(StoreError) in try base.read(location, range) } }
-    package func size(of location: ObjectLocation) throws(StoreError) -> Int64? { try cut.call { () throws(StoreError) in try base.size(of: location) } }
-    package func remove(_ location: ObjectLocation) throws(StoreError) { try cut.call { () throws(StoreError) in try base.remove(location) } }
-    package func copy(_ source: ObjectLocation, to destination: ObjectLocation) throws(StoreError) -> Int64 { try cut.call { () throws(StoreError) in try base.copy(source, to: destination) } }
-    package func join(_ parts: [ObjectLocation], to destination: ObjectLocation) throws(StoreError) -> Int64 { try cut.call { () throws(StoreError) in try base.join(parts, to: destination) } }
-    package func adopt(file path: String, as location: ObjectLocation, _ durability: Durability) throws(StoreError) -> Int64 {
+    package func makeWriter(_ location: ObjectLocation) throws(StoreError) -> any ObjectWriter {
+        Writer(try cut.call { () throws(StoreError) in try base.makeWriter(location) }, cut)
+    }
+    package func read(_ location: ObjectLocation, _ range: Range<Int64>) throws(StoreError) -> [UInt8] {
+        try cut.call { () throws(StoreError) in try base.read(location, range) }
+    }
+    package func size(of location: ObjectLocation) throws(StoreError) -> Int64? {
+        try cut.call { () throws(StoreError) in try base.size(of: location) }
+    }
+    package func remove(_ location: ObjectLocation) throws(StoreError) {
+        try cut.call { () throws(StoreError) in try base.remove(location) }
+    }
+    package func copy(_ source: ObjectLocation, to destination: ObjectLocation) throws(StoreError) -> Int64 {
+        try cut.call { () throws(StoreError) in try base.copy(source, to: destination) }
+    }
+    package func join(_ parts: [ObjectLocation], to destination: ObjectLocation) throws(StoreError) -> Int64 {
+        try cut.call { () throws(StoreError) in try base.join(parts, to: destination) }
+    }
+    package func adopt(file path: String, as location: ObjectLocation, _ durability: Durability) throws(StoreError)
+        -> Int64
+    {
         try cut.call { () throws(StoreError) in try base.adopt(file: path, as: location, durability) }
     }
-    package func file(_ location: ObjectLocation) throws(StoreError) -> FilePiece? { try cut.call { () throws(StoreError) in try base.file(location) } }
-    package func list(_ prefix: ObjectLocation, after: String?, limit: Int) throws(StoreError) -> [StoredObject] { try cut.call { () throws(StoreError) in try base.list(prefix, after: after, limit: limit) } }
+    package func file(_ location: ObjectLocation) throws(StoreError) -> FilePiece? {
+        try cut.call { () throws(StoreError) in try base.file(location) }
+    }
+    package func list(_ prefix: ObjectLocation, after: String?, limit: Int) throws(StoreError) -> [StoredObject] {
+        try cut.call { () throws(StoreError) in try base.list(prefix, after: after, limit: limit) }
+    }
     package func isOpen(_ location: ObjectLocation) -> Bool { base.isOpen(location) }
     package func capacity() -> (total: Int64, free: Int64, available: Int64)? { base.capacity() }
     package func synchronize() throws(StoreError) { try cut.call { () throws(StoreError) in try base.synchronize() } }

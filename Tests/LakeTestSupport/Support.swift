@@ -17,7 +17,10 @@ package struct SeededRandom: RandomNumberGenerator {
 }
 
 /// The call fails, and just so: an error of another code is as wrong as none.
-package func expectFailure<Result>(_ code: LakeError.Code, _ comment: @autoclosure () -> String = "", sourceLocation: SourceLocation = #_sourceLocation, _ body: () throws -> Result) {
+package func expectFailure<Result>(
+    _ code: LakeError.Code, _ comment: @autoclosure () -> String = "",
+    sourceLocation: SourceLocation = #_sourceLocation, _ body: () throws -> Result
+) {
     do {
         _ = try body()
         Issue.record("nothing was thrown where \(code) was to be. \(comment())", sourceLocation: sourceLocation)
@@ -50,20 +53,27 @@ package enum Fixtures {
     package static var areHere: Bool { root != nil }
 
     package static func bytes(_ name: String) throws -> [UInt8] {
-        guard let data = FileManager.default.contents(atPath: root! + "/" + name) else { throw LakeError(.unavailable, "no fixture \(name)") }
+        guard let data = FileManager.default.contents(atPath: root! + "/" + name) else {
+            throw LakeError(.unavailable, "no fixture \(name)")
+        }
         return Array(data)
     }
 
-    package static func json(_ name: String) throws -> JSON { try JSONDecoder().decode(JSON.self, from: Data(bytes(name))) }
+    package static func json(_ name: String) throws -> JSON {
+        try JSONDecoder().decode(JSON.self, from: Data(bytes(name)))
+    }
     /// Unpacks an archive into a folder.
     package static func unpack(_ name: String, into folder: String) throws {
-        var process: pid_t = 0, status: Int32 = 0
+        var process: pid_t = 0
+        var status: Int32 = 0
         let arguments: [String] = ["tar", "xzf", "\(root!)/\(name)", "-C", folder]
         var words: [UnsafeMutablePointer<CChar>?] = unsafe []
         for argument in arguments { unsafe words.append(strdup(argument)) }
         unsafe words.append(nil)
-        defer { for unsafe word in unsafe words { unsafe free(word) } }
-        guard unsafe posix_spawnp(&process, "tar", nil, nil, &words, environ) == 0, unsafe waitpid(process, &status, 0) == process, status == 0 else {
+        defer { unsafe words.forEach { unsafe free($0) } }
+        guard unsafe posix_spawnp(&process, "tar", nil, nil, &words, environ) == 0,
+            unsafe waitpid(process, &status, 0) == process, status == 0
+        else {
             throw LakeError(.unavailable, "cannot unpack \(name)")
         }
     }
@@ -75,12 +85,28 @@ package enum Fixtures {
 
 /// Any JSON value, for reading fixtures.
 package indirect enum JSON: Decodable, Sendable {
-    case null, bool(Bool), number(Double), text(String), list([JSON]), object([String: JSON])
+    case null
+    case bool(Bool)
+    case number(Double)
+    case text(String)
+    case list([JSON])
+    case object([String: JSON])
 
     package init(from decoder: any Decoder) throws {
         let value = try decoder.singleValueContainer()
-        if value.decodeNil() { self = .null } else if let flag = try? value.decode(Bool.self) { self = .bool(flag) } else if let number = try? value.decode(Double.self) { self = .number(number) }
-        else if let text = try? value.decode(String.self) { self = .text(text) } else if let list = try? value.decode([JSON].self) { self = .list(list) } else { self = .object(try value.decode([String: JSON].self)) }
+        if value.decodeNil() {
+            self = .null
+        } else if let flag = try? value.decode(Bool.self) {
+            self = .bool(flag)
+        } else if let number = try? value.decode(Double.self) {
+            self = .number(number)
+        } else if let text = try? value.decode(String.self) {
+            self = .text(text)
+        } else if let list = try? value.decode([JSON].self) {
+            self = .list(list)
+        } else {
+            self = .object(try value.decode([String: JSON].self))
+        }
     }
 
     package subscript(key: String) -> JSON? { if case .object(let fields) = self { fields[key] } else { nil } }
@@ -93,17 +119,32 @@ package indirect enum JSON: Decodable, Sendable {
 /// Every `KeyValueStore` passes this, whatever it is made of: a model in memory, conditions, pages, batches.
 package func checkKeyValueStore(_ store: some KeyValueStore, seed: UInt64) throws {
     let partitions = [Partition("p"), Partition("p/q"), Partition("other")]
-    var model: [Partition: [Key: [UInt8]]] = [:], random = SeededRandom(seed: seed)
-    func key() -> Key { Key((0..<Int.random(in: 1...3, using: &random)).map { _ in [0, 1, 0x2f, 0x61, 0xff].randomElement(using: &random)! }) }
+    var model: [Partition: [Key: [UInt8]]] = [:]
+    var random = SeededRandom(seed: seed)
+    func key() -> Key {
+        Key(
+            (0..<Int.random(in: 1...3, using: &random)).map { _ in
+                [0, 1, 0x2f, 0x61, 0xff].randomElement(using: &random)!
+            })
+    }
     for step in 0..<300 {
-        let partition = partitions.randomElement(using: &random)!, key = key()
+        let partition = partitions.randomElement(using: &random)!
+        let key = key()
         let value = (0..<Int.random(in: 0...20, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random) }
         let old = model[partition]?[key]
         switch Int.random(in: 0..<10, using: &random) {
         case 0..<6:
-            let condition: Precondition? = [nil, .absent, .present, .matches(old ?? []), .matches([1])].randomElement(using: &random)!
-            let isAllowed = switch condition { case nil: true; case .absent: old == nil; case .present: old != nil; case .matches(let bytes): old == bytes }
-            let isDone = try store.trySet(value, for: key, in: partition, if: condition, Bool.random(using: &random) ? .durable : .eventual)
+            let condition: Precondition? = [nil, .absent, .present, .matches(old ?? []), .matches([1])].randomElement(
+                using: &random)!
+            let isAllowed =
+                switch condition {
+                case nil: true
+                case .absent: old == nil
+                case .present: old != nil
+                case .matches(let bytes): old == bytes
+                }
+            let isDone = try store.trySet(
+                value, for: key, in: partition, if: condition, Bool.random(using: &random) ? .durable : .eventual)
             #expect(isDone == isAllowed, "step \(step), seed \(seed)")
             if isDone { model[partition, default: [:]][key] = value }
         case 6:
@@ -111,7 +152,8 @@ package func checkKeyValueStore(_ store: some KeyValueStore, seed: UInt64) throw
             model[partition]?[key] = nil
         case 7:
             let other = Key(key.bytes + [7])
-            try store.write([.set(partition, key, value), .remove(partition, other), .set(partitions[0], other, [9])], .durable)
+            try store.write(
+                [.set(partition, key, value), .remove(partition, other), .set(partitions[0], other, [9])], .durable)
             model[partition, default: [:]][key] = value
             model[partition]?[other] = nil
             model[partitions[0], default: [:]][other] = [9]
@@ -119,10 +161,16 @@ package func checkKeyValueStore(_ store: some KeyValueStore, seed: UInt64) throw
             try store.removeAll(in: partition)
             model[partition] = nil
         default:
-            let from = Bool.random(using: &random) ? key : nil, end = Bool.random(using: &random) ? Key(key.bytes + [3]) : nil, limit = Int.random(in: 1...9, using: &random)
-            let wanted = (model[partition] ?? [:]).filter { ($0.key >= from ?? Key([])) && (end == nil || $0.key < end!) }.sorted { $0.key < $1.key }.prefix(limit)
+            let from = Bool.random(using: &random) ? key : nil
+            let end = Bool.random(using: &random) ? Key(key.bytes + [3]) : nil
+            let limit = Int.random(in: 1...9, using: &random)
+            let wanted = (model[partition] ?? [:]).filter {
+                ($0.key >= from ?? Key([])) && (end == nil || $0.key < end!)
+            }.sorted { $0.key < $1.key }.prefix(limit)
             let page = try store.page(of: partition, from: from, before: end, limit: limit)
-            #expect(page.map(\.key) == wanted.map(\.key) && page.map(\.value) == wanted.map(\.value), "step \(step), seed \(seed)")
+            #expect(
+                page.map(\.key) == wanted.map(\.key) && page.map(\.value) == wanted.map(\.value),
+                "step \(step), seed \(seed)")
         }
         #expect(try store.value(for: key, in: partition) == model[partition]?[key], "step \(step), seed \(seed)")
     }
@@ -152,14 +200,16 @@ package func checkObjectStore(_ store: some ObjectStore, scheme: String) throws 
     #expect(try store.size(of: at("ns/data/empty")) == 0)
     #expect(try store.copy(at("ns/data/a"), to: at("ns/data/b/c")) == 200_000)
     #expect(try store.readAll(at("ns/data/b/c")) == bytes)
-    #expect(try store.join([at("ns/data/a"), at("ns/data/empty"), at("ns/data/a")], to: at("ns/data/joined")) == 400_000)
+    #expect(
+        try store.join([at("ns/data/a"), at("ns/data/empty"), at("ns/data/a")], to: at("ns/data/joined")) == 400_000)
     #expect(try store.readAll(at("ns/data/joined")) == bytes + bytes)
     expectFailure(.dataGone) { try store.copy(at("ns/data/none"), to: at("ns/data/x")) }
     try store.put([1], at: at("ns/data/a"))
     #expect(try store.readAll(at("ns/data/a")) == [1])
     let listed = try store.list(at("ns"), after: nil, limit: 100).map(\.location.path)
     #expect(listed == ["ns/data/a", "ns/data/b/c", "ns/data/empty", "ns/data/joined"])
-    #expect(try store.list(at("ns"), after: "ns/data/a", limit: 2).map(\.location.path) == ["ns/data/b/c", "ns/data/empty"])
+    #expect(
+        try store.list(at("ns"), after: "ns/data/a", limit: 2).map(\.location.path) == ["ns/data/b/c", "ns/data/empty"])
     try store.remove(at("ns/data/a"))
     try store.remove(at("ns/data/a"))
     #expect(try store.size(of: at("ns/data/a")) == nil)
@@ -172,11 +222,16 @@ package final class MemoryLake: Sendable {
     package let store: any KeyValueStore
     package let catalog: Catalog
 
-    package init(store: any KeyValueStore = InMemoryKeyValueStore(), objects: any ObjectStore, raggedness: UInt64 = 50_000) {
+    package init(
+        store: any KeyValueStore = InMemoryKeyValueStore(), objects: any ObjectStore, raggedness: UInt64 = 50_000
+    ) {
         self.store = store
         var parameters = CommittedStore.Parameters()
         parameters.raggednessEntries = raggedness
-        catalog = Catalog(store: store, committed: CommittedStore(objects: objects, pool: pool, cacheBytes: 1 << 20, parameters: parameters), tasks: tasks)
+        catalog = Catalog(
+            store: store,
+            committed: CommittedStore(objects: objects, pool: pool, cacheBytes: 1 << 20, parameters: parameters),
+            tasks: tasks)
     }
 
     deinit { stop() }
@@ -188,24 +243,35 @@ package final class MemoryLake: Sendable {
         pool.stop()
     }
 
-    package func make(_ name: String = "repo") throws { _ = try catalog.createRepository(name, storageNamespace: "mem://\(name)", defaultBranch: "main", schemes: ["mem"]) }
+    package func make(_ name: String = "repo") throws {
+        _ = try catalog.createRepository(
+            name, storageNamespace: "mem://\(name)", defaultBranch: "main", schemes: ["mem"])
+    }
 
     /// An entry whose content is told by `text`.
     package func entry(_ text: String) -> Entry {
-        Entry(address: "data/\(text)", lastModified: Timestamp(seconds: 1), size: Int64(text.utf8.count), eTag: Hex.text(Hash.digest(.md5, Array(text.utf8))), contentType: "text/plain")
+        Entry(
+            address: "data/\(text)", lastModified: Timestamp(seconds: 1), size: Int64(text.utf8.count),
+            eTag: Hex.text(Hash.digest(.md5, Array(text.utf8))), contentType: "text/plain")
     }
 
-    package func put(_ path: String, _ text: String, on branch: String = "main") throws { try catalog.stage(entry(text), at: Key(path), on: branch, in: "repo") }
+    package func put(_ path: String, _ text: String, on branch: String = "main") throws {
+        try catalog.stage(entry(text), at: Key(path), on: branch, in: "repo")
+    }
 
     @discardableResult
-    package func commit(_ message: String, on branch: String = "main") throws -> String { try catalog.commit(CommitRequest(committer: "t", message: message), on: branch, in: "repo").id }
+    package func commit(_ message: String, on branch: String = "main") throws -> String {
+        try catalog.commit(CommitRequest(committer: "t", message: message), on: branch, in: "repo").id
+    }
 
     /// Every path and the text of its entry.
     package func contents(_ ref: String) throws -> [String: String] {
         var query = Catalog.ListQuery()
         query.limit = 1_000_000
         var found: [String: String] = [:]
-        for case .object(let path, let entry) in try catalog.list(catalog.resolve(ref, in: "repo"), query).items { found[path.description] = String(entry.address.dropFirst(5)) }
+        for case .object(let path, let entry) in try catalog.list(catalog.resolve(ref, in: "repo"), query).items {
+            found[path.description] = String(entry.address.dropFirst(5))
+        }
         return found
     }
 }

@@ -1,24 +1,31 @@
 import FoundationEssentials
 import Glibc
 import LakeTestSupport
-@testable import S3Backend
 import Testing
 import Versioning
+
+@testable import S3Backend
 
 @Suite struct ObjectStoreTests {
     @Test func memory() throws { try checkObjectStore(MemoryObjectStore(), scheme: "mem") }
 
     @Test func local() throws {
-        let folder = TemporaryFolder(), store = try LocalObjectStore(root: folder.path + "/objects")
+        let folder = TemporaryFolder()
+        let store = try LocalObjectStore(root: folder.path + "/objects")
         defer { store.close() }
         try checkObjectStore(store, scheme: "local")
     }
 
-    @Test(arguments: ["../x", "a/../../x", "/etc/passwd", "a//b", ".", "a/./b", ""]) func addressesStayUnderTheRoot(path: String) throws {
-        let folder = TemporaryFolder(), store = try LocalObjectStore(root: folder.path + "/objects")
+    @Test(arguments: ["../x", "a/../../x", "/etc/passwd", "a//b", ".", "a/./b", ""]) func addressesStayUnderTheRoot(
+        path: String
+    ) throws {
+        let folder = TemporaryFolder()
+        let store = try LocalObjectStore(root: folder.path + "/objects")
         defer { store.close() }
         expectFailure(.invalidValue) { try store.put([1], at: ObjectLocation(scheme: "local", path: path)) }
-        expectFailure(path.hasPrefix("/") ? .dataGone : .invalidValue) { try store.read(ObjectLocation(scheme: "local", path: path), 0..<1) }
+        expectFailure(path.hasPrefix("/") ? .dataGone : .invalidValue) {
+            try store.read(ObjectLocation(scheme: "local", path: path), 0..<1)
+        }
     }
 
     @Test func temporaryFilesOfACrashAreRemoved() throws {
@@ -33,26 +40,33 @@ import Versioning
     }
 
     @Test func filesAreAdopted() throws {
-        let folder = TemporaryFolder(), store = try LocalObjectStore(root: folder.path + "/objects"), place = ObjectLocation(scheme: "local", path: "ns/data/x")
+        let folder = TemporaryFolder()
+        let store = try LocalObjectStore(root: folder.path + "/objects")
+        let place = ObjectLocation(scheme: "local", path: "ns/data/x")
         defer { store.close() }
         #expect(FileManager.default.createFile(atPath: folder.path + "/file", contents: Data([1, 2, 3])))
         #expect(try store.adopt(file: folder.path + "/file", as: place, .eventual) == 3)
         try store.synchronize()
-        #expect(try store.readAll(place) == [1, 2, 3] && !FileManager.default.fileExists(atPath: folder.path + "/file"))
+        #expect(
+            try store.readAll(place) == [1, 2, 3] && !FileManager.default.fileExists(atPath: folder.path + "/file"))
     }
 
     /// More writers at once than threads that write beside them: every object is what was given, byte for byte.
     @Test func largeObjectsAreWhole() throws {
-        let folder = TemporaryFolder(), store = try LocalObjectStore(root: folder.path + "/objects")
+        let folder = TemporaryFolder()
+        let store = try LocalObjectStore(root: folder.path + "/objects")
         defer { store.close() }
         let threads = (0..<5).map { number in
             Thread(name: "writer") {
                 do {
                     var random = SeededRandom(seed: UInt64(number))
-                    let place = ObjectLocation(scheme: "local", path: "ns/large-\(number)"), writer = try store.makeWriter(place)
+                    let place = ObjectLocation(scheme: "local", path: "ns/large-\(number)")
+                    let writer = try store.makeWriter(place)
                     var given: [UInt8] = []
                     while given.count < 6 << 20 {
-                        let piece = (0..<Int.random(in: 1...300_000, using: &random)).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ given.count) }
+                        let piece = (0..<Int.random(in: 1...300_000, using: &random)).map {
+                            UInt8(truncatingIfNeeded: $0 &* 31 &+ given.count)
+                        }
                         unsafe try piece.withUnsafeBytes { unsafe try writer.write($0) }
                         given += piece
                     }
@@ -73,7 +87,9 @@ import Versioning
     @Test func fullDisksAreTold() throws {
         let writers = FileOutput.Threads(width: 1)
         defer { writers.stop() }
-        let file = unsafe open("/dev/zero", O_WRONLY), output = FileOutput(file, threads: writers), piece = [UInt8](repeating: 1, count: 1 << 20)
+        let file = unsafe open("/dev/zero", O_WRONLY)
+        let output = FileOutput(file, threads: writers)
+        let piece = [UInt8](repeating: 1, count: 1 << 20)
         defer { close(file) }
         for _ in 0..<4 { unsafe try piece.withUnsafeBytes { unsafe try output.write($0) } }
         try output.wait()

@@ -20,7 +20,8 @@ import Testing
 
     /// What the recorded requests ask for.
     private static func permission(_ request: String) throws -> Permission {
-        let parts = request.split(separator: " "), path = parts[1].split(separator: "?")[0]
+        let parts = request.split(separator: " ")
+        let path = parts[1].split(separator: "?")[0]
         switch (parts[0], path) {
         case ("GET", "/repositories/rr1/refs/main/objects"): return .object("ReadObject", "rr1", "dir/key")
         case ("GET", "/repositories/rr1/branches"): return .repository("ListBranches", "rr1")
@@ -36,15 +37,21 @@ import Testing
     }
 
     @Test(.enabled(if: Fixtures.areHere)) func recordedPolicies() throws {
-        let cases = try JSONDecoder().decode([Case].self, from: Data(Fixtures.bytes("permissions/policy-language.json")))
+        let cases = try JSONDecoder().decode(
+            [Case].self, from: Data(Fixtures.bytes("permissions/policy-language.json")))
         #expect(cases.count == 118)
         for (index, item) in cases.enumerated() {
-            let statements = item.statements.map { Statement(effect: $0.effect, actions: $0.action, resource: $0.resource, condition: Condition($0.condition ?? [:])) }
+            let statements = item.statements.map {
+                Statement(
+                    effect: $0.effect, actions: $0.action, resource: $0.resource,
+                    condition: Condition($0.condition ?? [:]))
+            }
             // Through the stored form, as `kv load` brings it.
             let stored = try Policy(decoding: Policy(name: "p", statements: statements).encoded)
             #expect(stored.statements == statements)
             let lake = try PolicyLake(stored)
-            let isAllowed = try lake.access.isAllowed(Self.permission(item.request), for: Caller("admin", from: IPAddress("127.0.0.1")))
+            let isAllowed = try lake.access.isAllowed(
+                Self.permission(item.request), for: Caller("admin", from: IPAddress("127.0.0.1")))
             #expect(isAllowed == Self.wanted(item), "case \(index): \(item)")
         }
     }
@@ -53,7 +60,8 @@ import Testing
     private struct PolicyLake {
         let access: Access
         init(_ policy: Policy) throws {
-            let store = InMemoryKeyValueStore(), auth = Partition("auth")
+            let store = InMemoryKeyValueStore()
+            let auth = Partition("auth")
             access = Access(store: store, secretKey: "s")
             try store.set(policy.encoded, for: "policies/p", in: auth)
             try store.set([], for: "uPolicies/admin/policies/p", in: auth)
@@ -61,32 +69,54 @@ import Testing
     }
 
     @Test func whatCannotBeToldDenies() throws {
-        let permission = Permission.object("ReadObject", "r", "k"), here = Caller("admin", from: IPAddress("127.0.0.1"))
-        func isAllowed(_ statements: [Statement], _ caller: Caller) throws -> Bool { try PolicyLake(Policy(name: "p", statements: statements)).access.isAllowed(permission, for: caller) }
+        let permission = Permission.object("ReadObject", "r", "k")
+        let here = Caller("admin", from: IPAddress("127.0.0.1"))
+        func isAllowed(_ statements: [Statement], _ caller: Caller) throws -> Bool {
+            try PolicyLake(Policy(name: "p", statements: statements)).access.isAllowed(permission, for: caller)
+        }
         let all = Statement(effect: "allow", actions: ["*"], resource: "*")
         #expect(try isAllowed([all], here))
         // A list of resources that is none, an address that nobody knows.
-        #expect(try !isAllowed([all, Statement(effect: "deny", actions: ["fs:*"], resource: "[\"arn:lakefs:fs:::repository/other")], here))
+        #expect(
+            try !isAllowed(
+                [all, Statement(effect: "deny", actions: ["fs:*"], resource: "[\"arn:lakefs:fs:::repository/other")],
+                here))
         let inside = Condition(["IpAddress": ["SourceIp": ["127.0.0.0/8"]]])
         #expect(try isAllowed([Statement(effect: "allow", actions: ["*"], resource: "*", condition: inside)], here))
-        #expect(try !isAllowed([Statement(effect: "allow", actions: ["*"], resource: "*", condition: inside)], Caller("admin")))
-        #expect(try !isAllowed([Statement(effect: "allow", actions: ["*"], resource: "*", condition: Condition(["Unknown": [:]]))], here))
+        #expect(
+            try !isAllowed(
+                [Statement(effect: "allow", actions: ["*"], resource: "*", condition: inside)], Caller("admin")))
+        #expect(
+            try !isAllowed(
+                [Statement(effect: "allow", actions: ["*"], resource: "*", condition: Condition(["Unknown": [:]]))],
+                here))
     }
 
     @Test func whatMayBeAllowedIsToldBeforeTheRestIsKnown() throws {
         func may(_ resource: String, _ effect: String = "allow") throws -> Bool {
-            let lake = try PolicyLake(Policy(name: "p", statements: [Statement(effect: effect, actions: ["fs:Delete*"], resource: resource)]))
-            do { try lake.access.requireSome("fs:DeleteObject", below: Permission.object("", "rr1", Key([])).resource, for: Caller("admin")) } catch { return false }
+            let lake = try PolicyLake(
+                Policy(name: "p", statements: [Statement(effect: effect, actions: ["fs:Delete*"], resource: resource)]))
+            do {
+                try lake.access.requireSome(
+                    "fs:DeleteObject", below: Permission.object("", "rr1", Key([])).resource, for: Caller("admin"))
+            } catch { return false }
             return true
         }
-        #expect(try may("*") && may("arn:lakefs:fs:::repository/rr1/object/dir/*") && may("arn:lakefs:fs:::repository/r*") && may("[\"arn:lakefs:fs:::repository/rr1/object/k\"]"))
-        #expect(try !may("arn:lakefs:fs:::repository/rr2/object/dir/*") && !may("*", "deny") && !may("arn:lakefs:fs:::repository/rr1"))
+        #expect(
+            try may("*") && may("arn:lakefs:fs:::repository/rr1/object/dir/*") && may("arn:lakefs:fs:::repository/r*")
+                && may("[\"arn:lakefs:fs:::repository/rr1/object/k\"]"))
+        #expect(
+            try !may("arn:lakefs:fs:::repository/rr2/object/dir/*") && !may("*", "deny")
+                && !may("arn:lakefs:fs:::repository/rr1"))
     }
 
-    @Test(arguments: [
-        ("127.0.0.0/8", "127.255.0.1", true), ("127.0.0.0/8", "128.0.0.1", false), ("10.1.2.3", "10.1.2.3", true), ("10.1.2.3", "10.1.2.4", false), ("0.0.0.0/0", "8.8.8.8", true),
-        ("0.0.0.0/0", "2001:db8::1", false), ("2001:db8::/32", "2001:db8:1::1", true), ("2001:db8::/32", "2001:db9::1", false), ("::/0", "::1", true), ("::ffff:10.0.0.0/104", "10.200.0.1", true),
-    ] as [(String, String, Bool)])
+    @Test(
+        arguments: [
+            ("127.0.0.0/8", "127.255.0.1", true), ("127.0.0.0/8", "128.0.0.1", false), ("10.1.2.3", "10.1.2.3", true),
+            ("10.1.2.3", "10.1.2.4", false), ("0.0.0.0/0", "8.8.8.8", true),
+            ("0.0.0.0/0", "2001:db8::1", false), ("2001:db8::/32", "2001:db8:1::1", true),
+            ("2001:db8::/32", "2001:db9::1", false), ("::/0", "::1", true), ("::ffff:10.0.0.0/104", "10.200.0.1", true),
+        ] as [(String, String, Bool)])
     func networks(network: String, address: String, isInside: Bool) throws {
         #expect(try #require(IPNetwork(network)).contains(#require(IPAddress(address))) == isInside)
     }
@@ -95,7 +125,8 @@ import Testing
     func noNetworks(text: String) { #expect(IPNetwork(text) == nil) }
 
     @Test func endedSessionsStayEnded() throws {
-        let access = Access(store: InMemoryKeyValueStore(), secretKey: "s"), now = Timestamp.now().seconds
+        let access = Access(store: InMemoryKeyValueStore(), secretKey: "s")
+        let now = Timestamp.now().seconds
         try access.endSession("old", end: now - 10)
         try access.endSession("new", end: now + 100)
         #expect(try access.isSessionEnded("new") && !access.isSessionEnded("other"))

@@ -12,10 +12,13 @@ import Versioning
         return lake
     }
 
-    /// Random writes, removals and commits; every commit and the branch show what a dictionary says. Ranges break often.
+    /// Random writes, removals and commits; every commit and the branch show what a dictionary says. Ranges break
+    /// often.
     @Test(arguments: 1...6) func historyAgainstAModel(seed: UInt64) throws {
         let lake = try lake(raggedness: 5)
-        var random = SeededRandom(seed: seed), model: [String: String] = [:], commits: [(id: String, contents: [String: String])] = []
+        var random = SeededRandom(seed: seed)
+        var model: [String: String] = [:]
+        var commits: [(id: String, contents: [String: String])] = []
         for step in 0..<40 {
             for _ in 0..<Int.random(in: 1...30, using: &random) {
                 let path = "d\(Int.random(in: 0...6, using: &random))/f\(Int.random(in: 0...20, using: &random))"
@@ -42,16 +45,21 @@ import Versioning
             let wanted = Set(old.contents.keys).union(new.contents.keys).filter { old.contents[$0] != new.contents[$0] }
             #expect(diff.map(\.path.description) == wanted.sorted { Key($0) < Key($1) }, "seed \(seed)")
             for item in diff {
-                let kind: Difference.Kind = old.contents[item.path.description] == nil ? .added : new.contents[item.path.description] == nil ? .removed : .changed
+                let kind: Difference.Kind =
+                    old.contents[item.path.description] == nil
+                    ? .added : new.contents[item.path.description] == nil ? .removed : .changed
                 #expect(item.kind == kind)
             }
         }
     }
 
     /// Three-way merges of random trees against the rule for one key.
-    @Test(arguments: 1...8, [MergeStrategy.none, .sourceWins, .destinationWins]) func mergesAgainstAModel(seed: UInt64, strategy: MergeStrategy) throws {
+    @Test(arguments: 1...8, [MergeStrategy.none, .sourceWins, .destinationWins]) func mergesAgainstAModel(
+        seed: UInt64, strategy: MergeStrategy
+    ) throws {
         let lake = try lake(raggedness: 7)
-        var random = SeededRandom(seed: seed), base: [String: String] = [:]
+        var random = SeededRandom(seed: seed)
+        var base: [String: String] = [:]
         for index in 0..<120 { base["k\(index % 10)/\(index)"] = "base" }
         for (path, text) in base { try lake.put(path, text) }
         try lake.commit("base")
@@ -74,11 +82,17 @@ import Versioning
             try lake.commit(branch, on: branch)
             return tree
         }
-        let ours = try change("main"), theirs = try change("side")
-        var wanted: [String: String] = [:], conflicts: [String] = []
+        let ours = try change("main")
+        let theirs = try change("side")
+        var wanted: [String: String] = [:]
+        var conflicts: [String] = []
         for path in Set(ours.keys).union(theirs.keys).union(base.keys) {
             let (o, t, b) = (ours[path], theirs[path], base[path])
-            if o == t || t == b { wanted[path] = o } else if o == b { wanted[path] = t } else {
+            if o == t || t == b {
+                wanted[path] = o
+            } else if o == b {
+                wanted[path] = t
+            } else {
                 conflicts.append(path)
                 wanted[path] = strategy == .sourceWins ? t : o
             }
@@ -86,7 +100,8 @@ import Versioning
         var options = Catalog.MergeOptions()
         options.strategy = strategy
         do {
-            _ = try lake.catalog.merge("side", into: "main", CommitRequest(committer: "t", message: "m"), options, in: "repo")
+            _ = try lake.catalog.merge(
+                "side", into: "main", CommitRequest(committer: "t", message: "m"), options, in: "repo")
             #expect(strategy != .none || conflicts.isEmpty)
             #expect(try lake.contents("main") == wanted, "seed \(seed)")
         } catch let error as LakeError {
@@ -99,10 +114,13 @@ import Versioning
     /// Pages of any size, with delimiter and prefix, give what one walk over a sorted array gives.
     @Test(arguments: 1...5) func listingsAgainstAModel(seed: UInt64) throws {
         let lake = try lake(raggedness: 4)
-        var random = SeededRandom(seed: seed), paths: Set<String> = []
+        var random = SeededRandom(seed: seed)
+        var paths: Set<String> = []
         for round in 0..<3 {
             for _ in 0..<40 {
-                let path = (0..<Int.random(in: 1...4, using: &random)).map { _ in ["a", "b", "", "a-", "z", "é"].randomElement(using: &random)! }.joined(separator: "/")
+                let path = (0..<Int.random(in: 1...4, using: &random)).map { _ in
+                    ["a", "b", "", "a-", "z", "é"].randomElement(using: &random)!
+                }.joined(separator: "/")
                 guard !path.isEmpty else { continue }
                 if Bool.random(using: &random) {
                     paths.insert(path)
@@ -123,7 +141,8 @@ import Versioning
                 if wanted.last != item { wanted.append(item) }
             }
             for limit in [1, 3, 1000] {
-                var query = Catalog.ListQuery(), found: [String] = []
+                var query = Catalog.ListQuery()
+                var found: [String] = []
                 query.prefix = Key(prefix)
                 query.delimiter = Key(delimiter)
                 query.limit = limit
@@ -147,19 +166,28 @@ import Versioning
         let second = try lake.commit("two")
         try lake.put("a", "3")
         func id(_ text: String) throws -> String { try lake.catalog.resolve(text, in: "repo").commitID }
-        #expect(try id("main") == second && id("main~1") == first && id("main~~") == root && id("main^1") == first && id("main^0") == second)
+        #expect(
+            try id("main") == second && id("main~1") == first && id("main~~") == root && id("main^1") == first
+                && id("main^0") == second)
         #expect(try id(second) == second && id(String(second.prefix(20))) == second && id("\(second)~2") == root)
-        #expect(try lake.contents("main") == ["a": "3"] && lake.contents("main@") == ["a": "2"] && lake.contents("main$") == ["a": "3"] && lake.contents("main~1") == ["a": "1"])
-        for bad in ["", "~", "main@1", "main~x", "main@~1", "a b", "main$@"] { expectFailure(.invalidValue, "\(bad)") { try id(bad) } }
+        #expect(
+            try lake.contents("main") == ["a": "3"] && lake.contents("main@") == ["a": "2"]
+                && lake.contents("main$") == ["a": "3"] && lake.contents("main~1") == ["a": "1"])
+        for bad in ["", "~", "main@1", "main~x", "main@~1", "a b", "main$@"] {
+            expectFailure(.invalidValue, "\(bad)") { try id(bad) }
+        }
         expectFailure(.notFound(.reference)) { try id("main~9") }
     }
 
     /// Writers, committers and a merger on one branch: no acknowledged write is lost, whatever the order.
     @Test func writersNeverLoseToCommits() throws {
         let lake = try lake(raggedness: 20)
-        let left = Atomic<Int>(3), writers = (0..<3).map { writer in
+        let left = Atomic<Int>(3)
+        let writers = (0..<3).map { writer in
             Thread(name: "writer") {
-                for index in 0..<150 { do { try lake.put("w\(writer)/\(index)", "\(index)") } catch { Issue.record(error) } }
+                for index in 0..<150 {
+                    do { try lake.put("w\(writer)/\(index)", "\(index)") } catch { Issue.record(error) }
+                }
                 left.subtract(1, ordering: .relaxed)
             }
         }
@@ -195,11 +223,18 @@ import Versioning
     @Test func conditionalWrites() throws {
         let lake = try lake()
         try lake.catalog.stage(lake.entry("1"), at: "k", on: "main", in: "repo", if: .absent)
-        expectFailure(.preconditionFailed) { try lake.catalog.stage(lake.entry("2"), at: "k", on: "main", in: "repo", if: .absent) }
+        expectFailure(.preconditionFailed) {
+            try lake.catalog.stage(lake.entry("2"), at: "k", on: "main", in: "repo", if: .absent)
+        }
         try lake.commit("c")
-        expectFailure(.preconditionFailed) { try lake.catalog.stage(lake.entry("2"), at: "k", on: "main", in: "repo", if: .absent) }
+        expectFailure(.preconditionFailed) {
+            try lake.catalog.stage(lake.entry("2"), at: "k", on: "main", in: "repo", if: .absent)
+        }
         try lake.catalog.stage(lake.entry("2"), at: "k", on: "main", in: "repo", if: .matches([lake.entry("1").eTag]))
-        expectFailure(.preconditionFailed) { try lake.catalog.stage(lake.entry("3"), at: "k", on: "main", in: "repo", if: .matches([lake.entry("1").eTag])) }
+        expectFailure(.preconditionFailed) {
+            try lake.catalog.stage(
+                lake.entry("3"), at: "k", on: "main", in: "repo", if: .matches([lake.entry("1").eTag]))
+        }
         _ = try lake.catalog.delete(["k"], on: "main", in: "repo")
         try lake.catalog.stage(lake.entry("4"), at: "k", on: "main", in: "repo", if: .absent)
     }
@@ -211,17 +246,23 @@ import Versioning
         expectFailure(.protectedBranch) { try lake.put("k", "2") }
         expectFailure(.protectedBranch) { try lake.commit("c") }
         expectFailure(.preconditionFailed) { try lake.catalog.setProtectionRules([], in: "repo", ifChecksum: "wrong") }
-        expectFailure(.invalidValue) { try lake.catalog.setProtectionRules([ProtectionRule(pattern: "[")], in: "repo", ifChecksum: nil) }
-        try lake.catalog.setProtectionRules([], in: "repo", ifChecksum: lake.catalog.protectionRules(of: "repo").checksum)
+        expectFailure(.invalidValue) {
+            try lake.catalog.setProtectionRules([ProtectionRule(pattern: "[")], in: "repo", ifChecksum: nil)
+        }
+        try lake.catalog.setProtectionRules(
+            [], in: "repo", ifChecksum: lake.catalog.protectionRules(of: "repo").checksum)
         try lake.commit("c")
     }
 
     @Test func accessPolicies() throws {
-        let store = InMemoryKeyValueStore(), access = Access(store: store, secretKey: "s")
+        let store = InMemoryKeyValueStore()
+        let access = Access(store: store, secretKey: "s")
         let made = try access.setUp(userName: "admin")
         #expect(try access.credentials(made.accessKeyID)?.secretAccessKey == made.secretAccessKey)
         #expect(!"\(made)".contains(made.secretAccessKey))
-        #expect(try access.isAllowed(.repository("ReadRepository", "r"), for: Caller("admin")) && !access.isAllowed(.repository("ReadRepository", "r"), for: Caller("nobody")))
+        #expect(
+            try access.isAllowed(.repository("ReadRepository", "r"), for: Caller("admin"))
+                && !access.isAllowed(.repository("ReadRepository", "r"), for: Caller("nobody")))
         expectFailure(.alreadyExists(.user)) { try access.setUp(userName: "again") }
         expectFailure(.unavailable) { try Access(store: store, secretKey: "another").credentials(made.accessKeyID) }
     }
@@ -234,7 +275,8 @@ import Versioning
         for line in try Fixtures.lines("kv/postgres/kv.jsonl") where line["message"]?.string == "CredentialData" {
             var sealed: [UInt8] = []
             try readProtobuf(Hex.bytes(line["value"]!.string.utf8)!) { if $0.number == 2 { sealed = $0.array } }
-            #expect(SecretBox(password: "some-secret-for-tests").open(sealed) == "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
+            #expect(
+                SecretBox(password: "some-secret-for-tests").open(sealed) == "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
             #expect(SecretBox(password: "wrong").open(sealed) == nil)
             opened += 1
         }

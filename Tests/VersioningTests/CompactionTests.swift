@@ -2,6 +2,7 @@ import Glibc
 import LakeTestSupport
 import S3Backend
 import Testing
+
 @testable import Versioning
 
 /// A branch that was compacted shows, commits and differs as if it had not been.
@@ -11,7 +12,8 @@ import Testing
         let lake = MemoryLake(objects: MemoryObjectStore(), raggedness: 9)
         try lake.make()
         let repository = try lake.catalog.repository("repo")
-        var contents: [String: String] = [:], committed: [String: String] = [:]
+        var contents: [String: String] = [:]
+        var committed: [String: String] = [:]
         for step in 0..<120 {
             let path = "d\(Int.random(in: 0..<3, using: &random))/\(Int.random(in: 0..<40, using: &random))"
             switch Int.random(in: 0..<20, using: &random) {
@@ -31,27 +33,42 @@ import Testing
             }
             #expect(try lake.contents("main") == contents, "seed \(seed), step \(step)")
             #expect(try lake.contents("main@") == committed, "seed \(seed), step \(step)")
-            #expect(try lake.catalog.find(Key(path), at: lake.catalog.resolve("main", in: "repo")).map { String($0.address.dropFirst(5)) } == contents[path])
+            #expect(
+                try lake.catalog.find(Key(path), at: lake.catalog.resolve("main", in: "repo")).map {
+                    String($0.address.dropFirst(5))
+                } == contents[path])
             var query = Catalog.DiffQuery()
             query.limit = 1000
             let changed = Set(contents.keys).union(committed.keys).filter { contents[$0] != committed[$0] }
-            #expect(try Set(lake.catalog.diffUncommitted("main", in: "repo", query).items.map(\.path.description)) == changed, "seed \(seed), step \(step)")
+            #expect(
+                try Set(lake.catalog.diffUncommitted("main", in: "repo", query).items.map(\.path.description))
+                    == changed, "seed \(seed), step \(step)")
         }
     }
 
     /// A listing that has to pass over many removals is quick the next time, and no removal is left to pass over.
     @Test func slowListingsAskForIt() throws {
-        let lake = MemoryLake(objects: MemoryObjectStore(), raggedness: 500), count = Catalog.mostRemovalsMet + 50
+        let lake = MemoryLake(objects: MemoryObjectStore(), raggedness: 500)
+        let count = Catalog.mostRemovalsMet + 50
         try lake.make()
-        let repository = try lake.catalog.repository("repo"), entry = lake.entry("x"), paths = (0..<count).map { Key("gone/\($0)") }
+        let repository = try lake.catalog.repository("repo")
+        let entry = lake.entry("x")
+        let paths = (0..<count).map { Key("gone/\($0)") }
         for start in stride(from: 0, to: count, by: 1000) {
-            try lake.catalog.stage(paths[start..<min(start + 1000, count)].map { (path: $0, entry: entry) }, on: "main", in: "repo", .durable, origin: nil)
+            try lake.catalog.stage(
+                paths[start..<min(start + 1000, count)].map { (path: $0, entry: entry) }, on: "main", in: "repo",
+                .durable, origin: nil)
         }
         try lake.put("kept", "1")
         try lake.commit("all")
-        for start in stride(from: 0, to: count, by: 1000) { _ = try lake.catalog.delete(Array(paths[start..<min(start + 1000, count)]), on: "main", in: "repo") }
+        for start in stride(from: 0, to: count, by: 1000) {
+            _ = try lake.catalog.delete(Array(paths[start..<min(start + 1000, count)]), on: "main", in: "repo")
+        }
         #expect(try lake.contents("main") == ["kept": "1"])
-        for _ in 0..<5000 where try lake.store.value(for: Compaction.key("main", in: repository), in: Compaction.partition) == nil { usleep(2000) }
+        for _ in 0..<5000
+        where try lake.store.value(for: Compaction.key("main", in: repository), in: Compaction.partition) == nil {
+            usleep(2000)
+        }
         let (tokens, metaRange) = try lake.catalog.view(of: lake.catalog.resolve("main", in: "repo"))
         #expect(tokens.count == 1)
         #expect(try !lake.catalog.hasStaged(tokens: tokens))

@@ -24,8 +24,13 @@ import Testing
             body?()
         }
 
-        func value(for key: Key, in partition: Partition) throws(StoreError) -> [UInt8]? { try base.value(for: key, in: partition) }
-        func set(_ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition?, _ durability: Durability) throws(StoreError) {
+        func value(for key: Key, in partition: Partition) throws(StoreError) -> [UInt8]? {
+            try base.value(for: key, in: partition)
+        }
+        func set(
+            _ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition?,
+            _ durability: Durability
+        ) throws(StoreError) {
             try base.set(value, for: key, in: partition, if: condition, durability)
             passed(partition)
         }
@@ -33,7 +38,9 @@ import Testing
             try base.write(batch, durability)
             for case .set(let partition, _, _) in batch.prefix(1) { passed(partition) }
         }
-        func page(of partition: Partition, from: Key?, before end: Key?, limit: Int) throws(StoreError) -> [(key: Key, value: [UInt8])] { try base.page(of: partition, from: from, before: end, limit: limit) }
+        func page(of partition: Partition, from: Key?, before end: Key?, limit: Int) throws(StoreError) -> [(
+            key: Key, value: [UInt8]
+        )] { try base.page(of: partition, from: from, before: end, limit: limit) }
         func removeAll(in partition: Partition) throws(StoreError) { try base.removeAll(in: partition) }
         func partitions() throws(StoreError) -> [Partition] { try base.partitions() }
     }
@@ -55,31 +62,47 @@ import Testing
             return Entry(address: upload.address, lastModified: .now(), size: upload.size, eTag: text, contentType: "")
         }
 
-        func put(_ path: Key, _ text: String, if condition: WriteCondition? = nil) throws { try catalog.stage(upload(text), at: path, on: "main", in: "repo", if: condition) }
+        func put(_ path: Key, _ text: String, if condition: WriteCondition? = nil) throws {
+            try catalog.stage(upload(text), at: path, on: "main", in: "repo", if: condition)
+        }
 
         @discardableResult
         func commit() throws -> String { try memory.commit("m") }
 
         /// What a ref shows, read: an error if bytes are gone.
         func contents(_ ref: String) throws -> [Key: String] {
-            var query = Catalog.ListQuery(), found: [Key: String] = [:]
+            var query = Catalog.ListQuery()
+            var found: [Key: String] = [:]
             query.limit = 1000
             for case .object(let path, let entry) in try catalog.list(catalog.resolve(ref, in: "repo"), query).items {
-                found[path] = String(decoding: try objects.read(entry.location(in: catalog.repository("repo").namespace), 0..<entry.size + 1), as: UTF8.self)
+                found[path] = String(
+                    decoding: try objects.read(
+                        entry.location(in: catalog.repository("repo").namespace), 0..<entry.size + 1), as: UTF8.self)
             }
             return found
         }
 
-        var objectCount: Int { get throws { catalog.finish(); return try objects.list(ObjectLocation(scheme: "mem", path: "repo/data"), after: nil, limit: 10_000).count } }
+        var objectCount: Int {
+            get throws {
+                catalog.finish()
+                return try objects.list(ObjectLocation(scheme: "mem", path: "repo/data"), after: nil, limit: 10_000)
+                    .count
+            }
+        }
     }
 
-    /// A commit comes between the write to a token and the look whether it is still open: what was written is committed, and
-    /// staged again. A newer write must not take its bytes from the commit.
+    /// A commit comes between the write to a token and the look whether it is still open: what was written is
+    /// committed, and staged again. A newer write must not take its bytes from the commit.
     @Test(arguments: [false, true]) func aCommitBetween(isConditional: Bool) throws {
         let lake = try Lake()
         try lake.put("other", "x")
         let commits = Mutex<[String]>([])
-        lake.store.afterNextStaging { do { let id = try lake.commit(); commits.withLock { $0.append(id) } } catch { Issue.record(error) } }
+        lake.store.afterNextStaging {
+            do {
+                let id = try lake.commit()
+                commits.withLock { $0.append(id) }
+            } catch { Issue.record(error) }
+        }
         try lake.put("k", "first", if: isConditional ? .absent : nil)
         let commit = try #require(commits.withLock { $0.first })
         try #require(try lake.contents(commit) == ["k": "first", "other": "x"], "the commit took what was written")
@@ -90,14 +113,16 @@ import Testing
     }
 
     @Test func stagedByHandUnderTwoKeys() throws {
-        let lake = try Lake(), entry = try lake.upload("shared")
+        let lake = try Lake()
+        let entry = try lake.upload("shared")
         try lake.catalog.stage(entry, at: "a", on: "main", in: "repo")
         try lake.catalog.stage(entry, at: "b", on: "main", in: "repo")
         try lake.put("a", "new")
         #expect(try lake.contents("main") == ["a": "new", "b": "shared"])
     }
 
-    /// Who read an entry, and names its object anew after another has replaced it: refused, with or without a condition.
+    /// Who read an entry, and names its object anew after another has replaced it: refused, with or without a
+    /// condition.
     @Test(arguments: [false, true]) func namedAnewTooLate(isConditional: Bool) throws {
         let lake = try Lake()
         try lake.put("a", "old")
@@ -105,18 +130,22 @@ import Testing
         try lake.put("a", "new")
         let expected: [Catalog.Expected] = isConditional ? [(Key("a"), read.address)] : []
         #expect {
-            try lake.catalog.stage([(Key("a"), nil), (Key("b"), read)], on: "main", in: "repo", .durable, origin: nil, expecting: expected)
+            try lake.catalog.stage(
+                [(Key("a"), nil), (Key("b"), read)], on: "main", in: "repo", .durable, origin: nil, expecting: expected)
         } throws: { LakeError($0).code == .preconditionFailed }
         lake.catalog.finish()
         #expect(try lake.contents("main") == ["a": "new"])
     }
 
-    /// What another writes between the read and the rename stays, and what was moved is still whole when its key is written.
+    /// What another writes between the read and the rename stays, and what was moved is still whole when its key is
+    /// written.
     @Test func aRenameBesideAWrite() throws {
         let lake = try Lake()
         try lake.put("a", "moved")
         let read = try lake.catalog.entry("a", at: "main", in: "repo").entry
-        try lake.catalog.stage([(Key("a"), nil), (Key("b"), read)], on: "main", in: "repo", .durable, origin: nil, expecting: [(Key("a"), read.address)])
+        try lake.catalog.stage(
+            [(Key("a"), nil), (Key("b"), read)], on: "main", in: "repo", .durable, origin: nil,
+            expecting: [(Key("a"), read.address)])
         try lake.put("a", "other")
         lake.catalog.finish()
         #expect(try lake.contents("main") == ["a": "other", "b": "moved"])
@@ -133,19 +162,29 @@ import Testing
             Thread(name: "writer") {
                 var random = SeededRandom(seed: UInt64(number) + 7)
                 for step in 0..<150 {
-                    let path = Key("k\(Int.random(in: 0..<3, using: &random))"), target = Key("k\(Int.random(in: 0..<3, using: &random))")
+                    let path = Key("k\(Int.random(in: 0..<3, using: &random))")
+                    let target = Key("k\(Int.random(in: 0..<3, using: &random))")
                     do {
                         switch number {
                         case 0, 1: try lake.put(path, "\(number) \(step)")
-                        case 2: if step % 10 == 0 { try lake.commit() } else { _ = try lake.catalog.delete([path], on: "main", in: "repo") }
+                        case 2:
+                            if step % 10 == 0 {
+                                try lake.commit()
+                            } else {
+                                _ = try lake.catalog.delete([path], on: "main", in: "repo")
+                            }
                         case 3: try lake.put(path, "\(number) \(step)", if: .matchesNone(["nonsense"]))
                         default:
                             guard path != target else { continue }
                             let entry = try lake.catalog.entry(path, at: "main", in: "repo").entry
                             if number == 4 {
-                                try lake.catalog.stage([(path, nil), (target, entry)], on: "main", in: "repo", .durable, origin: nil, expecting: [(path, entry.address)])
+                                try lake.catalog.stage(
+                                    [(path, nil), (target, entry)], on: "main", in: "repo", .durable, origin: nil,
+                                    expecting: [(path, entry.address)])
                             } else {
-                                try lake.catalog.stage([(path, entry)], on: "main", in: "repo", .durable, origin: nil, expecting: [(path, entry.address)])
+                                try lake.catalog.stage(
+                                    [(path, entry)], on: "main", in: "repo", .durable, origin: nil,
+                                    expecting: [(path, entry.address)])
                             }
                         }
                     } catch {
@@ -160,18 +199,25 @@ import Testing
         for thread in group { thread.join() }
         lake.catalog.finish()
         _ = try lake.contents("main")
-        for item in try lake.catalog.log("main", in: "repo", Catalog.LogQuery()).items { _ = try lake.contents(item.id) }
+        for item in try lake.catalog.log("main", in: "repo", Catalog.LogQuery()).items {
+            _ = try lake.contents(item.id)
+        }
     }
 
-    /// Random histories against a model: whatever a commit or the branch shows can be read, and between two commits no more
-    /// objects stay than are named (and those that were named twice).
+    /// Random histories against a model: whatever a commit or the branch shows can be read, and between two commits no
+    /// more objects stay than are named (and those that were named twice).
     @Test(arguments: 1...60) func histories(seed: UInt64) throws {
         let lake = try Lake()
-        var random = SeededRandom(seed: seed), staged: [Key: String] = [:], commits: [(id: String, contents: [Key: String])] = [], shares = 0, number = 0
+        var random = SeededRandom(seed: seed)
+        var staged: [Key: String] = [:]
+        var commits: [(id: String, contents: [Key: String])] = []
+        var shares = 0
+        var number = 0
         func key() -> Key { Key("k\(Int.random(in: 0..<5, using: &random))") }
         for step in 0..<60 {
             number += 1
-            let text = "text \(number)", path = key()
+            let text = "text \(number)"
+            let path = key()
             if Int.random(in: 0..<6, using: &random) == 0 {
                 // A commit in the middle of what follows.
                 lake.store.afterNextStaging { _ = try? lake.commit() }
@@ -188,26 +234,34 @@ import Testing
                 staged[path] = nil
             case 7 where staged[path] != nil:
                 let target = key()
-                _ = try lake.catalog.copy(path, at: "main", from: "repo", to: target, on: "main", in: "repo", isShallow: true)
+                _ = try lake.catalog.copy(
+                    path, at: "main", from: "repo", to: target, on: "main", in: "repo", isShallow: true)
                 staged[target] = staged[path]
                 shares += 1
             case 8 where staged[path] != nil:
                 // A rename, as the mount makes it.
-                let target = key(), entry = try lake.catalog.entry(path, at: "main", in: "repo").entry
+                let target = key()
+                let entry = try lake.catalog.entry(path, at: "main", in: "repo").entry
                 if target != path {
-                    try lake.catalog.stage([(path, nil), (target, entry)], on: "main", in: "repo", .durable, origin: nil)
+                    try lake.catalog.stage(
+                        [(path, nil), (target, entry)], on: "main", in: "repo", .durable, origin: nil)
                     staged[target] = staged.removeValue(forKey: path)
                 }
             case 9 where number % 2 == 0 && staged[path] != nil:
                 // A hard link, as the mount makes it: with its other name, or alone.
-                let target = key(), entry = try lake.catalog.entry(path, at: "main", in: "repo").entry, changes: [(path: Key, entry: Entry?)] = number % 4 == 0 ? [(target, entry)] : [(path, entry), (target, entry)]
-                try lake.catalog.stage(path == target ? [(target, entry)] : changes, on: "main", in: "repo", .durable, origin: nil)
+                let target = key()
+                let entry = try lake.catalog.entry(path, at: "main", in: "repo").entry
+                let changes: [(path: Key, entry: Entry?)] =
+                    number % 4 == 0 ? [(target, entry)] : [(path, entry), (target, entry)]
+                try lake.catalog.stage(
+                    path == target ? [(target, entry)] : changes, on: "main", in: "repo", .durable, origin: nil)
                 staged[target] = staged[path]
             case 9:
                 try lake.catalog.resetObject(path, on: "main", in: "repo", force: false)
                 staged = try lake.contents("main")
             case 10 where !commits.isEmpty:
-                try lake.catalog.hardReset("main", to: commits.randomElement(using: &random)!.id, in: "repo", force: true)
+                try lake.catalog.hardReset(
+                    "main", to: commits.randomElement(using: &random)!.id, in: "repo", force: true)
                 staged = try lake.contents("main")
             default:
                 if let id = try? lake.commit() { commits.append((id, staged)) }
@@ -218,12 +272,16 @@ import Testing
         lake.catalog.finish()
         for commit in commits { #expect(try lake.contents(commit.id) == commit.contents, "seed \(seed)") }
         // Every commit there is, those that came between included.
-        for item in try lake.catalog.log("main", in: "repo", Catalog.LogQuery()).items { _ = try lake.contents(item.id) }
+        for item in try lake.catalog.log("main", in: "repo", Catalog.LogQuery()).items {
+            _ = try lake.contents(item.id)
+        }
     }
 
     @Test func replacedAndRemovedOnesGo() throws {
         let lake = try Lake()
-        for number in 0..<1000 { try lake.put("k", "\(number)", if: number % 2 == 0 ? nil : .matchesNone(["nonsense"])) }
+        for number in 0..<1000 {
+            try lake.put("k", "\(number)", if: number % 2 == 0 ? nil : .matchesNone(["nonsense"]))
+        }
         #expect(try lake.objectCount == 1)
         _ = try lake.catalog.delete(["k"], on: "main", in: "repo")
         #expect(try lake.objectCount == 0)
@@ -232,8 +290,11 @@ import Testing
     /// An object of several names goes with the last of them, one by one or in one step; what a commit took stays.
     @Test func linkedOnesGoWithTheirLastName() throws {
         let lake = try Lake()
-        func stage(_ changes: [(path: Key, entry: Entry?)]) throws { try lake.catalog.stage(changes, on: "main", in: "repo", .durable, origin: nil) }
-        let first = try lake.upload("first"), second = try lake.upload("second")
+        func stage(_ changes: [(path: Key, entry: Entry?)]) throws {
+            try lake.catalog.stage(changes, on: "main", in: "repo", .durable, origin: nil)
+        }
+        let first = try lake.upload("first")
+        let second = try lake.upload("second")
         try stage([("a", first), ("b", first), ("c", first), ("x", second)])
         try stage([("y", second)])
         try stage([("a", nil), ("d", first), ("b", first)])

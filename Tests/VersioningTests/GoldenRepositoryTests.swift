@@ -56,15 +56,20 @@ import Versioning
     }
 
     @Test(arguments: names) func everyTableIsMadeAgain(name: String) throws {
-        let opened = try Opened(name), folder = opened.folder.path + "/repository/_lakefs/"
+        let opened = try Opened(name)
+        let folder = opened.folder.path + "/repository/_lakefs/"
         let files = try Folder.names(of: folder).filter { $0.utf8.count == 64 }
         #expect(!files.isEmpty)
         for file in files {
             let bytes = Array(FileManager.default.contents(atPath: folder + file)!)
             let table = try TableReader(name: file, source: MemoryTable(bytes), cache: BlockCache(budgetBytes: 1 << 20))
             // In the order in which the dumps' properties are hashed: by name.
-            let properties = ["entity", "schema_definition", "schema_name"].compactMap { name in table.properties[name].map { (name, String(decoding: $0, as: UTF8.self)) } }
-            let writer = TableWriter(type: String(decoding: table.properties["type"]!, as: UTF8.self), properties: properties), cursor = table.cursor()
+            let properties = ["entity", "schema_definition", "schema_name"].compactMap { name in
+                table.properties[name].map { (name, String(decoding: $0, as: UTF8.self)) }
+            }
+            let writer = TableWriter(
+                type: String(decoding: table.properties["type"]!, as: UTF8.self), properties: properties)
+            let cursor = table.cursor()
             while try cursor.advance() { try writer.add(cursor.key, cursor.value) }
             let made = writer.finish()
             #expect(made.id == file && made.bytes == bytes, "\(name): \(file)")
@@ -72,41 +77,68 @@ import Versioning
     }
 
     @Test(arguments: names) func everyCommitIsMadeAgain(name: String) throws {
-        let opened = try Opened(name), committed = opened.committed, namespace = opened.namespace
+        let opened = try Opened(name)
+        let committed = opened.committed
+        let namespace = opened.namespace
         var bases: [String: String] = [:]
-        for row in opened.expected["merge_bases"]!.items { bases[row.items[0].string + " " + row.items[1].string] = row.items[2].string }
+        for row in opened.expected["merge_bases"]!.items {
+            bases[row.items[0].string + " " + row.items[1].string] = row.items[2].string
+        }
         var kinds: [String: Int] = [:]
         for (id, commit) in opened.commits {
-            let parents = commit["parents"]!.items.map(\.string), message = commit["message"]!.string, metadata = commit["metadata"]!.fields.mapValues(\.string)
+            let parents = commit["parents"]!.items.map(\.string)
+            let message = commit["message"]!.string
+            let metadata = commit["metadata"]!.fields.mapValues(\.string)
             guard let first = parents.first else { continue }
-            let made: String, kind: String, ours = opened.metaRange(first)
+            let made: String
+            let kind: String
+            let ours = opened.metaRange(first)
             if let origin = metadata["cherry-pick-origin"] {
                 kind = "cherry-pick"
-                let picked = opened.commits[origin]!["parents"]!.items.map(\.string), before = picked[message == "picked merge" ? 1 : 0]
-                made = try committed.merge(source: opened.metaRange(origin), into: ours, base: opened.metaRange(before), strategy: .none, in: namespace)
+                let picked = opened.commits[origin]!["parents"]!.items.map(\.string)
+                let before = picked[message == "picked merge" ? 1 : 0]
+                made = try committed.merge(
+                    source: opened.metaRange(origin), into: ours, base: opened.metaRange(before), strategy: .none,
+                    in: namespace)
             } else if message.hasPrefix("Revert ") || message == "own words" {
                 kind = "revert"
-                let reverted = message == "own words" ? opened.commits.first { $0.value["message"]!.string == "after" }!.key : String(message.dropFirst("Revert ".count))
+                let reverted =
+                    message == "own words"
+                    ? opened.commits.first { $0.value["message"]!.string == "after" }!.key
+                    : String(message.dropFirst("Revert ".count))
                 // A merge was reverted relative to its first parent.
-                made = try committed.merge(source: opened.metaRange(opened.commits[reverted]!["parents"]!.items[0].string), into: ours, base: opened.metaRange(reverted), strategy: .none, in: namespace)
+                made = try committed.merge(
+                    source: opened.metaRange(opened.commits[reverted]!["parents"]!.items[0].string), into: ours,
+                    base: opened.metaRange(reverted), strategy: .none, in: namespace)
             } else if name == "import", metadata[".lakefs.merge.strategy"] != nil {
                 kind = "import"
-                let prefixes: [Key] = switch message {
-                case "import a folder and a file": ["imported/set/", "imported/one.csv"]
-                case "import d1": ["flat/"]
-                default: ["one.csv"]
-                }
+                let prefixes: [Key] =
+                    switch message {
+                    case "import a folder and a file": ["imported/set/", "imported/one.csv"]
+                    case "import d1": ["flat/"]
+                    default: ["one.csv"]
+                    }
                 // What was imported: the entries under the prefixes, as they are in the result.
-                let writer = MetaRangeWriter(store: committed, namespace: namespace), result = try committed.scan(opened.metaRange(id), in: namespace)
+                let writer = MetaRangeWriter(store: committed, namespace: namespace)
+                let result = try committed.scan(opened.metaRange(id), in: namespace)
                 while try result.nextRecord() {
-                    if prefixes.contains(where: { result.key!.starts(with: $0) }) { try writer.add(result.key!, result.envelope().bytes) }
+                    if prefixes.contains(where: { result.key!.starts(with: $0) }) {
+                        try writer.add(result.key!, result.envelope().bytes)
+                    }
                 }
-                made = try committed.merge(source: writer.finish(), into: ours, base: "", strategy: .sourceWins, hiding: prefixes.map { $0.bytes.last == 0x2f ? KeySpan(prefix: $0) : KeySpan(only: $0) }, in: namespace)
+                made = try committed.merge(
+                    source: writer.finish(), into: ours, base: "", strategy: .sourceWins,
+                    hiding: prefixes.map { $0.bytes.last == 0x2f ? KeySpan(prefix: $0) : KeySpan(only: $0) },
+                    in: namespace)
             } else if parents.count == 2 {
                 kind = "merge"
                 let strategy = MergeStrategy(rawValue: metadata[".lakefs.merge.strategy"]!) ?? .none
-                let base = opened.metaRange(try mergeBase(parents[1], first, opened)), theirs = opened.metaRange(parents[1])
-                made = base == ours ? theirs : try committed.merge(source: theirs, into: ours, base: base, strategy: strategy, in: namespace)
+                let base = opened.metaRange(try mergeBase(parents[1], first, opened))
+                let theirs = opened.metaRange(parents[1])
+                made =
+                    base == ours
+                    ? theirs
+                    : try committed.merge(source: theirs, into: ours, base: base, strategy: strategy, in: namespace)
             } else {
                 kind = "commit"
                 var changes = try opened.changes(from: ours, to: opened.metaRange(id))
@@ -127,8 +159,11 @@ import Versioning
         try lake.make()
         for (id, commit) in opened.commits {
             let metadata = Metadata(commit["metadata"]!.fields.mapValues(\.string))
-            let record = Commit(committer: commit["committer"]!.string, message: commit["message"]!.string, creationDate: Timestamp(seconds: Int64(commit["creation_date"]!.integer)),
-                                metaRangeID: commit["meta_range_id"]!.string, metadata: metadata, parents: commit["parents"]!.items.map(\.string), generation: Int32(commit["generation"]!.integer))
+            let record = Commit(
+                committer: commit["committer"]!.string, message: commit["message"]!.string,
+                creationDate: Timestamp(seconds: Int64(commit["creation_date"]!.integer)),
+                metaRangeID: commit["meta_range_id"]!.string, metadata: metadata,
+                parents: commit["parents"]!.items.map(\.string), generation: Int32(commit["generation"]!.integer))
             try lake.catalog.addCommitRecord(record, id: id, in: "repo", force: false)
         }
         return try lake.catalog.mergeBase(source, destination, in: "repo").base

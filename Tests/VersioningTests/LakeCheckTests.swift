@@ -25,34 +25,48 @@ import Testing
         func put(_ path: Key) throws {
             let upload = try catalog.upload(to: catalog.repository("repo"))
             try upload.finish()
-            try catalog.stage(Entry(address: upload.address, lastModified: .now(), size: 0, eTag: "d41d8cd98f00b204e9800998ecf8427e", contentType: ""), at: path, on: "main", in: "repo")
+            try catalog.stage(
+                Entry(
+                    address: upload.address, lastModified: .now(), size: 0, eTag: "d41d8cd98f00b204e9800998ecf8427e",
+                    contentType: ""), at: path, on: "main", in: "repo")
         }
 
-        var objectCount: Int { get throws { try objects.list(ObjectLocation(scheme: "mem", path: "repo/data"), after: nil, limit: 1000).count } }
+        var objectCount: Int {
+            get throws {
+                try objects.list(ObjectLocation(scheme: "mem", path: "repo/data"), after: nil, limit: 1000).count
+            }
+        }
         var partition: Partition { get throws { try catalog.repository("repo").partition } }
 
         func repair() throws -> LakeCheck {
             var options = LakeCheck.Options()
             options.repairs = true
             // As another process does it: what this one remembers is not what is there.
-            let other = MemoryLake(store: store, objects: objects), check = LakeCheck(other.catalog, options) { _ in }
+            let other = MemoryLake(store: store, objects: objects)
+            let check = LakeCheck(other.catalog, options) { _ in }
             try withExtendedLifetime(other) { try check.run() }
             return check
         }
     }
 
     @Test func whatNobodyNamesGoes() throws {
-        let lake = try Lake(), check = try lake.repair()
+        let lake = try Lake()
+        let check = try lake.repair()
         #expect(try check.faults == 0 && check.removed == 1 && lake.objectCount == 2)
     }
 
     /// Each of these makes something that names objects unreadable, or lost.
-    @Test(arguments: ["a commit is gone", "a commit is damaged", "a branch is damaged", "a branch is gone", "a repository is damaged", "another namespace"])
+    @Test(arguments: [
+        "a commit is gone", "a commit is damaged", "a branch is damaged", "a branch is gone", "a repository is damaged",
+        "another namespace",
+    ])
     func nothingGoesWhereSomethingIsDamaged(_ damage: String) throws {
-        let lake = try Lake(), head = try lake.catalog.branch("main", in: lake.catalog.repository("repo")).branch
+        let lake = try Lake()
+        let head = try lake.catalog.branch("main", in: lake.catalog.repository("repo")).branch
         switch damage {
         case "a commit is gone": try lake.store.remove(Key("commits/\(head.commitID)"), in: lake.partition)
-        case "a commit is damaged": try lake.store.set([0xff, 0xff], for: Key("commits/\(head.commitID)"), in: lake.partition)
+        case "a commit is damaged":
+            try lake.store.set([0xff, 0xff], for: Key("commits/\(head.commitID)"), in: lake.partition)
         case "a branch is damaged": try lake.store.set([0xff, 0xff], for: "branches/main", in: lake.partition)
         case "a branch is gone": try lake.store.remove("branches/main", in: lake.partition)
         case "a repository is damaged": try lake.store.set([0xff, 0xff], for: "repos/other", in: RefStore.graveler)

@@ -8,10 +8,15 @@ import Versioning
     private static let entries = 12_000
 
     private func lake() throws -> (lake: MemoryLake, calls: Cut) {
-        let calls = Cut(), lake = MemoryLake(store: CutKeyValueStore(InMemoryKeyValueStore(), calls), objects: CutObjectStore(MemoryObjectStore(), calls), raggedness: 100)
+        let calls = Cut()
+        let lake = MemoryLake(
+            store: CutKeyValueStore(InMemoryKeyValueStore(), calls),
+            objects: CutObjectStore(MemoryObjectStore(), calls), raggedness: 100)
         try lake.make()
         for start in stride(from: 0, to: Self.entries, by: 1000) {
-            let changes = (start..<start + 1000).map { (path: Key("d\(100 + $0 / 400)/file-\(100_000 + $0)"), entry: lake.entry("\($0)") as Entry?) }
+            let changes = (start..<start + 1000).map {
+                (path: Key("d\(100 + $0 / 400)/file-\(100_000 + $0)"), entry: lake.entry("\($0)") as Entry?)
+            }
             try lake.catalog.stage(changes, on: "main", in: "repo", .durable, origin: nil)
         }
         try lake.commit("all")
@@ -19,8 +24,11 @@ import Versioning
     }
 
     /// What `body` gives, which may take so many calls.
-    private func within<Result>(_ most: Int, _ calls: Cut, _ body: () throws -> Result, _ place: SourceLocation = #_sourceLocation) rethrows -> Result {
-        let before = calls.calls, result = try body()
+    private func within<Result>(
+        _ most: Int, _ calls: Cut, _ body: () throws -> Result, _ place: SourceLocation = #_sourceLocation
+    ) rethrows -> Result {
+        let before = calls.calls
+        let result = try body()
         #expect(calls.calls - before < most, sourceLocation: place)
         return result
     }
@@ -30,16 +38,26 @@ import Versioning
         try lake.put("d105/file-102000", "changed")
         _ = try within(60, calls) { try lake.commit("one change") }
         var query = Catalog.DiffQuery()
-        #expect(try within(40, calls) { try lake.catalog.diff("main~1", "main", isThreeDot: false, in: "repo", query).items.map(\.path.description) } == ["d105/file-102000"])
+        #expect(
+            try within(40, calls) {
+                try lake.catalog.diff("main~1", "main", isThreeDot: false, in: "repo", query).items.map(
+                    \.path.description)
+            } == ["d105/file-102000"])
         // Nothing under the prefix differs: what lies behind it is not looked at.
         query.prefix = "d104/"
-        #expect(try within(40, calls) { try lake.catalog.diff("main~1", "main", isThreeDot: false, in: "repo", query).items.isEmpty })
+        #expect(
+            try within(40, calls) {
+                try lake.catalog.diff("main~1", "main", isThreeDot: false, in: "repo", query).items.isEmpty
+            })
         _ = try lake.catalog.createBranch("side", from: "main", in: "repo")
         try lake.put("d101/new", "1", on: "side")
         try lake.commit("side", on: "side")
         try lake.put("d120/new", "1")
         try lake.commit("main")
-        _ = try within(60, calls) { try lake.catalog.merge("side", into: "main", CommitRequest(committer: "t", message: ""), Catalog.MergeOptions(), in: "repo") }
+        _ = try within(60, calls) {
+            try lake.catalog.merge(
+                "side", into: "main", CommitRequest(committer: "t", message: ""), Catalog.MergeOptions(), in: "repo")
+        }
     }
 
     @Test func listingsTouchWhatTheyTell() throws {
@@ -55,11 +73,15 @@ import Versioning
         try lake.catalog.stage(staged, on: "main", in: "repo", .durable, origin: nil)
         #expect(try within(30 * 12, calls) { try folders("main") } == 31)
         // A folder that was removed does not stand in the way of another one's listing.
-        let gone = try (400..<800).map { Key("d\(100 + $0 / 400)/file-\(100_000 + $0)") }.filter { try lake.catalog.find($0, at: lake.catalog.resolve("main", in: "repo")) != nil }
+        let gone = try (400..<800).map { Key("d\(100 + $0 / 400)/file-\(100_000 + $0)") }.filter {
+            try lake.catalog.find($0, at: lake.catalog.resolve("main", in: "repo")) != nil
+        }
         #expect(try lake.catalog.delete(gone, on: "main", in: "repo").count == 400)
         var query = Catalog.ListQuery()
         query.prefix = "d100/file-100399"
-        #expect(try within(20, calls) { try lake.catalog.list(lake.catalog.resolve("main", in: "repo"), query).items.count } == 1)
+        #expect(
+            try within(20, calls) { try lake.catalog.list(lake.catalog.resolve("main", in: "repo"), query).items.count }
+                == 1)
     }
 
     /// What came and went between two commits leaves no tombstone.

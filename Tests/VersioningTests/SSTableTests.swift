@@ -5,16 +5,21 @@ import Versioning
 /// Tables against the golden ones of pebble and lakeFS (`shared/fixtures/sstables`).
 @Suite(.enabled(if: Fixtures.areHere)) struct SSTableGoldenTests {
     private func records(_ bytes: [UInt8]) throws -> [(key: [UInt8], value: [UInt8])] {
-        let cursor = try TableReader(name: "t", source: MemoryTable(bytes), cache: BlockCache(budgetBytes: 1 << 20)).cursor()
+        let cursor = try TableReader(name: "t", source: MemoryTable(bytes), cache: BlockCache(budgetBytes: 1 << 20))
+            .cursor()
         var found: [(key: [UInt8], value: [UInt8])] = []
         while try cursor.advance() { found.append((cursor.key, cursor.value)) }
         return found
     }
 
-    @Test(arguments: ["range-small", "range-two-level-index", "metarange-two-ranges", "metarange-empty", "range-empty", "edge-keys"])
+    @Test(arguments: [
+        "range-small", "range-two-level-index", "metarange-two-ranges", "metarange-empty", "range-empty", "edge-keys",
+    ])
     func generatedTablesAreReadAndWrittenAgain(name: String) throws {
-        let bytes = try Fixtures.bytes("sstables/generated/\(name).sst"), facts = try Fixtures.json("sstables/generated/\(name).json")
-        let expected = try Fixtures.lines("sstables/generated/\(name).records.jsonl"), records = try records(bytes)
+        let bytes = try Fixtures.bytes("sstables/generated/\(name).sst")
+        let facts = try Fixtures.json("sstables/generated/\(name).json")
+        let expected = try Fixtures.lines("sstables/generated/\(name).records.jsonl")
+        let records = try records(bytes)
         #expect(records.map { Base64.encode($0.key) } == expected.map { $0["key"]!.string })
         let writer = TableWriter(type: facts["type"]!.string)
         #expect(writer.estimatedSize == 8)
@@ -26,12 +31,15 @@ import Versioning
         let summary = writer.finish()
         #expect(summary.bytes == bytes, "\(name) is not written byte for byte")
         #expect(summary.id == facts["id"]!.string)
-        #expect(summary.count == facts["count"]!.integer && summary.estimatedSize == facts["estimated_size_bytes"]!.integer)
+        #expect(
+            summary.count == facts["count"]!.integer && summary.estimatedSize == facts["estimated_size_bytes"]!.integer)
     }
 
     @Test(arguments: ["range", "metarange", "ok1", "56569996"])
     func lakeFSTablesAreRead(name: String) throws {
-        let bytes = try Fixtures.bytes("sstables/lakefs/\(name).sst"), facts = try Fixtures.json("sstables/lakefs/\(name).expected.json"), records = try records(bytes)
+        let bytes = try Fixtures.bytes("sstables/lakefs/\(name).sst")
+        let facts = try Fixtures.json("sstables/lakefs/\(name).expected.json")
+        let records = try records(bytes)
         var hash: [UInt8] = []
         for record in records {
             for part in [record.key, record.value] {
@@ -50,7 +58,8 @@ import Versioning
 
     @Test func everyRecordIsFoundBySeeking() throws {
         for file in ["generated/range-two-level-index.sst", "lakefs/56569996.sst", "generated/edge-keys.sst"] {
-            let bytes = try Fixtures.bytes("sstables/\(file)"), all = try records(bytes)
+            let bytes = try Fixtures.bytes("sstables/\(file)")
+            let all = try records(bytes)
             let table = try TableReader(name: "t", source: MemoryTable(bytes), cache: BlockCache(budgetBytes: 1 << 16))
             for index in stride(from: 0, to: all.count, by: max(1, all.count / 300)) {
                 #expect(try table.value(for: all[index].key) == all[index].value)
@@ -64,22 +73,34 @@ import Versioning
         }
     }
 
-    @Test(arguments: ["h.sst", "h.no-compression.sst", "h.no-compression.two_level_index.sst", "h.zstd-compression.sst", "h.table-bloom.sst", "h.ldb"])
+    @Test(arguments: [
+        "h.sst", "h.no-compression.sst", "h.no-compression.two_level_index.sst", "h.zstd-compression.sst",
+        "h.table-bloom.sst", "h.ldb",
+    ])
     func otherWritersTablesAreRead(name: String) throws {
-        let words = String(decoding: try Fixtures.bytes("sstables/pebble-hamlet/h.txt"), as: UTF8.self).split(separator: "\n").map { $0.split(separator: " ").map(String.init) }
+        let words = String(decoding: try Fixtures.bytes("sstables/pebble-hamlet/h.txt"), as: UTF8.self).split(
+            separator: "\n"
+        ).map { $0.split(separator: " ").map(String.init) }
         let wanted = Dictionary(words.map { ($0.last!, $0.first!) }) { first, _ in first }
         let found = try records(Fixtures.bytes("sstables/pebble-hamlet/\(name)"))
         #expect(found.count == wanted.count)
-        for record in found { #expect(wanted[String(decoding: record.key, as: UTF8.self)] == String(decoding: record.value, as: UTF8.self)) }
+        for record in found {
+            #expect(
+                wanted[String(decoding: record.key, as: UTF8.self)] == String(decoding: record.value, as: UTF8.self))
+        }
     }
 
     @Test func damageIsRefused() throws {
-        let bytes = try Fixtures.bytes("sstables/generated/range-small.sst"), good = try records(bytes)
+        let bytes = try Fixtures.bytes("sstables/generated/range-small.sst")
+        let good = try records(bytes)
         for position in bytes.indices {
             var damaged = bytes
             damaged[position] ^= 0x40
             // Padding and what nothing depends on may change unseen; records may not.
-            if let found = try? records(damaged) { #expect(found.map(\.key) == good.map(\.key) && found.map(\.value) == good.map(\.value), "byte \(position)") }
+            if let found = try? records(damaged) {
+                #expect(
+                    found.map(\.key) == good.map(\.key) && found.map(\.value) == good.map(\.value), "byte \(position)")
+            }
             #expect(throws: (any Error).self, "cut at \(position)") { try records(Array(bytes[..<position])) }
         }
     }
@@ -92,7 +113,9 @@ import Versioning
     @Test func entries() {
         for item in vectors["entry_identity"]!.items {
             let metadata = Metadata(item["metadata"]!.fields.mapValues(\.string))
-            let entry = Entry(address: "", lastModified: Timestamp(seconds: 0), size: Int64(item["size"]!.integer), eTag: item["e_tag"]!.string, metadata: metadata, contentType: item["content_type"]?.string ?? "")
+            let entry = Entry(
+                address: "", lastModified: Timestamp(seconds: 0), size: Int64(item["size"]!.integer),
+                eTag: item["e_tag"]!.string, metadata: metadata, contentType: item["content_type"]?.string ?? "")
             #expect(Hex.text(entry.identity) == item["identity"]!.string)
         }
     }
@@ -107,8 +130,12 @@ import Versioning
     @Test func commits() throws {
         for line in try Fixtures.lines("repositories/commit-ids.jsonl") {
             let metadata = Metadata((line["metadata"]?.fields ?? [:]).mapValues(\.string))
-            let commit = Commit(committer: line["committer"]?.string ?? "", message: line["message"]?.string ?? "", creationDate: Timestamp(seconds: Int64(line["creation_date_seconds"]?.integer ?? line["creation_date"]?.integer ?? 0)),
-                                metaRangeID: line["meta_range_id"]?.string ?? "", metadata: metadata, parents: line["parents"]?.items.map(\.string) ?? [], generation: 1)
+            let commit = Commit(
+                committer: line["committer"]?.string ?? "", message: line["message"]?.string ?? "",
+                creationDate: Timestamp(
+                    seconds: Int64(line["creation_date_seconds"]?.integer ?? line["creation_date"]?.integer ?? 0)),
+                metaRangeID: line["meta_range_id"]?.string ?? "", metadata: metadata,
+                parents: line["parents"]?.items.map(\.string) ?? [], generation: 1)
             #expect(commit.id == line["id"]?.string ?? line["commit_id"]?.string)
         }
     }
@@ -123,11 +150,16 @@ import Versioning
 @Suite struct SnappyTests {
     @Test(arguments: 1...20) func roundTrip(seed: UInt64) throws {
         var random = SeededRandom(seed: seed)
-        let alphabet = Int.random(in: 1...255, using: &random), count = Int.random(in: 0...200_000, using: &random)
+        let alphabet = Int.random(in: 1...255, using: &random)
+        let count = Int.random(in: 0...200_000, using: &random)
         let bytes = (0..<count).map { _ in UInt8(truncatingIfNeeded: Int.random(in: 0...alphabet, using: &random)) }
         let packed = Snappy.compress(bytes)
         #expect(try Snappy.decompress(packed[...], limit: count) == bytes)
-        if count > 0 { #expect(throws: SSTableError.malformed("snappy length")) { try Snappy.decompress(packed[...], limit: count - 1) } }
+        if count > 0 {
+            #expect(throws: SSTableError.malformed("snappy length")) {
+                try Snappy.decompress(packed[...], limit: count - 1)
+            }
+        }
     }
 
     @Test(arguments: 1...200) func nonsenseIsRefusedOrHarmless(seed: UInt64) {
@@ -135,6 +167,7 @@ import Versioning
         let bytes = (0..<Int.random(in: 0...64, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random) }
         guard let text = try? Snappy.decompress(bytes[...], limit: 1 << 16) else { return }
         // Whatever it stands for is within the bound, and survives being packed again.
-        #expect(text.count <= 1 << 16 && (try? Snappy.decompress(Snappy.compress(text)[...], limit: text.count)) == text)
+        #expect(
+            text.count <= 1 << 16 && (try? Snappy.decompress(Snappy.compress(text)[...], limit: text.count)) == text)
     }
 }

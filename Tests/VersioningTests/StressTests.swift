@@ -4,13 +4,18 @@ import LakeTestSupport
 import S3Backend
 import Synchronization
 import Testing
+
 @testable import Versioning
 
 @Suite struct TurnQueueTests {
     /// First come, first served, one at a time; other names do not wait.
     @Test func turnsComeInOrder() {
-        let queue = TurnQueue(), order = Mutex<[Int]>([]), running = Atomic<Int>(0), waiting = Atomic<Int>(0)
-        let begun = CountingSemaphore(), go = CountingSemaphore()
+        let queue = TurnQueue()
+        let order = Mutex<[Int]>([])
+        let running = Atomic<Int>(0)
+        let waiting = Atomic<Int>(0)
+        let begun = CountingSemaphore()
+        let go = CountingSemaphore()
         let first = Thread(name: "first") {
             queue.withTurn(of: "a") {
                 begun.post()
@@ -43,9 +48,13 @@ import Testing
     private static let writers = 4, writesEach = 250, keysEach = 20
 
     @Test(arguments: [1, 2]) func nothingIsLostAndNothingGoesBack(seed: UInt64) throws {
-        let folder = TemporaryFolder(), database = try SQLiteStore(path: folder.path + "/lake.db"), objects = try LocalObjectStore(root: folder.path + "/objects")
-        let lake = MemoryLake(store: RecordCache(database, caching: { !RefStore.isStaging($0) }), objects: objects, raggedness: 7)
-        _ = try lake.catalog.createRepository("repo", storageNamespace: "local://repo", defaultBranch: "main", schemes: ["local"])
+        let folder = TemporaryFolder()
+        let database = try SQLiteStore(path: folder.path + "/lake.db")
+        let objects = try LocalObjectStore(root: folder.path + "/objects")
+        let lake = MemoryLake(
+            store: RecordCache(database, caching: { !RefStore.isStaging($0) }), objects: objects, raggedness: 7)
+        _ = try lake.catalog.createRepository(
+            "repo", storageNamespace: "local://repo", defaultBranch: "main", schemes: ["local"])
         try lake.put("first", "0")
         try lake.commit("first")
         _ = try lake.catalog.createBranch("follower", from: "main", in: "repo")
@@ -69,7 +78,9 @@ import Testing
         func repeatedly(_ name: String, _ body: @escaping @Sendable () throws -> Void) -> Thread {
             Thread(name: name) {
                 while left.load(ordering: .acquiring) > 0 {
-                    do { try body() } catch let error as LakeError where error.code == .noChanges || error.code == .tooManyTries {} catch { Issue.record(error) }
+                    do { try body() } catch let error as LakeError
+                        where error.code == .noChanges || error.code == .tooManyTries
+                    {} catch { Issue.record(error) }
                 }
             }
         }
@@ -80,12 +91,19 @@ import Testing
                 try lake.commit("more")
             },
             repeatedly("merger") {
-                _ = try lake.catalog.merge("main", into: "follower", CommitRequest(committer: "t", message: ""), Catalog.MergeOptions(), in: "repo")
+                _ = try lake.catalog.merge(
+                    "main", into: "follower", CommitRequest(committer: "t", message: ""), Catalog.MergeOptions(),
+                    in: "repo")
             },
             // A reader never sees less than was acknowledged before it began.
             repeatedly("reader") {
-                let before = acknowledged.withLock { $0 }, shown = try lake.contents("main")
-                for (path, value) in before { if Int(shown[path] ?? "0")! < value { Issue.record("\(path) shows \(shown[path] ?? "nothing") after \(value) was acknowledged") } }
+                let before = acknowledged.withLock { $0 }
+                let shown = try lake.contents("main")
+                for (path, value) in before {
+                    if Int(shown[path] ?? "0")! < value {
+                        Issue.record("\(path) shows \(shown[path] ?? "nothing") after \(value) was acknowledged")
+                    }
+                }
             },
             repeatedly("stat") {
                 guard let (path, value) = acknowledged.withLock({ $0.randomElement() }) else { return }
@@ -95,7 +113,11 @@ import Testing
         ]
         for thread in writers + others { thread.join() }
         do { try lake.commit("last") } catch let error as LakeError where error.code == .noChanges {}
-        do { _ = try lake.catalog.merge("main", into: "follower", CommitRequest(committer: "t", message: ""), Catalog.MergeOptions(), in: "repo") } catch let error as LakeError where error.code == .noChanges {}
+        do {
+            _ = try lake.catalog.merge(
+                "main", into: "follower", CommitRequest(committer: "t", message: ""), Catalog.MergeOptions(), in: "repo"
+            )
+        } catch let error as LakeError where error.code == .noChanges {}
         let wanted = acknowledged.withLock { $0 }.mapValues(String.init).merging(["first": "0"]) { $1 }
         #expect(try lake.contents("main@") == wanted)
         #expect(try lake.contents("follower@") == wanted)
@@ -111,16 +133,20 @@ extension StressTests {
         let lake = MemoryLake(objects: MemoryObjectStore())
         try lake.make()
         for round in 0..<150 {
-            let path = "k\(round)", side = "side-\(round)"
+            let path = "k\(round)"
+            let side = "side-\(round)"
             _ = try lake.catalog.createBranch(side, from: "main", in: "repo")
             try lake.put(path, "merged", on: side)
             try lake.commit("side", on: side)
             let merger = Thread(name: "merger") {
                 // A dirty branch refuses it: then the write was first.
-                _ = try? lake.catalog.merge(side, into: "main", CommitRequest(committer: "t", message: ""), Catalog.MergeOptions(), in: "repo")
+                _ = try? lake.catalog.merge(
+                    side, into: "main", CommitRequest(committer: "t", message: ""), Catalog.MergeOptions(), in: "repo")
             }
             var isWritten = true
-            do { try lake.catalog.stage(lake.entry("written"), at: Key(path), on: "main", in: "repo", if: .absent) } catch let error as LakeError where error.code == .preconditionFailed { isWritten = false }
+            do {
+                try lake.catalog.stage(lake.entry("written"), at: Key(path), on: "main", in: "repo", if: .absent)
+            } catch let error as LakeError where error.code == .preconditionFailed { isWritten = false }
             merger.join()
             let isMerged = try lake.contents("main@")[path] == "merged"
             #expect(isWritten != isMerged, "round \(round): written \(isWritten), merged \(isMerged)")
@@ -128,7 +154,8 @@ extension StressTests {
         }
     }
 
-    /// What a crash left of a merge, or a merge that takes long, holds no conditional write up for good; that merge looks again.
+    /// What a crash left of a merge, or a merge that takes long, holds no conditional write up for good; that merge
+    /// looks again.
     @Test func conditionalWritesOvertakeSlowMerges() throws {
         let lake = MemoryLake(objects: MemoryObjectStore())
         try lake.make()
@@ -148,7 +175,9 @@ extension StressTests {
         try lake.commit("second")
         let before = try lake.catalog.branch("main", in: repository).branch
         #expect(before.sealedTokens.isEmpty)
-        _ = try lake.catalog.updateBranch("main", in: repository) { $0.sealedTokens = [RefStore.newMove(repository, "main")] }
+        _ = try lake.catalog.updateBranch("main", in: repository) {
+            $0.sealedTokens = [RefStore.newMove(repository, "main")]
+        }
         try lake.catalog.stage(lake.entry("written"), at: "third", on: "main", in: "repo", if: .absent)
         #expect(try lake.catalog.branch("main", in: repository).branch.sealedTokens.isEmpty)
     }
@@ -164,7 +193,11 @@ extension StressTests {
             try lake.commit("one", on: branch)
         }
         for _ in 0..<3 {
-            expectFailure(.conflict) { try lake.catalog.merge("side", into: "main", CommitRequest(committer: "t", message: ""), Catalog.MergeOptions(), in: "repo") }
+            expectFailure(.conflict) {
+                try lake.catalog.merge(
+                    "side", into: "main", CommitRequest(committer: "t", message: ""), Catalog.MergeOptions(), in: "repo"
+                )
+            }
         }
         #expect(try lake.catalog.branch("main", in: repository).branch.sealedTokens.isEmpty)
     }

@@ -2,9 +2,10 @@ import Glibc
 import Synchronization
 package import Versioning
 
-/// Bytes of objects that are elsewhere, kept on the local disk: a sparse file each, filled block by block as they are read, whole
-/// when all of it is there. What was not used for longest makes room. Objects never change, so what is there is right; a machine
-/// that went down may have left less on disk than it said, so after one only whole, synced files are believed. Safe from any thread.
+/// Bytes of objects that are elsewhere, kept on the local disk: a sparse file each, filled block by block as they are
+/// read, whole when all of it is there. What was not used for longest makes room. Objects never change, so what is
+/// there is right; a machine that went down may have left less on disk than it said, so after one only whole, synced
+/// files are believed. Safe from any thread.
 package final class ObjectCache: Sendable {
     /// Bytes that are fetched together, and known of.
     package static let blockBytes: Int64 = 256 << 10
@@ -48,19 +49,29 @@ package final class ObjectCache: Sendable {
     package init(folder: String, limitBytes: Int64) throws {
         self.folder = folder
         self.limitBytes = limitBytes
-        guard unsafe mkdir(folder, 0o700) == 0 || errno == EEXIST else { throw LakeError(.unavailable, unsafe "cannot make \(folder): \(String(cString: strerror(errno)))") }
+        guard unsafe mkdir(folder, 0o700) == 0 || errno == EEXIST else {
+            throw LakeError(.unavailable, unsafe "cannot make \(folder): \(String(cString: strerror(errno)))")
+        }
         // Page caches of another boot are gone.
-        let boot = FileStatus.text(of: "/proc/sys/kernel/random/boot_id") ?? "", isSameBoot = FileStatus.text(of: folder + "/.boot") == boot
+        let boot = FileStatus.text(of: "/proc/sys/kernel/random/boot_id") ?? ""
+        let isSameBoot = FileStatus.text(of: folder + "/.boot") == boot
         var found: [(name: String, used: Timestamp, bytes: Int64)] = []
         for name in try Folder.names(of: folder) where !name.hasPrefix(".") {
-            guard isSameBoot || !name.hasSuffix(Self.partMark), let status = FileStatus(path: folder + "/" + name) else {
+            guard isSameBoot || !name.hasSuffix(Self.partMark), let status = FileStatus(path: folder + "/" + name)
+            else {
                 unsafe _ = unlink(folder + "/" + name)
                 continue
             }
-            found.append((name.hasSuffix(Self.partMark) ? String(name.dropLast(Self.partMark.count)) : name, status.modified, status.blocks * 512))
+            found.append(
+                (
+                    name.hasSuffix(Self.partMark) ? String(name.dropLast(Self.partMark.count)) : name, status.modified,
+                    status.blocks * 512
+                ))
         }
         state.withLock { state in
-            for item in found.sorted(by: { ($0.used.seconds, $0.used.nanoseconds) < ($1.used.seconds, $1.used.nanoseconds) }) {
+            for item in found.sorted(by: {
+                ($0.used.seconds, $0.used.nanoseconds) < ($1.used.seconds, $1.used.nanoseconds)
+            }) {
                 state.turn += 1
                 state.used[item.name] = (state.turn, item.bytes)
                 state.bytes += item.bytes
@@ -68,16 +79,23 @@ package final class ObjectCache: Sendable {
         }
         if !isSameBoot {
             let file = unsafe Glibc.open(folder + "/.boot", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-            guard file >= 0 else { throw LakeError(.unavailable, unsafe "cannot write in \(folder): \(String(cString: strerror(errno)))") }
+            guard file >= 0 else {
+                throw LakeError(.unavailable, unsafe "cannot write in \(folder): \(String(cString: strerror(errno)))")
+            }
             defer { close(file) }
-            guard unsafe write(file, boot, boot.utf8.count) == boot.utf8.count else { throw LakeError(.noSpace, "no room in \(folder)") }
+            guard unsafe write(file, boot, boot.utf8.count) == boot.utf8.count else {
+                throw LakeError(.noSpace, "no room in \(folder)")
+            }
         }
         makeRoom()
     }
 
     /// Reads of what was there, of what was not, and bytes that came from elsewhere.
     package var counters: (hits: Int, misses: Int, fetchedBytes: Int, bytes: Int) {
-        (hits.load(ordering: .relaxed), misses.load(ordering: .relaxed), fetched.load(ordering: .relaxed), Int(state.withLock { $0.bytes }))
+        (
+            hits.load(ordering: .relaxed), misses.load(ordering: .relaxed), fetched.load(ordering: .relaxed),
+            Int(state.withLock { $0.bytes })
+        )
     }
 
     private static func name(_ id: String) -> String { Hex.text(Hash.digest(.sha256, Array(id.utf8))) }
@@ -100,19 +118,27 @@ package final class ObjectCache: Sendable {
     private func open(_ object: Object, makes: Bool) throws -> Bool {
         try object.state.withLock { state in
             if state.descriptor < 0 {
-                let whole = folder + "/" + object.name, part = whole + Self.partMark
+                let whole = folder + "/" + object.name
+                let part = whole + Self.partMark
                 state.descriptor = unsafe Glibc.open(whole, O_RDWR | O_CLOEXEC)
                 if state.descriptor >= 0, FileStatus(state.descriptor)?.size == object.size {
                     state.isWhole = true
                 } else {
                     if state.descriptor >= 0 { close(state.descriptor) }
                     state.isWhole = false
-                    state.descriptor = unsafe Glibc.open(part, makes ? O_RDWR | O_CREAT | O_CLOEXEC : O_RDWR | O_CLOEXEC, 0o600)
+                    state.descriptor = unsafe Glibc.open(
+                        part, makes ? O_RDWR | O_CREAT | O_CLOEXEC : O_RDWR | O_CLOEXEC, 0o600)
                     guard state.descriptor >= 0 else {
-                        if makes { throw LakeError(errno == ENOSPC ? .noSpace : .unavailable, unsafe "cannot cache an object in \(folder): \(String(cString: strerror(errno)))") }
+                        if makes {
+                            throw LakeError(
+                                errno == ENOSPC ? .noSpace : .unavailable,
+                                unsafe "cannot cache an object in \(folder): \(String(cString: strerror(errno)))")
+                        }
                         return false
                     }
-                    guard ftruncate(state.descriptor, off_t(object.size)) == 0 else { throw LakeError(.noSpace, "no room in \(folder)") }
+                    guard ftruncate(state.descriptor, off_t(object.size)) == 0 else {
+                        throw LakeError(.noSpace, "no room in \(folder)")
+                    }
                     (state.present, state.missing) = Self.present(in: state.descriptor, object.size)
                 }
             }
@@ -133,7 +159,8 @@ package final class ObjectCache: Sendable {
     /// Which blocks of a sparse file were written whole (lseek(2), SEEK_DATA and SEEK_HOLE).
     private static func present(in descriptor: Int32, _ size: Int64) -> (blocks: [Bool], missing: Int) {
         let count = Int((size + blockBytes - 1) / blockBytes)
-        var blocks = [Bool](repeating: false, count: count), position: Int64 = 0
+        var blocks = [Bool](repeating: false, count: count)
+        var position: Int64 = 0
         while position < size {
             let data = Int64(lseek(descriptor, off_t(position), 3))  // SEEK_DATA
             guard data >= 0 else { break }
@@ -177,7 +204,9 @@ package final class ObjectCache: Sendable {
 
     /// Bytes of an object, cut at its end; what is not there is fetched, and more with it for who reads in order.
     /// - Parameter fetch: gets a range of the object's bytes, all of it.
-    package func read(_ id: String, size: Int64, _ range: Range<Int64>, fetch: (Range<Int64>) throws -> [UInt8]) throws -> [UInt8] {
+    package func read(_ id: String, size: Int64, _ range: Range<Int64>, fetch: (Range<Int64>) throws -> [UInt8]) throws
+        -> [UInt8]
+    {
         let range = min(range.lowerBound, size)..<min(range.upperBound, size)
         guard !range.isEmpty else { return [] }
         let object = object(id, size)
@@ -195,29 +224,47 @@ package final class ObjectCache: Sendable {
 
     private func isPresent(_ range: Range<Int64>, _ object: Object) -> Bool {
         object.state.withLock { state in
-            state.isWhole || (range.lowerBound / Self.blockBytes...(range.upperBound - 1) / Self.blockBytes).allSatisfy { state.present[Int($0)] }
+            state.isWhole
+                || (range.lowerBound / Self.blockBytes...(range.upperBound - 1) / Self.blockBytes).allSatisfy {
+                    state.present[Int($0)]
+                }
         }
     }
 
     private func fill(_ object: Object, _ range: Range<Int64>, _ fetch: (Range<Int64>) throws -> [UInt8]) throws {
         // The blocks of the range, and as many again as were read in order before.
         let wanted = object.state.withLock { state -> Range<Int64> in
-            let first = range.lowerBound / Self.blockBytes, last = (range.upperBound - 1) / Self.blockBytes
-            let isInOrder = range.lowerBound >= state.next - Self.mostWindow && range.lowerBound <= state.next + 4 * Self.blockBytes && (state.next > 0 || range.lowerBound == 0)
+            let first = range.lowerBound / Self.blockBytes
+            let last = (range.upperBound - 1) / Self.blockBytes
+            let isInOrder =
+                range.lowerBound >= state.next - Self.mostWindow && range.lowerBound <= state.next + 4 * Self.blockBytes
+                && (state.next > 0 || range.lowerBound == 0)
             state.window = isInOrder ? min(max(state.window * 2, 1 << 20), Self.mostWindow) : 0
             var end = last + 1
-            while end * Self.blockBytes < min(object.size, range.upperBound + state.window), !state.present[Int(end)] { end += 1 }
+            while end * Self.blockBytes < min(object.size, range.upperBound + state.window), !state.present[Int(end)] {
+                end += 1
+            }
             var start = first
             while start < last, state.present[Int(start)] { start += 1 }
             return start * Self.blockBytes..<min(end * Self.blockBytes, object.size)
         }
-        let bytes = try fetch(wanted), descriptor = object.state.withLock { $0.descriptor }
-        guard Int64(bytes.count) == wanted.upperBound - wanted.lowerBound else { throw LakeError(.dataGone, "an object ended early: \(bytes.count) bytes came for \(wanted.upperBound - wanted.lowerBound)") }
+        let bytes = try fetch(wanted)
+        let descriptor = object.state.withLock { $0.descriptor }
+        guard Int64(bytes.count) == wanted.upperBound - wanted.lowerBound else {
+            throw LakeError(
+                .dataGone,
+                "an object ended early: \(bytes.count) bytes came for \(wanted.upperBound - wanted.lowerBound)")
+        }
         fetched.add(bytes.count, ordering: .relaxed)
-        let count = unsafe bytes.withUnsafeBytes { unsafe pwrite(descriptor, $0.baseAddress, $0.count, off_t(wanted.lowerBound)) }
-        guard count == bytes.count else { throw LakeError(.noSpace, "no room in \(folder) for what is read: give the cache less, or the disk more") }
+        let count = unsafe bytes.withUnsafeBytes {
+            unsafe pwrite(descriptor, $0.baseAddress, $0.count, off_t(wanted.lowerBound))
+        }
+        guard count == bytes.count else {
+            throw LakeError(.noSpace, "no room in \(folder) for what is read: give the cache less, or the disk more")
+        }
         let isComplete = object.state.withLock { state in
-            for block in wanted.lowerBound / Self.blockBytes...(wanted.upperBound - 1) / Self.blockBytes where !state.present[Int(block)] {
+            for block in wanted.lowerBound / Self.blockBytes...(wanted.upperBound - 1) / Self.blockBytes
+            where !state.present[Int(block)] {
                 state.present[Int(block)] = true
                 state.missing -= 1
             }
@@ -242,7 +289,10 @@ package final class ObjectCache: Sendable {
     /// Takes a finished local file as an object; it is gone from its old place then.
     package func adopt(file path: String, as id: String, size: Int64) throws {
         let object = object(id, size)
-        guard unsafe rename(path, folder + "/" + object.name) == 0 else { throw LakeError(.unavailable, unsafe "cannot move \(path) into the cache: \(String(cString: strerror(errno)))") }
+        guard unsafe rename(path, folder + "/" + object.name) == 0 else {
+            throw LakeError(
+                .unavailable, unsafe "cannot move \(path) into the cache: \(String(cString: strerror(errno)))")
+        }
         state.withLock { if $0.objects[object.name] === object { $0.objects[object.name] = nil } }
         account(object, adding: size)
     }

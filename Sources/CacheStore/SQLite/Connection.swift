@@ -12,7 +12,8 @@ import Versioning
         PageChecksums.register()
         var handle: OpaquePointer?
         // NOMUTEX: a connection belongs to one thread at a time, which its pool sees to (sqlite.org/threadsafe.html).
-        let status = unsafe sqlite3_open_v2(path, &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, vfs)
+        let status = unsafe sqlite3_open_v2(
+            path, &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, vfs)
         guard status == SQLITE_OK, let opened = unsafe handle else {
             let message = unsafe String(cString: sqlite3_errmsg(handle))
             unsafe sqlite3_close_v2(handle)  // SQLite returns a handle even when open fails.
@@ -27,26 +28,34 @@ import Versioning
     /// Asks for free bytes at the end of every page of a database that is still empty, or is written anew.
     func reserve(_ bytes: Int32) throws(StoreError) {
         var bytes = bytes
-        guard unsafe sqlite3_file_control(handle, "main", SQLITE_FCNTL_RESERVE_BYTES, &bytes) == SQLITE_OK else { throw failure("room for checksums") }
+        guard unsafe sqlite3_file_control(handle, "main", SQLITE_FCNTL_RESERVE_BYTES, &bytes) == SQLITE_OK else {
+            throw failure("room for checksums")
+        }
     }
 
     deinit {
-        for unsafe statement in unsafe statements.values { unsafe sqlite3_finalize(statement) }
+        unsafe statements.values.forEach { _ = unsafe sqlite3_finalize($0) }
         unsafe sqlite3_close_v2(handle)
     }
 
     /// The error that SQLite reported last, as ours.
     private func failure(_ what: String) -> StoreError {
         let code = unsafe sqlite3_errcode(handle)
-        if unsafe sqlite3_extended_errcode(handle) == PageChecksums.damaged { return StoreError(.corrupt, "a page of the database is damaged: its checksum is wrong. 'lakefuse check' tells which") }
-        let message = unsafe String(cString: sqlite3_errmsg(handle))
-        let kind: StoreError.Code = switch code {
-        case SQLITE_FULL: .noSpace
-        case SQLITE_CORRUPT, SQLITE_NOTADB: .corrupt
-        default: .unavailable
+        if unsafe sqlite3_extended_errcode(handle) == PageChecksums.damaged {
+            return StoreError(
+                .corrupt, "a page of the database is damaged: its checksum is wrong. 'lakefuse check' tells which")
         }
+        let message = unsafe String(cString: sqlite3_errmsg(handle))
+        let kind: StoreError.Code =
+            switch code {
+            case SQLITE_FULL: .noSpace
+            case SQLITE_CORRUPT, SQLITE_NOTADB: .corrupt
+            default: .unavailable
+            }
         // A full disk often shows as an I/O error of the log.
-        let isFull = unsafe code == SQLITE_FULL || ((code == SQLITE_IOERR || code == SQLITE_CANTOPEN) && sqlite3_system_errno(handle) == 28)
+        let isFull =
+            unsafe code == SQLITE_FULL
+            || ((code == SQLITE_IOERR || code == SQLITE_CANTOPEN) && sqlite3_system_errno(handle) == 28)
         return StoreError(isFull ? .noSpace : kind, "the database: \(message)", isTransient: code == SQLITE_BUSY)
     }
 
@@ -59,7 +68,10 @@ import Versioning
     private func statement(_ sql: String) throws(StoreError) -> OpaquePointer {
         if let known = unsafe statements[sql] { return unsafe known }
         var prepared: OpaquePointer?
-        guard unsafe sqlite3_prepare_v3(handle, sql, -1, UInt32(SQLITE_PREPARE_PERSISTENT), &prepared, nil) == SQLITE_OK, let made = unsafe prepared else { throw failure(sql) }
+        guard
+            unsafe sqlite3_prepare_v3(handle, sql, -1, UInt32(SQLITE_PREPARE_PERSISTENT), &prepared, nil) == SQLITE_OK,
+            let made = unsafe prepared
+        else { throw failure(sql) }
         unsafe statements[sql] = unsafe prepared
         return unsafe made
     }
@@ -84,7 +96,9 @@ import Versioning
         return unsafe Int(sqlite3_changes(handle))
     }
 
-    private func bind(_ statement: OpaquePointer, _ values: ArraySlice<Value>, _ index: Int32, _ row: (Row) -> Void) -> Int32 {
+    private func bind(_ statement: OpaquePointer, _ values: ArraySlice<Value>, _ index: Int32, _ row: (Row) -> Void)
+        -> Int32
+    {
         guard let value = values.first else {
             while true {
                 let status = unsafe sqlite3_step(statement)

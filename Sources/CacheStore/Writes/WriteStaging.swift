@@ -2,8 +2,9 @@ import Glibc
 import Synchronization
 package import Versioning
 
-/// The working trees of branches that are mounted for writing, on disk: a folder of working files, and an SQLite index of
-/// their inodes and names, so that a crash of the server loses none of them. Safe from any thread. Source: `mount.md` section 2.
+/// The working trees of branches that are mounted for writing, on disk: a folder of working files, and an SQLite index
+/// of their inodes and names, so that a crash of the server loses none of them. Safe from any thread. Source:
+/// `mount.md` section 2.
 package final class WriteStaging: Sendable {
     /// Which branch a working tree is of.
     package struct TreeID: Hashable, Sendable {
@@ -39,7 +40,9 @@ package final class WriteStaging: Sendable {
 
     package init(folder: String) throws {
         self.folder = folder
-        guard unsafe mkdir(folder, 0o700) == 0 || errno == EEXIST else { throw LakeError(.unavailable, unsafe "cannot make \(folder): \(String(cString: strerror(errno)))") }
+        guard unsafe mkdir(folder, 0o700) == 0 || errno == EEXIST else {
+            throw LakeError(.unavailable, unsafe "cannot make \(folder): \(String(cString: strerror(errno)))")
+        }
         // Whoever writes sees to when it is durable: bytes come before names.
         index = try SQLiteStore(path: folder + "/index.db", syncsByItself: false)
     }
@@ -52,7 +55,11 @@ package final class WriteStaging: Sendable {
     package func make() throws -> (name: String, descriptor: Int32) {
         let name = "\(prefix)-\(count.add(1, ordering: .relaxed).newValue)"
         let descriptor = unsafe open(path(name), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw LakeError(errno == ENOSPC ? .noSpace : .unavailable, unsafe "cannot stage a file: \(String(cString: strerror(errno)))") }
+        guard descriptor >= 0 else {
+            throw LakeError(
+                errno == ENOSPC ? .noSpace : .unavailable,
+                unsafe "cannot stage a file: \(String(cString: strerror(errno)))")
+        }
         return (name, descriptor)
     }
 
@@ -64,22 +71,25 @@ package final class WriteStaging: Sendable {
 
     private static let nodeMark: UInt8 = 0x6e, nameMark: UInt8 = 0x65
 
-    private static func bytes(_ number: UInt64) -> [UInt8] { (0..<8).map { UInt8(truncatingIfNeeded: number >> (56 - 8 * $0)) } }
+    private static func bytes(_ number: UInt64) -> [UInt8] {
+        (0..<8).map { UInt8(truncatingIfNeeded: number >> (56 - 8 * $0)) }
+    }
     private static func number(_ bytes: some Sequence<UInt8>) -> UInt64 { bytes.reduce(0) { $0 << 8 | UInt64($1) } }
 
     /// Writes changes of a tree, all or none; if not durable, they are with the next write that is, of any tree.
     package func write(_ changes: [Change], of tree: TreeID, _ durability: Durability = .eventual) throws {
         let partition = tree.partition
-        try index.write(changes.map { change in
-            switch change {
-            case .node(let number, let row):
-                let key = Key([Self.nodeMark] + Self.bytes(number))
-                return row.map { .set(partition, key, $0.encoded) } ?? .remove(partition, key)
-            case .name(let folder, let name, let number):
-                let key = Key([Self.nameMark] + Self.bytes(folder) + name.bytes)
-                return number.map { .set(partition, key, Self.bytes($0)) } ?? .remove(partition, key)
-            }
-        }, durability)
+        try index.write(
+            changes.map { change in
+                switch change {
+                case .node(let number, let row):
+                    let key = Key([Self.nodeMark] + Self.bytes(number))
+                    return row.map { .set(partition, key, $0.encoded) } ?? .remove(partition, key)
+                case .name(let folder, let name, let number):
+                    let key = Key([Self.nameMark] + Self.bytes(folder) + name.bytes)
+                    return number.map { .set(partition, key, Self.bytes($0)) } ?? .remove(partition, key)
+                }
+            }, durability)
     }
 
     /// Makes durable what was written to the index.
@@ -89,14 +99,22 @@ package final class WriteStaging: Sendable {
     package func trees() throws -> [TreeID] { try index.partitions().compactMap { TreeID($0) } }
 
     /// All rows of a tree.
-    package func rows(of tree: TreeID) throws -> (nodes: [(number: UInt64, row: NodeRow)], names: [(folder: UInt64, name: Key, number: UInt64)]) {
-        var nodes: [(number: UInt64, row: NodeRow)] = [], names: [(folder: UInt64, name: Key, number: UInt64)] = [], from: Key?
+    package func rows(of tree: TreeID) throws -> (
+        nodes: [(number: UInt64, row: NodeRow)], names: [(folder: UInt64, name: Key, number: UInt64)]
+    ) {
+        var nodes: [(number: UInt64, row: NodeRow)] = []
+        var names: [(folder: UInt64, name: Key, number: UInt64)] = []
+        var from: Key?
         while true {
             let page = try index.page(of: tree.partition, from: from, before: nil, limit: 10_000)
             for (key, value) in page {
                 guard key.count >= 9 else { continue }
                 let number = Self.number(key.bytes[1..<9])
-                if key.bytes[0] == Self.nodeMark { nodes.append((number, try NodeRow(decoding: value))) } else { names.append((number, Key(Array(key.bytes[9...])), Self.number(value))) }
+                if key.bytes[0] == Self.nodeMark {
+                    nodes.append((number, try NodeRow(decoding: value)))
+                } else {
+                    names.append((number, Key(Array(key.bytes[9...])), Self.number(value)))
+                }
             }
             guard page.count == 10_000, let last = page.last else { return (nodes, names) }
             from = last.key.successor
@@ -111,7 +129,9 @@ package final class WriteStaging: Sendable {
         var found = try legacyRecords().map { ($0.record.repository, $0.record.address) }
         for tree in try trees() {
             for (_, row) in try rows(of: tree).nodes {
-                for address in [row.address, row.wholeAddress, row.entry?.address] where address?.isEmpty == false { found.append((tree.repository, address!)) }
+                for address in [row.address, row.wholeAddress, row.entry?.address] where address?.isEmpty == false {
+                    found.append((tree.repository, address!))
+                }
             }
         }
         return found
@@ -120,8 +140,13 @@ package final class WriteStaging: Sendable {
     /// Removes files that no row names: what a crash left of files without a name.
     package func sweep() throws {
         var known = Set(try legacyRecords().map(\.name))
-        for tree in try trees() { for (_, row) in try rows(of: tree).nodes { known.formUnion([row.file, row.wholeFile]) } }
-        for name in try Folder.names(of: folder) where !name.hasPrefix(".") && !name.hasPrefix("index.db") && !name.hasPrefix(prefix) && !known.contains(name) { remove(name) }
+        for tree in try trees() {
+            for (_, row) in try rows(of: tree).nodes { known.formUnion([row.file, row.wholeFile]) }
+        }
+        for name in try Folder.names(of: folder)
+        where !name.hasPrefix(".") && !name.hasPrefix("index.db") && !name.hasPrefix(prefix) && !known.contains(name) {
+            remove(name)
+        }
     }
 
     // MARK: mounts
@@ -157,18 +182,25 @@ package final class WriteStaging: Sendable {
 
     /// Keeps a mount point, or (nil) forgets it.
     package func keep(_ mount: KeptMount?, at directory: String) throws {
-        try index.write([mount.map { .set(Self.mountsPartition, Key(directory), $0.encoded) } ?? .remove(Self.mountsPartition, Key(directory))], .durable)
+        try index.write(
+            [
+                mount.map { .set(Self.mountsPartition, Key(directory), $0.encoded) }
+                    ?? .remove(Self.mountsPartition, Key(directory))
+            ], .durable)
     }
 
     package func keptMounts() throws -> [(directory: String, mount: KeptMount)] {
-        try index.page(of: Self.mountsPartition, from: nil, before: nil, limit: 10_000).map { ($0.key.description, try KeptMount(decoding: $0.value)) }
+        try index.page(of: Self.mountsPartition, from: nil, before: nil, limit: 10_000).map {
+            ($0.key.description, try KeptMount(decoding: $0.value))
+        }
     }
 
     // MARK: what earlier versions left
 
     /// A file that a version before working trees was writing when it died.
     package struct LegacyRecord: Sendable {
-        package var repository = "", branch = "", path = Key([]), others: [Key] = [], address = "", metadata: Metadata = [:], closed: Timestamp?
+        package var repository = "", branch = "", path = Key([]), others: [Key] = [], address = "",
+            metadata: Metadata = [:], closed: Timestamp?
 
         fileprivate init(decoding bytes: [UInt8]) throws {
             try readProtobuf(bytes) { field in
@@ -188,8 +220,12 @@ package final class WriteStaging: Sendable {
     private static let legacyPartition = Partition("writes")
 
     package func legacyRecords() throws -> [(name: String, record: LegacyRecord)] {
-        try index.page(of: Self.legacyPartition, from: nil, before: nil, limit: 1_000_000).map { ($0.key.description, try LegacyRecord(decoding: $0.value)) }
+        try index.page(of: Self.legacyPartition, from: nil, before: nil, limit: 1_000_000).map {
+            ($0.key.description, try LegacyRecord(decoding: $0.value))
+        }
     }
 
-    package func forgetLegacy(_ name: String) throws { try index.write([.remove(Self.legacyPartition, Key(name))], .eventual) }
+    package func forgetLegacy(_ name: String) throws {
+        try index.write([.remove(Self.legacyPartition, Key(name))], .eventual)
+    }
 }

@@ -30,37 +30,57 @@ package struct LakeClient: Sendable {
     /// A path under `/api` from its parts, each encoded.
     private func url(_ parts: [String], _ query: [(String, String?)]) -> String {
         let pairs = query.compactMap { name, value in value.map { "\(name)=\(URIEncoding.encode($0))" } }
-        return endpoint + "/api/" + parts.map { URIEncoding.encode($0) }.joined(separator: "/") + (pairs.isEmpty ? "" : "?" + pairs.joined(separator: "&"))
+        return endpoint + "/api/" + parts.map { URIEncoding.encode($0) }.joined(separator: "/")
+            + (pairs.isEmpty ? "" : "?" + pairs.joined(separator: "&"))
     }
 
     /// Sends a request; `parts` is the path behind `/api/v1`.
     /// - Throws: `LakeClientError` for a status from 300 on, `TransportError` if there is no answer.
     @discardableResult
-    package func send(_ method: String, _ parts: [String], _ query: [(String, String?)] = [], headers: [(String, String)] = [], body: HTTPClient.Body = .none,
-                      sink: ((Int, UnsafeRawBufferPointer) -> Bool)? = nil, api: String = "v1") throws -> HTTPClient.Answer {
-        let answer = unsafe try http.send(method, url([api] + parts, query), headers: headers + [("Authorization", authorization)], body: body, sink: sink)
+    package func send(
+        _ method: String, _ parts: [String], _ query: [(String, String?)] = [], headers: [(String, String)] = [],
+        body: HTTPClient.Body = .none,
+        sink: ((Int, UnsafeRawBufferPointer) -> Bool)? = nil, api: String = "v1"
+    ) throws -> HTTPClient.Answer {
+        let answer = unsafe try http.send(
+            method, url([api] + parts, query), headers: headers + [("Authorization", authorization)], body: body,
+            sink: sink)
         guard answer.status >= 200, answer.status < 300 else {
-            let message = (try? Coding.decode(ErrorMessage.self, answer.body))?.message ?? String(decoding: answer.body.prefix(200), as: UTF8.self)
+            let message =
+                (try? Coding.decode(ErrorMessage.self, answer.body))?.message
+                ?? String(decoding: answer.body.prefix(200), as: UTF8.self)
             throw LakeClientError(status: answer.status, message: message)
         }
         return answer
     }
 
-    package func get<Message: Decodable>(_ type: Message.Type, _ parts: [String], _ query: [(String, String?)] = [], api: String = "v1") throws -> Message {
+    package func get<Message: Decodable>(
+        _ type: Message.Type, _ parts: [String], _ query: [(String, String?)] = [], api: String = "v1"
+    ) throws -> Message {
         unsafe try Coding.decode(type, send("GET", parts, query, api: api).body)
     }
 
     /// Sends a message and returns the answer's bytes.
     @discardableResult
-    package func post(_ parts: [String], _ message: some Encodable, method: String = "POST", api: String = "v1") throws -> [UInt8] {
-        unsafe try send(method, parts, headers: [("Content-Type", "application/json")], body: .bytes(Coding.encode(message)), api: api).body
+    package func post(_ parts: [String], _ message: some Encodable, method: String = "POST", api: String = "v1") throws
+        -> [UInt8]
+    {
+        unsafe try send(
+            method, parts, headers: [("Content-Type", "application/json")], body: .bytes(Coding.encode(message)),
+            api: api
+        ).body
     }
 
     /// All items of a listing from `after` on, at most `amount`; pages are asked for as they are needed.
-    package func list<Item: Codable & Sendable>(_ type: Item.Type, _ parts: [String], _ query: [(String, String?)] = [], amount: Int, after: String = "") throws -> (items: [Item], hasMore: Bool) {
-        var items: [Item] = [], after = after
+    package func list<Item: Codable & Sendable>(
+        _ type: Item.Type, _ parts: [String], _ query: [(String, String?)] = [], amount: Int, after: String = ""
+    ) throws -> (items: [Item], hasMore: Bool) {
+        var items: [Item] = []
+        var after = after
         while items.count < amount {
-            let page = try get(ResultList<Item>.self, parts, query + [("amount", String(min(1000, amount - items.count))), ("after", after)])
+            let page = try get(
+                ResultList<Item>.self, parts,
+                query + [("amount", String(min(1000, amount - items.count))), ("after", after)])
             items += page.results
             guard page.pagination.hasMore else { return (items, false) }
             after = page.pagination.nextOffset

@@ -15,10 +15,17 @@ package enum Coding {
 
     /// The word `null` outside of text: hardly any value of the API may be it, and decoders take it for an absent one.
     private static func hasNull(_ bytes: [UInt8]) -> Bool {
-        var isText = false, isEscaped = false
+        var isText = false
+        var isEscaped = false
         for byte in bytes {
             if isText {
-                if isEscaped { isEscaped = false } else if byte == 0x5c { isEscaped = true } else if byte == 0x22 { isText = false }
+                if isEscaped {
+                    isEscaped = false
+                } else if byte == 0x5c {
+                    isEscaped = true
+                } else if byte == 0x22 {
+                    isText = false
+                }
             } else if byte == 0x22 {
                 isText = true
             } else if byte == 0x6e {
@@ -30,8 +37,12 @@ package enum Coding {
 
     /// - Throws: `DecodingError`; `explain` tells it in words.
     /// - Parameter allowsNull: false for requests: a null where a value belongs is an error there.
-    package static func decode<Message: Decodable>(_ type: Message.Type, _ bytes: [UInt8], allowsNull: Bool = true) throws -> Message {
-        guard allowsNull || !hasNull(bytes) else { throw DecodingError.valueNotFound(type, .init(codingPath: [], debugDescription: "null")) }
+    package static func decode<Message: Decodable>(_ type: Message.Type, _ bytes: [UInt8], allowsNull: Bool = true)
+        throws -> Message
+    {
+        guard allowsNull || !hasNull(bytes) else {
+            throw DecodingError.valueNotFound(type, .init(codingPath: [], debugDescription: "null"))
+        }
         let decoder = JSONDecoder()
         if !(type is any NamedAsSent.Type) { decoder.keyDecodingStrategy = .convertFromSnakeCase }
         return try decoder.decode(type, from: Data(bytes))
@@ -54,11 +65,17 @@ package enum Coding {
 
     /// What is wrong with a request's body, for the one who sent it.
     package static func explain(_ error: any Error) -> String {
-        func place(_ path: [any CodingKey]) -> String { "/" + path.map { $0.intValue.map(String.init) ?? snakeCase($0.stringValue) }.joined(separator: "/") }
+        func place(_ path: [any CodingKey]) -> String {
+            "/" + path.map { $0.intValue.map(String.init) ?? snakeCase($0.stringValue) }.joined(separator: "/")
+        }
         switch error {
-        case DecodingError.keyNotFound(let key, let context): return "request body has an error: property \"\(snakeCase(key.stringValue))\" is missing at \"\(place(context.codingPath))\""
-        case DecodingError.typeMismatch(let type, let context): return "request body has an error: value at \"\(place(context.codingPath))\" must be a \(type)"
-        case DecodingError.valueNotFound(let type, let context): return "request body has an error: value at \"\(place(context.codingPath))\" must be a \(type), not null"
+        case DecodingError.keyNotFound(let key, let context):
+            return
+                "request body has an error: property \"\(snakeCase(key.stringValue))\" is missing at \"\(place(context.codingPath))\""
+        case DecodingError.typeMismatch(let type, let context):
+            return "request body has an error: value at \"\(place(context.codingPath))\" must be a \(type)"
+        case DecodingError.valueNotFound(let type, let context):
+            return "request body has an error: value at \"\(place(context.codingPath))\" must be a \(type), not null"
         default: return "request body has an error: it is not valid JSON"
         }
     }

@@ -1,7 +1,7 @@
 import Versioning
 
-/// Writes JSON field by field: for answers that are long or asked for all the time, where `JSONEncoder` takes most of the
-/// time (`style.md` section 8). Names are given as they are sent.
+/// Writes JSON field by field: for answers that are long or asked for all the time, where `JSONEncoder` takes most of
+/// the time (`style.md` section 8). Names are given as they are sent.
 package struct JSONWriter {
     package private(set) var bytes: [UInt8] = []
     private var needsComma = false
@@ -95,7 +95,9 @@ package struct JSONWriter {
     /// RFC 8259, section 7: quotes, backslashes and controls are escaped, all else stands as it is.
     private mutating func escaped(_ text: UnsafeRawBufferPointer) {
         var start = 0
-        for unsafe (index, byte) in unsafe text.enumerated() where byte < 0x20 || byte == 0x22 || byte == 0x5c {
+        for index in 0..<text.count {
+            let byte = unsafe text[index]
+            guard byte < 0x20 || byte == 0x22 || byte == 0x5c else { continue }
             unsafe bytes.append(contentsOf: UnsafeRawBufferPointer(rebasing: text[start..<index]))
             start = index + 1
             bytes.append(0x5c)
@@ -111,7 +113,9 @@ package struct JSONWriter {
     }
 
     /// One page of a listing. Source: the API's `Pagination`.
-    package static func list<Item>(_ items: [Item], hasMore: Bool, next: (Item) -> String, _ write: (inout JSONWriter, Item) throws -> Void) rethrows -> [UInt8] {
+    package static func list<Item>(
+        _ items: [Item], hasMore: Bool, next: (Item) -> String, _ write: (inout JSONWriter, Item) throws -> Void
+    ) rethrows -> [UInt8] {
         var json = JSONWriter(reserving: 256 + items.count * 300)
         try json.object { json in
             json.name("pagination")

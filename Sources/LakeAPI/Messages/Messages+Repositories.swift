@@ -25,7 +25,10 @@ package struct PullRequestMessage: Codable, Sendable {
     package var sourceBranch: String
     package var destinationBranch: String
     package var mergedCommitId: String?
-    package init(id: String, status: String, title: String, description: String, author: String, creationDate: String, closedDate: String?, sourceBranch: String, destinationBranch: String, mergedCommitId: String?) {
+    package init(
+        id: String, status: String, title: String, description: String, author: String, creationDate: String,
+        closedDate: String?, sourceBranch: String, destinationBranch: String, mergedCommitId: String?
+    ) {
         self.id = id
         self.status = status
         self.title = title
@@ -63,7 +66,10 @@ package struct ImportStatusMessage: Codable, Sendable {
     package var metarangeId: String?
     package var commit: CommitMessage?
     package var error: ErrorMessage?
-    package init(completed: Bool, updateTime: String, ingestedObjects: Int64, metarangeId: String?, commit: CommitMessage?, error: ErrorMessage?) {
+    package init(
+        completed: Bool, updateTime: String, ingestedObjects: Int64, metarangeId: String?, commit: CommitMessage?,
+        error: ErrorMessage?
+    ) {
         self.completed = completed
         self.updateTime = updateTime
         self.ingestedObjects = ingestedObjects

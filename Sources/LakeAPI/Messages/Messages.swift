@@ -16,7 +16,8 @@ package struct ResultList<Item: Codable & Sendable>: Codable, Sendable {
     /// - Parameter next: names the last item, for the following page.
     package init(_ results: [Item], hasMore: Bool, next: (Item) -> String) {
         self.results = results
-        pagination = Pagination(hasMore: hasMore, nextOffset: hasMore ? results.last.map(next) ?? "" : "", results: results.count)
+        pagination = Pagination(
+            hasMore: hasMore, nextOffset: hasMore ? results.last.map(next) ?? "" : "", results: results.count)
     }
 }
 
@@ -32,7 +33,10 @@ package struct RepositoryMessage: Codable, Sendable {
     package var storageId: String
     package var storageNamespace: String
     package var readOnly: Bool
-    package init(id: String, creationDate: Int64, defaultBranch: String, storageId: String, storageNamespace: String, readOnly: Bool) {
+    package init(
+        id: String, creationDate: Int64, defaultBranch: String, storageId: String, storageNamespace: String,
+        readOnly: Bool
+    ) {
         self.id = id
         self.creationDate = creationDate
         self.defaultBranch = defaultBranch
@@ -99,7 +103,10 @@ package struct CommitMessage: Codable, Sendable {
     package var generation: Int64
     package var version: Int
 
-    package init(id: String, parents: [String], committer: String, message: String, creationDate: Int64, metaRangeId: String, metadata: [String: String], generation: Int64, version: Int) {
+    package init(
+        id: String, parents: [String], committer: String, message: String, creationDate: Int64, metaRangeId: String,
+        metadata: [String: String], generation: Int64, version: Int
+    ) {
         self.id = id
         self.parents = parents
         self.committer = committer
@@ -232,7 +239,10 @@ package struct ObjectStats: Codable, Sendable {
     package var metadata: [String: String]?
     package var contentType: String?
 
-    package init(path: String, pathType: String, physicalAddress: String, checksum: String, mtime: Int64, sizeBytes: Int64?, metadata: [String: String]?, contentType: String?) {
+    package init(
+        path: String, pathType: String, physicalAddress: String, checksum: String, mtime: Int64, sizeBytes: Int64?,
+        metadata: [String: String]?, contentType: String?
+    ) {
         self.path = path
         self.pathType = pathType
         self.physicalAddress = physicalAddress
@@ -313,7 +323,12 @@ package struct StagingMetadata: Codable, Sendable {
 
 package struct ObjectStageCreation: Codable, Sendable, NamedAsSent {
     private enum CodingKeys: String, CodingKey {
-        case physicalAddress = "physical_address", checksum, sizeBytes = "size_bytes", mtime, metadata, contentType = "content_type", force
+        case physicalAddress = "physical_address"
+        case checksum
+        case sizeBytes = "size_bytes"
+        case mtime, metadata
+        case contentType = "content_type"
+        case force
     }
     package var physicalAddress: String
     package var checksum: String

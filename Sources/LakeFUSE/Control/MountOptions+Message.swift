@@ -8,12 +8,17 @@ extension MountOptions {
     init(_ request: MountMessage) throws {
         self.init()
         if let text = request.prefix, !text.isEmpty {
-            let parts = text.split(separator: "/", omittingEmptySubsequences: false).map { Array($0.utf8) }, names = parts.last?.isEmpty == true ? Array(parts.dropLast()) : parts
-            guard names.allSatisfy({ Paths.isName($0) }) else { throw LakeError(.invalidValue, "prefix '\(text)' is no path of folders") }
+            let parts = text.split(separator: "/", omittingEmptySubsequences: false).map { Array($0.utf8) }
+            let names = parts.last?.isEmpty == true ? Array(parts.dropLast()) : parts
+            guard names.allSatisfy({ Paths.isName($0) }) else {
+                throw LakeError(.invalidValue, "prefix '\(text)' is no path of folders")
+            }
             prefix = Key(Array(names.joined(separator: [Paths.slash])) + [Paths.slash])
         }
         (owner, group) = (request.uid, request.gid)
-        guard request.umask ?? 0 <= 0o777 else { throw LakeError(.invalidValue, "umask \(request.umask ?? 0) is not one: 0 to 0777") }
+        guard request.umask ?? 0 <= 0o777 else {
+            throw LakeError(.invalidValue, "umask \(request.umask ?? 0) is not one: 0 to 0777")
+        }
         umask = request.umask
         syncsOnClose = request.syncOnClose == true
         skipsOpen = request.noOpen == true
@@ -24,7 +29,8 @@ extension MountOptions {
 extension Mount {
     /// What is mounted, for those who ask for a list.
     func message(at directory: String) -> MountMessage {
-        var message = MountMessage(repository: tree.id.repository, ref: tree.id.branch, directory: directory, readOnly: isReadOnly)
+        var message = MountMessage(
+            repository: tree.id.repository, ref: tree.id.branch, directory: directory, readOnly: isReadOnly)
         if !options.prefix.isEmpty { message.prefix = options.prefix.description }
         return message
     }

@@ -9,7 +9,8 @@ package final class MountRegistry: Sendable {
     private let catalog: Catalog
     private let staging: WriteStaging
     private let levers: Levers
-    /// Mount points and the mounts behind them. A branch that is mounted for writing has one mount, at as many places as asked for.
+    /// Mount points and the mounts behind them. A branch that is mounted for writing has one mount, at as many places
+    /// as asked for.
     private let all = Mutex<[String: Mount]>([:])
     /// Working trees of branches: those that are mounted, and those that hold what the branch does not have.
     private let trees = Mutex<[WriteStaging.TreeID: Tree]>([:])
@@ -23,26 +24,35 @@ package final class MountRegistry: Sendable {
 
     /// - Parameters:
     ///   - levers: what of the kernel's offers mounts take.
-    ///   - staging: the folder for working files. What a crash left there is published in the background, if somebody had closed
-    ///     it; it never delays the start.
+    ///   - staging: the folder for working files. What a crash left there is published in the background, if somebody
+    ///     had closed it; it never delays the start.
     package init(catalog: Catalog, staging folder: String, levers: Levers = Levers()) throws {
         self.levers = levers
         self.catalog = catalog
         staging = try WriteStaging(folder: folder)
-        let left = try staging.trees(), old = try staging.legacyRecords()
+        let left = try staging.trees()
+        let old = try staging.legacyRecords()
         catalog.committed.pool.run { [self] in
-            for id in Set(left + old.map { WriteStaging.TreeID(repository: $0.record.repository, branch: $0.record.branch) }) {
+            for id in Set(
+                left + old.map { WriteStaging.TreeID(repository: $0.record.repository, branch: $0.record.branch) })
+            {
                 do {
                     let tree = try self.tree(id)
-                    for (name, record) in old where record.repository == id.repository && record.branch == id.branch { try tree.restore(name, record) }
+                    for (name, record) in old where record.repository == id.repository && record.branch == id.branch {
+                        try tree.restore(name, record)
+                    }
                     try tree.publish(.closed)
                     close(tree)
                 } catch {
                     // Kept for the next start if its branch cannot take it now: what was written must not be lost.
-                    Log.error("what a crash left of a mounted branch could not be published", ["repository": id.repository, "branch": id.branch, "reason": LakeError(error).message])
+                    Log.error(
+                        "what a crash left of a mounted branch could not be published",
+                        ["repository": id.repository, "branch": id.branch, "reason": LakeError(error).message])
                 }
             }
-            do { try staging.sweep() } catch { Log.error("working files that nobody names stay", ["reason": "\(error)"]) }
+            do { try staging.sweep() } catch {
+                Log.error("working files that nobody names stay", ["reason": "\(error)"])
+            }
         }
     }
 
@@ -61,9 +71,12 @@ package final class MountRegistry: Sendable {
                 try staging.removeTree(id)
                 throw error
             }
-            let tree = Tree(CatalogView(catalog, repository: id.repository, ref: id.branch), repository: id.repository, ref: id.branch, isReadOnly: false, staging: staging, begun: begun)
+            let tree = Tree(
+                CatalogView(catalog, repository: id.repository, ref: id.branch), repository: id.repository,
+                ref: id.branch, isReadOnly: false, staging: staging, begun: begun)
             for node in try tree.load() {
-                Log.warning("a file was being written when the server died: a mount of its branch shows it, and it is published when it is written to and closed",
+                Log.warning(
+                    "a file was being written when the server died: a mount of its branch shows it, and it is published when it is written to and closed",
                     ["repository": id.repository, "branch": id.branch, "path": tree.path(of: node).description])
             }
             tree.start()
@@ -74,7 +87,9 @@ package final class MountRegistry: Sendable {
 
     /// A ref as it is, never to change through here.
     private func snapshot(_ ref: String, in repository: String) throws -> Tree {
-        let tree = Tree(CatalogView(catalog, repository: repository, ref: ref), repository: repository, ref: ref, isReadOnly: true, staging: staging, begun: try catalog.commit(ref, in: repository).commit.creationDate)
+        let tree = Tree(
+            CatalogView(catalog, repository: repository, ref: ref), repository: repository, ref: ref, isReadOnly: true,
+            staging: staging, begun: try catalog.commit(ref, in: repository).commit.creationDate)
         tree.start()
         return tree
     }
@@ -83,7 +98,8 @@ package final class MountRegistry: Sendable {
     private func other(_ ref: String, in repository: String, isBrowsed: Bool) throws -> Tree {
         let resolved = try catalog.resolve(ref, in: repository)
         guard resolved.branch?.id == ref else { return try snapshot(resolved.commitID, in: repository) }
-        return try isBrowsed ? snapshot(ref, in: repository) : tree(WriteStaging.TreeID(repository: repository, branch: ref))
+        return try isBrowsed
+            ? snapshot(ref, in: repository) : tree(WriteStaging.TreeID(repository: repository, branch: ref))
     }
 
     private func isGone(_ error: LakeError) -> Bool { if case .notFound = error.code { true } else { false } }
@@ -102,7 +118,11 @@ package final class MountRegistry: Sendable {
             do {
                 try tree.keepDurable()
                 try tree.writeRows()
-            } catch { return Log.error("what was written in a mount could not be kept", ["branch": tree.id.branch, "reason": LakeError(error).message]) }
+            } catch {
+                return Log.error(
+                    "what was written in a mount could not be kept",
+                    ["branch": tree.id.branch, "reason": LakeError(error).message])
+            }
             if tree.isReadOnly || tree.isEmpty || tree.isGone.load(ordering: .acquiring) { end(tree) }
         }
     }
@@ -117,29 +137,44 @@ package final class MountRegistry: Sendable {
         return all.withLock { $0.map { $1.message(at: $0) } }.sorted { $0.directory < $1.directory }
     }
 
-    /// Mounts a ref on an empty folder. A branch named as it stands is read-write; anything else read-only, at the commit it
-    /// stands for now if it is an expression.
+    /// Mounts a ref on an empty folder. A branch named as it stands is read-write; anything else read-only, at the
+    /// commit it stands for now if it is an expression.
     /// - Parameters:
     ///   - user: whom it is for.
     ///   - allows: what that user may do.
     ///   - isFree: whether that is everything.
-    package func mount(_ request: MountMessage, for user: String, allows: @escaping @Sendable (Permission) -> Bool, isFree: @escaping @Sendable () -> Bool) throws {
+    package func mount(
+        _ request: MountMessage, for user: String, allows: @escaping @Sendable (Permission) -> Bool,
+        isFree: @escaping @Sendable () -> Bool
+    ) throws {
         try mounting.withLock { _ in try mountAlone(request, for: user, allows: allows, isFree: isFree) }
     }
 
     /// Mounts again what was mounted when the server ended, in the background.
     /// - Parameter rights: what a user may do in a repository, and whether that is everything.
-    package func restore(_ rights: @escaping @Sendable (_ user: String, _ repository: String) -> (allows: @Sendable (Permission) -> Bool, isFree: @Sendable () -> Bool)) {
+    package func restore(
+        _ rights:
+            @escaping @Sendable (_ user: String, _ repository: String) -> (
+                allows: @Sendable (Permission) -> Bool, isFree: @Sendable () -> Bool
+            )
+    ) {
         catalog.committed.pool.run { [self] in
             do {
                 for (directory, kept) in try staging.keptMounts() {
                     mounting.withLock { _ in
-                        guard !isStopping.load(ordering: .acquiring), all.withLock({ $0[directory] == nil }) else { return }
+                        guard !isStopping.load(ordering: .acquiring), all.withLock({ $0[directory] == nil }) else {
+                            return
+                        }
                         do {
-                            let request = try Coding.decode(MountMessage.self, kept.request), (allows, isFree) = rights(kept.user, request.repository)
+                            let request = try Coding.decode(MountMessage.self, kept.request)
+                            let (allows, isFree) = rights(kept.user, request.repository)
                             try mountAlone(request, for: kept.user, allows: allows, isFree: isFree)
                             restored.withLock { $0[directory] = kept }
-                        } catch { Log.warning("a mount of the last start does not come back", ["directory": directory, "reason": LakeError(error).message]) }
+                        } catch {
+                            Log.warning(
+                                "a mount of the last start does not come back",
+                                ["directory": directory, "reason": LakeError(error).message])
+                        }
                     }
                 }
             } catch { Log.error("the mounts of the last start cannot be read", ["reason": "\(error)"]) }
@@ -147,31 +182,59 @@ package final class MountRegistry: Sendable {
     }
 
     private func keep(_ mount: WriteStaging.KeptMount?, at directory: String) {
-        do { try staging.keep(mount, at: directory) } catch { Log.error("the server will not know at its next start what is mounted", ["directory": directory, "reason": "\(error)"]) }
+        do { try staging.keep(mount, at: directory) } catch {
+            Log.error(
+                "the server will not know at its next start what is mounted",
+                ["directory": directory, "reason": "\(error)"])
+        }
     }
 
-    private func mountAlone(_ request: MountMessage, for user: String, allows: @escaping @Sendable (Permission) -> Bool, isFree: @escaping @Sendable () -> Bool) throws {
+    private func mountAlone(
+        _ request: MountMessage, for user: String, allows: @escaping @Sendable (Permission) -> Bool,
+        isFree: @escaping @Sendable () -> Bool
+    ) throws {
         var request = request
         request.directory = MountPoint.normal(request.directory)
-        let directory = request.directory, repository = request.repository, asked = request.ref
-        guard directory.hasPrefix("/") else { throw LakeError(.invalidValue, "mount point '\(directory)' is not an absolute path") }
+        let directory = request.directory
+        let repository = request.repository
+        let asked = request.ref
+        guard directory.hasPrefix("/") else {
+            throw LakeError(.invalidValue, "mount point '\(directory)' is not an absolute path")
+        }
         let resolved = try catalog.resolve(request.ref, in: repository)
-        let isBranch = resolved.branch?.id == request.ref, isReadOnly = !isBranch || request.readOnly == true
+        let isBranch = resolved.branch?.id == request.ref
+        let isReadOnly = !isBranch || request.readOnly == true
         if !isBranch { request.ref = resolved.commitID }
-        let ref = request.ref, options = try MountOptions(request), kept = WriteStaging.KeptMount(user: user, request: Coding.encode(request))
+        let ref = request.ref
+        let options = try MountOptions(request)
+        let kept = WriteStaging.KeptMount(user: user, request: Coding.encode(request))
         // It is there already, since the server started.
-        if restored.withLock({ $0.removeValue(forKey: directory) }) == kept, all.withLock({ $0[directory] != nil }), MountPoint.isMounted(directory) { return }
-        if all.withLock({ $0[directory] != nil }) { throw LakeError(.alreadyExists(.mount), "\(directory) is mounted already: unmount it first") }
+        if restored.withLock({ $0.removeValue(forKey: directory) }) == kept, all.withLock({ $0[directory] != nil }),
+            MountPoint.isMounted(directory)
+        {
+            return
+        }
+        if all.withLock({ $0[directory] != nil }) {
+            throw LakeError(.alreadyExists(.mount), "\(directory) is mounted already: unmount it first")
+        }
         try MountPoint.prepare(directory)
-        if !isReadOnly, try mountAgain(repository, ref, options, of: user, at: directory) { return keep(kept, at: directory) }
-        let tree = try isBranch ? self.tree(WriteStaging.TreeID(repository: repository, branch: ref)) : snapshot(ref, in: repository)
-        let mount = try Mount(tree: tree, rights: Tree.Rights(user: user, allows: allows, isFree: isFree), isReadOnly: isReadOnly, directory: directory,
-            name: "lakefs://\(repository)/\(asked)\(options.prefix.isEmpty ? "" : "/\(options.prefix)")", levers: levers, options) { [weak self] ref, isBrowsed in
-                guard let self else { throw LakeError(.unavailable, "the server is stopping") }
-                return try self.other(ref, in: repository, isBrowsed: isBrowsed)
-            } whileNobodyCloses: { [weak self] body in
-                if let self { try self.mounting.withLock { _ in try body() } }
-            }
+        if !isReadOnly, try mountAgain(repository, ref, options, of: user, at: directory) {
+            return keep(kept, at: directory)
+        }
+        let tree =
+            try isBranch
+            ? self.tree(WriteStaging.TreeID(repository: repository, branch: ref)) : snapshot(ref, in: repository)
+        let mount = try Mount(
+            tree: tree, rights: Tree.Rights(user: user, allows: allows, isFree: isFree), isReadOnly: isReadOnly,
+            directory: directory,
+            name: "lakefs://\(repository)/\(asked)\(options.prefix.isEmpty ? "" : "/\(options.prefix)")",
+            levers: levers, options
+        ) { [weak self] ref, isBrowsed in
+            guard let self else { throw LakeError(.unavailable, "the server is stopping") }
+            return try self.other(ref, in: repository, isBrowsed: isBrowsed)
+        } whileNobodyCloses: { [weak self] body in
+            if let self { try self.mounting.withLock { _ in try body() } }
+        }
         let isTaken = all.withLock { all in
             if all[directory] != nil { return true }
             all[directory] = mount
@@ -185,13 +248,22 @@ package final class MountRegistry: Sendable {
         keep(kept, at: directory)
     }
 
-    /// Shows a branch that is mounted for writing at another place too (mount(2), MS_BIND): one file system, so that locks, caches
-    /// and renames are the kernel's own, and what holds in one place holds in the other. False if it is not mounted, or this user
-    /// may not do that: then it is a second mount of its own.
-    private func mountAgain(_ repository: String, _ ref: String, _ options: MountOptions, of user: String, at directory: String) throws -> Bool {
+    /// Shows a branch that is mounted for writing at another place too (mount(2), MS_BIND): one file system, so that
+    /// locks, caches and renames are the kernel's own, and what holds in one place holds in the other. False if it is
+    /// not mounted, or this user may not do that: then it is a second mount of its own.
+    private func mountAgain(
+        _ repository: String, _ ref: String, _ options: MountOptions, of user: String, at directory: String
+    ) throws -> Bool {
         dropEnded()
-        let found = all.withLock { all in all.first { $1.tree.id.repository == repository && $1.tree.id.branch == ref && $1.rights.user == user && !$1.isReadOnly && $1.options == options } }
-        guard let (place, mount) = found, unsafe Glibc.mount(place, directory, nil, UInt(MS_BIND), nil) == 0 else { return false }
+        let found = all.withLock { all in
+            all.first {
+                $1.tree.id.repository == repository && $1.tree.id.branch == ref && $1.rights.user == user
+                    && !$1.isReadOnly && $1.options == options
+            }
+        }
+        guard let (place, mount) = found, unsafe Glibc.mount(place, directory, nil, UInt(MS_BIND), nil) == 0 else {
+            return false
+        }
         all.withLock { $0[directory] = mount }
         return true
     }
@@ -199,7 +271,9 @@ package final class MountRegistry: Sendable {
     /// Forgets places that were unmounted without us, by umount(8), while the mount is still there at others.
     private func dropEnded() {
         for (directory, mount) in all.withLock({ $0 }) where !MountPoint.isMounted(directory) {
-            all.withLock { all in if all[directory] === mount, all.values.filter({ $0 === mount }).count > 1 { all[directory] = nil } }
+            all.withLock { all in
+                if all[directory] === mount, all.values.filter({ $0 === mount }).count > 1 { all[directory] = nil }
+            }
         }
     }
 
@@ -215,7 +289,11 @@ package final class MountRegistry: Sendable {
         // Its loop's own thread calls this, and cannot wait for itself.
         catalog.committed.pool.run { [self] in
             mount.join()
-            do { try mount.publish() } catch { Log.error("what was written in a mount could not be published", ["directory": mount.directory, "reason": LakeError(error).message]) }
+            do { try mount.publish() } catch {
+                Log.error(
+                    "what was written in a mount could not be published",
+                    ["directory": mount.directory, "reason": LakeError(error).message])
+            }
             for tree in mount.trees { close(tree) }
         }
     }
@@ -225,7 +303,9 @@ package final class MountRegistry: Sendable {
     package func unmount(_ directory: String) throws {
         let directory = MountPoint.normal(directory)
         let (found, places) = all.withLock { all in (all[directory], all.filter { $1 === all[directory] }.count) }
-        guard let mount = found else { throw LakeError(.notFound(.mount), "\(directory) is not mounted by this server") }
+        guard let mount = found else {
+            throw LakeError(.notFound(.mount), "\(directory) is not mounted by this server")
+        }
         guard places == 1 else {
             // It goes on at the other places; what was written is published all the same.
             try mount.publish()
@@ -246,7 +326,9 @@ package final class MountRegistry: Sendable {
         isStopping.store(true, ordering: .releasing)
         mounting.withLock { _ in }
         let places = all.withLock { $0 }
-        for mount in Set(places.values.map { ObjectIdentifier($0) }).compactMap({ id in places.values.first { ObjectIdentifier($0) == id } }) {
+        for mount in Set(places.values.map { ObjectIdentifier($0) }).compactMap({ id in
+            places.values.first { ObjectIdentifier($0) == id }
+        }) {
             try? mount.stop(at: places.filter { $1 === mount }.map(\.key), forced: true)
             mount.join()
         }
@@ -254,7 +336,11 @@ package final class MountRegistry: Sendable {
             do {
                 try tree.publish(.closed, .durable)
                 try tree.keepDurable()
-            } catch { Log.error("what was written in a mount stays for the next start", ["branch": tree.id.branch, "reason": LakeError(error).message]) }
+            } catch {
+                Log.error(
+                    "what was written in a mount stays for the next start",
+                    ["branch": tree.id.branch, "reason": LakeError(error).message])
+            }
             end(tree)
         }
         staging.close()

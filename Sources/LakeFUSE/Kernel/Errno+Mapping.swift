@@ -9,19 +9,23 @@ struct Errno: Error, Equatable {
 
     /// What POSIX calls an error of the core.
     init(_ error: any Error) {
-        if let known = error as? Errno { self = known; return }
-        number = switch LakeError(error).code {
-        case .notFound: ENOENT
-        case .alreadyExists: EEXIST
-        case .invalidValue: EINVAL
-        case .dirtyBranch, .conflict, .preconditionFailed: EBUSY
-        case .noChanges: 0
-        case .readOnlyRepository: EROFS
-        case .protectedBranch, .permissionDenied, .unauthenticated: EACCES
-        case .dataGone, .corrupt, .unavailable: EIO
-        case .tooManyTries: EAGAIN
-        case .noSpace: ENOSPC
-        case .notImplemented: ENOSYS
+        if let known = error as? Errno {
+            self = known
+            return
         }
+        number =
+            switch LakeError(error).code {
+            case .notFound: ENOENT
+            case .alreadyExists: EEXIST
+            case .invalidValue: EINVAL
+            case .dirtyBranch, .conflict, .preconditionFailed: EBUSY
+            case .noChanges: 0
+            case .readOnlyRepository: EROFS
+            case .protectedBranch, .permissionDenied, .unauthenticated: EACCES
+            case .dataGone, .corrupt, .unavailable: EIO
+            case .tooManyTries: EAGAIN
+            case .noSpace: ENOSPC
+            case .notImplemented: ENOSYS
+            }
     }
 }

@@ -4,10 +4,12 @@ import Glibc
 import Synchronization
 import Versioning
 
-/// Has inotify(7) tell what other doors do. The kernel makes such events only of system calls: so a process of ours makes the call that
-/// would have done it, through the mount, and its requests are answered as done. Nothing comes of them but the event.
+/// Has inotify(7) tell what other doors do. The kernel makes such events only of system calls: so a process of ours
+/// makes the call that would have done it, through the mount, and its requests are answered as done. Nothing comes of
+/// them but the event.
 ///
-/// It is a process of its own because one that waits for its own answers cannot be killed. It runs from the first change that somebody watches.
+/// It is a process of its own because one that waits for its own answers cannot be killed. It runs from the first
+/// change that somebody watches.
 package final class Herald: Sendable {
     private struct State {
         var queue: [(event: Event, slot: Slot)] = []
@@ -23,7 +25,8 @@ package final class Herald: Sendable {
 
     /// What the process does to a name: its record begins with this.
     enum Deed: UInt8 {
-        case makeFile = 1, makeFolder, makeLink, change, remove, removeFolder
+        case makeFile = 1
+        case makeFolder, makeLink, change, remove, removeFolder
         var makes: Bool { rawValue <= Deed.makeLink.rawValue }
         var removes: Bool { rawValue >= Deed.remove.rawValue }
     }
@@ -38,7 +41,8 @@ package final class Herald: Sendable {
     /// - Parameter mount: kept alive until `end`.
     func start(_ mount: Mount) {
         _ = Thread(name: "herald") { [self, mount] in
-            var next: Int64 = 0, device: UInt32?
+            var next: Int64 = 0
+            var device: UInt32?
             while true {
                 signal.wait()
                 let wait = next - Timestamp.monotonicMilliseconds()
@@ -51,11 +55,14 @@ package final class Herald: Sendable {
                 guard let batch else { break }
                 guard !batch.isEmpty else { continue }
                 if device == nil { device = Watches.device(of: mount.directory) }
-                let began = Timestamp.monotonicMilliseconds(), watched = device.map { Watches.inodes(on: $0) } ?? []
+                let began = Timestamp.monotonicMilliseconds()
+                let watched = device.map { Watches.inodes(on: $0) } ?? []
                 let took = Timestamp.monotonicMilliseconds() - began
                 // Looking for watches takes a fiftieth of a core at most; who watches need not wait for long.
                 next = began + (watched.isEmpty ? max(500, 50 * took) : max(20, 20 * took))
-                if !watched.isEmpty, let device { for (event, slot) in Self.merged(batch) { announce(event, slot, mount, device, watched) } }
+                if !watched.isEmpty, let device {
+                    for (event, slot) in Self.merged(batch) { announce(event, slot, mount, device, watched) }
+                }
             }
             close()
         }
@@ -64,7 +71,8 @@ package final class Herald: Sendable {
     /// What is told of a name at once is one event: from what was there first to what is there now.
     private static func merged(_ batch: [(event: Event, slot: Slot)]) -> [(event: Event, slot: Slot)] {
         struct Name: Hashable { let folder: UInt64, name: Key }
-        var places: [Name: Int] = [:], merged: [(event: Event, slot: Slot)] = []
+        var places: [Name: Int] = [:]
+        var merged: [(event: Event, slot: Slot)] = []
         for item in batch {
             let name = Name(folder: item.event.folder, name: Key(item.event.name))
             if let place = places[name], merged[place].slot === item.slot { continue }
@@ -77,7 +85,8 @@ package final class Herald: Sendable {
     /// Notes what others did. Does not wait.
     func note(_ event: Event, _ slot: Slot) {
         let isFirst = state.withLock { state -> Bool in
-            guard !state.isEnded, state.queue.count < Self.limit else { return false }  // As the kernel's own queue overflows.
+            // As the kernel's own queue overflows.
+            guard !state.isEnded, state.queue.count < Self.limit else { return false }
             state.queue.append((event, slot))
             return state.queue.count == 1
         }
@@ -101,24 +110,36 @@ package final class Herald: Sendable {
     }
 
     private func announce(_ event: Event, _ slot: Slot, _ mount: Mount, _ device: UInt32, _ watched: Set<UInt64>) {
-        guard slot === mount.current, !slot.tree.isGone.load(ordering: .acquiring), let folder = try? slot.tree.node(event.folder) else { return }
-        guard let now = try? slot.tree.find(event.folder, event.name) else { return remove(event, folder, slot, mount, device, watched) }
-        let isWatched = watched.contains(mount.number(folder.number, in: slot)), isSame = event.was == now.kind
+        guard slot === mount.current, !slot.tree.isGone.load(ordering: .acquiring),
+            let folder = try? slot.tree.node(event.folder)
+        else { return }
+        guard let now = try? slot.tree.find(event.folder, event.name) else {
+            return remove(event, folder, slot, mount, device, watched)
+        }
+        let isWatched = watched.contains(mount.number(folder.number, in: slot))
+        let isSame = event.was == now.kind
         guard isWatched || watched.contains(mount.number(now.number, in: slot)), now.kind.isCommittable else { return }
         if !isSame {
             if event.was != nil { remove(event, folder, slot, mount, device, watched) }
-            if isWatched { perform(now.isFolder ? .makeFolder : now.kind == .link ? .makeLink : .makeFile, event, folder, slot, mount, device) }
+            if isWatched {
+                perform(
+                    now.isFolder ? .makeFolder : now.kind == .link ? .makeLink : .makeFile, event, folder, slot, mount,
+                    device)
+            }
         }
         if now.kind == .file { perform(.change, event, folder, slot, mount, device) }
     }
 
-    private func remove(_ event: Event, _ folder: Node, _ slot: Slot, _ mount: Mount, _ device: UInt32, _ watched: Set<UInt64>) {
+    private func remove(
+        _ event: Event, _ folder: Node, _ slot: Slot, _ mount: Mount, _ device: UInt32, _ watched: Set<UInt64>
+    ) {
         guard watched.contains(mount.number(folder.number, in: slot)) else { return }
         perform(event.was == .folder ? .removeFolder : .remove, event, folder, slot, mount, device)
     }
 
     private func perform(_ deed: Deed, _ event: Event, _ folder: Node, _ slot: Slot, _ mount: Mount, _ device: UInt32) {
-        let path = slot.tree.path(of: folder).bytes, prefix = slot.prefix.bytes
+        let path = slot.tree.path(of: folder).bytes
+        let prefix = slot.prefix.bytes
         guard path.count + 1 >= prefix.count, path.count < 4096 else { return }
         let mayBegin = state.withLock { state in
             state.isBusy = !state.isPaused && !state.isEnded
@@ -135,11 +156,15 @@ package final class Herald: Sendable {
         }
         current.withLock { $0 = (deed, mount.number(folder.number, in: slot), Key(event.name)) }
         var record = [deed.rawValue]
-        for part in [Array(path.dropFirst(prefix.count)), event.name] { record += [UInt8(part.count & 0xff), UInt8(part.count >> 8)] + part }
+        for part in [Array(path.dropFirst(prefix.count)), event.name] {
+            record += [UInt8(part.count & 0xff), UInt8(part.count >> 8)] + part
+        }
         for _ in 0..<3 {
-            // Whoever looked the name up meanwhile had the kernel know it again, as it is: then there is nothing to make or to remove.
+            // Whoever looked the name up meanwhile had the kernel know it again, as it is: then there is nothing to
+            // make or to remove.
             if deed != .change { mount.invalidate(name: event.name, in: mount.number(folder.number, in: slot)) }
-            guard let answer = ask(record, mount.directory, device), answer == UInt8(deed.makes ? EEXIST : ENOENT) else { return }
+            guard let answer = ask(record, mount.directory, device), answer == UInt8(deed.makes ? EEXIST : ENOENT)
+            else { return }
         }
     }
 
@@ -147,12 +172,14 @@ package final class Herald: Sendable {
 
     /// What the process says of a record: an error number; nil if there is no process.
     private func ask(_ record: [UInt8], _ directory: String, _ device: UInt32) -> UInt8? {
-        let channel = channel.withLock { $0 }, open = channel >= 0 ? channel : begin(directory, device)
+        let channel = channel.withLock { $0 }
+        let open = channel >= 0 ? channel : begin(directory, device)
         guard open >= 0, unsafe write(open, record, record.count) == record.count else {
             close()
             return nil
         }
-        var waiting = pollfd(fd: open, events: Int16(POLLIN), revents: 0), answer: UInt8 = 0
+        var waiting = pollfd(fd: open, events: Int16(POLLIN), revents: 0)
+        var answer: UInt8 = 0
         guard unsafe poll(&waiting, 1, 10_000) == 1, unsafe read(open, &answer, 1) == 1 else {
             close()
             return nil
@@ -162,19 +189,24 @@ package final class Herald: Sendable {
 
     private func begin(_ directory: String, _ device: UInt32) -> Int32 {
         var pair: [Int32] = [-1, -1]
-        guard unsafe socketpair(AF_UNIX, Int32(SOCK_SEQPACKET.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0, &pair) == 0 else { return -1 }
-        var actions = unsafe posix_spawn_file_actions_t(), child = pid_t()
+        guard unsafe socketpair(AF_UNIX, Int32(SOCK_SEQPACKET.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0, &pair) == 0
+        else { return -1 }
+        var actions = unsafe posix_spawn_file_actions_t()
+        var child = pid_t()
         unsafe posix_spawn_file_actions_init(&actions)
         defer { unsafe posix_spawn_file_actions_destroy(&actions) }
         unsafe posix_spawn_file_actions_adddup2(&actions, pair[1], 0)
         let arguments: [String] = ["lakefuse", Self.command, directory, String(device)]
-        var words: [UnsafeMutablePointer<CChar>?] = unsafe arguments.map { unsafe strdup($0) } + [nil], variables: [UnsafeMutablePointer<CChar>?] = unsafe [nil]
+        var words: [UnsafeMutablePointer<CChar>?] = unsafe arguments.map { unsafe strdup($0) } + [nil]
+        var variables: [UnsafeMutablePointer<CChar>?] = unsafe [nil]
         defer { unsafe words.forEach { unsafe free($0) } }
         let failure = unsafe posix_spawn(&child, "/proc/self/exe", &actions, nil, &words, &variables)
         Glibc.close(pair[1])
         guard failure == 0 else {
             Glibc.close(pair[0])
-            Log.error("inotify will not tell what other doors change", ["directory": directory, "reason": "the process for it does not start", "error": "\(failure)"])
+            Log.error(
+                "inotify will not tell what other doors change",
+                ["directory": directory, "reason": "the process for it does not start", "error": "\(failure)"])
             return -1
         }
         process.store(child, ordering: .releasing)
@@ -205,9 +237,12 @@ package final class Herald: Sendable {
         return unsafe process > 0 && fuse_req_ctx(request).pointee.pid == process
     }
 
-    /// Answers a look-up for the name that is about to be made or removed: the one is not there yet, the other still is. False for any other.
+    /// Answers a look-up for the name that is about to be made or removed: the one is not there yet, the other still
+    /// is. False for any other.
     func lookup(_ request: Operations.Request, _ parent: fuse_ino_t, _ name: [UInt8]) -> Bool {
-        guard let current = current.withLock({ $0 }), current.folder == UInt64(parent), current.name == Key(name), current.deed.makes || current.deed.removes else { return false }
+        guard let current = current.withLock({ $0 }), current.folder == UInt64(parent), current.name == Key(name),
+            current.deed.makes || current.deed.removes
+        else { return false }
         guard current.deed.removes else {
             unsafe fuse_reply_err(request.pointer, ENOENT)
             return true
@@ -258,7 +293,8 @@ extension Herald {
         }
         guard let path = part(), let name = part() else { return EINVAL }
         let pathOnly: Int32 = 0o10000000  // O_PATH, which glibc declares under _GNU_SOURCE only.
-        let folder = unsafe open(directory.utf8CString.dropLast() + [CChar(0x2f)] + path, pathOnly | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+        let folder = unsafe open(
+            directory.utf8CString.dropLast() + [CChar(0x2f)] + path, pathOnly | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
         guard folder >= 0 else { return errno }
         defer { Glibc.close(folder) }
         var status = stat()
@@ -285,7 +321,8 @@ extension Herald {
 enum Watches {
     /// The number of a file system as the kernel writes it: twenty bits of minor below the major.
     static func kernelDevice(_ device: UInt64) -> UInt32 {
-        let major = (device >> 8) & 0xfff | (device >> 32) & 0xffff_f000, minor = device & 0xff | (device >> 12) & 0xffff_ff00
+        let major = (device >> 8) & 0xfff | (device >> 32) & 0xffff_f000
+        let minor = device & 0xff | (device >> 12) & 0xffff_ff00
         return UInt32(truncatingIfNeeded: major << 20 | minor)
     }
 
@@ -295,12 +332,17 @@ enum Watches {
     static func inodes(on device: UInt32) -> Set<UInt64> {
         var found: Set<UInt64> = []
         let mark = " sdev:\(String(device, radix: 16)) "
-        for process in (try? Folder.names(of: "/proc")) ?? [] where process.utf8.allSatisfy({ (0x30...0x39).contains($0) }) {
+        for process in (try? Folder.names(of: "/proc")) ?? []
+        where process.utf8.allSatisfy({ (0x30...0x39).contains($0) }) {
             // A process that ended, or that is another user's, tells nothing.
             for file in (try? Folder.names(of: "/proc/\(process)/fd")) ?? [] {
-                guard isWatcher("/proc/\(process)/fd/\(file)"), let text = FileStatus.text(of: "/proc/\(process)/fdinfo/\(file)") else { continue }
+                guard isWatcher("/proc/\(process)/fd/\(file)"),
+                    let text = FileStatus.text(of: "/proc/\(process)/fdinfo/\(file)")
+                else { continue }
                 for line in text.split(separator: "\n") where line.contains(mark) {
-                    guard let word = line.split(separator: " ").first(where: { $0.hasPrefix("ino:") }), let inode = UInt64(word.dropFirst(4), radix: 16) else { continue }
+                    guard let word = line.split(separator: " ").first(where: { $0.hasPrefix("ino:") }),
+                        let inode = UInt64(word.dropFirst(4), radix: 16)
+                    else { continue }
                     found.insert(inode)
                 }
             }

@@ -1,5 +1,5 @@
-import CacheStore
 import CFUSE
+import CacheStore
 import Glibc
 import Synchronization
 import Versioning
@@ -17,8 +17,8 @@ package struct Levers: Sendable {
     package init(announcesEvents: Bool = false) { self.announcesEvents = announcesEvents }
 }
 
-/// One mount: a libfuse session over a tree, and the thread of its loop. Beside the tree that it shows there may be others: those
-/// that it showed before it was switched to another ref, and those that are browsed under `.lake/refs/`.
+/// One mount: a libfuse session over a tree, and the thread of its loop. Beside the tree that it shows there may be
+/// others: those that it showed before it was switched to another ref, and those that are browsed under `.lake/refs/`.
 @safe final class Mount: @unchecked Sendable {
     // The session is made in `init` and destroyed once its loop has ended; libfuse's functions on it are thread-safe.
     private let session: OpaquePointer
@@ -55,10 +55,16 @@ package struct Levers: Sendable {
         case control(ControlFile)
     }
 
-    init(tree: Tree, rights: Tree.Rights, isReadOnly: Bool, directory: String, name: String, levers: Levers = Levers(), _ options: MountOptions = MountOptions(), open: @escaping @Sendable (_ ref: String, _ isBrowsed: Bool) throws -> Tree,
-         whileNobodyCloses: @escaping @Sendable (_ body: () throws -> Void) throws -> Void) throws {
+    init(
+        tree: Tree, rights: Tree.Rights, isReadOnly: Bool, directory: String, name: String, levers: Levers = Levers(),
+        _ options: MountOptions = MountOptions(),
+        open: @escaping @Sendable (_ ref: String, _ isBrowsed: Bool) throws -> Tree,
+        whileNobodyCloses: @escaping @Sendable (_ body: () throws -> Void) throws -> Void
+    ) throws {
         self.whileNobodyCloses = whileNobodyCloses
-        if options.skipsOpen, !tree.isReadOnly { throw LakeError(.invalidValue, "no-open is for what never changes: a tag, a commit, or a branch with --pin") }
+        if options.skipsOpen, !tree.isReadOnly {
+            throw LakeError(.invalidValue, "no-open is for what never changes: a tag, a commit, or a branch with --pin")
+        }
         let slot = try Slot(tree, index: 0, options, rights, makesRoot: !isReadOnly)
         slots = Mutex((slot, [0: slot]))
         self.open = open
@@ -73,14 +79,18 @@ package struct Levers: Sendable {
         if getuid() == 0 { words += ",allow_other,dev,suid" } else if options.allowsOthers { words += ",allow_other" }
         var operations = Operations.table
         // libfuse copies arguments and table; the strings live until then.
-        let copies: [UnsafeMutablePointer<CChar>?] = unsafe ["lakefuse", "-o", words].map { (word: String) in unsafe strdup(word) }
+        let copies: [UnsafeMutablePointer<CChar>?] = unsafe ["lakefuse", "-o", words].map { (word: String) in
+            unsafe strdup(word)
+        }
         defer { unsafe copies.forEach { unsafe free($0) } }
         var pointers: [UnsafeMutablePointer<CChar>?] = unsafe copies + [nil]
         let context = Operations.Context(KernelFeatures(wantsPassthrough: levers.passthrough && !options.skipsOpen))
         self.context = context
         let made = unsafe pointers.withUnsafeMutableBufferPointer { pointers in
             var arguments = unsafe fuse_args(argc: 3, argv: pointers.baseAddress, allocated: 0)
-            return unsafe fuse_session_new(&arguments, &operations, MemoryLayout<fuse_lowlevel_ops>.size, Unmanaged.passUnretained(context).toOpaque())
+            return unsafe fuse_session_new(
+                &arguments, &operations, MemoryLayout<fuse_lowlevel_ops>.size,
+                Unmanaged.passUnretained(context).toOpaque())
         }
         guard let made = unsafe made else { throw LakeError(.unavailable, "FUSE does not start for \(directory)") }
         unsafe session = unsafe made
@@ -89,7 +99,8 @@ package struct Levers: Sendable {
             throw LakeError(.unavailable, "cannot mount on \(directory): is /dev/fuse here, and may this user mount?")
         }
         var io = KernelFeatures.io
-        _ = unsafe fuse_session_custom_io(session, &io, fuse_session_fd(session))  // It copies them; the descriptor stays its own.
+        // It copies them; the descriptor stays its own.
+        _ = unsafe fuse_session_custom_io(session, &io, fuse_session_fd(session))
     }
 
     // MARK: trees
@@ -111,7 +122,8 @@ package struct Levers: Sendable {
 
     /// Shows a tree from now on: what is open keeps its bytes, everything else is looked up anew.
     func show(_ tree: Tree) throws {
-        let slot = try add(tree, isShown: true), old = slots.withLock { slots in
+        let slot = try add(tree, isShown: true)
+        let old = slots.withLock { slots in
             defer { slots.current = slot }
             return slots.current
         }
@@ -125,13 +137,19 @@ package struct Levers: Sendable {
         var ended: [Slot] = []
         let options = isShown ? options : options.browsing
         let slot = try slots.withLock { slots in
-            if let known = slots.all.values.first(where: { $0.tree === tree && $0.prefix == options.prefix && !$0.isRetired.load(ordering: .acquiring) }) { return known }
-            for (index, slot) in slots.all where slot !== slots.current && slot.isRetired.load(ordering: .acquiring) && slot.tree.isForgotten {
+            if let known = slots.all.values.first(where: {
+                $0.tree === tree && $0.prefix == options.prefix && !$0.isRetired.load(ordering: .acquiring)
+            }) {
+                return known
+            }
+            for (index, slot) in slots.all
+            where slot !== slots.current && slot.isRetired.load(ordering: .acquiring) && slot.tree.isForgotten {
                 slots.all[index] = nil
                 ended.append(slot)
             }
             guard let index = (0..<Control.index).first(where: { slots.all[$0] == nil }) else { throw Errno(ENFILE) }
-            let slot = try Slot(tree, index: index, options, rights, makesRoot: isShown && !isReadOnly && !tree.isReadOnly)
+            let slot = try Slot(
+                tree, index: index, options, rights, makesRoot: isShown && !isReadOnly && !tree.isReadOnly)
             slots.all[index] = slot
             return slot
         }
@@ -140,7 +158,11 @@ package struct Levers: Sendable {
         return slot
     }
 
-    private func listen(to slot: Slot) { slot.tree.listeners.withLock { $0[number] = { [weak self, weak slot] notice in if let slot { self?.hear(notice, slot) } } } }
+    private func listen(to slot: Slot) {
+        slot.tree.listeners.withLock {
+            $0[number] = { [weak self, weak slot] notice in if let slot { self?.hear(notice, slot) } }
+        }
+    }
 
     private func leave(_ slot: Slot) {
         slot.tree.listeners.withLock { $0[number] = nil }
@@ -170,11 +192,20 @@ package struct Levers: Sendable {
     /// The root of what has no name of its own in what is shown (`ShadowedView`), as it is now.
     func browseShadowed() throws -> Slot {
         try browsing.withLock { _ in
-            let shown = tree, version = shown.generation.load(ordering: .sequentiallyConsistent), now = Timestamp.monotonicMilliseconds()
-            if let known = shadowed.withLock({ $0 }), known.of === shown, known.version == version, now - known.made < Self.shadowedMilliseconds { return known.slot }
-            let made = Tree(try ShadowedView(shown.view), repository: shown.id.repository, ref: shown.id.branch, isReadOnly: true, staging: shown.staging, begun: shown.begun)
+            let shown = tree
+            let version = shown.generation.load(ordering: .sequentiallyConsistent)
+            let now = Timestamp.monotonicMilliseconds()
+            if let known = shadowed.withLock({ $0 }), known.of === shown, known.version == version,
+                now - known.made < Self.shadowedMilliseconds
+            {
+                return known.slot
+            }
+            let made = Tree(
+                try ShadowedView(shown.view), repository: shown.id.repository, ref: shown.id.branch, isReadOnly: true,
+                staging: shown.staging, begun: shown.begun)
             made.start()
-            let slot = try add(made), old = shadowed.withLock { shadowed in
+            let slot = try add(made)
+            let old = shadowed.withLock { shadowed in
                 defer { shadowed = (slot, shown, version, now) }
                 return shadowed
             }
@@ -221,15 +252,19 @@ package struct Levers: Sendable {
         case direct
     }
 
-    /// Bytes from which the object of a snapshot is lent to the kernel: for smaller ones that takes longer than reading them.
+    /// Bytes from which the object of a snapshot is lent to the kernel: for smaller ones that takes longer than reading
+    /// them.
     private static let leastLent: Int64 = 256 << 10
 
-    /// How the kernel is to use a handle. All handles of one file at one time must be alike (linux/fuse.h, FOPEN_PASSTHROUGH): those
-    /// that it serves by itself, from one file, and those whose bytes it caches exclude each other. Objects are lent in snapshots
-    /// alone: a reader must see what is written to the file later.
+    /// How the kernel is to use a handle. All handles of one file at one time must be alike (linux/fuse.h,
+    /// FOPEN_PASSTHROUGH): those that it serves by itself, from one file, and those whose bytes it caches exclude each
+    /// other. Objects are lent in snapshots alone: a reader must see what is written to the file later.
     func way(_ open: OpenFile, _ tree: Tree) -> Way {
-        let node = open.node, key = ObjectIdentifier(node)
-        let mayLend = context.features.hasPassthrough && open.descriptor >= 0 && (open.isWorking || (tree.isReadOnly && (open.entry?.size ?? 0) >= Self.leastLent))
+        let node = open.node
+        let key = ObjectIdentifier(node)
+        let mayLend =
+            context.features.hasPassthrough && open.descriptor >= 0
+            && (open.isWorking || (tree.isReadOnly && (open.entry?.size ?? 0) >= Self.leastLent))
         return uses.withLock { uses in
             var use = uses[key] ?? Use()
             defer { uses[key] = use }
@@ -239,7 +274,9 @@ package struct Levers: Sendable {
                 return cache(open, &use)
             } else {
                 // The system call does not wait.
-                guard let number = unsafe KernelFeatures.lend(open.descriptor, to: fuse_session_fd(session)) else { return cache(open, &use) }
+                guard let number = unsafe KernelFeatures.lend(open.descriptor, to: fuse_session_fd(session)) else {
+                    return cache(open, &use)
+                }
                 use.number = number
                 use.content = open.content
             }
@@ -260,7 +297,9 @@ package struct Levers: Sendable {
 
     /// A handle is closed.
     func takeBack(_ open: OpenFile, _ tree: Tree) {
-        let node = open.node, key = ObjectIdentifier(node), isLent = open.isLent.load(ordering: .relaxed)
+        let node = open.node
+        let key = ObjectIdentifier(node)
+        let isLent = open.isLent.load(ordering: .relaxed)
         guard isLent || open.isCached.load(ordering: .relaxed) else { return }
         uses.withLock { uses in
             guard var use = uses[key] else { return }
@@ -278,7 +317,9 @@ package struct Levers: Sendable {
     /// The kernel forgot an inode, and with it what it had in its cache.
     func forget(_ number: UInt64, _ count: UInt64) {
         guard let (slot, local) = try? place(number) else { return }
-        if let node = slot.tree.forget(local, count) { uses.withLock { uses in if let use = uses[node], use.lent == 0, use.cached == 0 { uses[node] = nil } } }
+        if let node = slot.tree.forget(local, count) {
+            uses.withLock { uses in if let use = uses[node], use.lent == 0, use.cached == 0 { uses[node] = nil } }
+        }
     }
 
     // MARK: begin and end
@@ -305,11 +346,13 @@ package struct Levers: Sendable {
         if levers.announcesEvents, !isReadOnly { herald.start(self) }
     }
 
-    /// How far the kernel reads ahead of who reads in order (Documentation/ABI/testing/sysfs-class-bdi). Only root may set it.
+    /// How far the kernel reads ahead of who reads in order (Documentation/ABI/testing/sysfs-class-bdi). Only root may
+    /// set it.
     private func setReadAhead() {
         guard let status = FileStatus(path: directory) else { return }
         // makedev(3): the numbers lie in pieces.
-        let device = "\((status.device >> 8) & 0xfff | (status.device >> 32) & ~0xfff):\(status.device & 0xff | (status.device >> 12) & ~0xff)"
+        let device =
+            "\((status.device >> 8) & 0xfff | (status.device >> 32) & ~0xfff):\(status.device & 0xff | (status.device >> 12) & ~0xff)"
         let file = unsafe Glibc.open("/sys/class/bdi/\(device)/read_ahead_kb", O_WRONLY | O_CLOEXEC)
         guard file >= 0 else { return }
         defer { close(file) }
@@ -317,7 +360,9 @@ package struct Levers: Sendable {
         _ = unsafe write(file, text, text.utf8.count)  // It reads less far ahead then.
     }
 
-    static func inUse(_ directory: String) -> LakeError { LakeError(.invalidValue, "\(directory) is in use: close what is open in it, and leave it") }
+    static func inUse(_ directory: String) -> LakeError {
+        LakeError(.invalidValue, "\(directory) is in use: close what is open in it, and leave it")
+    }
 
     /// Publishes everything and ends the mount.
     /// - Parameter places: all folders that it is mounted on.
@@ -382,7 +427,9 @@ package struct Levers: Sendable {
     }
 
     /// How the kernel knows a node of a slot: the root that it knows is that of what is shown.
-    func number(_ local: UInt64, in slot: Slot) -> UInt64 { local == slot.root && slot === current ? Tree.root : slot.number(local) }
+    func number(_ local: UInt64, in slot: Slot) -> UInt64 {
+        local == slot.root && slot === current ? Tree.root : slot.number(local)
+    }
 
     private func hear(_ notice: Notice, _ slot: Slot) {
         guard !hasEnded.load(ordering: .acquiring) else { return }
@@ -391,7 +438,8 @@ package struct Levers: Sendable {
             let folder = number(folder, in: slot)
             _ = absent.withLock { $0.remove(AbsentName(parent: folder, name: Key(name))) }
             invalidate(name: name, in: folder, lost: lost.map { slot.number($0) })
-        case .node(let local): unsafe fuse_lowlevel_notify_inval_inode(session, fuse_ino_t(number(local, in: slot)), 0, 0)
+        case .node(let local):
+            unsafe fuse_lowlevel_notify_inval_inode(session, fuse_ino_t(number(local, in: slot)), 0, 0)
         case .event(let event): if levers.announcesEvents, !isReadOnly { herald.note(event, slot) }
         case .absentNames:
             for name in absent.withLock({ names in
@@ -401,7 +449,8 @@ package struct Levers: Sendable {
         }
     }
 
-    /// - Parameter lost: the inode that had no other name: who watches it hears that it is gone (fuse_lowlevel.h, notify_delete).
+    /// - Parameter lost: the inode that had no other name: who watches it hears that it is gone (fuse_lowlevel.h,
+    ///   notify_delete).
     func invalidate(name: [UInt8], in parent: UInt64, lost: UInt64? = nil) {
         unsafe name.withUnsafeBytes { bytes in
             let text = unsafe bytes.assumingMemoryBound(to: CChar.self).baseAddress

@@ -1,5 +1,5 @@
-import CacheStore
 import CFUSE
+import CacheStore
 import Glibc
 import Synchronization
 import Versioning
@@ -28,20 +28,26 @@ enum Operations {
     }
 
     /// Runs an operation; a thrown error is its answer.
-    private static func answer(_ request: fuse_req_t?, _ body: (Request) throws -> Void) {
+    static func answer(_ request: fuse_req_t?, _ body: (Request) throws -> Void) {
         guard let request = unsafe request else { return }
         let context = unsafe Unmanaged<Context>.fromOpaque(fuse_req_userdata(request)).takeUnretainedValue()
         let wrapped = unsafe Request(pointer: request, mount: context.mount)
         do { try body(wrapped) } catch { wrapped.fail(error) }
     }
 
-    private static func name(_ text: UnsafePointer<CChar>?) -> [UInt8] { unsafe Array(UnsafeRawBufferPointer(start: text!, count: strlen(text!))) }
+    private static func name(_ text: UnsafePointer<CChar>?) -> [UInt8] {
+        unsafe Array(UnsafeRawBufferPointer(start: text!, count: strlen(text!)))
+    }
 
     /// Answers a request that makes a name in a folder, with the node it made.
-    private static func answer(_ request: fuse_req_t?, making text: UnsafePointer<CChar>?, in parent: fuse_ino_t, _ make: (Request, Place, [UInt8]) throws -> Node) {
+    private static func answer(
+        _ request: fuse_req_t?, making text: UnsafePointer<CChar>?, in parent: fuse_ino_t,
+        _ make: (Request, Place, [UInt8]) throws -> Node
+    ) {
         unsafe answer(request) { request in
             try Control.requireOutside(parent)
-            let name = unsafe name(text), place = try request.at(parent)
+            let name = unsafe name(text)
+            let place = try request.at(parent)
             if request.isHerald {
                 guard let found = try place.tree.find(place.number, name, counts: true) else { throw Errno(ENOENT) }
                 return request.entry(found, name, in: place)
@@ -52,11 +58,15 @@ enum Operations {
     }
 
     /// Answers a request that takes a name from a folder.
-    private static func answer(_ request: fuse_req_t?, removing text: UnsafePointer<CChar>?, from parent: fuse_ino_t, _ kind: Node.Kind, _ remove: (Request, Place, [UInt8]) throws -> Void) {
+    private static func answer(
+        _ request: fuse_req_t?, removing text: UnsafePointer<CChar>?, from parent: fuse_ino_t, _ kind: Node.Kind,
+        _ remove: (Request, Place, [UInt8]) throws -> Void
+    ) {
         unsafe answer(request) { request in
             if request.isHerald { return request.succeed() }
             try Control.requireOutside(parent)
-            let name = unsafe name(text), place = try request.at(parent)
+            let name = unsafe name(text)
+            let place = try request.at(parent)
             try remove(request, place, name)
             request.succeed()
             place.tell(request.mount, name, was: kind)
@@ -78,8 +88,13 @@ enum Operations {
             guard let connection = unsafe connection else { return }
             unsafe connection.pointee.max_write = 1 << 20
             unsafe connection.pointee.max_readahead = 1 << 20
-            unsafe connection.pointee.want |= connection.pointee.capable & UInt32(FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO)
-            unsafe connection.pointee.want &= ~UInt32(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE)
+            unsafe connection.pointee.want |=
+                connection.pointee.capable
+                & UInt32(
+                    FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_READDIRPLUS
+                        | FUSE_CAP_READDIRPLUS_AUTO)
+            unsafe connection.pointee.want &= ~UInt32(
+                FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE)
             unsafe connection.pointee.time_gran = 1
         }
         unsafe table.lookup = { request, parent, text in
@@ -88,7 +103,9 @@ enum Operations {
                 if try Control.lookup(request, parent, name) { return }
                 if request.isHerald, request.mount.herald.lookup(request, parent, name) { return }
                 let place = try request.at(parent)
-                if let found = try place.tree.find(place.number, name, counts: true) { return request.entry(found, name, in: place) }
+                if let found = try place.tree.find(place.number, name, counts: true) {
+                    return request.entry(found, name, in: place)
+                }
                 guard request.mount.mayCacheAbsence(name, in: UInt64(parent)) else { throw Errno(ENOENT) }
                 var absent = fuse_entry_param()  // Number 0: the name is not there, and the kernel remembers it.
                 absent.entry_timeout = forever
@@ -104,15 +121,21 @@ enum Operations {
         }
         unsafe table.forget_multi = { request, count, forgets in
             unsafe answer(request) { request in
-                for index in 0..<count { unsafe request.mount.forget(UInt64(forgets![index].ino), forgets![index].nlookup) }
+                for index in 0..<count {
+                    unsafe request.mount.forget(UInt64(forgets![index].ino), forgets![index].nlookup)
+                }
                 unsafe fuse_reply_none(request.pointer)
             }
         }
         unsafe table.mkdir = { request, parent, text, mode in
-            unsafe answer(request, making: text, in: parent) { try $1.tree.makeFolder($1.number, $2, mode: mode, owner: $0.owner, $0.rights) }
+            unsafe answer(request, making: text, in: parent) {
+                try $1.tree.makeFolder($1.number, $2, mode: mode, owner: $0.owner, $0.rights)
+            }
         }
         unsafe table.symlink = { request, target, parent, text in
-            unsafe answer(request, making: text, in: parent) { unsafe try $1.tree.makeLink($1.number, $2, target: name(target), owner: $0.owner, $0.rights) }
+            unsafe answer(request, making: text, in: parent) {
+                unsafe try $1.tree.makeLink($1.number, $2, target: name(target), owner: $0.owner, $0.rights)
+            }
         }
         unsafe table.link = { request, number, parent, text in
             unsafe answer(request, making: text, in: parent) { request, place, name in
@@ -123,14 +146,19 @@ enum Operations {
         }
         unsafe table.mknod = { request, parent, text, mode, device in
             unsafe answer(request, making: text, in: parent) { request, place, name in
-                let kind: Node.Kind? = switch mode & S_IFMT {
-                case S_IFIFO: .pipe
-                case S_IFSOCK: .socket
-                case S_IFCHR: .character
-                case S_IFBLK: .block
-                default: nil
+                let kind: Node.Kind? =
+                    switch mode & S_IFMT {
+                    case S_IFIFO: .pipe
+                    case S_IFSOCK: .socket
+                    case S_IFCHR: .character
+                    case S_IFBLK: .block
+                    default: nil
+                    }
+                if let kind {
+                    return try place.tree.makeSpecial(
+                        kind, place.number, name, mode: mode, device: UInt64(device), owner: request.owner,
+                        request.rights)
                 }
-                if let kind { return try place.tree.makeSpecial(kind, place.number, name, mode: mode, device: UInt64(device), owner: request.owner, request.rights) }
                 let node = try place.tree.makeFile(place.number, name, mode: mode, owner: request.owner, request.rights)
                 place.tree.finish(try place.tree.openMade(node))
                 return node
@@ -140,18 +168,26 @@ enum Operations {
             unsafe answer(request, removing: text, from: parent, .file) { try $1.tree.unlink($1.number, $2, $0.rights) }
         }
         unsafe table.rmdir = { request, parent, text in
-            unsafe answer(request, removing: text, from: parent, .folder) { try $1.tree.removeFolder($1.number, $2, $0.rights) }
+            unsafe answer(request, removing: text, from: parent, .folder) {
+                try $1.tree.removeFolder($1.number, $2, $0.rights)
+            }
         }
         unsafe table.rename = { request, parent, text, newParent, newText, flags in
             unsafe answer(request) { request in
-                let old = unsafe name(text), new = unsafe name(newText), noReplace: UInt32 = 1, exchange: UInt32 = 2  // renameat2(2)
+                let old = unsafe name(text)
+                let new = unsafe name(newText)
+                let noReplace: UInt32 = 1
+                let exchange: UInt32 = 2  // renameat2(2)
                 guard flags & ~(noReplace | exchange) == 0, flags != noReplace | exchange else { throw Errno(EINVAL) }
                 try Control.requireOutside(parent)
                 try Control.requireOutside(newParent)
-                let place = try request.at(parent), target = try request.at(newParent)
+                let place = try request.at(parent)
+                let target = try request.at(newParent)
                 guard place.slot === target.slot else { throw Errno(EXDEV) }
                 let kind = place.tree.kind(of: old, in: place.number)
-                try place.tree.rename(place.number, old, to: target.number, new, replaces: flags & noReplace == 0, exchanges: flags & exchange != 0, request.rights)
+                try place.tree.rename(
+                    place.number, old, to: target.number, new, replaces: flags & noReplace == 0,
+                    exchanges: flags & exchange != 0, request.rights)
                 request.succeed()
                 place.tell(request.mount, old, was: kind)
                 target.tell(request.mount, new)
@@ -176,11 +212,19 @@ enum Operations {
                     let place = try request.at(number)
                     return request.attributes(try place.node(), number, place.slot)
                 }
-                let place = try request.at(number), node = try place.node(), given = unsafe given!.pointee, tree = place.tree
-                if valid & FUSE_SET_ATTR_SIZE != 0 { try tree.truncate(node, Int64(given.st_size), caller: request.owner, request.rights) }
+                let place = try request.at(number)
+                let node = try place.node()
+                let given = unsafe given!.pointee
+                let tree = place.tree
+                if valid & FUSE_SET_ATTR_SIZE != 0 {
+                    try tree.truncate(node, Int64(given.st_size), caller: request.owner, request.rights)
+                }
                 var new = Tree.NewFacts()
                 func time(_ flag: Int32, _ now: Int32, _ value: timespec) -> Timestamp? {
-                    valid & now != 0 ? .now() : valid & flag != 0 ? Timestamp(seconds: Int64(value.tv_sec), nanoseconds: Int32(value.tv_nsec)) : nil
+                    valid & now != 0
+                        ? .now()
+                        : valid & flag != 0
+                            ? Timestamp(seconds: Int64(value.tv_sec), nanoseconds: Int32(value.tv_nsec)) : nil
                 }
                 if valid & FUSE_SET_ATTR_MODE != 0 { new.mode = given.st_mode & 0o7777 }
                 if valid & FUSE_SET_ATTR_UID != 0 { new.owner = given.st_uid }
@@ -188,8 +232,16 @@ enum Operations {
                 new.modified = time(FUSE_SET_ATTR_MTIME, FUSE_SET_ATTR_MTIME_NOW, given.st_mtim)
                 new.accessed = time(FUSE_SET_ATTR_ATIME, FUSE_SET_ATTR_ATIME_NOW, given.st_atim)
                 // Who cuts a file changes its times: the file has them.
-                if valid & FUSE_SET_ATTR_SIZE != 0 { (new.modified, new.accessed) = (valid & FUSE_SET_ATTR_MTIME != 0 && valid & FUSE_SET_ATTR_MTIME_NOW == 0 ? new.modified : nil, nil) }
-                if new.mode != nil || new.owner != nil || new.group != nil || new.modified != nil || new.accessed != nil { try tree.change(node, new, request.rights) }
+                if valid & FUSE_SET_ATTR_SIZE != 0 {
+                    (new.modified, new.accessed) = (
+                        valid & FUSE_SET_ATTR_MTIME != 0 && valid & FUSE_SET_ATTR_MTIME_NOW == 0 ? new.modified : nil,
+                        nil
+                    )
+                }
+                if new.mode != nil || new.owner != nil || new.group != nil || new.modified != nil || new.accessed != nil
+                {
+                    try tree.change(node, new, request.rights)
+                }
                 request.attributes(node, number, place.slot)
                 tree.tell([.node(node.number)] + tree.events(node), except: request.mount.number)
             }
@@ -198,27 +250,32 @@ enum Operations {
             unsafe answer(request) { request in
                 let place = try request.at(number)
                 guard let target = place.tree.target(of: try place.node()) else { throw Errno(EINVAL) }
-                _ = unsafe (target + [0]).withUnsafeBytes { unsafe fuse_reply_readlink(request.pointer, $0.assumingMemoryBound(to: CChar.self).baseAddress) }
+                _ = unsafe (target + [0]).withUnsafeBytes {
+                    unsafe fuse_reply_readlink(request.pointer, $0.assumingMemoryBound(to: CChar.self).baseAddress)
+                }
             }
         }
         unsafe table.getxattr = { request, number, text, size in
             unsafe answer(request) { request in
                 try Control.requireOutside(number, else: EOPNOTSUPP)
-                let place = try request.at(number), value = unsafe try place.tree.extended(place.node(), Key(name(text)), request.rights)
+                let place = try request.at(number)
+                let value = unsafe try place.tree.extended(place.node(), Key(name(text)), request.rights)
                 try sized(request, value, size)
             }
         }
         unsafe table.listxattr = { request, number, size in
             unsafe answer(request) { request in
                 try Control.requireOutside(number, else: EOPNOTSUPP)
-                let place = try request.at(number), names = place.tree.extendedNames(try place.node())
+                let place = try request.at(number)
+                let names = place.tree.extendedNames(try place.node())
                 try sized(request, names.flatMap { $0.bytes + [0] }, size)
             }
         }
         unsafe table.setxattr = { request, number, text, value, size, flags in
             unsafe answer(request) { request in
                 try Control.requireOutside(number)
-                let bytes = unsafe Array(UnsafeRawBufferPointer(start: value, count: size)), place = try request.at(number)
+                let bytes = unsafe Array(UnsafeRawBufferPointer(start: value, count: size))
+                let place = try request.at(number)
                 unsafe try place.tree.setExtended(place.node(), Key(name(text)), bytes, flags: flags, request.rights)
                 request.succeed()
             }
@@ -264,9 +321,14 @@ enum Operations {
         unsafe table.create = { request, parent, text, mode, info in
             unsafe answer(request) { request in
                 try Control.requireOutside(parent)
-                let name = unsafe name(text), place = try request.at(parent), tree = place.tree
-                let isExclusive = unsafe info!.pointee.flags & O_EXCL != 0, node: Node
-                do { node = try tree.makeFile(place.number, name, mode: mode, owner: request.owner, request.rights) } catch let error as Errno where error.number == EEXIST && !isExclusive {
+                let name = unsafe name(text)
+                let place = try request.at(parent)
+                let tree = place.tree
+                let isExclusive = unsafe info!.pointee.flags & O_EXCL != 0
+                let node: Node
+                do {
+                    node = try tree.makeFile(place.number, name, mode: mode, owner: request.owner, request.rights)
+                } catch let error as Errno where error.number == EEXIST && !isExclusive {
                     throw Errno(ESTALE)  // Another door made it meanwhile: the kernel looks again, and opens that.
                 }
                 let open = try tree.openMade(node)
@@ -293,17 +355,26 @@ enum Operations {
                     unsafe fuse_reply_open(request.pointer, info)
                     return
                 }
-                let place = try request.at(number), node = try place.node(), flags = unsafe info!.pointee.flags, isWriter = flags & O_ACCMODE != O_RDONLY
+                let place = try request.at(number)
+                let node = try place.node()
+                let flags = unsafe info!.pointee.flags
+                let isWriter = flags & O_ACCMODE != O_RDONLY
                 if flags & O_ACCMODE != O_WRONLY { try place.tree.requireReadable(node, request.rights) }
-                let open = try place.tree.open(node, writes: isWriter, truncates: isWriter && flags & O_TRUNC != 0, caller: request.owner, request.rights)
-                if let answer = unsafe use(open, info!, request, place.slot) { return unsafe answer.withUnsafeBytes { unsafe request.bytes($0) } }
+                let open = try place.tree.open(
+                    node, writes: isWriter, truncates: isWriter && flags & O_TRUNC != 0, caller: request.owner,
+                    request.rights)
+                if let answer = unsafe use(open, info!, request, place.slot) {
+                    return unsafe answer.withUnsafeBytes { unsafe request.bytes($0) }
+                }
                 unsafe fuse_reply_open(request.pointer, info)
             }
         }
         unsafe table.read = { request, number, size, offset, info in
             unsafe answer(request) { request in
                 if request.mount.options.skipsOpen { return try readUnopened(request, number, size, Int64(offset)) }
-                if case .control(let control)? = unsafe handle(info, request.mount) { return control.answer(request, size, Int64(offset)) }
+                if case .control(let control)? = unsafe handle(info, request.mount) {
+                    return control.answer(request, size, Int64(offset))
+                }
                 let (open, tree) = unsafe try file(info, request.mount)
                 unsafe try withUnsafeTemporaryAllocation(byteCount: size, alignment: 16) { buffer in
                     let count = unsafe try tree.read(open, into: buffer, at: Int64(offset))
@@ -319,7 +390,8 @@ enum Operations {
                     return
                 }
                 let (open, tree) = unsafe try file(info, request.mount)
-                let count = unsafe try tree.write(open, UnsafeRawBufferPointer(start: bytes, count: size), at: Int64(offset))
+                let count = unsafe try tree.write(
+                    open, UnsafeRawBufferPointer(start: bytes, count: size), at: Int64(offset))
                 unsafe fuse_reply_write(request.pointer, count)
             }
         }
@@ -334,14 +406,17 @@ enum Operations {
         }
         unsafe table.lseek = { request, _, offset, whence, info in
             unsafe answer(request) { request in
-                if request.mount.options.skipsOpen { throw Errno(ENOSYS) }  // The kernel takes a file for one without holes.
-                let (open, tree) = unsafe try file(info, request.mount), found = try tree.seek(open, Int64(offset), whence: whence)
+                // The kernel takes a file for one without holes.
+                if request.mount.options.skipsOpen { throw Errno(ENOSYS) }
+                let (open, tree) = unsafe try file(info, request.mount)
+                let found = try tree.seek(open, Int64(offset), whence: whence)
                 unsafe fuse_reply_lseek(request.pointer, off_t(found))
             }
         }
         unsafe table.copy_file_range = { request, _, offset, info, _, targetOffset, targetInfo, length, _ in
             unsafe answer(request) { request in
-                let (source, tree) = unsafe try file(info, request.mount), (target, other) = unsafe try file(targetInfo, request.mount)
+                let (source, tree) = unsafe try file(info, request.mount)
+                let (target, other) = unsafe try file(targetInfo, request.mount)
                 guard tree === other else { throw Errno(EXDEV) }
                 let count = try tree.copyRange(source, Int64(offset), to: target, Int64(targetOffset), length)
                 unsafe fuse_reply_write(request.pointer, count)
@@ -349,7 +424,8 @@ enum Operations {
         }
         unsafe table.flush = { request, _, info in
             unsafe answer(request) { request in
-                if request.mount.options.skipsOpen { throw Errno(ENOSYS) }  // Nothing is written: it need not ask again.
+                // Nothing is written: it need not ask again.
+                if request.mount.options.skipsOpen { throw Errno(ENOSYS) }
                 if case .control? = unsafe handle(info, request.mount) { return request.succeed() }
                 let (open, tree) = unsafe try file(info, request.mount)
                 tree.flush(open)
@@ -369,10 +445,15 @@ enum Operations {
         }
         unsafe table.release = { request, _, info in
             unsafe answer(request) { request in
-                if case .file(let open, let slot)? = request.mount.handles.withLock({ unsafe $0.all.removeValue(forKey: info!.pointee.fh) }) {
+                if case .file(let open, let slot)? = request.mount.handles.withLock({
+                    unsafe $0.all.removeValue(forKey: info!.pointee.fh)
+                }) {
                     request.mount.takeBack(open, slot.tree)
                     slot.tree.finish(open)
-                    if open.isWriter { slot.tree.tell([.node(open.node.number)] + slot.tree.events(open.node), except: request.mount.number) }
+                    if open.isWriter {
+                        slot.tree.tell(
+                            [.node(open.node.number)] + slot.tree.events(open.node), except: request.mount.number)
+                    }
                 }
                 request.succeed()
             }
@@ -381,7 +462,8 @@ enum Operations {
 
     /// Answers a read of a file that nobody said was opened.
     private static func readUnopened(_ request: Request, _ number: fuse_ino_t, _ size: Int, _ offset: Int64) throws {
-        let place = try request.at(number), node = try place.node()
+        let place = try request.at(number)
+        let node = try place.node()
         try place.tree.requireReadable(node, request.rights)
         let open = try place.tree.open(node, writes: false, request.rights)
         defer { place.tree.finish(open) }
@@ -391,14 +473,18 @@ enum Operations {
         }
     }
 
-    /// Says how the kernel is to use an open file: in `info`, or as the bytes of an answer that libfuse has no words for.
-    private static func use(_ open: OpenFile, _ info: UnsafeMutablePointer<fuse_file_info>, _ request: Request, _ slot: Slot) -> [UInt8]? {
+    /// Says how the kernel is to use an open file: in `info`, or as the bytes of an answer that libfuse has no words
+    /// for.
+    private static func use(
+        _ open: OpenFile, _ info: UnsafeMutablePointer<fuse_file_info>, _ request: Request, _ slot: Slot
+    ) -> [UInt8]? {
         let handle = keep(.file(open, slot), request.mount)
         unsafe info.pointee.fh = handle
         // Nothing to publish: one request less for each close.
         let needsFlush = open.isWriter
         switch request.mount.way(open, slot.tree) {
-        case .lent(let number): return KernelFeatures.openAnswer(handle: handle, backing: number, needsFlush: needsFlush)
+        case .lent(let number):
+            return KernelFeatures.openAnswer(handle: handle, backing: number, needsFlush: needsFlush)
         case .cached(let keeps): unsafe info.pointee.keep_cache = keeps ? 1 : 0
         case .direct: unsafe info.pointee.direct_io = 1
         }
@@ -411,39 +497,6 @@ enum Operations {
         return (open, slot.tree)
     }
 
-    /// Folders as programs read them.
-    private static let addFolders: @Sendable (inout fuse_lowlevel_ops) -> Void = { table in
-        unsafe table.fsyncdir = { request, number, _, _ in
-            unsafe answer(request) { request in
-                if Control.owns(number) { return request.succeed() }
-                let tree = try request.at(number).tree
-                if !tree.isReadOnly { try tree.synchronizeRows() }
-                request.succeed()
-            }
-        }
-        unsafe table.opendir = { request, number, info in
-            unsafe answer(request) { request in
-                if unsafe try Control.open(request, number, info!) { return }
-                let place = try request.at(number), node = try place.node()
-                guard node.isFolder else { throw Errno(ENOTDIR) }
-                unsafe info!.pointee.fh = keep(.folder(node, FolderReader(), place.slot), request.mount)
-                if request.mount.levers.directoryCache, !KernelFeatures.hasBrokenDirectoryCache {
-                    unsafe info!.pointee.cache_readdir = 1
-                    unsafe info!.pointee.keep_cache = 1
-                }
-                unsafe fuse_reply_open(request.pointer, info)
-            }
-        }
-        unsafe table.readdir = { request, number, size, offset, info in unsafe answer(request) { unsafe try readFolder($0, number, size, offset, info, withAttributes: false) } }
-        unsafe table.readdirplus = { request, number, size, offset, info in unsafe answer(request) { unsafe try readFolder($0, number, size, offset, info, withAttributes: true) } }
-        unsafe table.releasedir = { request, _, info in
-            unsafe answer(request) { request in
-                _ = request.mount.handles.withLock { unsafe $0.all.removeValue(forKey: info!.pointee.fh) }
-                request.succeed()
-            }
-        }
-    }
-
     static func keep(_ handle: Mount.Handle, _ mount: Mount) -> UInt64 {
         mount.handles.withLock { handles in
             defer { handles.next += 1 }
@@ -452,66 +505,9 @@ enum Operations {
         }
     }
 
-    private static func handle(_ info: UnsafeMutablePointer<fuse_file_info>?, _ mount: Mount) -> Mount.Handle? {
+    static func handle(_ info: UnsafeMutablePointer<fuse_file_info>?, _ mount: Mount) -> Mount.Handle? {
         guard let info = unsafe info else { return nil }
         return mount.handles.withLock { unsafe $0.all[info.pointee.fh] }
-    }
-
-    /// The node of a listed item, for the kernel to know: by what the listing said, if that is still so, and else looked up.
-    private static func node(of item: FolderReader.Item, in folder: Node, _ version: UInt64, _ tree: Tree) -> Node? {
-        if let entry = item.entry, let node = tree.adopt(item.name, in: folder, entry, ifVersion: version) { return node }
-        return try? tree.find(folder.number, item.name.bytes, counts: true)  // It went meanwhile, or cannot be told.
-    }
-
-    /// Fills one buffer of a folder's listing. Offsets 1 and 2 stand behind `.` and `..`.
-    private static func readFolder(_ request: Request, _ number: fuse_ino_t, _ size: Int, _ offset: off_t, _ info: UnsafeMutablePointer<fuse_file_info>?, withAttributes: Bool) throws {
-        let handle = unsafe handle(info, request.mount)
-        if case .control(let control)? = handle { return control.list(request, size, offset, withAttributes: withAttributes) }
-        guard case .folder(let folder, let reader, let slot)? = handle else { throw Errno(EBADF) }
-        let tree = slot.tree, generation = tree.generation.load(ordering: .sequentiallyConsistent)
-        var told: [[UInt8]] = []
-        unsafe try withUnsafeTemporaryAllocation(byteCount: size, alignment: 16) { buffer in
-            let start = unsafe buffer.assumingMemoryBound(to: CChar.self).baseAddress!
-            var used = 0, position = Int(offset)
-            while true {
-                var name: [UInt8], parameters = fuse_entry_param(), node: Node?
-                if position == 0 { reader.restart() }  // A listing that is begun anew is a new one (rewinddir(3)).
-                if position < 2 {
-                    name = position == 0 ? [0x2e] : [0x2e, 0x2e]
-                    parameters.attr.st_ino = ino_t(number)
-                    parameters.attr.st_mode = S_IFDIR
-                } else {
-                    guard let item = try reader.item(position - 2, folder, tree) else { break }
-                    name = item.name.bytes
-                    if withAttributes {
-                        node = Self.node(of: item, in: folder, reader.version, tree)
-                        guard let node else {
-                            position += 1
-                            continue
-                        }
-                        parameters = entry(node, slot)
-                    } else {
-                        parameters.attr = tree.listed(item, in: folder)
-                        parameters.attr.st_ino = ino_t(slot.number(UInt64(parameters.attr.st_ino)))
-                    }
-                }
-                name.append(0)
-                let needed = unsafe name.withUnsafeBytes { bytes -> Int in
-                    let text = unsafe bytes.assumingMemoryBound(to: CChar.self).baseAddress
-                    return unsafe withAttributes ? fuse_add_direntry_plus(request.pointer, start + used, size - used, text, &parameters, off_t(position + 1))
-                        : fuse_add_direntry(request.pointer, start + used, size - used, text, &parameters.attr, off_t(position + 1))
-                }
-                if needed > size - used {
-                    if let node { tree.forget(node.number, 1) }  // Not told after all.
-                    break
-                }
-                if node != nil { told.append(Array(name.dropLast())) }
-                used += needed
-                position += 1
-            }
-            unsafe request.bytes(UnsafeRawBufferPointer(start: start, count: used))
-        }
-        for name in told { tree.recheck(generation, name, in: folder.number) }
     }
 
     static func type(_ kind: Node.Kind) -> UInt32 {
@@ -530,7 +526,9 @@ enum Operations {
     static func status(_ facts: Tree.Facts, _ slot: Slot) -> stat {
         var info = stat()
         info.st_ino = ino_t(slot.number(facts.number))
-        info.st_mode = (facts.hasMode ? facts.mode : slot.options.mode(facts.mode, isFolder: facts.kind == .folder)) | type(facts.kind)
+        info.st_mode =
+            (facts.hasMode ? facts.mode : slot.options.mode(facts.mode, isFolder: facts.kind == .folder))
+            | type(facts.kind)
         info.st_nlink = nlink_t(facts.links)
         info.st_uid = facts.hasOwner ? facts.owner : slot.options.owner ?? facts.owner
         info.st_gid = facts.hasOwner ? facts.group : slot.options.group ?? facts.group
@@ -538,22 +536,12 @@ enum Operations {
         info.st_size = off_t(facts.size)
         info.st_blksize = 4096
         info.st_blocks = blkcnt_t(facts.blocks)
-        func time(_ value: Timestamp) -> timespec { timespec(tv_sec: Int(value.seconds), tv_nsec: Int(value.nanoseconds)) }
+        func time(_ value: Timestamp) -> timespec {
+            timespec(tv_sec: Int(value.seconds), tv_nsec: Int(value.nanoseconds))
+        }
         info.st_mtim = time(facts.modified)
         info.st_ctim = time(facts.changed)
         info.st_atim = time(facts.accessed)
-        return info
-    }
-}
-
-extension Tree {
-    /// What a listing says of an item: number and kind.
-    func listed(_ item: FolderReader.Item, in folder: Node) -> stat {
-        var info = stat()
-        let (known, path) = state.withLock { _ in (item.node ?? folder.children[item.name], Paths.join(Self.path(folder), item.name.bytes)) }
-        info.st_ino = ino_t(known?.number ?? Self.number(for: path))
-        let isLink = item.entry?.metadata[Attributes.targetKey] != nil
-        info.st_mode = known.map { Operations.type($0.kind) } ?? (item.isFolder ? S_IFDIR : isLink ? S_IFLNK : S_IFREG)
         return info
     }
 }

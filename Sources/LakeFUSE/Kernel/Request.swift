@@ -17,13 +17,16 @@ extension Operations {
             return unsafe Tree.Owner(user: context.pointee.uid, group: context.pointee.gid)
         }
 
-        func fail(_ error: any Error) { unsafe fuse_reply_err(pointer, Errno(error).number == 0 ? EIO : Errno(error).number) }
+        func fail(_ error: any Error) {
+            unsafe fuse_reply_err(pointer, Errno(error).number == 0 ? EIO : Errno(error).number)
+        }
         func succeed() { unsafe fuse_reply_err(pointer, 0) }
 
         /// Where a number is, and the moment that what is read from now on is not older than.
         func at(_ number: fuse_ino_t) throws -> Place {
             let (slot, local) = try mount.place(UInt64(number))
-            return Place(slot: slot, number: local, generation: slot.tree.generation.load(ordering: .sequentiallyConsistent))
+            return Place(
+                slot: slot, number: local, generation: slot.tree.generation.load(ordering: .sequentiallyConsistent))
         }
 
         func entry(_ node: Node, _ name: [UInt8], in parent: Place) {
@@ -38,7 +41,9 @@ extension Operations {
             unsafe fuse_reply_attr(pointer, &info, forever)
         }
 
-        func bytes(_ buffer: UnsafeRawBufferPointer) { unsafe fuse_reply_buf(pointer, buffer.assumingMemoryBound(to: CChar.self).baseAddress, buffer.count) }
+        func bytes(_ buffer: UnsafeRawBufferPointer) {
+            unsafe fuse_reply_buf(pointer, buffer.assumingMemoryBound(to: CChar.self).baseAddress, buffer.count)
+        }
     }
 
     /// A node of one of the mount's trees.
@@ -53,7 +58,9 @@ extension Operations {
 
         /// The other mounts of the tree are to know what came of a request.
         func tell(_ mount: Mount, _ name: [UInt8], was: Node.Kind? = nil) {
-            tree.tell([.name(folder: number, name), .node(number), .event(Event(folder: number, name: name, was: was))], except: mount.number)
+            tree.tell(
+                [.name(folder: number, name), .node(number), .event(Event(folder: number, name: name, was: was))],
+                except: mount.number)
         }
     }
 }

@@ -6,13 +6,14 @@ package import Versioning
 package struct MountOptions: Sendable, Equatable {
     /// The folder that is shown, with a slash at its end; empty for all.
     package var prefix = Key([])
-    /// Who owns what says nothing of an owner, and the permissions that it does not have (mount(8), `uid`, `gid`, `umask`).
+    /// Who owns what says nothing of an owner, and the permissions that it does not have (mount(8), `uid`, `gid`,
+    /// `umask`).
     package var owner: UInt32?, group: UInt32?, umask: UInt32?
     /// Whether a close returns when the file is on disk.
     package var syncsOnClose = false
-    /// Whether the kernel opens and closes files without asking, which is for what never changes (linux/fuse.h, FUSE_NO_OPEN_SUPPORT):
-    /// a file that it has in its cache is read without a request. It holds for all files of a mount, so there is no `.lake/` then, and
-    /// excludes passthrough.
+    /// Whether the kernel opens and closes files without asking, which is for what never changes (linux/fuse.h,
+    /// FUSE_NO_OPEN_SUPPORT): a file that it has in its cache is read without a request. It holds for all files of a
+    /// mount, so there is no `.lake/` then, and excludes passthrough.
     package var skipsOpen = false
     /// Whether other users may look (mount.fuse3(8), `allow_other`); they may where root has mounted.
     package var allowsOthers = false
@@ -26,7 +27,9 @@ package struct MountOptions: Sendable, Equatable {
     }
 
     /// The permissions of what says nothing of them.
-    func mode(_ standard: UInt32, isFolder: Bool) -> UInt32 { umask.map { (isFolder ? 0o777 : 0o666) & ~$0 } ?? standard }
+    func mode(_ standard: UInt32, isFolder: Bool) -> UInt32 {
+        umask.map { (isFolder ? 0o777 : 0o666) & ~$0 } ?? standard
+    }
 }
 
 /// One of the trees of a mount. The kernel knows its nodes by their numbers, with the slot's above them.
@@ -69,11 +72,15 @@ final class Slot: Sendable {
         let parts = prefix.bytes.split(separator: Paths.slash).map(Array.init)
         for (index, part) in parts.enumerated() {
             if let known = try tree.find(folder.number, part, counts: index == parts.count - 1) {
-                guard known.isFolder else { throw LakeError(.invalidValue, "\(prefix) is no folder: it is a file of the ref") }
+                guard known.isFolder else {
+                    throw LakeError(.invalidValue, "\(prefix) is no folder: it is a file of the ref")
+                }
                 folder = known
                 continue
             }
-            guard makes, !tree.isReadOnly else { throw LakeError(.notFound(.object), "there is nothing under \(prefix)") }
+            guard makes, !tree.isReadOnly else {
+                throw LakeError(.notFound(.object), "there is nothing under \(prefix)")
+            }
             folder = try tree.makeFolder(folder.number, part, mode: 0o755, rights)
             // A folder that was made is known to the kernel once.
             if index < parts.count - 1 { tree.forget(folder.number, 1) }

@@ -3,7 +3,8 @@ import Versioning
 
 /// Owner, permissions, times and link target of a file, as `lakectl local` keeps them in user metadata.
 struct Attributes: Equatable {
-    static let permissionsKey = "::lakefs::posix-permissions", modifiedKey = "::lakefs::client-mtime", targetKey = "::lakefs::symlink-target"
+    static let permissionsKey = "::lakefs::posix-permissions", modifiedKey = "::lakefs::client-mtime",
+        targetKey = "::lakefs::symlink-target"
     /// Ours: `lakectl local` keeps whole seconds.
     static let nanosecondsKey = "::lakefs::client-mtime-nanoseconds"
 
@@ -29,15 +30,19 @@ struct Attributes: Equatable {
             group = number("GID")
         }
         let nanoseconds = metadata[Self.nanosecondsKey].flatMap { Int32($0) }.map { min(max(0, $0), 999_999_999) } ?? 0
-        modified = metadata[Self.modifiedKey].flatMap { Int64($0) }.map { Timestamp(seconds: $0, nanoseconds: nanoseconds) }
+        modified = metadata[Self.modifiedKey].flatMap { Int64($0) }.map {
+            Timestamp(seconds: $0, nanoseconds: nanoseconds)
+        }
         target = metadata[bytes: Self.targetKey]
     }
 
     /// Puts into `metadata` what is not the default.
     func write(into metadata: inout Metadata, isFolder: Bool) {
         let standard: UInt32 = isFolder ? 0o755 : 0o644
-        let isPlain = (mode ?? standard) == standard && (owner ?? getuid()) == getuid() && (group ?? getgid()) == getgid()
-        metadata[Self.permissionsKey] = isPlain ? nil : "{\"UID\":\(owner ?? getuid()),\"GID\":\(group ?? getgid()),\"Mode\":\(mode ?? standard)}"
+        let isPlain =
+            (mode ?? standard) == standard && (owner ?? getuid()) == getuid() && (group ?? getgid()) == getgid()
+        metadata[Self.permissionsKey] =
+            isPlain ? nil : "{\"UID\":\(owner ?? getuid()),\"GID\":\(group ?? getgid()),\"Mode\":\(mode ?? standard)}"
         metadata[Self.modifiedKey] = modified.map { String($0.seconds) }
         metadata[Self.nanosecondsKey] = modified.flatMap { $0.nanoseconds > 0 ? String($0.nanoseconds) : nil }
         metadata[bytes: Self.targetKey] = target

@@ -2,9 +2,9 @@ import Glibc
 import Synchronization
 import Versioning
 
-/// A folder being read. What was changed in it is taken down when reading begins, and merged with pages of the branch, so that
-/// memory follows the changes and not the folder's size. A page begins behind the last name of the one before, never at a number:
-/// who removes as they go misses nothing (readdir(3)).
+/// A folder being read. What was changed in it is taken down when reading begins, and merged with pages of the branch,
+/// so that memory follows the changes and not the folder's size. A page begins behind the last name of the one before,
+/// never at a number: who removes as they go misses nothing (readdir(3)).
 final class FolderReader: Sendable {
     struct Item {
         let name: Key
@@ -60,7 +60,8 @@ final class FolderReader: Sendable {
         state.known = tree.state.withLock { tree in
             folder.children.compactMap { name, child in
                 // What is natural and unchanged the branch shows by itself.
-                child.published == nil && child.base == .natural && tree.dirty[child.number] == nil ? nil : Item(name: name, isFolder: child.isFolder, node: child)
+                child.published == nil && child.base == .natural && tree.dirty[child.number] == nil
+                    ? nil : Item(name: name, isFolder: child.isFolder, node: child)
             }
         }
         state.known.sort { Self.order($0) < Self.order($1) }
@@ -98,7 +99,10 @@ final class FolderReader: Sendable {
             state.page = []
             state.nextOfPage = 0
             state.version = version
-            guard let base else { return state.after = nil }
+            guard let base else {
+                state.after = nil
+                return
+            }
             // What was hidden when the page was read may be gone from the branch, and be hidden no more.
             if try read(&state, folder, tree, base, ifPublishes: publishes) { return }
         }
@@ -107,14 +111,17 @@ final class FolderReader: Sendable {
 
     private static let mostTries = 1000
 
-    private func read(_ state: inout State, _ folder: Node, _ tree: Tree, _ base: Key, ifPublishes publishes: UInt64) throws -> Bool {
+    private func read(_ state: inout State, _ folder: Node, _ tree: Tree, _ base: Key, ifPublishes publishes: UInt64)
+        throws -> Bool
+    {
         var query = Catalog.ListQuery()
         query.prefix = Paths.prefix(base)
         query.delimiter = "/"
         // Behind the last name, wherever the folder lies now.
         query.after = state.after!.isEmpty ? Key([]) : Paths.join(base, state.after!.bytes)
         query.limit = Self.pageSize
-        let page = try tree.view.list(query), start = query.prefix.count
+        let page = try tree.view.list(query)
+        let start = query.prefix.count
         var folders: Set<Key> = []
         let isCurrent = tree.state.withLock { tree in
             guard tree.publishes == publishes else { return false }
@@ -123,14 +130,17 @@ final class FolderReader: Sendable {
                 guard Paths.isName(name.bytes) else { continue }
                 if !tree.hidden.isEmpty, tree.hidden.contains(Paths.trimmed(item.path)) {
                     // What has the name here shows, as the tree knows it.
-                    if let child = folder.children[name] { state.page.append(Item(name: name, isFolder: child.isFolder, node: child)) }
+                    if let child = folder.children[name] {
+                        state.page.append(Item(name: name, isFolder: child.isFolder, node: child))
+                    }
                     continue
                 }
                 switch item {
                 case .commonPrefix:
                     folders.insert(name)
                     state.page.append(Item(name: name, isFolder: true))
-                case .object(let path, let entry): if !Paths.isMarker(path) { state.page.append(Item(name: name, isFolder: false, entry: entry)) }
+                case .object(let path, let entry):
+                    if !Paths.isMarker(path) { state.page.append(Item(name: name, isFolder: false, entry: entry)) }
                 }
             }
             return true

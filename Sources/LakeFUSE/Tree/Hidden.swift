@@ -1,7 +1,7 @@
 import Versioning
 
-/// Paths of the branch that do not show by themselves: what they hold was removed here, or has another name, or several. Each is
-/// held by the nodes that say so, and shows again when none does.
+/// Paths of the branch that do not show by themselves: what they hold was removed here, or has another name, or
+/// several. Each is held by the nodes that say so, and shows again when none does.
 struct Hidden {
     private var owners: [Key: [ObjectIdentifier]] = [:]
 
@@ -10,7 +10,9 @@ struct Hidden {
     func contains(_ path: Key) -> Bool { owners[path] != nil }
 
     /// Whether somebody else holds it.
-    func contains(_ path: Key, but node: Node) -> Bool { owners[path]?.contains { $0 != ObjectIdentifier(node) } == true }
+    func contains(_ path: Key, but node: Node) -> Bool {
+        owners[path]?.contains { $0 != ObjectIdentifier(node) } == true
+    }
 
     mutating func insert(_ path: Key, _ node: Node) {
         let owner = ObjectIdentifier(node)

@@ -3,13 +3,14 @@ import Glibc
 import Synchronization
 import Versioning
 
-/// One inode of a tree. While nobody has changed it, its name in its folder says what it is on the branch (it is *natural*);
-/// what was changed stays here until the branch has it too.
+/// One inode of a tree. While nobody has changed it, its name in its folder says what it is on the branch (it is
+/// *natural*); what was changed stays here until the branch has it too.
 ///
 /// Fields are guarded by the tree's lock, but for those that say otherwise.
 final class Node: @unchecked Sendable {
     enum Kind: UInt8 {
-        case file = 1, folder, link, pipe, socket, character, block
+        case file = 1
+        case folder, link, pipe, socket, character, block
         /// What entries can hold; the others stay in the tree.
         var isCommittable: Bool { self == .file || self == .folder || self == .link }
     }
@@ -80,12 +81,13 @@ final class Node: @unchecked Sendable {
     var settledAt: UInt64 = 0, settledOld: [Key] = [], settledBase: Key?
     /// Paths that a publish is about to give it on the branch.
     var planned: [Key] = []
-    /// A publish is under way that has chosen it: it is not let go of meanwhile, so that no other node gets its number. Within that, from
-    /// the plan until it is settled: what is removed then may come to the branch all the same.
+    /// A publish is under way that has chosen it: it is not let go of meanwhile, so that no other node gets its number.
+    /// Within that, from the plan until it is settled: what is removed then may come to the branch all the same.
     var isChosen = false, isPlanned = false
     /// Counts changes, for a publish to see whether it is up to date when it ends.
     var edits: UInt64 = 0
-    /// It was being written when the server died: nobody closed it, so it is no change of the branch until somebody does.
+    /// It was being written when the server died: nobody closed it, so it is no change of the branch until somebody
+    /// does.
     var isRecovered = false
     /// Why the branch did not take it.
     var refusal: String?
@@ -95,7 +97,8 @@ final class Node: @unchecked Sendable {
     var handles = 0, writers = 0
     /// Counts working files: an open handle whose bytes are of an earlier one looks again.
     var content = 0
-    /// What a set-user-id file was when somebody who is not root began to write: if that changes, so do its permissions (chmod(2)).
+    /// What a set-user-id file was when somebody who is not root began to write: if that changes, so do its permissions
+    /// (chmod(2)).
     var strippedUnless: Closed?
     /// Handles that the kernel reads and writes by itself: the file behind them is not to become an object.
     var lent = 0
@@ -138,7 +141,9 @@ enum Paths {
     static func prefix(_ folder: Key) -> Key { folder.isEmpty ? folder : Key(folder.bytes + [slash]) }
 
     /// What a path begins with up to its last slash.
-    static func folder(of path: Key) -> Key { Key(Array(path.bytes[..<(path.bytes.lastIndex(of: slash).map { $0 + 1 } ?? 0)])) }
+    static func folder(of path: Key) -> Key {
+        Key(Array(path.bytes[..<(path.bytes.lastIndex(of: slash).map { $0 + 1 } ?? 0)]))
+    }
 
     static func isMarker(_ key: Key) -> Bool { key.bytes.last == slash }
 
@@ -147,6 +152,7 @@ enum Paths {
 
     /// Whether a part of a key can be the name of a file (`mount.md` section 1).
     static func isName(_ name: some Collection<UInt8>) -> Bool {
-        !name.isEmpty && name.count <= 255 && !name.elementsEqual([0x2e]) && !name.elementsEqual([0x2e, 0x2e]) && !name.contains(0) && !name.contains(slash)
+        !name.isEmpty && name.count <= 255 && !name.elementsEqual([0x2e]) && !name.elementsEqual([0x2e, 0x2e])
+            && !name.contains(0) && !name.contains(slash)
     }
 }

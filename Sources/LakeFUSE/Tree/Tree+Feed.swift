@@ -22,8 +22,9 @@ struct Event: Sendable {
     var was: Node.Kind?
 }
 
-/// What other doors change of the branch, as it comes from the catalog's change feed: told to the tree and to the kernel, in order,
-/// by a thread of its own. A thread that answers a request must not notify (`mount.md`, "Invalidation without deadlock").
+/// What other doors change of the branch, as it comes from the catalog's change feed: told to the tree and to the
+/// kernel, in order, by a thread of its own. A thread that answers a request must not notify (`mount.md`, "Invalidation
+/// without deadlock").
 final class Feed: Sendable {
     private enum Item: Sendable {
         case change(Change.Kind)
@@ -134,17 +135,23 @@ extension Tree {
 
     /// Tells the mounts but one of what that one did itself.
     func tell(_ notices: [Notice], except own: Int) {
-        let others = listeners.withLock { listeners in listeners.count > 1 ? listeners.filter { $0.key != own }.map(\.value) : [] }
+        let others = listeners.withLock { listeners in
+            listeners.count > 1 ? listeners.filter { $0.key != own }.map(\.value) : []
+        }
         for listener in others { for notice in notices { listener(notice) } }
     }
 
     /// What those who watch a file are to hear of its change.
     func events(_ node: Node) -> [Notice] {
-        state.withLock { _ in node.names.map { .event(Event(folder: $0.folder.number, name: $0.name.bytes, was: node.kind)) } }
+        state.withLock { _ in
+            node.names.map { .event(Event(folder: $0.folder.number, name: $0.name.bytes, was: node.kind)) }
+        }
     }
 
     /// What has a name, as far as it is known.
-    func kind(of name: [UInt8], in folder: UInt64) -> Node.Kind? { state.withLock { $0.nodes[folder]?.children[Key(name)]?.kind } }
+    func kind(of name: [UInt8], in folder: UInt64) -> Node.Kind? {
+        state.withLock { $0.nodes[folder]?.children[Key(name)]?.kind }
+    }
 
     fileprivate func take(_ change: Change.Kind) -> CountingSemaphore? {
         if case .committed = change { return nil }
@@ -153,17 +160,26 @@ extension Tree {
         return feed.enqueue(change)
     }
 
-    /// A reply was made from what was read at `generation`; if something changed since, what the kernel keeps of it goes.
+    /// A reply was made from what was read at `generation`; if something changed since, what the kernel keeps of it
+    /// goes.
     func recheck(_ generation: UInt64, _ name: [UInt8], in folder: UInt64) {
         guard self.generation.load(ordering: .sequentiallyConsistent) != generation else { return }
         feed.recheck(name, in: folder)
     }
 
     fileprivate func recheck(_ name: [UInt8], in number: UInt64) {
-        let place = state.withLock { state in state.nodes[number].flatMap { folder in Self.base(folder).map { (folder, Paths.join($0, name)) } } }
-        if let (folder, path) = place, isUpToDate(Key(name), in: folder, path), (try? view.hasObjects(under: Paths.prefix(path), near: nil)) == false { return }
+        let place = state.withLock { state in
+            state.nodes[number].flatMap { folder in Self.base(folder).map { (folder, Paths.join($0, name)) } }
+        }
+        if let (folder, path) = place, isUpToDate(Key(name), in: folder, path),
+            (try? view.hasObjects(under: Paths.prefix(path), near: nil)) == false
+        {
+            return
+        }
         let notices = state.withLock { state -> [Notice] in
-            guard let folder = state.nodes[number], let child = folder.children[Key(name)] else { return [.name(folder: number, name)] }
+            guard let folder = state.nodes[number], let child = folder.children[Key(name)] else {
+                return [.name(folder: number, name)]
+            }
             drop(child, Key(name), in: folder, &state)
             return Self.notices(child, Key(name), in: folder)
         }
@@ -173,10 +189,14 @@ extension Tree {
     /// What to tell of a name that was a node's, and may be no more. Under the lock.
     private static func notices(_ node: Node, _ name: Key, in folder: Node) -> [Notice] {
         guard folder.children[name] !== node else { return [.name(folder: folder.number, name.bytes)] }
-        return [.name(folder: folder.number, name.bytes, lost: node.names.isEmpty ? node.number : nil), .event(Event(folder: folder.number, name: name.bytes, was: node.kind))]
+        return [
+            .name(folder: folder.number, name.bytes, lost: node.names.isEmpty ? node.number : nil),
+            .event(Event(folder: folder.number, name: name.bytes, was: node.kind)),
+        ]
     }
 
-    /// Forgets a name that shows what the branch had; what was changed here stays, and its publish is the later change. Under the lock.
+    /// Forgets a name that shows what the branch had; what was changed here stays, and its publish is the later change.
+    /// Under the lock.
     private func drop(_ node: Node, _ name: Key, in folder: Node, _ state: inout State) {
         guard !node.isFolder, state.dirty[node.number] == nil, node.file == nil, node.kind.isCommittable else { return }
         guard node.names.count > 1 else { return loseNames(of: node, &state) }
@@ -214,7 +234,9 @@ extension Tree {
 
     /// One step down to where a key lies in the tree.
     private enum Walk {
-        case done([Notice]), unknown([Notice]), into(Node, base: Key)
+        case done([Notice])
+        case unknown([Notice])
+        case into(Node, base: Key)
     }
 
     /// Makes the kernel forget what a key's change made wrong: the name of the file, and of folders that came or went.
@@ -231,7 +253,8 @@ extension Tree {
         if parts.last?.isEmpty == true { parts.removeLast() }  // A folder's marker.
         tell([.node(folder.number)])
         for (index, part) in parts.enumerated() {
-            let isLast = index == parts.count - 1, path = Paths.join(base, part.bytes)
+            let isLast = index == parts.count - 1
+            let path = Paths.join(base, part.bytes)
             let exists = try? view.hasObjects(under: Paths.prefix(path), near: nil)
             if isLast, exists != true, !Paths.isMarker(key) {
                 if let notices = grow(part, in: folder, path) { return tell(notices) }
@@ -261,7 +284,9 @@ extension Tree {
                 }
                 // A file where a folder was, or the other way round.
                 if known.isFolder {
-                    if exists != true, known.children.isEmpty, state.dirty[known.number] == nil { loseNames(of: known, &state) }
+                    if exists != true, known.children.isEmpty, state.dirty[known.number] == nil {
+                        loseNames(of: known, &state)
+                    }
                 } else {
                     drop(known, part, in: folder, &state)
                 }
@@ -274,7 +299,8 @@ extension Tree {
             case .unknown(let notices):
                 // A folder that nobody has looked at is new if there is nothing in it but this.
                 let isOther = !isLast && exists == true && !isAlone(key, under: Paths.prefix(path))
-                let event = Event(folder: folder.number, name: part.bytes, was: !isLast && exists == false ? .folder : nil)
+                let event = Event(
+                    folder: folder.number, name: part.bytes, was: !isLast && exists == false ? .folder : nil)
                 return tell(isOther ? notices : notices + [.event(event)])
             case .into(let inner, let path):
                 tell([.node(folder.number), .node(inner.number)])
@@ -293,29 +319,41 @@ extension Tree {
 
     /// Whether a file is known as the branch has it: it was looked up after the change that is being told.
     private func isUpToDate(_ name: Key, in folder: Node, _ path: Key) -> Bool {
-        let known = state.withLock { _ in folder.children[name].flatMap { $0.isFolder || $0.file != nil ? nil : $0.entry } }
+        let known = state.withLock { _ in
+            folder.children[name].flatMap { $0.isFolder || $0.file != nil ? nil : $0.entry }
+        }
         guard let known, let entry = try? view.find(path) else { return false }
         return entry == known
     }
 
     /// Folders go with the last that was in them, where nobody made them.
     private func leaveEmpty(from lowest: Node) -> [Notice] {
-        var notices: [Notice] = [], folder = lowest
+        var notices: [Notice] = []
+        var folder = lowest
         while true {
             let place = state.withLock { state -> (name: Node.Name, base: Key)? in
-                guard folder.base == .natural, folder.children.isEmpty, state.dirty[folder.number] == nil, let base = Self.base(folder) else { return nil }
+                guard folder.base == .natural, folder.children.isEmpty, state.dirty[folder.number] == nil,
+                    let base = Self.base(folder)
+                else { return nil }
                 return folder.names.first.map { ($0, base) }
             }
-            guard let place, (try? view.hasObjects(under: Paths.prefix(place.base), near: nil)) == false else { return notices }
+            guard let place, (try? view.hasObjects(under: Paths.prefix(place.base), near: nil)) == false else {
+                return notices
+            }
             let isGone = state.withLock { state in
-                guard folder.names.first == place.name, folder.children.isEmpty, state.dirty[folder.number] == nil else { return false }
+                guard folder.names.first == place.name, folder.children.isEmpty, state.dirty[folder.number] == nil
+                else { return false }
                 loseNames(of: folder, &state)
                 Self.noteChange(in: place.name.folder)
                 return true
             }
             guard isGone else { return notices }
-            let above = place.name.folder, name = place.name.name.bytes
-            notices += [.name(folder: above.number, name, lost: folder.number), .node(above.number), .event(Event(folder: above.number, name: name, was: .folder))]
+            let above = place.name.folder
+            let name = place.name.name.bytes
+            notices += [
+                .name(folder: above.number, name, lost: folder.number), .node(above.number),
+                .event(Event(folder: above.number, name: name, was: .folder)),
+            ]
             folder = above
         }
     }
@@ -331,17 +369,24 @@ extension Tree {
     /// Larger files are not compared.
     private static let mostCompared: Int64 = 64 << 20
 
-    /// A file that somebody has open was appended to by another door: it is the same file, only longer, so that who follows it sees
-    /// what comes (tail(1)). Returns what to tell; nil if it is not so.
+    /// A file that somebody has open was appended to by another door: it is the same file, only longer, so that who
+    /// follows it sees what comes (tail(1)). Returns what to tell; nil if it is not so.
     private func grow(_ name: Key, in folder: Node, _ path: Key) -> [Notice]? {
-        func isSame(_ node: Node, _ state: State) -> Bool { !node.isFolder && node.handles > 0 && node.file == nil && node.names.count == 1 && state.dirty[node.number] == nil }
+        func isSame(_ node: Node, _ state: State) -> Bool {
+            !node.isFolder && node.handles > 0 && node.file == nil && node.names.count == 1
+                && state.dirty[node.number] == nil
+        }
         let found = state.withLock { state -> (Node, Entry)? in
             guard let node = folder.children[name], isSame(node, state), let entry = node.entry else { return nil }
             return (node, entry)
         }
-        guard let (node, old) = found, old.size <= Self.mostCompared, let new = try? view.find(path), new.size > old.size, (try? isBeginning(old, of: new, path)) == true else { return nil }
+        guard let (node, old) = found, old.size <= Self.mostCompared, let new = try? view.find(path),
+            new.size > old.size, (try? isBeginning(old, of: new, path)) == true
+        else { return nil }
         return state.withLock { state in
-            guard folder.children[name] === node, isSame(node, state), node.entry?.address == old.address else { return nil }
+            guard folder.children[name] === node, isSame(node, state), node.entry?.address == old.address else {
+                return nil
+            }
             node.entry = new
             node.attributes = Attributes(new.metadata)
             node.content += 1
@@ -358,7 +403,10 @@ extension Tree {
         var position: Int64 = 0
         while position < old.size {
             let range = position..<min(position + 1 << 20, old.size)
-            let bytes = try (pieces.0.map { try $0.read(range) } ?? view.read(old, at: path, range), pieces.1.map { try $0.read(range) } ?? view.read(new, at: path, range))
+            let bytes = try (
+                pieces.0.map { try $0.read(range) } ?? view.read(old, at: path, range),
+                pieces.1.map { try $0.read(range) } ?? view.read(new, at: path, range)
+            )
             guard bytes.0 == bytes.1, Int64(bytes.0.count) == range.upperBound - range.lowerBound else { return false }
             position = range.upperBound
         }

@@ -1,5 +1,5 @@
-import CacheStore
 import CLinux
+import CacheStore
 import Glibc
 import Synchronization
 import Versioning
@@ -52,7 +52,9 @@ final class OpenFile: Sendable {
     var isWorking: Bool { source.withLock { current in if case .working = current.source { true } else { false } } }
 
     /// The object that it was opened on, if it is one.
-    var entry: Entry? { source.withLock { current in if case .object(let entry, _) = current.source { entry } else { nil } } }
+    var entry: Entry? {
+        source.withLock { current in if case .object(let entry, _) = current.source { entry } else { nil } }
+    }
 }
 
 /// Files of a tree as programs use them: opened, read, written, closed.
@@ -63,7 +65,9 @@ extension Tree {
     /// Opens a file.
     /// - Parameter caller: who opens it for writing.
     /// - Throws: `ESTALE` if its object has gone since it was looked up: the kernel looks it up again.
-    func open(_ node: Node, writes: Bool, truncates: Bool = false, caller: Owner = .server, _ rights: Rights = .all) throws -> OpenFile {
+    func open(_ node: Node, writes: Bool, truncates: Bool = false, caller: Owner = .server, _ rights: Rights = .all)
+        throws -> OpenFile
+    {
         if writes {
             try requireChangeable(node, rights)
             guard !isGone.load(ordering: .acquiring) else { throw Errno(EIO) }
@@ -142,7 +146,9 @@ extension Tree {
 
     private func openObject(_ entry: Entry, of node: Node) throws -> Int32 {
         let piece: FilePiece?
-        do { piece = try view.open(entry, at: branchPath(of: node)) } catch let error as StoreError where error.code == .notFound {
+        do { piece = try view.open(entry, at: branchPath(of: node)) } catch let error as StoreError
+            where error.code == .notFound
+        {
             // Replaced by another door since it was looked up: the kernel looks it up again, and finds the new one.
             loseNames(of: node)
             throw Errno(ESTALE)
@@ -158,8 +164,11 @@ extension Tree {
 
     /// Sees to it that a file's bytes are in a working file. Under the node's `io`.
     /// - Parameter most: larger ones are left for when somebody writes.
-    /// - Parameter opened: a descriptor of the object, for when that has gone since: with its name, or for a newer one's sake.
-    private func makeWritable(_ node: Node, truncates: Bool = false, ifUpTo most: Int64 = .max, opened: Int32 = -1) throws {
+    /// - Parameter opened: a descriptor of the object, for when that has gone since: with its name, or for a newer
+    ///   one's sake.
+    private func makeWritable(_ node: Node, truncates: Bool = false, ifUpTo most: Int64 = .max, opened: Int32 = -1)
+        throws
+    {
         let (file, entry) = state.withLock { _ in (node.file, node.entry) }
         if let file {
             guard truncates else { return }
@@ -191,19 +200,25 @@ extension Tree {
         state.unwritten[node.number] = node
     }
 
-    /// Files up to this size are copied when they are opened for writing again before they were published; larger ones are written
-    /// in place: what was closed of them before is only in the tree then.
+    /// Files up to this size are copied when they are opened for writing again before they were published; larger ones
+    /// are written in place: what was closed of them before is only in the tree then.
     private static let largestCopy: Int64 = 1 << 20
 
-    /// What was closed and is not published is kept as it is, when somebody begins to write to the file again. Under the node's `io`.
+    /// What was closed and is not published is kept as it is, when somebody begins to write to the file again. Under
+    /// the node's `io`.
     private func setAside(_ node: Node, truncates: Bool) throws {
-        guard state.withLock({ _ in node.file != nil && node.closed != nil && node.closed != node.publishedClose }) else { return }
+        guard state.withLock({ _ in node.file != nil && node.closed != nil && node.closed != node.publishedClose })
+        else { return }
         waitForRelease(of: node, but: 1)
         let found = state.withLock { _ -> (file: WorkingFile, closed: Node.Closed)? in
-            guard let file = node.file, let closed = node.closed, closed != node.publishedClose, node.whole == nil, node.writers == 1, node.lent == 0, !node.names.isEmpty else { return nil }
+            guard let file = node.file, let closed = node.closed, closed != node.publishedClose, node.whole == nil,
+                node.writers == 1, node.lent == 0, !node.names.isEmpty
+            else { return nil }
             return (file, closed)
         }
-        guard let found, found.file.status == found.closed, truncates || found.closed.size <= Self.largestCopy else { return }
+        guard let found, found.file.status == found.closed, truncates || found.closed.size <= Self.largestCopy else {
+            return
+        }
         let copy = try WorkingFile(staging, address: view.newAddress())
         defer { copy.release() }
         do { if !truncates { try copy.copy(found.file, modified: found.closed.modified) } } catch {
@@ -299,17 +314,22 @@ extension Tree {
     }
 
     /// copy_file_range(2): by the kernel, from file to file. Returns how many bytes there were.
-    func copyRange(_ source: OpenFile, _ offset: Int64, to target: OpenFile, _ targetOffset: Int64, _ length: Int) throws -> Int {
+    func copyRange(_ source: OpenFile, _ offset: Int64, to target: OpenFile, _ targetOffset: Int64, _ length: Int)
+        throws -> Int
+    {
         _ = try current(source)
-        let from = source.descriptor, to = try writable(target)
+        let from = source.descriptor
+        let to = try writable(target)
         guard from >= 0 else { throw Errno(EXDEV) }
-        var start = offset, end = targetOffset
+        var start = offset
+        var end = targetOffset
         let count = unsafe lake_copy_file_range(from, &start, to, &end, length)
         guard count >= 0 else { throw Errno(errno) }
         return count
     }
 
-    /// One of the descriptors of a file that writes was closed; there may be others, in children say (close(2), fuse_lowlevel.h, flush).
+    /// One of the descriptors of a file that writes was closed; there may be others, in children say (close(2),
+    /// fuse_lowlevel.h, flush).
     func flush(_ handle: OpenFile) { if handle.isWriter { noteClosed(handle.node) } }
 
     /// Milliseconds within which two writes may have the same time (4 with 250 ticks a second).
@@ -323,7 +343,10 @@ extension Tree {
             guard node.file === file, !node.isRecovered else { return false }
             if node.closed == status {
                 // Written again within one tick of the clock, it would look the same.
-                let now = Timestamp.now(), age = (now.seconds - status.modified.seconds) * 1000 + Int64(now.nanoseconds - status.modified.nanoseconds) / 1_000_000
+                let now = Timestamp.now()
+                let age =
+                    (now.seconds - status.modified.seconds) * 1000 + Int64(
+                        now.nanoseconds - status.modified.nanoseconds) / 1_000_000
                 guard age < Self.clockTick, node.publishedClose == status else { return false }
                 node.publishedClose = nil
             }
@@ -331,7 +354,9 @@ extension Tree {
             // What was closed before is no more of use.
             if let whole = node.whole { state.dropped.append(whole.file) }
             node.whole = nil
-            if let unless = node.strippedUnless, unless != status, let mode = node.attributes.mode { node.attributes.mode = Self.stripped(mode) }
+            if let unless = node.strippedUnless, unless != status, let mode = node.attributes.mode {
+                node.attributes.mode = Self.stripped(mode)
+            }
             node.strippedUnless = nil
             if node.attributes.modified != status.modified { node.attributes.modified = nil }
             node.closed = status
@@ -352,9 +377,11 @@ extension Tree {
         wake()
     }
 
-    /// Takes a handle off its node, and with the last one a working file that nobody wants any more. Under the node's `io`.
+    /// Takes a handle off its node, and with the last one a working file that nobody wants any more. Under the node's
+    /// `io`.
     private func letGo(_ handle: OpenFile) {
-        let node = handle.node, isCopy = handle.isWriter && file(of: node)?.isCopy == true
+        let node = handle.node
+        let isCopy = handle.isWriter && file(of: node)?.isCopy == true
         state.withLock { state in
             node.handles -= 1
             if handle.isWriter { node.writers -= 1 }
@@ -362,7 +389,9 @@ extension Tree {
             guard let file = node.file else { return }
             let isUnwanted = node.handles == 0 && node.names.isEmpty
             // The object has the same bytes: a working file that nobody wrote to is let go of.
-            let isUnwritten = node.writers == 0 && isCopy && node.closed == nil && (node.entry != nil || node.whole != nil) && node.lent == 0
+            let isUnwritten =
+                node.writers == 0 && isCopy && node.closed == nil && (node.entry != nil || node.whole != nil)
+                && node.lent == 0
             guard isUnwanted || isUnwritten else { return }
             node.file = isUnwanted ? nil : node.whole?.file
             node.closed = isUnwanted ? nil : node.whole?.closed
@@ -373,8 +402,8 @@ extension Tree {
         }
     }
 
-    /// Makes a file's bytes and all that was done before durable (fsync(2)). It does not publish: who is still writing has not said
-    /// that the file is whole.
+    /// Makes a file's bytes and all that was done before durable (fsync(2)). It does not publish: who is still writing
+    /// has not said that the file is whole.
     func synchronize(_ node: Node) throws {
         if let file = file(of: node) { try file.using { guard fdatasync($0) == 0 else { throw Errno(errno) } } }
         try synchronizeRows()

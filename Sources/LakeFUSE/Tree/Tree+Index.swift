@@ -15,7 +15,10 @@ extension Tree {
                 return backlog
             }
             let (changes, dropped) = state.withLock { state in
-                var removed: [WriteStaging.Change] = [], set: [WriteStaging.Change] = [], open = Array(state.unwritten.values), index = 0
+                var removed: [WriteStaging.Change] = []
+                var set: [WriteStaging.Change] = []
+                var open = Array(state.unwritten.values)
+                var index = 0
                 state.unwritten = [:]
                 while index < open.count {
                     encode(open[index], &removed, &set, &open, state)
@@ -37,12 +40,20 @@ extension Tree {
             }
             hasUnsyncedBytes.store(true, ordering: .releasing)
             hasUnsyncedRows.store(durability != .durable, ordering: .releasing)
-            if durability == .durable { for file in dropped { file.drop() } } else { state.withLock { $0.unnamed += dropped } }
+            if durability == .durable {
+                for file in dropped { file.drop() }
+            } else {
+                state.withLock { $0.unnamed += dropped }
+            }
         }
     }
 
-    private func encode(_ node: Node, _ removed: inout [WriteStaging.Change], _ set: inout [WriteStaging.Change], _ open: inout [Node], _ state: State) {
-        let isStored = isStored(node, state), names = isStored ? node.names : []
+    private func encode(
+        _ node: Node, _ removed: inout [WriteStaging.Change], _ set: inout [WriteStaging.Change], _ open: inout [Node],
+        _ state: State
+    ) {
+        let isStored = isStored(node, state)
+        let names = isStored ? node.names : []
         for old in node.storedNames where !names.contains(old) {
             removed.append(.name(folder: old.folder.number, old.name, nil))
             old.folder.storedChildren -= 1
@@ -54,7 +65,11 @@ extension Tree {
             if !new.folder.isStored { open.append(new.folder) }
         }
         node.storedNames = names
-        if isStored { set.append(.node(node.number, row(node, state))) } else if node.isStored { removed.append(.node(node.number, nil)) }
+        if isStored {
+            set.append(.node(node.number, row(node, state)))
+        } else if node.isStored {
+            removed.append(.node(node.number, nil))
+        }
         node.isStored = isStored
     }
 
@@ -63,7 +78,8 @@ extension Tree {
         if node.storedChildren > 0 || state.settled[node.number] != nil { return true }
         if node.number == Self.root { return node.attributes != Attributes() }
         if node.names.isEmpty { return state.dirty[node.number] != nil }
-        return state.dirty[node.number] != nil || node.isPinned || node.file != nil || node.base != .natural || node.published != nil
+        return state.dirty[node.number] != nil || node.isPinned || node.file != nil || node.base != .natural
+            || node.published != nil
     }
 
     private func row(_ node: Node, _ state: State) -> NodeRow {
@@ -124,9 +140,13 @@ extension Tree {
         guard !rows.nodes.isEmpty else { return [] }
         var unclosed: [Node] = []
         state.withLock { state in
-            for (number, row) in rows.nodes { if number != Self.root, let node = restore(number, row, &unclosed) { state.nodes[number] = node } }
+            for (number, row) in rows.nodes {
+                if number != Self.root, let node = restore(number, row, &unclosed) { state.nodes[number] = node }
+            }
             if let row = rows.nodes.first(where: { $0.number == Self.root })?.row, let root = state.nodes[Self.root] {
-                (root.attributes.mode, root.attributes.owner, root.attributes.group, root.attributes.modified) = (row.mode, row.owner, row.group, row.modified)
+                (root.attributes.mode, root.attributes.owner, root.attributes.group, root.attributes.modified) = (
+                    row.mode, row.owner, row.group, row.modified
+                )
                 root.isStored = true
             }
             for (parent, name, number) in rows.names {
@@ -146,10 +166,17 @@ extension Tree {
                     state.moved[number] = node
                 }
                 // What the index has of things that went since it was written last.
-                if row.isDirty || node.hasNewBytes || node.isEntryNew { note(node, &state) } else { state.unwritten[number] = node }
+                if row.isDirty || node.hasNewBytes || node.isEntryNew {
+                    note(node, &state)
+                } else {
+                    state.unwritten[number] = node
+                }
             }
         }
-        do { try settleCrashedPublishes(rows.nodes.filter { !$0.row.planned.isEmpty }.map { ($0.number, $0.row.planned) }) } catch let error as LakeError where error.code == .unavailable && view.isElsewhere {
+        do {
+            try settleCrashedPublishes(
+                rows.nodes.filter { !$0.row.planned.isEmpty }.map { ($0.number, $0.row.planned) })
+        } catch let error as LakeError where error.code == .unavailable && view.isElsewhere {
             // It is found out when that is published again: what is there and the same is ours.
         }
         wake()
@@ -163,8 +190,15 @@ extension Tree {
             for path in paths {
                 guard let current = try view.find(node.isFolder ? Paths.prefix(path) : path) else { continue }
                 state.withLock { state in
-                    let isOurs = current.address == node.entry?.address || (node.entry == nil && current.size == 0 && (node.isFolder ? current.contentType == Self.folderType : Attributes(current.metadata).target == node.attributes.target))
-                    if !isOurs, let own = node.entry, current.lastModified > own.lastModified, !node.isFolder, node.names.count == 1, Self.path(node) == path {
+                    let isOurs =
+                        current.address == node.entry?.address
+                        || (node.entry == nil && current.size == 0
+                            && (node.isFolder
+                                ? current.contentType == Self.folderType
+                                : Attributes(current.metadata).target == node.attributes.target))
+                    if !isOurs, let own = node.entry, current.lastModified > own.lastModified, !node.isFolder,
+                        node.names.count == 1, Self.path(node) == path
+                    {
                         // Another door has written it since: that is the newer one.
                         let names = node.names
                         loseNames(of: node, &state)
@@ -180,7 +214,9 @@ extension Tree {
             }
         }
         for node in state.withLock({ Array($0.moved.values) }) {
-            guard case .at(let old) = node.base, try !view.hasObjects(under: Paths.prefix(old), near: nil), try view.hasObjects(under: Paths.prefix(path(of: node)), near: nil) else { continue }
+            guard case .at(let old) = node.base, try !view.hasObjects(under: Paths.prefix(old), near: nil),
+                try view.hasObjects(under: Paths.prefix(path(of: node)), near: nil)
+            else { continue }
             state.withLock { state in
                 node.base = .natural
                 state.moved[node.number] = nil
@@ -209,7 +245,9 @@ extension Tree {
         node.base = row.baseKind == 1 ? .none : row.baseKind == 2 ? .at(row.base) : .natural
         node.mayBeEmpty = kind == .folder
         if !row.wholeFile.isEmpty, let size = row.wholeSize, let time = row.wholeTime {
-            if let file = try? WorkingFile(staging, recovering: row.wholeFile, address: row.wholeAddress), file.status == Node.Closed(size: size, modified: time) {
+            if let file = try? WorkingFile(staging, recovering: row.wholeFile, address: row.wholeAddress),
+                file.status == Node.Closed(size: size, modified: time)
+            {
                 node.whole = Node.Whole(file: file, closed: Node.Closed(size: size, modified: time))
             } else if let entry = try? adopted(row.wholeAddress, time, row.entry) {
                 (node.entry, node.isEntryNew) = (entry, true)  // It had become an object before the crash.
@@ -218,7 +256,8 @@ extension Tree {
         guard !row.file.isEmpty else { return node }
         let closed = row.closedSize.flatMap { size in row.closedTime.map { Node.Closed(size: size, modified: $0) } }
         do {
-            let file = try WorkingFile(staging, recovering: row.file, address: row.address), status = file.status
+            let file = try WorkingFile(staging, recovering: row.file, address: row.address)
+            let status = file.status
             node.file = file
             // As it was closed: whole. Anything else nobody has closed.
             if closed != nil, closed == status { node.closed = closed } else { node.isRecovered = true }
@@ -226,7 +265,9 @@ extension Tree {
             if node.isRecovered { unclosed.append(node) }
         } catch {
             // It had become an object before the crash.
-            if let entry = try? adopted(row.address, closed?.modified, row.entry) { (node.entry, node.isEntryNew) = (entry, true) } else {
+            if let entry = try? adopted(row.address, closed?.modified, row.entry) {
+                (node.entry, node.isEntryNew) = (entry, true)
+            } else {
                 Log.error("a file that was written before a crash is not there any more", ["file": row.file])
             }
         }
@@ -235,7 +276,9 @@ extension Tree {
 
     /// The entry of an object that a working file became.
     private func adopted(_ address: String, _ modified: Timestamp?, _ old: Entry?) throws -> Entry? {
-        var entry = Entry(address: address, lastModified: modified ?? .now(), size: 0, eTag: "", metadata: old?.metadata ?? [:], contentType: old?.contentType ?? "application/octet-stream")
+        var entry = Entry(
+            address: address, lastModified: modified ?? .now(), size: 0, eTag: "", metadata: old?.metadata ?? [:],
+            contentType: old?.contentType ?? "application/octet-stream")
         guard let piece = try view.open(entry, at: nil) else { return nil }
         defer { piece.close() }
         entry.size = piece.byteCount
@@ -245,9 +288,11 @@ extension Tree {
 
     /// Takes up a file that a version before working trees was writing when it died.
     func restore(_ name: String, _ record: WriteStaging.LegacyRecord) throws {
-        let file = try WorkingFile(staging, recovering: name, address: record.address), status = file.status
+        let file = try WorkingFile(staging, recovering: name, address: record.address)
+        let status = file.status
         for path in [record.path] + record.others {
-            var parent = Self.root, parts = path.bytes.split(separator: Paths.slash).map(Array.init)
+            var parent = Self.root
+            var parts = path.bytes.split(separator: Paths.slash).map(Array.init)
             guard let last = parts.popLast() else { continue }
             for part in parts { parent = try (find(parent, part) ?? makeFolder(parent, part, mode: 0o755)).number }
             if let linked = state.withLock({ state in state.nodes.values.first { $0.file === file } }) {
@@ -255,7 +300,9 @@ extension Tree {
                 continue
             }
             let node: Node
-            if let known = try find(parent, last) { node = known } else {
+            if let known = try find(parent, last) {
+                node = known
+            } else {
                 node = try makeFile(parent, last, mode: 0o644)
                 finish(try openMade(node))
             }
@@ -294,6 +341,8 @@ extension Tree {
             Log.warning("a file that was written in a mount goes with its deleted branch", ["file": file.name])
             file.drop()
         }
-        do { try staging.removeTree(id) } catch { Log.error("the index of a deleted branch stays", ["branch": id.branch, "reason": "\(error)"]) }
+        do { try staging.removeTree(id) } catch {
+            Log.error("the index of a deleted branch stays", ["branch": id.branch, "reason": "\(error)"])
+        }
     }
 }

@@ -5,14 +5,16 @@ import Versioning
 
 /// The names of a tree: made, removed, moved. None of it makes an object or an entry: that is publishing's.
 extension Tree {
-    /// Who makes something: it is theirs, and their group's; in a folder with the set-group-id bit the folder's group's (mkdir(2)).
+    /// Who makes something: it is theirs, and their group's; in a folder with the set-group-id bit the folder's group's
+    /// (mkdir(2)).
     struct Owner {
         let user: UInt32, group: UInt32
         static var server: Owner { Owner(user: getuid(), group: getgid()) }
     }
 
     private static func attributes(_ owner: Owner, in folder: Node, mode: UInt32, isFolder: Bool) -> Attributes {
-        let above = folder.attributes, inherits = (above.mode ?? 0) & UInt32(S_ISGID) != 0
+        let above = folder.attributes
+        let inherits = (above.mode ?? 0) & UInt32(S_ISGID) != 0
         var attributes = Attributes()
         attributes.mode = (mode & 0o7777) | (inherits && isFolder ? UInt32(S_ISGID) : 0)
         attributes.owner = owner.user
@@ -23,7 +25,9 @@ extension Tree {
     /// Bytes of the longest key.
     static let longestPath = 1023
 
-    private static func check(_ path: Key, _ name: [UInt8]) throws { if path.count > longestPath || name.count > 255 { throw Errno(ENAMETOOLONG) } }
+    private static func check(_ path: Key, _ name: [UInt8]) throws {
+        if path.count > longestPath || name.count > 255 { throw Errno(ENAMETOOLONG) }
+    }
 
     /// The folder that a name is to be made in, and its path.
     private func place(_ parent: UInt64, _ name: [UInt8]) throws -> (folder: Node, path: Key) {
@@ -39,7 +43,9 @@ extension Tree {
 
     /// The same, for a name that is not taken, by somebody who may write there.
     /// - Throws: `EEXIST`.
-    private func freePlace(_ parent: UInt64, _ name: [UInt8], isFolder: Bool, _ rights: Rights) throws -> (folder: Node, path: Key) {
+    private func freePlace(_ parent: UInt64, _ name: [UInt8], isFolder: Bool, _ rights: Rights) throws -> (
+        folder: Node, path: Key
+    ) {
         let (folder, path) = try place(parent, name)
         guard try find(parent, name) == nil else { throw Errno(EEXIST) }
         try require("WriteObject", isFolder ? Paths.prefix(path) : path, rights)
@@ -55,17 +61,24 @@ extension Tree {
         note(node, &state)
     }
 
-    /// Puts a new node under a name that is not taken. The kernel holds the folder's lock, so that it stays so but for other doors.
+    /// Puts a new node under a name that is not taken. The kernel holds the folder's lock, so that it stays so but for
+    /// other doors.
     /// - Throws: `EEXIST`.
-    private func make(_ kind: Node.Kind, _ parent: UInt64, _ name: [UInt8], mode: UInt32, _ owner: Owner, _ rights: Rights, _ prepare: (Node) -> Void = { _ in }) throws -> Node {
-        let (folder, path) = try freePlace(parent, name, isFolder: kind == .folder, rights), key = Key(name)
+    private func make(
+        _ kind: Node.Kind, _ parent: UInt64, _ name: [UInt8], mode: UInt32, _ owner: Owner, _ rights: Rights,
+        _ prepare: (Node) -> Void = { _ in }
+    ) throws -> Node {
+        let (folder, path) = try freePlace(parent, name, isFolder: kind == .folder, rights)
+        let key = Key(name)
         try view.checkWritable()
         defer { wake() }
         moving.readLock()
         defer { moving.unlock() }
         return try state.withLock { state in
             guard folder.children[key] == nil else { throw Errno(EEXIST) }
-            let node = Node(number: Self.freeNumber(for: path, in: state), kind: kind, attributes: Self.attributes(owner, in: folder, mode: mode, isFolder: kind == .folder))
+            let node = Node(
+                number: Self.freeNumber(for: path, in: state), kind: kind,
+                attributes: Self.attributes(owner, in: folder, mode: mode, isFolder: kind == .folder))
             node.published = []
             if kind == .folder {
                 node.base = .none
@@ -90,7 +103,9 @@ extension Tree {
     }
 
     /// Makes a file; its caller has it open for writing: one more handle.
-    func makeFile(_ parent: UInt64, _ name: [UInt8], mode: UInt32, owner: Owner = .server, _ rights: Rights = .all) throws -> Node {
+    func makeFile(_ parent: UInt64, _ name: [UInt8], mode: UInt32, owner: Owner = .server, _ rights: Rights = .all)
+        throws -> Node
+    {
         try requireWritable()
         let file = try WorkingFile(staging, address: view.newAddress())
         do {
@@ -107,11 +122,15 @@ extension Tree {
         }
     }
 
-    func makeFolder(_ parent: UInt64, _ name: [UInt8], mode: UInt32, owner: Owner = .server, _ rights: Rights = .all) throws -> Node {
+    func makeFolder(_ parent: UInt64, _ name: [UInt8], mode: UInt32, owner: Owner = .server, _ rights: Rights = .all)
+        throws -> Node
+    {
         try make(.folder, parent, name, mode: mode, owner, rights)
     }
 
-    func makeLink(_ parent: UInt64, _ name: [UInt8], target: [UInt8], owner: Owner = .server, _ rights: Rights = .all) throws -> Node {
+    func makeLink(_ parent: UInt64, _ name: [UInt8], target: [UInt8], owner: Owner = .server, _ rights: Rights = .all)
+        throws -> Node
+    {
         try make(.link, parent, name, mode: 0o777, owner, rights) { node in
             node.attributes.target = target
             node.changed = .now()
@@ -119,7 +138,10 @@ extension Tree {
     }
 
     /// A pipe, socket or device: it stays in the tree (`mount.md` section 1).
-    func makeSpecial(_ kind: Node.Kind, _ parent: UInt64, _ name: [UInt8], mode: UInt32, device: UInt64, owner: Owner = .server, _ rights: Rights = .all) throws -> Node {
+    func makeSpecial(
+        _ kind: Node.Kind, _ parent: UInt64, _ name: [UInt8], mode: UInt32, device: UInt64, owner: Owner = .server,
+        _ rights: Rights = .all
+    ) throws -> Node {
         try make(kind, parent, name, mode: mode, owner, rights) { node in
             node.device = device
             node.changed = .now()
@@ -128,7 +150,8 @@ extension Tree {
 
     /// A second name for a file. On the branch it is another entry of the same object (`mount.md` section 1).
     func makeHardLink(_ number: UInt64, _ parent: UInt64, _ name: [UInt8], _ rights: Rights = .all) throws -> Node {
-        let source = try node(number), key = Key(name)
+        let source = try node(number)
+        let key = Key(name)
         guard !source.isFolder else { throw Errno(EPERM) }
         let (folder, _) = try freePlace(parent, name, isFolder: false, rights)
         try requireReadable(source, rights)
@@ -152,7 +175,8 @@ extension Tree {
         try requireWritable()
         let node = try lookup(parent, name, counts: false)
         guard !node.isFolder else { throw Errno(EISDIR) }
-        let folder = try self.node(parent), key = Key(name)
+        let folder = try self.node(parent)
+        let key = Key(name)
         try require("DeleteObject", state.withLock { _ in Paths.join(Self.path(folder), name) }, rights)
         try view.checkWritable()
         try remove(node, key, from: folder)
@@ -185,7 +209,8 @@ extension Tree {
         node.changed = .now()
         note(node, &state)
         guard node.names.isEmpty else { return }
-        if !node.isPlanned, node.published!.isEmpty || !node.kind.isCommittable { noteClean(node, &state) }  // The branch never had it.
+        // The branch never had it.
+        if !node.isPlanned, node.published!.isEmpty || !node.kind.isCommittable { noteClean(node, &state) }
         if let whole = node.whole { state.dropped.append(whole.file) }
         node.whole = nil
         guard node.handles == 0, let file = node.file else { return }
@@ -195,7 +220,8 @@ extension Tree {
 
     func removeFolder(_ parent: UInt64, _ name: [UInt8], _ rights: Rights = .all) throws {
         try requireWritable()
-        let node = try lookup(parent, name, counts: false), folder = try self.node(parent)
+        let node = try lookup(parent, name, counts: false)
+        let folder = try self.node(parent)
         guard node.isFolder else { throw Errno(ENOTDIR) }
         guard try isEmpty(node) else { throw Errno(ENOTEMPTY) }
         try require("DeleteObject", Paths.prefix(path(of: node)), rights)
@@ -218,7 +244,8 @@ extension Tree {
         query.prefix = Paths.prefix(base)
         query.limit = 10
         while true {
-            let publishes = state.withLock { $0.publishes }, page = try view.list(query)
+            let publishes = state.withLock { $0.publishes }
+            let page = try view.list(query)
             let isVisible = state.withLock { state -> Bool? in
                 let isVisible = page.items.contains { item in
                     guard case .object(let path, let entry) = item else { return true }
@@ -239,15 +266,22 @@ extension Tree {
     static func isHidden(_ path: Key, below base: Key, _ state: State) -> Bool {
         guard !state.hidden.isEmpty else { return false }
         let bytes = path.bytes
-        for index in bytes.indices where bytes[index] == Paths.slash && index > base.count { if state.hidden.contains(Key(Array(bytes[..<index]))) { return true } }
+        for index in bytes.indices where bytes[index] == Paths.slash && index > base.count {
+            if state.hidden.contains(Key(Array(bytes[..<index]))) { return true }
+        }
         return state.hidden.contains(path)
     }
 
     // MARK: moving
 
-    func rename(_ parent: UInt64, _ name: [UInt8], to newParent: UInt64, _ newName: [UInt8], replaces: Bool, exchanges: Bool = false, _ rights: Rights = .all) throws {
-        let (target, newPath) = try place(newParent, newName), folder = try self.node(parent)
-        let node = try lookup(parent, name, counts: false), replaced = try find(newParent, newName)
+    func rename(
+        _ parent: UInt64, _ name: [UInt8], to newParent: UInt64, _ newName: [UInt8], replaces: Bool,
+        exchanges: Bool = false, _ rights: Rights = .all
+    ) throws {
+        let (target, newPath) = try place(newParent, newName)
+        let folder = try self.node(parent)
+        let node = try lookup(parent, name, counts: false)
+        let replaced = try find(newParent, newName)
         let path = state.withLock { _ in Paths.join(Self.path(folder), name) }
         if replaced == nil, exchanges { throw Errno(ENOENT) }
         if let replaced {
@@ -262,7 +296,9 @@ extension Tree {
         try requireMovable(node, from: path, to: newPath, rights)
         if exchanges, let replaced { try requireMovable(replaced, from: newPath, to: path, rights) }
         try view.checkWritable()
-        try move(node, Node.Name(folder: folder, name: Key(name)), to: Node.Name(folder: target, name: Key(newName)), replaced, exchanges: exchanges)
+        try move(
+            node, Node.Name(folder: folder, name: Key(name)), to: Node.Name(folder: target, name: Key(newName)),
+            replaced, exchanges: exchanges)
         wake()
     }
 
@@ -280,7 +316,9 @@ extension Tree {
             guard !isFree else { return }
             try require("DeleteObject", Key(old.bytes + inner.bytes), rights)
             try require("WriteObject", Key(new.bytes + inner.bytes), rights)
-        } onlyIf: { !isFree || new.count > old.count + 200 || new.count > 600 }
+        } onlyIf: {
+            !isFree || new.count > old.count + 200 || new.count > 600
+        }
     }
 
     /// Gives all paths in a folder to `body`, as they follow its own: each begins with a slash.
@@ -310,7 +348,8 @@ extension Tree {
         query.limit = 1000
         while true {
             let page = try view.list(query)
-            for case .object(let path, let entry) in page.items where state.withLock({ !Self.isHidden(path, below: base, $0) }) { try body(path, entry) }
+            for case .object(let path, let entry) in page.items
+            where state.withLock({ !Self.isHidden(path, below: base, $0) }) { try body(path, entry) }
             guard page.hasMore, let last = page.items.last else { return }
             query.after = last.path
         }
@@ -320,7 +359,9 @@ extension Tree {
         moving.readLock()
         defer { moving.unlock() }
         try state.withLock { state in
-            guard old.folder.children[old.name] === node, new.folder.children[new.name] === replaced else { throw Errno(EAGAIN) }
+            guard old.folder.children[old.name] === node, new.folder.children[new.name] === replaced else {
+                throw Errno(EAGAIN)
+            }
             for (moved, target) in [(node, new), (exchanges ? replaced : nil, old)] {
                 // Nothing comes to lie in itself.
                 var above: Node? = target.folder
@@ -331,7 +372,11 @@ extension Tree {
             }
             detach(node, &state)
             if let replaced {
-                if exchanges { detach(replaced, &state) } else { takeName(new.name, in: new.folder, from: replaced, &state) }
+                if exchanges {
+                    detach(replaced, &state)
+                } else {
+                    takeName(new.name, in: new.folder, from: replaced, &state)
+                }
             }
             attach(node, old, new)
             if exchanges, let replaced { attach(replaced, new, old) } else { old.folder.children[old.name] = nil }

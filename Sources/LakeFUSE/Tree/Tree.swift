@@ -1,15 +1,16 @@
-import CacheStore
 import CLinux
+import CacheStore
 import Glibc
 import Synchronization
 import Versioning
 
-/// The working tree of a ref: inodes and their names, what they are on the branch, and what was changed of them and is not on the
-/// branch yet. One for each ref that is mounted, shared by all its mounts; what the kernel asks is answered from here.
+/// The working tree of a ref: inodes and their names, what they are on the branch, and what was changed of them and is
+/// not on the branch yet. One for each ref that is mounted, shared by all its mounts; what the kernel asks is answered
+/// from here.
 ///
-/// Everything that was changed is in memory and, some milliseconds later, in the index (`WriteStaging`); everything else is asked
-/// of the view when somebody looks for it. Publishing takes changes to the branch (`Tree+Publishing`). Safe from any thread: the
-/// state's lock is held for memory work alone. Source: `mount.md` section 2.
+/// Everything that was changed is in memory and, some milliseconds later, in the index (`WriteStaging`); everything
+/// else is asked of the view when somebody looks for it. Publishing takes changes to the branch (`Tree+Publishing`).
+/// Safe from any thread: the state's lock is held for memory work alone. Source: `mount.md` section 2.
 final class Tree: Sendable {
     struct State {
         var nodes: [UInt64: Node] = [:]
@@ -19,11 +20,12 @@ final class Tree: Sendable {
         var dirty: [UInt64: Node] = [:]
         /// Folders that were renamed: what nobody changed of them lies elsewhere.
         var moved: [UInt64: Node] = [:]
-        /// What the index does not have yet, and what it has of things that the branch has taken, but perhaps not to disk.
+        /// What the index does not have yet, and what it has of things that the branch has taken, but perhaps not to
+        /// disk.
         var unwritten: [UInt64: Node] = [:]
         var settled: [UInt64: Node] = [:]
-        /// Working files that nobody wants any more: they go when the index says so on disk. Those that the index still names, and
-        /// those that it does not, though perhaps not on disk.
+        /// Working files that nobody wants any more: they go when the index says so on disk. Those that the index still
+        /// names, and those that it does not, though perhaps not on disk.
         var dropped: [WorkingFile] = [], unnamed: [WorkingFile] = []
         /// Counts publishes: what was read of the branch before one ended may show what was hidden until then.
         var publishes: UInt64 = 0
@@ -37,14 +39,16 @@ final class Tree: Sendable {
     let view: any LakeView
     let staging: WriteStaging
     let state: Mutex<State>
-    /// Read by all who look at the branch and change names, written while what lies in a renamed folder moves on the branch.
+    /// Read by all who look at the branch and change names, written while what lies in a renamed folder moves on the
+    /// branch.
     let moving = MovingLock()
     /// One publish at a time; held over I/O, never by a request of the kernel.
     let publishing = Mutex<Void>(())
     /// One writer of the index at a time: rows go in the order in which things happened.
     let indexing = Mutex<Void>(())
     /// Rows or objects were written that are not durable yet.
-    let hasUnsyncedRows = Atomic<Bool>(false), hasUnsyncedBytes = Atomic<Bool>(false), hasUnsyncedObjects = Atomic<Bool>(false)
+    let hasUnsyncedRows = Atomic<Bool>(false), hasUnsyncedBytes = Atomic<Bool>(false),
+        hasUnsyncedObjects = Atomic<Bool>(false)
     /// Held over the sync of the branch: who comes second waits for it.
     let syncing = Mutex<Void>(())
     /// The branch is gone. Another one may come by its name: what is written here is nothing of that one.
@@ -66,7 +70,10 @@ final class Tree: Sendable {
     let publishesByItself: Bool
 
     /// - Parameter begun: what folders show whose time nobody knows.
-    init(_ view: any LakeView, repository: String, ref: String, isReadOnly: Bool, staging: WriteStaging, begun: Timestamp = .now(), publishesByItself: Bool = true) {
+    init(
+        _ view: any LakeView, repository: String, ref: String, isReadOnly: Bool, staging: WriteStaging,
+        begun: Timestamp = .now(), publishesByItself: Bool = true
+    ) {
         id = WriteStaging.TreeID(repository: repository, branch: ref)
         self.view = view
         self.publishesByItself = publishesByItself
@@ -95,7 +102,9 @@ final class Tree: Sendable {
 
     /// Lets pass what the mount's user may do to a path, as every door asks it.
     /// - Throws: `EACCES`.
-    func require(_ action: String, _ path: Key, _ rights: Rights) throws { guard rights.allows(.object(action, id.repository, path)) else { throw Errno(EACCES) } }
+    func require(_ action: String, _ path: Key, _ rights: Rights) throws {
+        guard rights.allows(.object(action, id.repository, path)) else { throw Errno(EACCES) }
+    }
 
     func requireWritable() throws { if isReadOnly { throw Errno(EROFS) } }
 
@@ -107,7 +116,9 @@ final class Tree: Sendable {
     }
 
     /// Before a file's bytes are read.
-    func requireReadable(_ node: Node, _ rights: Rights) throws { if !node.isFolder { try require("ReadObject", path(of: node), rights) } }
+    func requireReadable(_ node: Node, _ rights: Rights) throws {
+        if !node.isFolder { try require("ReadObject", path(of: node), rights) }
+    }
 
     // MARK: nodes and paths
 
@@ -151,8 +162,8 @@ final class Tree: Sendable {
         for path in node.published! { state.hidden.insert(path, node) }
     }
 
-    /// The number that a path is known by: the same each time (FNV-1a), or the next that no other node has. Numbers have 56 bits:
-    /// above them mounts say which of their trees they mean.
+    /// The number that a path is known by: the same each time (FNV-1a), or the next that no other node has. Numbers
+    /// have 56 bits: above them mounts say which of their trees they mean.
     static func freeNumber(for path: Key, in state: State) -> UInt64 {
         var number = number(for: path)
         while state.nodes[number] != nil { number = max((number + 1) & (.max >> 8), 2) }
@@ -176,7 +187,9 @@ final class Tree: Sendable {
 
     /// What is known of a name without asking the branch.
     private enum Known {
-        case node(Node), absent, atBranch(path: Key, version: UInt64)
+        case node(Node)
+        case absent
+        case atBranch(path: Key, version: UInt64)
     }
 
     private func known(_ parent: UInt64, _ key: Key, counts: Bool) throws -> (folder: Node, Known) {
@@ -187,7 +200,9 @@ final class Tree: Sendable {
                 if counts { child.lookups += 1 }
                 return (folder, .node(child))
             }
-            if let absent = folder.absent, absent.version == folder.version, absent.name == key { return (folder, .absent) }
+            if let absent = folder.absent, absent.version == folder.version, absent.name == key {
+                return (folder, .absent)
+            }
             guard let base = Self.base(folder) else { return (folder, .absent) }
             let path = Paths.join(base, key.bytes)
             return (folder, state.hidden.contains(path) ? .absent : .atBranch(path: path, version: folder.version))
@@ -226,7 +241,9 @@ final class Tree: Sendable {
     }
 
     /// A natural node, made if there is none. Under the lock.
-    static func adopt(_ name: Key, in folder: Node, isFolder: Bool, _ entry: Entry?, counts: Bool, _ state: inout State) -> Node {
+    static func adopt(_ name: Key, in folder: Node, isFolder: Bool, _ entry: Entry?, counts: Bool, _ state: inout State)
+        -> Node
+    {
         if let child = folder.children[name] {
             if counts { child.lookups += 1 }
             return child
@@ -268,7 +285,11 @@ final class Tree: Sendable {
     }
 
     /// Whether the kernel knows nothing of it, and nothing is open.
-    var isForgotten: Bool { state.withLock { state in !state.nodes.values.contains { $0.lookups > ($0.number == Self.root ? 1 : 0) || $0.handles > 0 } } }
+    var isForgotten: Bool {
+        state.withLock { state in
+            !state.nodes.values.contains { $0.lookups > ($0.number == Self.root ? 1 : 0) || $0.handles > 0 }
+        }
+    }
 
     /// The kernel is told of the root under a name, once more.
     func noteRootLookup() { state.withLock { $0.nodes[Self.root]!.lookups += 1 } }
@@ -284,14 +305,20 @@ final class Tree: Sendable {
     func isNamed(_ node: Node) -> Bool { state.withLock { _ in !node.names.isEmpty } }
 
     /// The names in a folder that are known.
-    func childNames(of number: UInt64) -> [Key] { state.withLock { $0.nodes[number].map { Array($0.children.keys) } ?? [] } }
+    func childNames(of number: UInt64) -> [Key] {
+        state.withLock { $0.nodes[number].map { Array($0.children.keys) } ?? [] }
+    }
 
     /// Lets go of a node of which nothing is to be kept, and of the folders above it. Under the lock.
     static func release(_ node: Node, _ state: inout State) {
-        guard node.number != root, node.lookups == 0, node.handles == 0, !node.isChosen, node.children.isEmpty, state.dirty[node.number] == nil, state.unwritten[node.number] == nil,
-              state.settled[node.number] == nil, state.nodes[node.number] === node else { return }
+        guard node.number != root, node.lookups == 0, node.handles == 0, !node.isChosen, node.children.isEmpty,
+            state.dirty[node.number] == nil, state.unwritten[node.number] == nil,
+            state.settled[node.number] == nil, state.nodes[node.number] === node
+        else { return }
         // What the branch cannot say by itself stays while it has a name.
-        guard node.names.isEmpty || (!node.isPinned && node.published == nil && node.base == .natural && node.file == nil) else { return }
+        guard
+            node.names.isEmpty || (!node.isPinned && node.published == nil && node.base == .natural && node.file == nil)
+        else { return }
         state.nodes[node.number] = nil
         for name in node.names {
             if name.folder.children[name.name] === node { name.folder.children[name.name] = nil }
@@ -306,7 +333,11 @@ final class Tree: Sendable {
     }
 
     /// Whether the branch has all of it.
-    var isEmpty: Bool { state.withLock { state in state.dirty.isEmpty && state.unwritten.isEmpty && !state.nodes.values.contains { $0.isStored } } }
+    var isEmpty: Bool {
+        state.withLock { state in
+            state.dirty.isEmpty && state.unwritten.isEmpty && !state.nodes.values.contains { $0.isStored }
+        }
+    }
 
     /// Ends what `start` began: the tree is used no more. What the branch does not have stays in the index.
     func stop() {
@@ -316,7 +347,11 @@ final class Tree: Sendable {
             do {
                 try writeRows()
                 try staging.synchronize()
-            } catch { Log.error("the index of a mounted branch could not be written", ["branch": id.branch, "reason": LakeError(error).message]) }
+            } catch {
+                Log.error(
+                    "the index of a mounted branch could not be written",
+                    ["branch": id.branch, "reason": LakeError(error).message])
+            }
         }
         state.withLock { state in
             // What nodes hold of each other.
@@ -354,8 +389,11 @@ final class Tree: Sendable {
             attempt += 1
             let (file, closed) = state.withLock { _ in (node.file, node.writers == 0 ? node.closed : nil) }
             // What nobody writes is as it was closed.
-            let status = closed ?? file?.status, blocks = file != nil && (closed == nil || closed!.size > 1 << 20) ? file?.blocks : nil
-            if let found = facts(node, ifFile: file, status, blocks), file == nil || status != nil || attempt > 100 { return found }
+            let status = closed ?? file?.status
+            let blocks = file != nil && (closed == nil || closed!.size > 1 << 20) ? file?.blocks : nil
+            if let found = facts(node, ifFile: file, status, blocks), file == nil || status != nil || attempt > 100 {
+                return found
+            }
             node.io.withLock { _ in }  // It is becoming an object.
         }
     }
@@ -364,20 +402,27 @@ final class Tree: Sendable {
     private func facts(_ node: Node, ifFile file: WorkingFile?, _ status: Node.Closed?, _ blocks: Int64?) -> Facts? {
         state.withLock { _ -> Facts? in
             guard node.file === file else { return nil }
-            let kind = node.kind, attributes = node.attributes
+            let kind = node.kind
+            let attributes = node.attributes
             var mode = kind == .link ? 0o777 : attributes.mode ?? (kind == .folder ? 0o755 : 0o644)
             // The kernel may have written by itself.
             if let unless = node.strippedUnless, unless != status { mode = Self.stripped(mode) }
-            let size = kind == .folder ? 4096 : attributes.target.map { Int64($0.count) } ?? status?.size ?? node.entry?.size ?? 0
-            let modified = status?.modified ?? attributes.modified ?? (kind == .folder ? node.filled : nil) ?? node.entry?.lastModified ?? node.changed ?? begun
+            let size =
+                kind == .folder
+                ? 4096 : attributes.target.map { Int64($0.count) } ?? status?.size ?? node.entry?.size ?? 0
+            let modified =
+                status?.modified ?? attributes.modified ?? (kind == .folder ? node.filled : nil) ?? node.entry?
+                .lastModified ?? node.changed ?? begun
             // The last write, if nobody set the time after it, is a change too.
             let written = status.map(\.modified).flatMap { $0 == attributes.modified ? nil : $0 }
             let changed = max(node.changed ?? written ?? modified, written ?? node.changed ?? modified)
             return Facts(
                 hasOwner: attributes.owner != nil, hasMode: attributes.mode != nil || kind == .link,
                 // How many folders are in a folder nobody counts: 1 says so.
-                number: node.number, kind: kind, mode: mode, links: node.isFolder ? (node.names.isEmpty && node.number != Self.root ? 0 : 1) : node.names.count,
-                owner: attributes.owner ?? getuid(), group: attributes.group ?? getgid(), size: size, blocks: blocks ?? (size + 511) / 512, device: node.device,
+                number: node.number, kind: kind, mode: mode,
+                links: node.isFolder ? (node.names.isEmpty && node.number != Self.root ? 0 : 1) : node.names.count,
+                owner: attributes.owner ?? getuid(), group: attributes.group ?? getgid(), size: size,
+                blocks: blocks ?? (size + 511) / 512, device: node.device,
                 accessed: node.accessed ?? modified, modified: modified, changed: changed)
         }
     }
@@ -410,12 +455,18 @@ final class Tree: Sendable {
                 if let owner = new.owner { node.attributes.owner = owner }
                 if let group = new.group { node.attributes.group = group }
                 // A file that was given away runs as nobody (chown(2)).
-                if new.owner != nil || new.group != nil, new.mode == nil, !node.isFolder, let mode = node.attributes.mode { node.attributes.mode = Self.stripped(mode) }
+                if new.owner != nil || new.group != nil, new.mode == nil, !node.isFolder,
+                    let mode = node.attributes.mode
+                {
+                    node.attributes.mode = Self.stripped(mode)
+                }
                 if let modified = new.modified { node.attributes.modified = modified }
                 if let accessed = new.accessed { node.accessed = accessed }
                 node.changed = .now()
                 // Who sets a time has not written: what was closed is still closed.
-                if new.modified != nil, let status, let closed = node.closed, node.writers == 0 || status.size == closed.size {
+                if new.modified != nil, let status, let closed = node.closed,
+                    node.writers == 0 || status.size == closed.size
+                {
                     let wasPublished = closed == node.publishedClose
                     node.closed = Node.Closed(size: status.size, modified: status.modified)
                     if wasPublished { node.publishedClose = node.closed }

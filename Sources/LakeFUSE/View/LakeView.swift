@@ -1,8 +1,8 @@
 import Synchronization
 import Versioning
 
-/// What a tree stands on: one ref of a lake, as it is at the moment of each call. Every method may be called from any thread,
-/// and blocks its caller. Source: `architecture.md`, "The mount stands on a port".
+/// What a tree stands on: one ref of a lake, as it is at the moment of each call. Every method may be called from any
+/// thread, and blocks its caller. Source: `architecture.md`, "The mount stands on a port".
 protocol LakeView: Sendable {
     /// The entry of a path, or nil.
     func find(_ path: Key) throws -> Entry?
@@ -21,7 +21,9 @@ protocol LakeView: Sendable {
     /// - Parameter expected: paths that must still show these addresses.
     /// - Returns: the entries that the lake made of them where they are not the same, by the addresses that were given.
     /// - Throws: `.preconditionFailed` if one does not; nothing was written then.
-    func stage(_ changes: [(path: Key, entry: Entry?)], _ durability: Durability, expecting expected: [Catalog.Expected]) throws -> [String: Entry]
+    func stage(
+        _ changes: [(path: Key, entry: Entry?)], _ durability: Durability, expecting expected: [Catalog.Expected]
+    ) throws -> [String: Entry]
     /// The object of an entry as an open local file; nil if it has to be read. Whoever gets it closes it.
     /// - Parameter path: where the branch has it; nil if nowhere.
     func open(_ entry: Entry, at path: Key?) throws -> FilePiece?
@@ -46,12 +48,13 @@ protocol LakeView: Sendable {
 
     /// Whether the lake may be out of reach for a while.
     var isElsewhere: Bool { get }
-    /// What others wrote since a path was read is not written over: every publish says what it believes is there. Without it the
-    /// last writer wins, as on a disk.
+    /// What others wrote since a path was read is not written over: every publish says what it believes is there.
+    /// Without it the last writer wins, as on a disk.
     var conflicts: ConflictRule? { get }
     /// Begins to tell what others change, and has `settle` called before they look.
     /// - Parameter take: returns what to wait for until those were told whom it concerns; nil if nobody is.
-    func follow(_ take: @escaping @Sendable (Change.Kind) -> CountingSemaphore?, settling settle: (@Sendable (Key?) -> Void)?)
+    func follow(
+        _ take: @escaping @Sendable (Change.Kind) -> CountingSemaphore?, settling settle: (@Sendable (Key?) -> Void)?)
     func unfollow()
     /// How much more a tree holds back; less, if negative.
     func hold(_ number: Int)
@@ -106,24 +109,35 @@ final class CatalogView: LakeView {
     private func resolve() throws -> ResolvedRef { try catalog.resolve(ref, in: catalog.repository(repository)) }
 
     func find(_ path: Key) throws -> Entry? { try catalog.find(path, at: resolve()) }
-    func hasObjects(under prefix: Key, near: Key?) throws -> Bool { try catalog.hasObjects(under: prefix, near: near, at: resolve()) }
+    func hasObjects(under prefix: Key, near: Key?) throws -> Bool {
+        try catalog.hasObjects(under: prefix, near: near, at: resolve())
+    }
     func list(_ query: Catalog.ListQuery) throws -> Page<Listing> { try catalog.list(resolve(), query) }
     func committed(_ path: Key) throws -> Entry? {
         try catalog.find(path, at: catalog.resolve(commitID(), in: catalog.repository(repository)))
     }
     func commitID() throws -> String { try resolve().commitID }
     func checkWritable() throws { _ = try catalog.checkWritable(ref, in: repository) }
-    func stage(_ changes: [(path: Key, entry: Entry?)], _ durability: Durability, expecting expected: [Catalog.Expected]) throws -> [String: Entry] {
-        try catalog.stage(changes, on: ref, in: repository, durability, origin: subscriptions.withLock { $0?.feed } ?? -1, expecting: expected)
+    func stage(
+        _ changes: [(path: Key, entry: Entry?)], _ durability: Durability, expecting expected: [Catalog.Expected]
+    ) throws -> [String: Entry] {
+        try catalog.stage(
+            changes, on: ref, in: repository, durability, origin: subscriptions.withLock { $0?.feed } ?? -1,
+            expecting: expected)
         return [:]
     }
-    private func place(_ entry: Entry) throws -> ObjectLocation { try entry.location(in: catalog.repository(repository).namespace) }
+    private func place(_ entry: Entry) throws -> ObjectLocation {
+        try entry.location(in: catalog.repository(repository).namespace)
+    }
     func location(_ entry: Entry) throws -> String { try place(entry).description }
     func open(_ entry: Entry, at path: Key?) throws -> FilePiece? { try catalog.objects.file(place(entry)) }
-    func read(_ entry: Entry, at path: Key?, _ range: Range<Int64>) throws -> [UInt8] { try catalog.objects.read(place(entry), range) }
+    func read(_ entry: Entry, at path: Key?, _ range: Range<Int64>) throws -> [UInt8] {
+        try catalog.objects.read(place(entry), range)
+    }
     func newAddress() -> String { catalog.newAddress() }
     func adopt(file path: String, as address: String, _ durability: Durability) throws {
-        _ = try catalog.objects.adopt(file: path, as: catalog.repository(repository).namespace.location(address), durability)
+        _ = try catalog.objects.adopt(
+            file: path, as: catalog.repository(repository).namespace.location(address), durability)
     }
     func makeEmpty() throws -> String {
         let upload = try catalog.upload(to: catalog.repository(repository))
@@ -139,11 +153,16 @@ final class CatalogView: LakeView {
 
     var isElsewhere: Bool { false }
     var conflicts: ConflictRule? { nil }
-    func follow(_ take: @escaping @Sendable (Change.Kind) -> CountingSemaphore?, settling settle: (@Sendable (Key?) -> Void)?) {
-        let repository = repository, ref = ref
+    func follow(
+        _ take: @escaping @Sendable (Change.Kind) -> CountingSemaphore?, settling settle: (@Sendable (Key?) -> Void)?
+    ) {
+        let repository = repository
+        let ref = ref
         let feed = catalog.events.subscribe { own in
             { change in
-                guard change.origin != own, change.repository == repository, change.branch == nil || change.branch == ref else { return nil }
+                guard change.origin != own, change.repository == repository,
+                    change.branch == nil || change.branch == ref
+                else { return nil }
                 return take(change.kind)
             }
         }
@@ -151,17 +170,21 @@ final class CatalogView: LakeView {
         subscriptions.withLock { $0 = (feed, held) }
     }
     func unfollow() {
-        guard let (feed, held) = subscriptions.withLock({ subscriptions in
-            defer { subscriptions = nil }
-            return subscriptions
-        }) else { return }
+        guard
+            let (feed, held) = subscriptions.withLock({ subscriptions in
+                defer { subscriptions = nil }
+                return subscriptions
+            })
+        else { return }
         catalog.events.unsubscribe(feed)
         if let held { catalog.unsettled.remove(held) }
     }
     func hold(_ number: Int) { catalog.unsettled.hold(number) }
     func differing(_ old: String, _ new: String, most: Int) throws -> [Key]? {
-        let namespace = try catalog.repository(repository).namespace, committed = catalog.committed
-        var diff = MetaRangeDiff(try committed.cursor(old, in: namespace), try committed.cursor(new, in: namespace)), keys: [Key] = []
+        let namespace = try catalog.repository(repository).namespace
+        let committed = catalog.committed
+        let diff = MetaRangeDiff(try committed.cursor(old, in: namespace), try committed.cursor(new, in: namespace))
+        var keys: [Key] = []
         while let difference = try diff.next() {
             guard keys.count < most else { return nil }
             keys.append(difference.key)
@@ -170,12 +193,15 @@ final class CatalogView: LakeView {
     }
 
     func refs() throws -> [String] {
-        try catalog.listBranches(repository, prefix: "", after: "", limit: 10_000, showHidden: true).items.map(\.id) + catalog.listTags(repository, prefix: "", after: "", limit: 10_000).items.map(\.id)
+        try catalog.listBranches(repository, prefix: "", after: "", limit: 10_000, showHidden: true).items.map(\.id)
+            + catalog.listTags(repository, prefix: "", after: "", limit: 10_000).items.map(\.id)
     }
     func log(_ limit: Int) throws -> [LoggedCommit] {
         var query = Catalog.LogQuery()
         query.limit = limit
-        return try catalog.log(ref, in: repository, query).items.map { LoggedCommit(id: $0, committer: $1.committer, date: $1.creationDate, message: $1.message) }
+        return try catalog.log(ref, in: repository, query).items.map {
+            LoggedCommit(id: $0, committer: $1.committer, date: $1.creationDate, message: $1.message)
+        }
     }
     func changes(after: Key, limit: Int) throws -> Page<PathChange> {
         var query = Catalog.DiffQuery()
@@ -184,6 +210,8 @@ final class CatalogView: LakeView {
         let page = try catalog.diffUncommitted(ref, in: repository, query)
         return Page(items: page.items.map { PathChange(path: $0.path, kind: $0.kind) }, hasMore: page.hasMore)
     }
-    func commit(_ message: String, by user: String) throws -> String { try catalog.commit(CommitRequest(committer: user, message: message), on: ref, in: repository).id }
+    func commit(_ message: String, by user: String) throws -> String {
+        try catalog.commit(CommitRequest(committer: user, message: message), on: ref, in: repository).id
+    }
     func counters() -> [(String, Int)] { [] }
 }

@@ -3,8 +3,8 @@ import LakeAPI
 import Synchronization
 import Versioning
 
-/// A ref of a server elsewhere, and whether that answers. While it does not, it is asked once in a while, so that who reads what is
-/// cached need not wait for it. Safe from any thread.
+/// A ref of a server elsewhere, and whether that answers. While it does not, it is asked once in a while, so that who
+/// reads what is cached need not wait for it. Safe from any thread.
 final class Remote: Sendable {
     private let client: LakeClient
     let repository: String, ref: String
@@ -23,15 +23,19 @@ final class Remote: Sendable {
 
     var answers: Bool { silentUntil.load(ordering: .relaxed) == 0 }
 
-    /// How often a request is sent before the server is taken for one that does not answer; milliseconds between the first two.
+    /// How often a request is sent before the server is taken for one that does not answer; milliseconds between the
+    /// first two.
     private static let tries = 4, wait: UInt32 = 50
 
-    /// Asks the server, several times if a connection breaks: what is asked may be asked again. Not one that did not answer lately.
+    /// Asks the server, several times if a connection breaks: what is asked may be asked again. Not one that did not
+    /// answer lately.
     /// - Parameter insists: whether it is asked all the same.
     /// - Throws: `.unavailable` if there is no answer.
     func ask<Result>(insists: Bool = false, _ body: (LakeClient) throws -> Result) throws -> Result {
         let until = silentUntil.load(ordering: .relaxed)
-        guard insists || until == 0 || Timestamp.monotonicMilliseconds() >= until else { throw LakeError(.unavailable, "\(client.endpoint) does not answer") }
+        guard insists || until == 0 || Timestamp.monotonicMilliseconds() >= until else {
+            throw LakeError(.unavailable, "\(client.endpoint) does not answer")
+        }
         var attempt = 1
         while true {
             do {
@@ -40,7 +44,10 @@ final class Remote: Sendable {
                     let result = try body(client)
                     silentUntil.store(0, ordering: .relaxed)
                     return result
-                } catch let error as LakeError where error.code == .unavailable && until == 0 && attempt < Self.tries && Timestamp.monotonicMilliseconds() - begun < Self.pause {
+                } catch let error as LakeError
+                    where error.code == .unavailable && until == 0 && attempt < Self.tries
+                    && Timestamp.monotonicMilliseconds() - begun < Self.pause
+                {
                     usleep(Self.wait * 1000 << UInt32(2 * (attempt - 1)))
                     attempt += 1
                 }

@@ -14,7 +14,8 @@ struct RemotePage: Sendable {
         let folder = Paths.prefix(path)
         if hasMore, let last = items.last, last.path < folder { return nil }
         func item(_ key: Key) -> Listing? {
-            var low = 0, high = items.count
+            var low = 0
+            var high = items.count
             while low < high {
                 let middle = (low + high) / 2
                 if items[middle].path < key { low = middle + 1 } else { high = middle }
@@ -27,8 +28,9 @@ struct RemotePage: Sendable {
     }
 }
 
-/// Listings of a ref elsewhere, a folder a page: a look-up asks for the whole folder, since those beside it are asked for next. They
-/// hold until the watch tells that something in them changed; on disk they stay for when the server cannot be reached.
+/// Listings of a ref elsewhere, a folder a page: a look-up asks for the whole folder, since those beside it are asked
+/// for next. They hold until the watch tells that something in them changed; on disk they stay for when the server
+/// cannot be reached.
 final class RemoteListings: Sendable {
     private struct Name: Hashable {
         let prefix: Key, after: Key
@@ -61,10 +63,16 @@ final class RemoteListings: Sendable {
         if let known = pages[name] { return known }
         let key = Key(prefix.bytes + [0] + after.bytes)
         do {
-            let body = try remote.ask { try $0.objects(at: remote.ref, in: remote.repository, prefix: prefix, delimiter: "/", after: after, amount: Self.pageSize) }
+            let body = try remote.ask {
+                try $0.objects(
+                    at: remote.ref, in: remote.repository, prefix: prefix, delimiter: "/", after: after,
+                    amount: Self.pageSize)
+            }
             let page = try Self.page(body)
             pages.insert(page, for: name, cost: page.items.count + 1)
-            do { try records.write([.set(partition, key, body)], .eventual) } catch { Log.warning("a listing is not kept for when the server cannot be reached", ["reason": "\(error)"]) }
+            do { try records.write([.set(partition, key, body)], .eventual) } catch {
+                Log.warning("a listing is not kept for when the server cannot be reached", ["reason": "\(error)"])
+            }
             return page
         } catch let error as LakeError where error.code == .unavailable {
             guard let body = try records.value(for: key, in: partition) else { throw error }
@@ -72,7 +80,9 @@ final class RemoteListings: Sendable {
         }
     }
 
-    private func name(_ prefix: Key, after: Key = Key([])) -> Name { Name(prefix: prefix, after: after, version: versions.withLock { $0.all + ($0.folders[prefix] ?? 0) }) }
+    private func name(_ prefix: Key, after: Key = Key([])) -> Name {
+        Name(prefix: prefix, after: after, version: versions.withLock { $0.all + ($0.folders[prefix] ?? 0) })
+    }
 
     /// Whether a folder was read, and nothing of it was changed since as far as is known.
     func isKnown(_ prefix: Key) -> Bool { pages[name(prefix)] != nil }
@@ -81,21 +91,37 @@ final class RemoteListings: Sendable {
     func changed(in prefix: Key) throws -> [Key] {
         let name = name(prefix)
         guard let old = pages[name] else { return [] }
-        let new = try Self.page(remote.ask { try $0.objects(at: remote.ref, in: remote.repository, prefix: prefix, delimiter: "/", after: Key([]), amount: Self.pageSize) })
-        func entries(_ page: RemotePage) -> [Key: Entry] { Dictionary(page.items.compactMap { item in if case .object(let path, let entry) = item { (path, entry) } else { nil } }) { $1 } }
-        let before = entries(old), after = entries(new)
+        let new = try Self.page(
+            remote.ask {
+                try $0.objects(
+                    at: remote.ref, in: remote.repository, prefix: prefix, delimiter: "/", after: Key([]),
+                    amount: Self.pageSize)
+            })
+        func entries(_ page: RemotePage) -> [Key: Entry] {
+            Dictionary(
+                page.items.compactMap { item in
+                    if case .object(let path, let entry) = item { (path, entry) } else { nil }
+                }
+            ) { $1 }
+        }
+        let before = entries(old)
+        let after = entries(new)
         return before.filter { after[$0.key] != $0.value }.map(\.key) + after.keys.filter { before[$0] == nil }
     }
 
     /// Objects under a prefix in byte order, folders not grouped, from what was seen.
     func flat(_ prefix: Key, after: Key, limit: Int) throws -> [Listing] {
-        var found: [Listing] = [], from = Key([])
+        var found: [Listing] = []
+        var from = Key([])
         while true {
             let page = try page(prefix, after: from)
             for item in page.items where found.count < limit {
                 switch item {
                 case .object(let path, _): if path > after { found.append(item) }
-                case .commonPrefix(let path): if path > after || after.hasPrefix(path) { found += try flat(path, after: after, limit: limit - found.count) }
+                case .commonPrefix(let path):
+                    if path > after || after.hasPrefix(path) {
+                        found += try flat(path, after: after, limit: limit - found.count)
+                    }
                 }
             }
             guard page.hasMore, found.count < limit, let last = page.items.last else { return found }
@@ -105,7 +131,10 @@ final class RemoteListings: Sendable {
 
     static func page(_ body: [UInt8]) throws -> RemotePage {
         let list = try Coding.decode(ResultList<ObjectStats>.self, body)
-        return RemotePage(items: list.results.map { $0.pathType == "common_prefix" ? .commonPrefix(Key($0.path)) : .object(Key($0.path), Entry($0)) }, hasMore: list.pagination.hasMore)
+        return RemotePage(
+            items: list.results.map {
+                $0.pathType == "common_prefix" ? .commonPrefix(Key($0.path)) : .object(Key($0.path), Entry($0))
+            }, hasMore: list.pagination.hasMore)
     }
 
     /// What a path shows has changed, and with it perhaps the folders that lead to it.
@@ -118,7 +147,11 @@ final class RemoteListings: Sendable {
             var bytes = path.bytes
             versions.folders[Key([]), default: 0] += 1
             if Paths.isMarker(path) { versions.folders[path, default: 0] += 1 }
-            while let last = bytes.popLast() { if last == Paths.slash, bytes.count + 1 < path.count { versions.folders[Key(bytes + [Paths.slash]), default: 0] += 1 } }
+            while let last = bytes.popLast() {
+                if last == Paths.slash, bytes.count + 1 < path.count {
+                    versions.folders[Key(bytes + [Paths.slash]), default: 0] += 1
+                }
+            }
         }
     }
 
@@ -131,7 +164,9 @@ final class RemoteListings: Sendable {
 extension Entry {
     /// What a server tells of an object.
     init(_ object: ObjectStats) {
-        self.init(address: object.physicalAddress, addressType: .full, lastModified: Timestamp(seconds: object.mtime), size: object.sizeBytes ?? 0, eTag: object.checksum,
+        self.init(
+            address: object.physicalAddress, addressType: .full, lastModified: Timestamp(seconds: object.mtime),
+            size: object.sizeBytes ?? 0, eTag: object.checksum,
             metadata: Metadata(object.metadata ?? [:]), contentType: object.contentType ?? "application/octet-stream")
     }
 }

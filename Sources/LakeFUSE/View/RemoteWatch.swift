@@ -2,9 +2,10 @@ import LakeAPI
 import Synchronization
 import Versioning
 
-/// Looks again and again what others changed of a branch elsewhere: its head, and what is not committed. What the server says of
-/// each uncommitted path is compared with what it said before, so that a change is seen whatever made it. lakeFS says of them no
-/// more than their sizes: there the folders that they lie in are listed again, those that were read.
+/// Looks again and again what others changed of a branch elsewhere: its head, and what is not committed. What the
+/// server says of each uncommitted path is compared with what it said before, so that a change is seen whatever made
+/// it. lakeFS says of them no more than their sizes: there the folders that they lie in are listed again, those that
+/// were read.
 final class RemoteWatch: Sendable {
     private struct State {
         /// The commit that the branch stood on; empty before it was first seen.
@@ -69,7 +70,9 @@ final class RemoteWatch: Sendable {
 
     // MARK: what is written here
 
-    static func signature(_ object: ObjectStats) -> String { signature(object.checksum, object.mtime, object.metadata ?? [:]) }
+    static func signature(_ object: ObjectStats) -> String {
+        signature(object.checksum, object.mtime, object.metadata ?? [:])
+    }
     private static func signature(_ checksum: String, _ mtime: Int64, _ metadata: [String: String]) -> String {
         "\(checksum) \(mtime) \(metadata.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: "\n"))"
     }
@@ -102,19 +105,27 @@ final class RemoteWatch: Sendable {
     /// One look. What cannot be asked now is asked the next time.
     private func look(_ tell: (Change.Kind) -> Void) {
         do { try lookOnce(tell) } catch let error as LakeError where error.code == .unavailable {} catch {
-            Log.warning("what others changed of a mounted branch cannot be seen", ["branch": remote.ref, "reason": LakeError(error).message])
+            Log.warning(
+                "what others changed of a mounted branch cannot be seen",
+                ["branch": remote.ref, "reason": LakeError(error).message])
         }
     }
 
     private func lookOnce(_ tell: (Change.Kind) -> Void) throws {
-        guard let head = try remote.ask({ try $0.head(of: remote.ref, in: remote.repository) }) else { throw LakeError(.dataGone, "branch '\(remote.ref)' is gone") }
-        var uncommitted: [Key: String] = [:], after = ""
-        while let page = try remote.ask({ try $0.changes(on: remote.ref, in: remote.repository, after: after, amount: 1000) }) {
+        guard let head = try remote.ask({ try $0.head(of: remote.ref, in: remote.repository) }) else {
+            throw LakeError(.dataGone, "branch '\(remote.ref)' is gone")
+        }
+        var uncommitted: [Key: String] = [:]
+        var after = ""
+        while let page = try remote.ask({
+            try $0.changes(on: remote.ref, in: remote.repository, after: after, amount: 1000)
+        }) {
             for change in page.results { uncommitted[Key(change.path)] = Self.signature(change) }
             guard page.pagination.hasMore else { break }
             after = page.pagination.nextOffset
         }
-        guard try remote.ask({ try $0.head(of: remote.ref, in: remote.repository) }) == head else { return }  // A commit came between: the next look sees it.
+        // A commit came between: the next look sees it.
+        guard try remote.ask({ try $0.head(of: remote.ref, in: remote.repository) }) == head else { return }
         let old = state.withLock { $0.head }
         let committed = old.isEmpty || old == head ? [:] : try committed(from: old, to: head)
         let keys = state.withLock { state -> [Key]? in
@@ -126,13 +137,21 @@ final class RemoteWatch: Sendable {
             }
             guard !old.isEmpty else { return [] }
             guard let committed else { return nil }
-            func isKnown(_ path: Key, _ signature: String) -> Bool { state.own[path] == signature || state.uncommitted[path] == signature || state.writing.contains(path) }
+            func isKnown(_ path: Key, _ signature: String) -> Bool {
+                state.own[path] == signature || state.uncommitted[path] == signature || state.writing.contains(path)
+            }
             var keys: Set<Key> = []
             for (path, signature) in committed where !isKnown(path, signature) { keys.insert(path) }
             for (path, signature) in uncommitted where !isKnown(path, signature) { keys.insert(path) }
             // What is uncommitted no more was committed as it was, or taken back.
-            for (path, signature) in state.uncommitted where uncommitted[path] == nil && committed[path] != signature && !state.writing.contains(path) && state.own[path] != signature { keys.insert(path) }
-            for (path, signature) in state.uncommitted where uncommitted[path] == nil && old == head && !state.writing.contains(path) && state.own[path] == signature { keys.insert(path) }
+            for (path, signature) in state.uncommitted
+            where uncommitted[path] == nil && committed[path] != signature && !state.writing.contains(path)
+                && state.own[path] != signature
+            { keys.insert(path) }
+            for (path, signature) in state.uncommitted
+            where uncommitted[path] == nil && old == head && !state.writing.contains(path)
+                && state.own[path] == signature
+            { keys.insert(path) }
             for path in keys { state.own[path] = nil }
             return keys.count > Self.mostKeys ? nil : Array(keys)
         }
@@ -147,7 +166,8 @@ final class RemoteWatch: Sendable {
         let folders = Set(paths.map { Paths.folder(of: $0) }.filter { listings.isKnown($0) }).sorted()
         guard !folders.isEmpty else { return [] }
         // In turn, if they are many.
-        let last = state.withLock { $0.listed }, turn = folders.filter { $0 > last } + folders.filter { $0 <= last }
+        let last = state.withLock { $0.listed }
+        let turn = folders.filter { $0 > last } + folders.filter { $0 <= last }
         var found: [Key] = []
         for folder in turn.prefix(Self.mostListed) {
             let changed = try listings.changed(in: folder)
@@ -161,9 +181,12 @@ final class RemoteWatch: Sendable {
 
     /// What differs between two commits; nil if it is too much to be told one by one.
     private func committed(from old: String, to new: String) throws -> [Key: String]? {
-        var found: [Key: String] = [:], after = ""
+        var found: [Key: String] = [:]
+        var after = ""
         while true {
-            let page = try remote.ask { try $0.changes(from: old, to: new, in: remote.repository, after: after, amount: 1000) }
+            let page = try remote.ask {
+                try $0.changes(from: old, to: new, in: remote.repository, after: after, amount: 1000)
+            }
             for change in page.results { found[Key(change.path)] = Self.signature(change) }
             guard page.pagination.hasMore else { return found }
             guard found.count <= Self.mostKeys else { return nil }

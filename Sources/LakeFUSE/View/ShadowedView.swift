@@ -1,8 +1,8 @@
 import Glibc
 import Versioning
 
-/// Keys of a ref that cannot be files where they are (`mount.md` section 1): with both `a` and `a/b` the folder has the name, and
-/// `//`, `.`, `..`, a zero byte or over 255 bytes between slashes make no name at all.
+/// Keys of a ref that cannot be files where they are (`mount.md` section 1): with both `a` and `a/b` the folder has the
+/// name, and `//`, `.`, `..`, a zero byte or over 255 bytes between slashes make no name at all.
 struct Unshown {
     /// Objects whose name a folder has.
     private(set) var shadowed: [(path: Key, entry: Entry)] = []
@@ -17,7 +17,9 @@ struct Unshown {
     /// Looks at all keys of a ref under a prefix, in their order.
     init(_ view: any LakeView, under prefix: Key) throws {
         // Each begins as the one behind it does: what comes between `a` and `a/` does too.
-        var open: [(path: Key, entry: Entry, isTold: Bool)] = [], query = Catalog.ListQuery(), count = 0
+        var open: [(path: Key, entry: Entry, isTold: Bool)] = []
+        var query = Catalog.ListQuery()
+        var count = 0
         query.prefix = prefix
         query.limit = 1000
         while true {
@@ -28,7 +30,11 @@ struct Unshown {
                     open[index].isTold = true
                     shadowed.append((open[index].path, open[index].entry))
                 }
-                if !Self.isNameable(path) { unnameable.append(path) } else if !Paths.isMarker(path) { open.append((path, entry, false)) }
+                if !Self.isNameable(path) {
+                    unnameable.append(path)
+                } else if !Paths.isMarker(path) {
+                    open.append((path, entry, false))
+                }
             }
             count += page.items.count
             guard page.hasMore, let last = page.items.last else { break }
@@ -42,11 +48,14 @@ struct Unshown {
     }
 
     static func isNameable(_ path: Key) -> Bool {
-        Paths.trimmed(path).bytes.split(separator: Paths.slash, omittingEmptySubsequences: false).allSatisfy { Paths.isName($0) }
+        Paths.trimmed(path).bytes.split(separator: Paths.slash, omittingEmptySubsequences: false).allSatisfy {
+            Paths.isName($0)
+        }
     }
 }
 
-/// The objects of a ref whose names folders have, as a ref of its own: shown under `.lake/shadowed/`, each where it would be.
+/// The objects of a ref whose names folders have, as a ref of its own: shown under `.lake/shadowed/`, each where it
+/// would be.
 final class ShadowedView: LakeView {
     private let view: any LakeView
     /// By the path that they are shown under: one that others lie below is called `NAME~`.
@@ -79,9 +88,13 @@ final class ShadowedView: LakeView {
     func committed(_ path: Key) throws -> Entry? { try real(path).flatMap { try view.committed($0) } }
     func commitID() throws -> String { try view.commitID() }
     func checkWritable() throws { throw Errno(EROFS) }
-    func stage(_ changes: [(path: Key, entry: Entry?)], _ durability: Durability, expecting expected: [Catalog.Expected]) throws -> [String: Entry] { throw Errno(EROFS) }
+    func stage(
+        _ changes: [(path: Key, entry: Entry?)], _ durability: Durability, expecting expected: [Catalog.Expected]
+    ) throws -> [String: Entry] { throw Errno(EROFS) }
     func open(_ entry: Entry, at path: Key?) throws -> FilePiece? { try view.open(entry, at: real(path)) }
-    func read(_ entry: Entry, at path: Key?, _ range: Range<Int64>) throws -> [UInt8] { try view.read(entry, at: real(path), range) }
+    func read(_ entry: Entry, at path: Key?, _ range: Range<Int64>) throws -> [UInt8] {
+        try view.read(entry, at: real(path), range)
+    }
     func location(_ entry: Entry) throws -> String { try view.location(entry) }
     func newAddress() -> String { view.newAddress() }
     func adopt(file path: String, as address: String, _ durability: Durability) throws { throw Errno(EROFS) }
@@ -92,7 +105,9 @@ final class ShadowedView: LakeView {
     var isElsewhere: Bool { view.isElsewhere }
     var conflicts: ConflictRule? { nil }
     /// It is what it was when it was made.
-    func follow(_ take: @escaping @Sendable (Change.Kind) -> CountingSemaphore?, settling settle: (@Sendable (Key?) -> Void)?) {}
+    func follow(
+        _ take: @escaping @Sendable (Change.Kind) -> CountingSemaphore?, settling settle: (@Sendable (Key?) -> Void)?
+    ) {}
     func unfollow() {}
     func hold(_ number: Int) {}
     func differing(_ old: String, _ new: String, most: Int) throws -> [Key]? { nil }

@@ -1,9 +1,9 @@
 import Glibc
 import Versioning
 
-/// The entity tag of a file as S3 makes it: the MD5 of its bytes; for files over 64 MiB the MD5 of the MD5s of its parts, and
-/// their number behind a hyphen. So a hole as large as a part costs nothing, whatever the file's size, and parts could be
-/// hashed one beside the other.
+/// The entity tag of a file as S3 makes it: the MD5 of its bytes; for files over 64 MiB the MD5 of the MD5s of its
+/// parts, and their number behind a hyphen. So a hole as large as a part costs nothing, whatever the file's size, and
+/// parts could be hashed one beside the other.
 struct EntityTag {
     static let partBytes: Int64 = 64 << 20
 
@@ -20,7 +20,8 @@ struct EntityTag {
     mutating func update(_ bytes: UnsafeRawBufferPointer) {
         var rest = unsafe bytes
         while rest.count > 0 {
-            let room = Int(Self.partBytes - byteCount % Self.partBytes), piece = unsafe UnsafeRawBufferPointer(rebasing: rest.prefix(room))
+            let room = Int(Self.partBytes - byteCount % Self.partBytes)
+            let piece = unsafe UnsafeRawBufferPointer(rebasing: rest.prefix(room))
             unsafe hash.hash.update(piece)
             byteCount += Int64(piece.count)
             unsafe rest = UnsafeRawBufferPointer(rebasing: rest.dropFirst(piece.count))
@@ -49,22 +50,30 @@ struct EntityTag {
     /// The tag of all bytes so far. Call once.
     mutating func finish() -> String {
         if byteCount % Self.partBytes != 0 || parts.isEmpty { closePart() }
-        return parts.count == 1 ? Hex.text(parts[0]) : Hex.text(Hash.digest(.md5, Array(parts.joined()))) + "-\(parts.count)"
+        return parts.count == 1
+            ? Hex.text(parts[0]) : Hex.text(Hash.digest(.md5, Array(parts.joined()))) + "-\(parts.count)"
     }
 
     /// The tag of an open file. Holes are not read (lseek(2), SEEK_DATA).
     static func of(_ descriptor: Int32, size: Int64) throws -> String {
-        var tag = EntityTag(), data = Extents(descriptor, size: size)
+        var tag = EntityTag()
+        var data = Extents(descriptor, size: size)
         try unsafe withUnsafeTemporaryAllocation(byteCount: 1 << 18, alignment: 16) { buffer in
             while tag.byteCount < size {
-                let start = tag.byteCount, end = min(size, (start / partBytes + 1) * partBytes)
+                let start = tag.byteCount
+                let end = min(size, (start / partBytes + 1) * partBytes)
                 let next = data.next(from: start)
                 if start % partBytes == 0, end - start == partBytes, next >= end {
                     tag.updateZeroPart()
                 } else if next > start {
-                    unsafe zeros.withUnsafeBytes { unsafe tag.update(UnsafeRawBufferPointer(rebasing: $0.prefix(Int(min(Int64(zeros.count), min(next, end) - start))))) }
+                    unsafe zeros.withUnsafeBytes {
+                        unsafe tag.update(
+                            UnsafeRawBufferPointer(
+                                rebasing: $0.prefix(Int(min(Int64(zeros.count), min(next, end) - start)))))
+                    }
                 } else {
-                    let count = unsafe pread(descriptor, buffer.baseAddress, Int(min(Int64(buffer.count), end - start)), off_t(start))
+                    let count = unsafe pread(
+                        descriptor, buffer.baseAddress, Int(min(Int64(buffer.count), end - start)), off_t(start))
                     guard count >= 0 else { throw Errno(errno) }
                     guard count > 0 else { throw Errno(EIO) }  // Cut meanwhile: what was to be hashed is not there.
                     unsafe tag.update(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
@@ -75,7 +84,8 @@ struct EntityTag {
     }
 }
 
-/// Where a file has data and where holes (lseek(2)). Nothing here moves an offset that anyone uses: all others name their own.
+/// Where a file has data and where holes (lseek(2)). Nothing here moves an offset that anyone uses: all others name
+/// their own.
 struct Extents {
     private let descriptor: Int32, size: Int64
     /// The run of data that was found last.

@@ -1,11 +1,11 @@
-import CacheStore
 import CLinux
+import CacheStore
 import Glibc
 import Synchronization
 import Versioning
 
-/// The thread of a tree that does what nobody waits for: rows go to the index within some milliseconds, to disk within a second,
-/// and what has been quiet for a while to the branch.
+/// The thread of a tree that does what nobody waits for: rows go to the index within some milliseconds, to disk within
+/// a second, and what has been quiet for a while to the branch.
 final class Keeper: Sendable {
     private let signal = CountingSemaphore()
     private let isAsleep = Atomic<Bool>(false), isStopping = Atomic<Bool>(false)
@@ -30,7 +30,9 @@ final class Keeper: Sendable {
     func start(_ tree: Tree) {
         published.store(Timestamp.monotonicMilliseconds(), ordering: .relaxed)
         let keeper = Thread(name: "tree-keeper") { [self, weak tree] in
-            var synced: Int64 = 0, wait = 60_000, hasFailed = false
+            var synced: Int64 = 0
+            var wait = 60_000
+            var hasFailed = false
             while true {
                 isAsleep.store(true, ordering: .sequentiallyConsistent)
                 if let tree, !tree.hasUnwritten { _ = signal.wait(milliseconds: wait) }
@@ -63,7 +65,9 @@ final class Keeper: Sendable {
                 let (active, actions, dirty) = tree.activity
                 do {
                     let isDone = try tree.publish(dirty > Self.mostDirty ? .closed : .quiet)
-                    if isDone, Timestamp.monotonicMilliseconds() - active >= Self.quiet { seen.store(actions, ordering: .releasing) }
+                    if isDone, Timestamp.monotonicMilliseconds() - active >= Self.quiet {
+                        seen.store(actions, ordering: .releasing)
+                    }
                     hasFailed = false
                 } catch {
                     report(error, tree, isFirst: !hasFailed)
@@ -82,12 +86,19 @@ final class Keeper: Sendable {
     private func considerPublishing(_ tree: Tree, _ now: Int64) {
         let (active, actions, dirty) = tree.activity
         guard tree.publishesByItself, dirty > 0, actions != seen.load(ordering: .acquiring) else { return }
-        guard now - active >= Self.quiet || now - published.load(ordering: .acquiring) >= Self.longest || dirty > Self.mostDirty else { return }
+        guard
+            now - active >= Self.quiet || now - published.load(ordering: .acquiring) >= Self.longest
+                || dirty > Self.mostDirty
+        else { return }
         if !isPublishing.exchange(true, ordering: .acquiringAndReleasing) { publishSignal.post() }
     }
 
     private func report(_ error: any Error, _ tree: Tree, isFirst: Bool) {
-        if isFirst { Log.error("what was written in a mount could not be kept", ["branch": tree.id.branch, "reason": LakeError(error).message]) }
+        if isFirst {
+            Log.error(
+                "what was written in a mount could not be kept",
+                ["branch": tree.id.branch, "reason": LakeError(error).message])
+        }
         tree.failure.withLock { $0 = LakeError(error).message }
     }
 
@@ -103,12 +114,18 @@ extension Tree {
     /// Whether rows wait to be written.
     var hasUnwritten: Bool { state.withLock { !$0.unwritten.isEmpty } }
     /// When something was last done, and how much the branch does not have.
-    var activity: (active: Int64, actions: UInt64, dirty: Int) { state.withLock { ($0.active, $0.actions, $0.dirty.count) } }
+    var activity: (active: Int64, actions: UInt64, dirty: Int) {
+        state.withLock { ($0.active, $0.actions, $0.dirty.count) }
+    }
 
     /// Whether there is nothing to be done later.
     /// - Parameter seen: what had been done when there was last nothing to publish.
     func isIdle(since seen: UInt64) -> Bool {
-        !hasUnsyncedBytes.load(ordering: .acquiring) && state.withLock { ($0.dirty.isEmpty || !publishesByItself || $0.actions == seen) && $0.unwritten.isEmpty && $0.settled.isEmpty }
+        !hasUnsyncedBytes.load(ordering: .acquiring)
+            && state.withLock {
+                ($0.dirty.isEmpty || !publishesByItself || $0.actions == seen) && $0.unwritten.isEmpty
+                    && $0.settled.isEmpty
+            }
     }
 
     /// Makes durable what was done: bytes before names. What the branch has on disk the index need not have any more.

@@ -2,14 +2,16 @@ import Glibc
 import Synchronization
 import Versioning
 
-/// What was changed here and by others since it was read, in a lake elsewhere (`mount.md` section 2, remote): theirs is never
-/// written over unseen.
+/// What was changed here and by others since it was read, in a lake elsewhere (`mount.md` section 2, remote): theirs is
+/// never written over unseen.
 extension Tree {
     /// Decides what becomes of files whose paths do not show what was expected of them.
     /// - Parameters:
     ///   - steps: what was to be published: nodes, their entries and paths.
     ///   - expected: the addresses that paths were to show.
-    func resolveConflicts(_ steps: [(node: Node, entry: Entry?, paths: [Key])], _ expected: [Key: String?], _ rule: ConflictRule) throws {
+    func resolveConflicts(
+        _ steps: [(node: Node, entry: Entry?, paths: [Key])], _ expected: [Key: String?], _ rule: ConflictRule
+    ) throws {
         for (node, entry, paths) in steps where !node.isFolder {
             guard let entry else { continue }
             for path in paths {
@@ -23,7 +25,9 @@ extension Tree {
                         node.isEntryNew = false
                         node.replaced = nil
                     }
-                } else if let replaced = state.withLock({ _ in node.replaced }), let current, current.eTag == replaced.eTag, current.size == replaced.size {
+                } else if let replaced = state.withLock({ _ in node.replaced }), let current,
+                    current.eTag == replaced.eTag, current.size == replaced.size
+                {
                     state.withLock { _ in node.replaced = current }  // The same bytes at another address.
                 } else {
                     try resolveConflict(of: node, at: path, with: current, rule)
@@ -49,8 +53,11 @@ extension Tree {
         case .keep:
             for count in 0... {
                 let kept = state.withLock { state -> (name: Key, notices: [Notice])? in
-                    guard let index = node.names.firstIndex(where: { Self.path($0) == path }) else { return (Key([]), []) }
-                    let old = node.names[index], name = Self.conflictName(old.name, count)
+                    guard let index = node.names.firstIndex(where: { Self.path($0) == path }) else {
+                        return (Key([]), [])
+                    }
+                    let old = node.names[index]
+                    let name = Self.conflictName(old.name, count)
                     guard old.folder.children[name] == nil else { return nil }
                     if old.folder.children[old.name] === node { old.folder.children[old.name] = nil }
                     Self.materialize(node, &state)
@@ -61,10 +68,18 @@ extension Tree {
                     node.replaced = nil
                     Self.noteChange(in: old.folder)
                     note(node, &state)
-                    return (name, [.name(folder: old.folder.number, old.name.bytes), .name(folder: old.folder.number, name.bytes), .node(old.folder.number)])
+                    return (
+                        name,
+                        [
+                            .name(folder: old.folder.number, old.name.bytes),
+                            .name(folder: old.folder.number, name.bytes), .node(old.folder.number),
+                        ]
+                    )
                 }
                 guard let kept else { continue }
-                if !kept.name.isEmpty { noteConflict("\(path): changed here and elsewhere; ours is kept as \(kept.name)", kept.notices) }
+                if !kept.name.isEmpty {
+                    noteConflict("\(path): changed here and elsewhere; ours is kept as \(kept.name)", kept.notices)
+                }
                 return
             }
         }

@@ -3,8 +3,8 @@ import Glibc
 import Synchronization
 import Versioning
 
-/// The step from the tree to the branch: files become objects, and names entries (`mount.md` section 2, publishing). It runs on
-/// threads that may wait, never in a request of the kernel; one at a time.
+/// The step from the tree to the branch: files become objects, and names entries (`mount.md` section 2, publishing). It
+/// runs on threads that may wait, never in a request of the kernel; one at a time.
 extension Tree {
     enum Scope {
         /// What nobody has touched for a while.
@@ -15,7 +15,8 @@ extension Tree {
         case one(Node)
     }
 
-    /// Takes changes to the branch. Files that are open for writing are as they were when they were last closed, if they were.
+    /// Takes changes to the branch. Files that are open for writing are as they were when they were last closed, if
+    /// they were.
     /// - Returns: whether nothing of the scope is left for later.
     /// - Throws: the first error; what it does not concern is published all the same.
     @discardableResult
@@ -23,22 +24,29 @@ extension Tree {
         guard !isReadOnly else { return true }
         return try publishing.withLock { _ in
             guard !isGone.load(ordering: .acquiring) else { throw Errno(EIO) }
-            var (nodes, isDone) = choose(scope), problem: (any Error)?, empty: String?
-            defer { state.withLock { state in
-                for node in nodes {
-                    node.isChosen = false
-                    Self.release(node, &state)
+            var (nodes, isDone) = choose(scope)
+            var problem: (any Error)?
+            var empty: String?
+            defer {
+                state.withLock { state in
+                    for node in nodes {
+                        node.isChosen = false
+                        Self.release(node, &state)
+                    }
                 }
-            } }
+            }
             for node in nodes where state.withLock({ _ in node.hasNewBytes && !node.names.isEmpty }) {
                 do { try freeze(node, &empty) } catch {
-                    guard state.withLock({ _ in node.hasNewBytes && !node.names.isEmpty }) else { continue }  // It was removed meanwhile.
+                    // It was removed meanwhile.
+                    guard state.withLock({ _ in node.hasNewBytes && !node.names.isEmpty }) else { continue }
                     problem = problem ?? error
                     isDone = false
                 }
             }
             if durability == .durable { try view.synchronizeObjects() }
-            do { try stage(nodes, durability, &empty) } catch let error as LakeError where error.code == .invalidValue && nodes.count > 1 {
+            do { try stage(nodes, durability, &empty) } catch let error as LakeError
+                where error.code == .invalidValue && nodes.count > 1
+            {
                 // One that the branch will never take must not keep the others: it is named by status.
                 for node in nodes { do { try stage([node], durability, &empty) } catch { refuse(node, error) } }
             } catch {
@@ -55,14 +63,17 @@ extension Tree {
             node.refusal = LakeError(error).message
             noteClean(node, &state)
         }
-        Log.warning("the branch does not take a file of a mount", ["path": path(of: node).description, "reason": LakeError(error).message])
+        Log.warning(
+            "the branch does not take a file of a mount",
+            ["path": path(of: node).description, "reason": LakeError(error).message])
     }
 
     /// The nodes to publish, with the new folders that they lie in.
     private func choose(_ scope: Scope) -> (nodes: [Node], isDone: Bool) {
         let now = Timestamp.monotonicMilliseconds()
         return state.withLock { state in
-            var isDone = true, chosen: [UInt64: Node] = [:]
+            var isDone = true
+            var chosen: [UInt64: Node] = [:]
             func choose(_ node: Node) {
                 guard chosen.updateValue(node, forKey: node.number) == nil else { return }
                 node.isChosen = true
@@ -72,7 +83,9 @@ extension Tree {
                         name.folder.mayBeEmpty = true
                         note(name.folder, &state)
                     }
-                    if name.folder.base == .none || name.folder.mayBeEmpty, state.dirty[name.folder.number] != nil { choose(name.folder) }
+                    if name.folder.base == .none || name.folder.mayBeEmpty, state.dirty[name.folder.number] != nil {
+                        choose(name.folder)
+                    }
                 }
             }
             switch scope {
@@ -80,13 +93,21 @@ extension Tree {
             case .quiet where state.moved.isEmpty:
                 for node in state.dirty.values {
                     // A large file that is closed again and again is not hashed again and again.
-                    if node.hasNewBytes, !node.names.isEmpty, now - node.touched < max(Keeper.quiet, 2 * node.took) { isDone = false } else { choose(node) }
+                    if node.hasNewBytes, !node.names.isEmpty, now - node.touched < max(Keeper.quiet, 2 * node.took) {
+                        isDone = false
+                    } else {
+                        choose(node)
+                    }
                 }
             default:
-                // What lies in a renamed folder moves with it, or not at all; what has several names says by itself where it is.
+                // What lies in a renamed folder moves with it, or not at all; what has several names says by itself
+                // where it is.
                 if !state.moved.isEmpty {
-                    for node in state.nodes.values where state.dirty[node.number] == nil && node.kind.isCommittable && !node.names.isEmpty {
-                        if let published = node.published, Set(published) != Set(node.names.map { Self.path($0) }) { note(node, &state) }
+                    for node in state.nodes.values
+                    where state.dirty[node.number] == nil && node.kind.isCommittable && !node.names.isEmpty {
+                        if let published = node.published, Set(published) != Set(node.names.map { Self.path($0) }) {
+                            note(node, &state)
+                        }
                     }
                 }
                 for node in state.dirty.values { choose(node) }
@@ -96,7 +117,9 @@ extension Tree {
     }
 
     /// A folder's marker is one of ours, and says nothing but that the folder is there.
-    static func hasBareMarker(_ folder: Node) -> Bool { folder.entry.map { $0.size == 0 && $0.contentType == folderType } ?? false }
+    static func hasBareMarker(_ folder: Node) -> Bool {
+        folder.entry.map { $0.size == 0 && $0.contentType == folderType } ?? false
+    }
 
     /// Nothing of a node is to be published any more. Under the lock.
     func noteClean(_ node: Node, _ state: inout State) {
@@ -109,148 +132,6 @@ extension Tree {
             node.settledAt = state.publishes
             state.settled[node.number] = node
             state.unwritten[node.number] = node
-        }
-    }
-
-    // MARK: bytes
-
-    private static let emptyTag = "d41d8cd98f00b204e9800998ecf8427e"
-
-    private static func entry(_ old: Entry?, address: String, size: Int64, eTag: String, modified: Timestamp) -> Entry {
-        Entry(address: address, lastModified: modified, size: size, eTag: eTag, metadata: old?.metadata ?? [:], contentType: old?.contentType ?? "application/octet-stream")
-    }
-
-    /// Makes what was closed of a file an object. Nothing happens if somebody writes to it meanwhile, who has not left that as it was.
-    private func freeze(_ node: Node, _ empty: inout String?) throws {
-        for attempt in 0..<Self.mostTries {
-            try freezeOnce(node, holds: attempt > 0, &empty)
-            // It was closed anew, or opened for writing, while it was hashed. Who does so again and again waits then, or nobody would
-            // ever see what was closed.
-            let (whole, file, closed) = state.withLock { _ in node.hasNewBytes && !node.names.isEmpty ? (node.whole, node.file, node.closed) : (nil, nil, nil) }
-            guard whole != nil || (closed != nil && file?.status == closed) else { return }
-        }
-    }
-
-    /// Larger files are hashed while others open them.
-    private static let mostHeld: Int64 = 16 << 20
-
-    /// - Parameter holds: whether nobody may open it meanwhile.
-    private func freezeOnce(_ node: Node, holds: Bool, _ empty: inout String?) throws {
-        let begun = Timestamp.monotonicMilliseconds()
-        if let whole = state.withLock({ _ in node.whole }) { return try freeze(node, whole, holds: holds, &empty) }
-        waitForRelease(of: node)
-        let (file, closed, isInUse) = state.withLock { _ in (node.file, node.closed, node.writers > 0 || node.lent > 0) }
-        guard let file, let closed, file.status == closed else { return }
-        if closed.size == 0 {
-            let address = try emptyAddress(&empty)
-            node.io.withLock { _ in take(node, file, closed, address, Self.emptyTag, isMoved: !isInUse) }
-        } else if isInUse {
-            try freezeCopy(node, file, closed)
-        } else {
-            let early = holds && closed.size <= Self.mostHeld ? nil : try file.using { try EntityTag.of($0, size: closed.size) }
-            try node.io.withLock { _ in
-                let eTag = try early ?? file.using { try EntityTag.of($0, size: closed.size) }
-                guard file.status == closed, state.withLock({ _ in node.file === file && node.closed == closed && node.writers == 0 && node.lent == 0 }) else { return }
-                try adopt(file)
-                take(node, file, closed, file.address, eTag, isMoved: true)
-            }
-        }
-        state.withLock { _ in node.took = Timestamp.monotonicMilliseconds() - begun }
-    }
-
-    /// Makes what was closed last an object, while somebody writes to a copy of it.
-    private func freeze(_ node: Node, _ whole: Node.Whole, holds: Bool, _ empty: inout String?) throws {
-        let file = whole.file, closed = whole.closed, address = closed.size == 0 ? try emptyAddress(&empty) : file.address
-        func tag() throws -> String { closed.size == 0 ? Self.emptyTag : try file.using { try EntityTag.of($0, size: closed.size) } }
-        let early = holds && closed.size <= Self.mostHeld ? nil : try tag()
-        try node.io.withLock { _ in
-            // Closed anew meanwhile, that is gone.
-            guard state.withLock({ _ in node.whole?.file === file }) else { return }
-            let eTag = try early ?? tag()
-            if closed.size > 0 { try adopt(file) }
-            state.withLock { state in
-                guard node.whole?.file === file else { return }
-                Self.materialize(node, &state)
-                Self.replace(&node.entry, of: node, by: Self.entry(node.entry, address: address, size: closed.size, eTag: eTag, modified: closed.modified))
-                node.whole = nil
-                state.unwritten[node.number] = node
-                if closed.size == 0 { state.dropped.append(file) }
-            }
-        }
-    }
-
-    /// A node is to have another object on the branch. Under the lock.
-    private static func replace(_ entry: inout Entry?, of node: Node, by new: Entry) {
-        if !node.isEntryNew { node.replaced = entry }
-        entry = new
-        node.isEntryNew = true
-    }
-
-    /// Makes a working file the object that it was to become.
-    private func adopt(_ file: WorkingFile) throws {
-        hasUnsyncedObjects.store(true, ordering: .releasing)
-        try view.adopt(file: file.path, as: file.address, .eventual)
-    }
-
-    /// The object without bytes that all of a publish share, made when the first one wants it.
-    private func emptyAddress(_ known: inout String?) throws -> String {
-        if let known { return known }
-        let made = try view.makeEmpty()
-        known = made
-        return made
-    }
-
-    /// After the last close(2) the kernel tells us so, but does not wait for us.
-    /// - Parameter own: writers that are not to be waited for.
-    func waitForRelease(of node: Node, but own: Int = 0) {
-        for _ in 0..<40 {
-            let isClosing = state.withLock { _ in node.writers > own && Timestamp.monotonicMilliseconds() - node.touched < 50 }
-            guard isClosing else { return }
-            usleep(500)
-        }
-    }
-
-    /// A file that somebody has open is published as a copy, so that nobody writes to an object.
-    private func freezeCopy(_ node: Node, _ file: WorkingFile, _ closed: Node.Closed) throws {
-        let copy = try WorkingFile(staging, address: view.newAddress())
-        var isTaken = false
-        defer {
-            copy.release()
-            if !isTaken { copy.drop() }
-        }
-        let eTag = try copy.using { target in
-            try file.using { try WorkingFile.copyBytes($0, to: target) }
-            return try EntityTag.of(target, size: closed.size)
-        }
-        // Written to meanwhile, it is not what was closed.
-        guard copy.status?.size == closed.size, file.status == closed else { return }
-        try node.io.withLock { _ in
-            guard state.withLock({ _ in node.file === file && node.closed == closed }) else { return }
-            try adopt(copy)
-            isTaken = true
-            take(node, file, closed, copy.address, eTag, isMoved: false)
-        }
-    }
-
-    /// A file's bytes are an object now. Under the node's `io`.
-    private func take(_ node: Node, _ file: WorkingFile, _ closed: Node.Closed, _ address: String, _ eTag: String, isMoved: Bool) {
-        state.withLock { state in
-            guard node.file === file, node.closed == closed else { return }
-            // The name that the branch has it under is the same, with other bytes.
-            Self.materialize(node, &state)
-            var entry = Self.entry(node.entry, address: address, size: closed.size, eTag: eTag, modified: closed.modified)
-            // A time that was set is not when it was written.
-            if node.attributes.modified == closed.modified, let changed = node.changed { entry.lastModified = changed }
-            Self.replace(&node.entry, of: node, by: entry)
-            node.publishedClose = closed
-            if isMoved {
-                node.file = nil
-                node.closed = nil
-                node.publishedClose = nil
-            }
-            state.unwritten[node.number] = node
-            // There is an object for that.
-            if isMoved, closed.size == 0 { state.dropped.append(file) }
         }
     }
 
@@ -275,7 +156,7 @@ extension Tree {
         var moved: [(node: Node, old: Key)] = []
     }
 
-    private static let mostTries = 8
+    static let mostFreezes = 8
 
     /// Stages what nodes are in one step.
     private func stage(_ nodes: [Node], _ durability: Durability, _ empty: inout String?) throws {
@@ -286,13 +167,19 @@ extension Tree {
             defer { if hasMoves { moving.unlock() } }
             if state.withLock({ !hasMoves && !$0.moved.isEmpty }) { continue }
             let bare = try emptyFolders(nodes)
-            let needsEmpty = state.withLock { (state) -> Bool in nodes.contains { state.dirty[$0.number] != nil && ($0.kind == .link || $0.isFolder) && $0.entry == nil } }
+            let needsEmpty = state.withLock { (state) -> Bool in
+                nodes.contains { state.dirty[$0.number] != nil && ($0.kind == .link || $0.isFolder) && $0.entry == nil }
+            }
             if needsEmpty { _ = try emptyAddress(&empty) }
             var plan = state.withLock { [empty] state in self.plan(nodes, bare, empty, &state) }
             do {
                 if hasMoves { try addMoves(&plan) }
                 // The new paths do not show by themselves until the tree knows that they are there.
-                state.withLock { state in for step in plan.steps where !step.node.isFolder && step.entry != nil { for path in step.paths { state.hidden.insert(path, step.node) } } }
+                state.withLock { state in
+                    for step in plan.steps where !step.node.isFolder && step.entry != nil {
+                        for path in step.paths { state.hidden.insert(path, step.node) }
+                    }
+                }
                 try writeRows()
             } catch {
                 state.withLock { abandon(plan, &$0) }
@@ -300,11 +187,17 @@ extension Tree {
             }
             if plan.changes.isEmpty { return state.withLock { settle(plan, &$0) } }
             do {
-                take(try view.stage(plan.changes.map { ($0.key, $0.value) }, durability, expecting: plan.expected.map { ($0.key, $0.value) }), &plan)
+                take(
+                    try view.stage(
+                        plan.changes.map { ($0.key, $0.value) }, durability,
+                        expecting: plan.expected.map { ($0.key, $0.value) }), &plan)
             } catch {
                 state.withLock { abandon(plan, &$0) }
-                guard let error = error as? LakeError, error.code == .preconditionFailed, attempt < Self.mostTries else { throw error }
-                if let rule = view.conflicts { try resolveConflicts(plan.steps.map { ($0.node, $0.entry, $0.paths) }, plan.expected, rule) }
+                guard let error = error as? LakeError, error.code == .preconditionFailed, attempt < Self.mostFreezes
+                else { throw error }
+                if let rule = view.conflicts {
+                    try resolveConflicts(plan.steps.map { ($0.node, $0.entry, $0.paths) }, plan.expected, rule)
+                }
                 try reconcile(plan)
                 continue
             }
@@ -334,7 +227,9 @@ extension Tree {
     /// Nothing was staged: what shows is what the tree says. Under the lock.
     private func abandon(_ plan: Plan, _ state: inout State) {
         for step in plan.steps {
-            for path in step.paths where step.node.published?.contains(path) != true { state.hidden.remove(path, step.node) }
+            for path in step.paths where step.node.published?.contains(path) != true {
+                state.hidden.remove(path, step.node)
+            }
             step.node.isPlanned = false
             if step.node.names.isEmpty, step.node.published?.isEmpty == true { noteClean(step.node, &state) }
         }
@@ -345,7 +240,11 @@ extension Tree {
         var found: Set<UInt64> = []
         for node in nodes where node.isFolder {
             let base: Key?? = state.withLock { _ in
-                guard node.mayBeEmpty, !node.names.isEmpty, !node.children.values.contains(where: { $0.kind.isCommittable && ($0.entry != nil || $0.kind != .file || $0.hasNewBytes) }) else { return .none }
+                guard node.mayBeEmpty, !node.names.isEmpty,
+                    !node.children.values.contains(where: {
+                        $0.kind.isCommittable && ($0.entry != nil || $0.kind != .file || $0.hasNewBytes)
+                    })
+                else { return .none }
                 return .some(Self.base(node))
             }
             guard let base else { continue }
@@ -369,15 +268,24 @@ extension Tree {
                     node.attributes.write(into: &plain, isFolder: true)
                     return plain.isEmpty
                 }()
-                step.isUnmarked = isPlain && !bare.contains(node.number) && (entry == nil || (Self.hasBareMarker(node) && node.mayBeEmpty))
-                if entry == nil { entry = Entry(address: empty ?? "", lastModified: .now(), size: 0, eTag: Self.emptyTag, contentType: Self.folderType) }
+                step.isUnmarked =
+                    isPlain && !bare.contains(node.number)
+                    && (entry == nil || (Self.hasBareMarker(node) && node.mayBeEmpty))
+                if entry == nil {
+                    entry = Entry(
+                        address: empty ?? "", lastModified: .now(), size: 0, eTag: Self.emptyTag,
+                        contentType: Self.folderType)
+                }
             } else if node.kind == .link, entry == nil {
-                entry = Self.entry(nil, address: empty ?? "", size: 0, eTag: Self.emptyTag, modified: node.changed ?? .now())
+                entry = Self.entry(
+                    nil, address: empty ?? "", size: 0, eTag: Self.emptyTag, modified: node.changed ?? .now())
             }
             for old in step.old {
                 let key = node.isFolder ? Paths.prefix(old) : old
                 if plan.changes[key] == nil { plan.changes[key] = .some(nil) }
-                if let known = node.isEntryNew ? view.conflicts == nil ? nil : node.replaced : node.entry { plan.expected[key] = known.address }
+                if let known = node.isEntryNew ? view.conflicts == nil ? nil : node.replaced : node.entry {
+                    plan.expected[key] = known.address
+                }
             }
             if var entry, !step.isUnmarked {
                 node.attributes.write(into: &entry.metadata, isFolder: node.isFolder)
@@ -395,9 +303,13 @@ extension Tree {
         // What is new here must not be there.
         if view.conflicts != nil {
             for step in plan.steps where step.entry != nil && !step.node.isFolder {
-                for path in step.paths where plan.expected[path] == nil && step.node.isEntryNew { plan.expected[path] = .some(nil) }
+                for path in step.paths where plan.expected[path] == nil && step.node.isEntryNew {
+                    plan.expected[path] = .some(nil)
+                }
             }
-            for step in plan.steps where step.node.isFolder { for path in step.paths { plan.expected[Paths.prefix(path)] = nil } }
+            for step in plan.steps where step.node.isFolder {
+                for path in step.paths { plan.expected[Paths.prefix(path)] = nil }
+            }
         }
         return plan
     }
@@ -409,17 +321,21 @@ extension Tree {
 
     /// What nobody changed in renamed folders moves with them.
     private func addMoves(_ plan: inout Plan) throws {
-        let moved = state.withLock { state in state.moved.values.compactMap { node -> (node: Node, old: Key, new: Key)? in
-            guard case .at(let old) = node.base, !node.names.isEmpty else { return nil }
-            return (node, old, Self.path(node))
-        } }
+        let moved = state.withLock { state in
+            state.moved.values.compactMap { node -> (node: Node, old: Key, new: Key)? in
+                guard case .at(let old) = node.base, !node.names.isEmpty else { return nil }
+                return (node, old, Self.path(node))
+            }
+        }
         for (node, old, new) in moved {
             plan.moved.append((node, old))
             let marker = Paths.prefix(old)
             try eachVisible(under: old) { path, entry in
                 // A marker that is known goes with its folder.
                 guard path != marker || node.entry == nil else { return }
-                guard plan.changes.count < Self.mostMoved else { throw LakeError(.invalidValue, "folder \(new) holds too many entries to be renamed in one step") }
+                guard plan.changes.count < Self.mostMoved else {
+                    throw LakeError(.invalidValue, "folder \(new) holds too many entries to be renamed in one step")
+                }
                 if plan.changes[path] == nil { plan.changes[path] = .some(nil) }
                 let target = Key(new.bytes + path.bytes.dropFirst(old.count))
                 if plan.changes[target] == nil || plan.changes[target]! == nil { plan.changes[target] = entry }
@@ -450,13 +366,16 @@ extension Tree {
             }
         }
         // Folders first, and those that hold others before these: what lies in them is where they say.
-        let folders = plan.steps.filter(\.node.isFolder).sorted { $0.paths.first?.count ?? 0 < $1.paths.first?.count ?? 0 }
+        let folders = plan.steps.filter(\.node.isFolder).sorted {
+            $0.paths.first?.count ?? 0 < $1.paths.first?.count ?? 0
+        }
         for step in folders { settle(step, &state) }
         for step in plan.steps where !step.node.isFolder { settle(step, &state) }
     }
 
     private func settle(_ step: Step, _ state: inout State) {
-        let node = step.node, isAsPlanned = node.edits == step.edits
+        let node = step.node
+        let isAsPlanned = node.edits == step.edits
         node.isPlanned = false
         node.planned = []
         if step.entry?.address == node.entry?.address || node.entry == nil {
@@ -481,7 +400,9 @@ extension Tree {
         }
         var published = step.entry == nil ? [] : step.paths
         // A folder that was removed meanwhile does not show until what was removed in it is gone from the branch too.
-        if node.isFolder, node.names.isEmpty, !isAsPlanned { published += (node.published ?? []).filter { !published.contains($0) } }
+        if node.isFolder, node.names.isEmpty, !isAsPlanned {
+            published += (node.published ?? []).filter { !published.contains($0) }
+        }
         node.published = published
         if node.names.count == 1, step.paths.count <= 1, let name = node.names.first {
             let natural = Self.base(name.folder).map { Paths.join($0, name.name.bytes) }
@@ -512,7 +433,9 @@ extension Tree {
                 let current = try view.find(step.node.isFolder ? Paths.prefix(old) : old)
                 state.withLock { state in
                     let node = step.node
-                    guard let expected = plan.expected[node.isFolder ? Paths.prefix(old) : old], current?.address != expected else { return }
+                    guard let expected = plan.expected[node.isFolder ? Paths.prefix(old) : old],
+                        current?.address != expected
+                    else { return }
                     if let current, let own = node.entry, current.eTag == own.eTag, current.size == own.size {
                         // The same bytes: a commit keeps the entry that it had, and with it another object.
                         node.entry?.address = current.address
@@ -520,7 +443,8 @@ extension Tree {
                     }
                     guard node.edits == step.edits else { return }
                     if node.names.isEmpty || current == nil || Self.published(node).count > 1 {
-                        // Removed here, and written there since; or the other way round; or one name of several is another file's now.
+                        // Removed here, and written there since; or the other way round; or one name of several is
+                        // another file's now.
                         if let name = node.names.first(where: { Self.path($0) == old }), node.names.count > 1 {
                             node.names.removeAll { $0 == name }
                             if name.folder.children[name.name] === node { name.folder.children[name.name] = nil }
@@ -534,7 +458,11 @@ extension Tree {
                         if let current, node.file == nil {
                             let mode = node.attributes
                             node.attributes = Attributes(current.metadata)
-                            if node.published == nil { (node.attributes.mode, node.attributes.owner, node.attributes.group) = (mode.mode, mode.owner, mode.group) }
+                            if node.published == nil {
+                                (node.attributes.mode, node.attributes.owner, node.attributes.group) = (
+                                    mode.mode, mode.owner, mode.group
+                                )
+                            }
                         }
                     }
                 }
@@ -553,14 +481,17 @@ extension Tree {
         guard let scope else { return }
         do { try publish(scope) } catch {
             failure.withLock { $0 = LakeError(error).message }
-            Log.error("what was written in a mount could not be published", ["branch": id.branch, "reason": LakeError(error).message])
+            Log.error(
+                "what was written in a mount could not be published",
+                ["branch": id.branch, "reason": LakeError(error).message])
         }
     }
 
     /// What must be published for a path of the branch to be as the tree has it. Under the lock.
     private func concern(_ path: Key, _ state: State) -> Scope? {
         guard state.moved.isEmpty else { return .closed }
-        var folder = state.nodes[Self.root]!, parts = path.bytes.split(separator: Paths.slash, omittingEmptySubsequences: false).map { Key(Array($0)) }
+        var folder = state.nodes[Self.root]!
+        var parts = path.bytes.split(separator: Paths.slash, omittingEmptySubsequences: false).map { Key(Array($0)) }
         if parts.last?.isEmpty == true { parts.removeLast() }
         for (index, part) in parts.enumerated() {
             guard let child = folder.children[part] else {
@@ -573,9 +504,14 @@ extension Tree {
                 folder = child
                 continue
             }
-            guard state.dirty[child.number] != nil else { return Self.isHidden(path, below: Key([]), state) && child.published?.contains(path) != true ? .closed : nil }
+            guard state.dirty[child.number] != nil else {
+                return Self.isHidden(path, below: Key([]), state) && child.published?.contains(path) != true
+                    ? .closed : nil
+            }
             // What another had there before goes with it.
-            let isAlone = child.names.count == 1 && Self.published(child).allSatisfy { $0 == path } && !state.hidden.contains(path, but: child)
+            let isAlone =
+                child.names.count == 1 && Self.published(child).allSatisfy { $0 == path }
+                && !state.hidden.contains(path, but: child)
             return isAlone ? .one(child) : .closed
         }
         return .closed

@@ -1,11 +1,11 @@
-import CacheStore
 import CLinux
+import CacheStore
 import Glibc
 import Synchronization
 import Versioning
 
-/// The bytes of a file that is being written, or is not published yet: a local file, written in place, by us or by the kernel
-/// itself (`mount.md` section 2). Safe from any thread; what becomes of it is the tree's to say.
+/// The bytes of a file that is being written, or is not published yet: a local file, written in place, by us or by the
+/// kernel itself (`mount.md` section 2). Safe from any thread; what becomes of it is the tree's to say.
 final class WorkingFile: Sendable {
     /// Its name in the staging folder, and the address of the object that it is to become.
     let name: String, address: String
@@ -66,7 +66,9 @@ final class WorkingFile: Sendable {
     }
 
     /// What the file system says of it now; nil if it is not there.
-    private var look: FileStatus? { open.withLock { $0.descriptor >= 0 ? FileStatus($0.descriptor) : FileStatus(path: path) } }
+    private var look: FileStatus? {
+        open.withLock { $0.descriptor >= 0 ? FileStatus($0.descriptor) : FileStatus(path: path) }
+    }
 
     /// Size and time of the last write, now.
     var status: Node.Closed? { look.map { Node.Closed(size: $0.size, modified: $0.modified) } }
@@ -98,30 +100,38 @@ final class WorkingFile: Sendable {
         copied.withLock { $0 = status }
     }
 
-    private static func load(_ view: any LakeView, _ entry: Entry, _ path: Key?, _ opened: Int32, into descriptor: Int32) throws {
+    private static func load(
+        _ view: any LakeView, _ entry: Entry, _ path: Key?, _ opened: Int32, into descriptor: Int32
+    ) throws {
         if opened >= 0 { return try copyBytes(opened, to: descriptor) }  // Its length was compared when it was opened.
         if let piece = try view.open(entry, at: path) {
             defer { piece.close() }
-            guard piece.byteCount == entry.size else { throw Errno(EIO) }  // Damaged: a copy would make it what it is not.
+            // Damaged: a copy would make it what it is not.
+            guard piece.byteCount == entry.size else { throw Errno(EIO) }
             return try copyBytes(piece.descriptor, to: descriptor)  // Objects of the local store are whole files.
         }
         var position: Int64 = 0
         while position < entry.size {
             let bytes = try view.read(entry, at: path, position..<min(position + 1 << 20, entry.size))
             guard !bytes.isEmpty else { throw Errno(EIO) }
-            let count = unsafe bytes.withUnsafeBytes { unsafe pwrite(descriptor, $0.baseAddress, $0.count, off_t(position)) }
+            let count = unsafe bytes.withUnsafeBytes {
+                unsafe pwrite(descriptor, $0.baseAddress, $0.count, off_t(position))
+            }
             guard count == bytes.count else { throw Errno(count < 0 ? errno : EIO) }
             position += Int64(count)
         }
     }
 
-    /// All bytes of one file into another that is empty: shared where the file system can, else its data without its holes.
+    /// All bytes of one file into another that is empty: shared where the file system can, else its data without its
+    /// holes.
     static func copyBytes(_ source: Int32, to target: Int32) throws {
         if lake_clone(source, target) == 0 { return }
         guard let size = FileStatus(source)?.size, ftruncate(target, off_t(size)) == 0 else { throw Errno(errno) }
-        var extents = Extents(source, size: size), run = extents.run(from: 0)
+        var extents = Extents(source, size: size)
+        var run = extents.run(from: 0)
         while !run.isEmpty {
-            var from = run.lowerBound, to = from
+            var from = run.lowerBound
+            var to = from
             while from < run.upperBound {
                 let count = unsafe lake_copy_file_range(source, &from, target, &to, Int(run.upperBound - from))
                 guard count > 0 else { throw Errno(count < 0 ? errno : EIO) }
@@ -132,7 +142,10 @@ final class WorkingFile: Sendable {
 
     /// utimensat(2); nil leaves a time as it is.
     static func setTimes(_ descriptor: Int32, accessed: Timestamp?, modified: Timestamp?) throws {
-        func time(_ value: Timestamp?) -> timespec { value.map { timespec(tv_sec: Int($0.seconds), tv_nsec: Int($0.nanoseconds)) } ?? timespec(tv_sec: 0, tv_nsec: Int(UTIME_OMIT)) }
+        func time(_ value: Timestamp?) -> timespec {
+            value.map { timespec(tv_sec: Int($0.seconds), tv_nsec: Int($0.nanoseconds)) }
+                ?? timespec(tv_sec: 0, tv_nsec: Int(UTIME_OMIT))
+        }
         let times = [time(accessed), time(modified)]
         guard unsafe futimens(descriptor, times) == 0 else { throw Errno(errno) }
     }

@@ -31,10 +31,11 @@ package struct Peer: Sendable, Hashable {
 
 /// All connections of a server: how many there may be, which of them do nothing, and which must make room.
 ///
-/// libmicrohttpd must never reach a limit of its own: a full worker of its pool waits for itself for good. So connections
-/// are counted here, before it is given them. Where there are too many, the one that has waited longest without a request
-/// goes; where all are busy, the new one is refused. A thread looks at all of them a few times a second, by the kernel's
-/// counters of each (tcp(7), TCP_INFO): who sends a request too slowly, does not read its answer, or is gone, is cut off.
+/// libmicrohttpd must never reach a limit of its own: a full worker of its pool waits for itself for good. So
+/// connections are counted here, before it is given them. Where there are too many, the one that has waited longest
+/// without a request goes; where all are busy, the new one is refused. A thread looks at all of them a few times a
+/// second, by the kernel's counters of each (tcp(7), TCP_INFO): who sends a request too slowly, does not read its
+/// answer, or is gone, is cut off.
 final class Connections: Sendable {
     /// What a connection is at; written by the thread that serves it, read by the one that watches.
     enum Phase: UInt32 {
@@ -48,7 +49,8 @@ final class Connections: Sendable {
         case answering
     }
 
-    /// One connection. The descriptor is valid as long as `socket` holds it: libmicrohttpd tells of the end before it closes it.
+    /// One connection. The descriptor is valid as long as `socket` holds it: libmicrohttpd tells of the end before it
+    /// closes it.
     final class Connection: Sendable {
         let peer: Peer?
         fileprivate let number: UInt64
@@ -121,7 +123,13 @@ final class Connections: Sendable {
         self.limits = limits
     }
 
-    func start() { watcher.withLock { $0 = Thread(name: "http-watch") { [self] in while !stopping.wait(milliseconds: Self.watchMilliseconds) { watch(Timestamp.monotonicMilliseconds()) } } } }
+    func start() {
+        watcher.withLock {
+            $0 = Thread(name: "http-watch") { [self] in
+                while !stopping.wait(milliseconds: Self.watchMilliseconds) { watch(Timestamp.monotonicMilliseconds()) }
+            }
+        }
+    }
 
     func stop() {
         stopping.post()
@@ -131,7 +139,8 @@ final class Connections: Sendable {
 
     // MARK: coming and going
 
-    /// Whether there is room for a new connection. Whoever waited longest without a request makes room if there is none.
+    /// Whether there is room for a new connection. Whoever waited longest without a request makes room if there is
+    /// none.
     func admit(_ socket: Int32, _ peer: Peer?) -> Bool {
         let (isAdmitted, leaving) = state.withLock { state -> (Bool, Connection?) in
             var leaving: Connection?
@@ -163,7 +172,10 @@ final class Connections: Sendable {
     /// The connection that has been without a request for longest: the oldest of those that wait.
     private static func idlest(_ state: State, where isMeant: (Connection) -> Bool) -> Connection? {
         var found: Connection?
-        for connection in state.all.values where Connection.phase(connection.state.load(ordering: .relaxed)) == .waiting && !connection.isLeaving.load(ordering: .relaxed) && isMeant(connection) {
+        for connection in state.all.values
+        where Connection.phase(connection.state.load(ordering: .relaxed)) == .waiting
+            && !connection.isLeaving.load(ordering: .relaxed) && isMeant(connection)
+        {
             if found.map({ connection.number < $0.number }) ?? true { found = connection }
         }
         return found
@@ -196,23 +208,33 @@ final class Connections: Sendable {
 
     // MARK: watching
 
-    private func watch(_ now: Int64) { for connection in state.withLock({ Array($0.all.values) }) { look(at: connection, now) } }
+    private func watch(_ now: Int64) {
+        for connection in state.withLock({ Array($0.all.values) }) { look(at: connection, now) }
+    }
 
     private func look(at connection: Connection, _ now: Int64) {
         connection.socket.withLock { socket in
             guard let socket, let counters = TCPCounters(socket) else { return }
-            let mustGo = connection.seen.withLock { Self.mustGo(&$0, connection.state.load(ordering: .relaxed), counters, now, limits) }
+            let mustGo = connection.seen.withLock {
+                Self.mustGo(&$0, connection.state.load(ordering: .relaxed), counters, now, limits)
+            }
             if mustGo { shutdown(socket, Int32(SHUT_RDWR)) }
         }
     }
 
     /// Decides by values alone, so that a test can.
-    fileprivate static func mustGo(_ seen: inout Watch, _ state: UInt32, _ counters: TCPCounters, _ now: Int64, _ limits: Limits) -> Bool {
+    fileprivate static func mustGo(
+        _ seen: inout Watch, _ state: UInt32, _ counters: TCPCounters, _ now: Int64, _ limits: Limits
+    ) -> Bool {
         let isFirst = seen.state == .max
-        let phase = Connection.phase(state), moved = phase == .answering ? counters.acknowledged : counters.received
-        if seen.state != state { seen = Watch(state: state, since: now, bytes: moved, at: now, received: counters.received) }
+        let phase = Connection.phase(state)
+        let moved = phase == .answering ? counters.acknowledged : counters.received
+        if seen.state != state {
+            seen = Watch(state: state, since: now, bytes: moved, at: now, received: counters.received)
+        }
         defer { seen.received = counters.received }
-        // The peer has ended and all that it sent was taken: what is missing will not come. Seen twice, for the last of it may be on its way through.
+        // The peer has ended and all that it sent was taken: what is missing will not come. Seen twice, for the last of
+        // it may be on its way through.
         let isCutOff = counters.isPeerDone && counters.unread == 0 && !isFirst && seen.received == counters.received
         switch phase {
         case .working: return false
@@ -236,7 +258,8 @@ final class Connections: Sendable {
     }
 }
 
-/// What the kernel counts of a connection (tcp(7), TCP_INFO; offsets of `struct tcp_info` in linux/tcp.h, which only grows).
+/// What the kernel counts of a connection (tcp(7), TCP_INFO; offsets of `struct tcp_info` in linux/tcp.h, which only
+/// grows).
 struct TCPCounters {
     let received: UInt64
     let acknowledged: UInt64
@@ -255,9 +278,18 @@ struct TCPCounters {
 
     /// Nil for a socket that is no connection of TCP.
     init?(_ socket: Int32) {
-        var info = [UInt8](repeating: 0, count: 136), length = socklen_t(136), unread: Int32 = 0
-        guard unsafe getsockopt(socket, Int32(IPPROTO_TCP), 11, &info, &length) == 0, length == 136, unsafe lake_http_unread(socket, &unread) == 0 else { return nil }
-        let (acknowledged, received) = unsafe info.withUnsafeBytes { unsafe ($0.loadUnaligned(fromByteOffset: 120, as: UInt64.self), $0.loadUnaligned(fromByteOffset: 128, as: UInt64.self)) }
+        var info = [UInt8](repeating: 0, count: 136)
+        var length = socklen_t(136)
+        var unread: Int32 = 0
+        guard unsafe getsockopt(socket, Int32(IPPROTO_TCP), 11, &info, &length) == 0, length == 136,
+            unsafe lake_http_unread(socket, &unread) == 0
+        else { return nil }
+        let (acknowledged, received) = unsafe info.withUnsafeBytes {
+            unsafe (
+                $0.loadUnaligned(fromByteOffset: 120, as: UInt64.self),
+                $0.loadUnaligned(fromByteOffset: 128, as: UInt64.self)
+            )
+        }
         self.acknowledged = acknowledged
         self.received = received
         self.unread = unread
@@ -275,5 +307,7 @@ struct ConnectionWatch {
     init(_ limits: Connections.Limits) { self.limits = limits }
 
     mutating func enter(_ phase: Connections.Phase) { state = (state & ~7) + 8 | phase.rawValue }
-    mutating func mustGo(_ counters: TCPCounters, at now: Int64) -> Bool { Connections.mustGo(&seen, state, counters, now, limits) }
+    mutating func mustGo(_ counters: TCPCounters, at now: Int64) -> Bool {
+        Connections.mustGo(&seen, state, counters, now, limits)
+    }
 }

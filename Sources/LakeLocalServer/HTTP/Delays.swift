@@ -1,8 +1,8 @@
 import Synchronization
 import Versioning
 
-/// Does things later, on one thread of its own: answers that are held back. What it does must not block. Started when it is
-/// first needed, stopped by its owner; what waits then is done at once.
+/// Does things later, on one thread of its own: answers that are held back. What it does must not block. Started when
+/// it is first needed, stopped by its owner; what waits then is done at once.
 package final class Delays: Sendable {
     private struct Item {
         let due: Int64
@@ -55,7 +55,10 @@ package final class Delays: Sendable {
     package func stop() {
         let thread = state.withLock { state in
             state.isStopping = true
-            return { () -> Thread? in defer { state.thread = nil }; return state.thread }()
+            return { () -> Thread? in
+                defer { state.thread = nil }
+                return state.thread
+            }()
         }
         wake.post()
         thread?.join()

@@ -51,7 +51,11 @@ struct FormReader {
                 let end = Self.firstIndex(of: delimiter, in: pending)
                 // What may be the beginning of a boundary stays.
                 let safe = end ?? max(0, pending.count - delimiter.count + 1)
-                if state == .content, safe > 0 { unsafe try pending.withUnsafeBytes { unsafe try take(UnsafeRawBufferPointer(rebasing: $0[..<safe])) } }
+                if state == .content, safe > 0 {
+                    unsafe try pending.withUnsafeBytes {
+                        unsafe try take(UnsafeRawBufferPointer(rebasing: $0[..<safe]))
+                    }
+                }
                 pending.removeFirst(safe)
                 guard end != nil else { return }
                 guard pending.count >= delimiter.count + 2 else { return }
@@ -70,7 +74,8 @@ struct FormReader {
                 let isWanted = !wasFound && text.contains("name=\"\(field)\"")
                 if isWanted {
                     wasFound = true
-                    for line in text.split(whereSeparator: \.isNewline) where line.lowercased().hasPrefix("content-type:") {
+                    for line in text.split(whereSeparator: \.isNewline)
+                    where line.lowercased().hasPrefix("content-type:") {
                         partType = String(line.dropFirst(13).drop { $0 == " " })
                     }
                 }

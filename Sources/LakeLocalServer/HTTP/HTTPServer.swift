@@ -21,7 +21,10 @@ package import Versioning
         let connections: Connections
         let budget: MemoryBudget
         let running = Atomic<Int>(0)
-        init(handler: any RequestHandler, pool: WorkerPool, long: WorkerPool, connections: Connections, budget: MemoryBudget) {
+        init(
+            handler: any RequestHandler, pool: WorkerPool, long: WorkerPool, connections: Connections,
+            budget: MemoryBudget
+        ) {
             self.handler = handler
             self.pool = pool
             self.long = long
@@ -34,10 +37,11 @@ package import Versioning
     package struct Limits: Sendable {
         /// Threads that read and answer.
         package var threads: UInt32 = 4
-        /// Bytes of memory a connection; also the size of a body's pieces. It is cleared for every request, so more of it
-        /// makes small requests slower than it makes large bodies faster.
+        /// Bytes of memory a connection; also the size of a body's pieces. It is cleared for every request, so more of
+        /// it makes small requests slower than it makes large bodies faster.
         package var connectionMemoryBytes = 64 * 1024
-        /// `limits.connections`, `limits.connections_per_address`. With `connectionMemoryBytes` it bounds what heads take.
+        /// `limits.connections`, `limits.connections_per_address`. With `connectionMemoryBytes` it bounds what heads
+        /// take.
         package var connections = 2048, connectionsPerAddress = 1024
         /// Seconds after which a silent connection is closed.
         package var idleSeconds: UInt32 = 300
@@ -52,11 +56,15 @@ package import Versioning
 
         /// No more connections than there are descriptors for, with a file each.
         fileprivate var fitting: Connections.Limits {
-            var limit = rlimit(), result = Connections.Limits()
+            var limit = rlimit()
+            var result = Connections.Limits()
             result.most = connections
-            if unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur != rlim_t.max {
+            if unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur != rlim_t.max
+            {
                 let room = Int(clamping: limit.rlim_cur)
-                result.most = min(connections, max(16, room > 2 * Self.otherDescriptors ? (room - Self.otherDescriptors) / 2 : room / 4))
+                result.most = min(
+                    connections,
+                    max(16, room > 2 * Self.otherDescriptors ? (room - Self.otherDescriptors) / 2 : room / 4))
             }
             result.mostOfOneAddress = min(connectionsPerAddress, result.most)
             result.idleMilliseconds = Int64(idleSeconds) * 1000
@@ -73,55 +81,86 @@ package import Versioning
     ///   - pool: for requests that may wait; `long` for those that take as long as a repository is large.
     ///   - budget: what answers in memory are counted on.
     /// - Throws: `LakeError` that names the address if it cannot be listened on.
-    package func start(host: String, port: UInt16, handler: any RequestHandler, pool: WorkerPool, long: WorkerPool, budget: MemoryBudget, limits: Limits = Limits()) throws {
+    package func start(
+        host: String, port: UInt16, handler: any RequestHandler, pool: WorkerPool, long: WorkerPool,
+        budget: MemoryBudget, limits: Limits = Limits()
+    ) throws {
         let socket = try Self.listen(host, port)
         self.port = Self.port(of: socket)
-        let bounds = limits.fitting, connections = Connections(bounds)
-        let core = unsafe Unmanaged.passRetained(Core(handler: handler, pool: pool, long: long, connections: connections, budget: budget))
+        let bounds = limits.fitting
+        let connections = Connections(bounds)
+        let core = unsafe Unmanaged.passRetained(
+            Core(handler: handler, pool: pool, long: long, connections: connections, budget: budget))
         unsafe self.core = unsafe core
-        // A limit for each of its threads that all connections together, and those about to end, cannot reach: see `Connections`.
+        // A limit for each of its threads that all connections together, and those about to end, cannot reach: see
+        // `Connections`.
         let unreachable = Int(limits.threads) * (4 * bounds.most + 1024)
         var options: [MHD_OptionItem] = unsafe [
             MHD_OptionItem(option: MHD_OPTION.THREAD_POOL_SIZE, value: Int(limits.threads), ptr_value: nil),
-            MHD_OptionItem(option: MHD_OPTION.CONNECTION_MEMORY_LIMIT, value: limits.connectionMemoryBytes, ptr_value: nil),
+            MHD_OptionItem(
+                option: MHD_OPTION.CONNECTION_MEMORY_LIMIT, value: limits.connectionMemoryBytes, ptr_value: nil),
             MHD_OptionItem(option: MHD_OPTION.CONNECTION_LIMIT, value: unreachable, ptr_value: nil),
             MHD_OptionItem(option: MHD_OPTION.CONNECTION_TIMEOUT, value: Int(limits.idleSeconds) + 1, ptr_value: nil),
-            // Its strictness ends connections without an answer: what it would refuse is refused by `Request`, and said.
+            // Its strictness ends connections without an answer: what it would refuse is refused by `Request`, and
+            // said.
             MHD_OptionItem(option: MHD_OPTION.STRICT_FOR_CLIENT, value: 0, ptr_value: nil),
-            MHD_OptionItem(option: MHD_OPTION.URI_LOG_CALLBACK, value: lake_http_uri { _, target, _ in
-                // The raw target, as signatures need it; becomes the request's context and is released when the request ends.
-                let exchange = unsafe Unmanaged.passRetained(Exchange(target: target!)).toOpaque()
-                // It would keep each argument in the connection's memory, and drop a request that has more of them than fit there.
-                // We take arguments from the raw target: to it they are one.
-                let text = unsafe UnsafeMutablePointer(mutating: target!)
-                for position in 0..<(unsafe strlen(text)) where unsafe text[position] == 0x26 { unsafe text[position] = 0x5f }
-                return unsafe exchange
-            }, ptr_value: nil),
-            unsafe MHD_OptionItem(option: MHD_OPTION.UNESCAPE_CALLBACK, value: lake_http_unescape { _, _, text in unsafe strlen(text!) }, ptr_value: nil),
-            unsafe MHD_OptionItem(option: MHD_OPTION.NOTIFY_COMPLETED, value: lake_http_completed { _, _, context, _ in
-                if let pointer = unsafe context?.pointee {
-                    let exchange = unsafe Unmanaged<Exchange>.fromOpaque(pointer).takeRetainedValue()
-                    exchange.connection?.enter(.waiting)
-                    unsafe context!.pointee = nil
-                }
-            }, ptr_value: nil),
-            MHD_OptionItem(option: MHD_OPTION.NOTIFY_CONNECTION, value: lake_http_connection { core, connection, context, code in
-                let connections = unsafe Unmanaged<Core>.fromOpaque(core!).takeUnretainedValue().connections, socket = unsafe lake_http_socket(connection)
-                if code == MHD_ConnectionNotificationCode.CONNECTION_NOTIFY_STARTED {
-                    unsafe context!.pointee = connections.connection(socket).map { unsafe Unmanaged.passRetained($0).toOpaque() }
-                } else {
-                    connections.ended(socket)
-                    if let pointer = unsafe context?.pointee { unsafe Unmanaged<Connections.Connection>.fromOpaque(pointer).release() }
-                }
-            }, ptr_value: unsafe core.toOpaque()),
+            MHD_OptionItem(
+                option: MHD_OPTION.URI_LOG_CALLBACK,
+                value: lake_http_uri { _, target, _ in
+                    // The raw target, as signatures need it; becomes the request's context and is released when the
+                    // request ends.
+                    let exchange = unsafe Unmanaged.passRetained(Exchange(target: target!)).toOpaque()
+                    // It would keep each argument in the connection's memory, and drop a request that has more of them
+                    // than fit there. We take arguments from the raw target: to it they are one.
+                    let text = unsafe UnsafeMutablePointer(mutating: target!)
+                    for position in 0..<(unsafe strlen(text)) where unsafe text[position] == 0x26 {
+                        unsafe text[position] = 0x5f
+                    }
+                    return unsafe exchange
+                }, ptr_value: nil),
+            unsafe MHD_OptionItem(
+                option: MHD_OPTION.UNESCAPE_CALLBACK, value: lake_http_unescape { _, _, text in unsafe strlen(text!) },
+                ptr_value: nil),
+            unsafe MHD_OptionItem(
+                option: MHD_OPTION.NOTIFY_COMPLETED,
+                value: lake_http_completed { _, _, context, _ in
+                    if let pointer = unsafe context?.pointee {
+                        let exchange = unsafe Unmanaged<Exchange>.fromOpaque(pointer).takeRetainedValue()
+                        exchange.connection?.enter(.waiting)
+                        unsafe context!.pointee = nil
+                    }
+                }, ptr_value: nil),
+            MHD_OptionItem(
+                option: MHD_OPTION.NOTIFY_CONNECTION,
+                value: lake_http_connection { core, connection, context, code in
+                    let connections = unsafe Unmanaged<Core>.fromOpaque(core!).takeUnretainedValue().connections
+                    let socket = unsafe lake_http_socket(connection)
+                    if code == MHD_ConnectionNotificationCode.CONNECTION_NOTIFY_STARTED {
+                        unsafe context!.pointee = connections.connection(socket).map {
+                            unsafe Unmanaged.passRetained($0).toOpaque()
+                        }
+                    } else {
+                        connections.ended(socket)
+                        if let pointer = unsafe context?.pointee {
+                            unsafe Unmanaged<Connections.Connection>.fromOpaque(pointer).release()
+                        }
+                    }
+                }, ptr_value: unsafe core.toOpaque()),
             unsafe MHD_OptionItem(option: MHD_OPTION.END, value: 0, ptr_value: nil),
         ]
-        let flags = MHD_USE_EPOLL_INTERNAL_THREAD.rawValue | MHD_USE_NO_LISTEN_SOCKET.rawValue | MHD_ALLOW_SUSPEND_RESUME.rawValue | MHD_USE_TURBO.rawValue
-        unsafe daemon = unsafe lake_http_start(flags, { core, connection, url, method, version, piece, pieceSize, context in
-            guard let pointer = unsafe context?.pointee, let core = unsafe core, let connection = unsafe connection else { return MHD_Result.NO }
-            let exchange = unsafe Unmanaged<Exchange>.fromOpaque(pointer).takeUnretainedValue()
-            return unsafe exchange.proceed(Unmanaged<Core>.fromOpaque(core).takeUnretainedValue(), connection, FirstLine(method: method!, target: url!, version: version!), piece, pieceSize!)
-        }, unsafe core.toOpaque(), &options)
+        let flags =
+            MHD_USE_EPOLL_INTERNAL_THREAD.rawValue | MHD_USE_NO_LISTEN_SOCKET.rawValue
+            | MHD_ALLOW_SUSPEND_RESUME.rawValue | MHD_USE_TURBO.rawValue
+        unsafe daemon = unsafe lake_http_start(
+            flags,
+            { core, connection, url, method, version, piece, pieceSize, context in
+                guard let pointer = unsafe context?.pointee, let core = unsafe core, let connection = unsafe connection
+                else { return MHD_Result.NO }
+                let exchange = unsafe Unmanaged<Exchange>.fromOpaque(pointer).takeUnretainedValue()
+                return unsafe exchange.proceed(
+                    Unmanaged<Core>.fromOpaque(core).takeUnretainedValue(), connection,
+                    FirstLine(method: method!, target: url!, version: version!), piece, pieceSize!)
+            }, unsafe core.toOpaque(), &options)
         guard unsafe daemon != nil else {
             close(socket)
             unsafe core.release()
@@ -147,14 +186,17 @@ package import Versioning
     /// (MHD_add_connection); if those accepted themselves, the first to wake would take most of them.
     private static func accept(_ socket: Int32, _ connections: Connections, for daemon: Daemon) {
         while true {
-            var address = sockaddr_storage(), length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+            var address = sockaddr_storage()
+            var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
             let isAccepted = unsafe withUnsafeMutablePointer(to: &address) { pointer in
                 unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { peer in
                     let connection = unsafe lake_http_accept(socket, peer, &length)
                     guard connection >= 0 else { return false }
                     if connections.admit(connection, unsafe Peer(pointer.pointee)) {
                         // The daemon closes it if it cannot take it.
-                        if unsafe MHD_add_connection(daemon.pointer, connection, peer, length) != MHD_Result.YES { connections.ended(connection) }
+                        if unsafe MHD_add_connection(daemon.pointer, connection, peer, length) != MHD_Result.YES {
+                            connections.ended(connection)
+                        }
                     } else {
                         refuse(connection)
                     }
@@ -171,13 +213,18 @@ package import Versioning
     }
 
     private static let busy: [UInt8] = {
-        let body = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>SlowDown</Code><Message>Too many connections are open: try again.</Message></Error>"
-        return Array("HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/xml\r\nContent-Length: \(body.utf8.count)\r\nRetry-After: 1\r\nConnection: close\r\n\r\n\(body)".utf8)
+        let body =
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>SlowDown</Code><Message>Too many connections are open: try again.</Message></Error>"
+        return Array(
+            "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/xml\r\nContent-Length: \(body.utf8.count)\r\nRetry-After: 1\r\nConnection: close\r\n\r\n\(body)"
+                .utf8)
     }()
 
     /// Tells a connection for which there is no room so, as far as its buffer takes it, and ends it.
     private static func refuse(_ connection: Int32) {
-        _ = unsafe busy.withUnsafeBytes { unsafe send(connection, $0.baseAddress, $0.count, Int32(MSG_DONTWAIT) | Int32(MSG_NOSIGNAL)) }
+        _ = unsafe busy.withUnsafeBytes {
+            unsafe send(connection, $0.baseAddress, $0.count, Int32(MSG_DONTWAIT) | Int32(MSG_NOSIGNAL))
+        }
         shutdown(connection, Int32(SHUT_WR))
         close(connection)
     }
@@ -185,7 +232,8 @@ package import Versioning
     /// Seconds that requests under way have to end, and then the library.
     private static let stopSeconds = 10
 
-    /// Ends what runs, then all connections; what has not ended in some seconds is left to the end of the process. Call once.
+    /// Ends what runs, then all connections; what has not ended in some seconds is left to the end of the process. Call
+    /// once.
     /// - Returns: false if anything was left.
     @discardableResult
     package func stop() -> Bool {
@@ -199,7 +247,8 @@ package import Versioning
         for _ in 0..<Self.stopSeconds * 500 where shared.running.load(ordering: .acquiring) > 0 { usleep(2000) }
         guard shared.running.load(ordering: .acquiring) == 0 else { return false }
         shared.connections.cutAll()
-        let ended = CountingSemaphore(), owner = unsafe Daemon(pointer: daemon)
+        let ended = CountingSemaphore()
+        let owner = unsafe Daemon(pointer: daemon)
         let thread = Thread(name: "http-stop") {
             unsafe MHD_stop_daemon(owner.pointer)
             ended.post()
@@ -212,17 +261,26 @@ package import Versioning
     }
 
     private static func listen(_ host: String, _ port: UInt16) throws -> Int32 {
-        var hints = unsafe addrinfo(), list: UnsafeMutablePointer<addrinfo>?
+        var hints = unsafe addrinfo()
+        var list: UnsafeMutablePointer<addrinfo>?
         unsafe hints.ai_flags = AI_PASSIVE
         unsafe hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
         let status = unsafe getaddrinfo(host.isEmpty ? nil : host, String(port), &hints, &list)
-        guard status == 0, let list = unsafe list else { throw LakeError(.invalidValue, unsafe "cannot listen on \(host):\(port): \(String(cString: gai_strerror(status)))") }
+        guard status == 0, let list = unsafe list else {
+            throw LakeError(
+                .invalidValue, unsafe "cannot listen on \(host):\(port): \(String(cString: gai_strerror(status)))")
+        }
         defer { unsafe freeaddrinfo(list) }
-        let descriptor = unsafe socket(list.pointee.ai_family, list.pointee.ai_socktype | Int32(SOCK_CLOEXEC.rawValue), 0)
+        let descriptor = unsafe socket(
+            list.pointee.ai_family, list.pointee.ai_socktype | Int32(SOCK_CLOEXEC.rawValue), 0)
         var one: Int32 = 1
         unsafe setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, socklen_t(MemoryLayout<Int32>.size))
-        guard unsafe bind(descriptor, list.pointee.ai_addr, list.pointee.ai_addrlen) == 0, Glibc.listen(descriptor, 4096) == 0 else {
-            let reason = unsafe errno == EADDRINUSE ? "another program listens there: choose another --listen" : String(cString: strerror(errno))
+        guard unsafe bind(descriptor, list.pointee.ai_addr, list.pointee.ai_addrlen) == 0,
+            Glibc.listen(descriptor, 4096) == 0
+        else {
+            let reason =
+                unsafe errno == EADDRINUSE
+                ? "another program listens there: choose another --listen" : String(cString: strerror(errno))
             close(descriptor)
             throw LakeError(.invalidValue, "cannot listen on \(host):\(port): \(reason)")
         }
@@ -230,10 +288,15 @@ package import Versioning
     }
 
     private static func port(of socket: Int32) -> UInt16 {
-        var address = sockaddr_storage(), length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+        var address = sockaddr_storage()
+        var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
         return unsafe withUnsafeMutablePointer(to: &address) { pointer in
-            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { _ = unsafe getsockname(socket, $0, &length) }
-            return unsafe pointer.withMemoryRebound(to: sockaddr_in.self, capacity: 1) { unsafe UInt16(bigEndian: $0.pointee.sin_port) }
+            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                _ = unsafe getsockname(socket, $0, &length)
+            }
+            return unsafe pointer.withMemoryRebound(to: sockaddr_in.self, capacity: 1) {
+                unsafe UInt16(bigEndian: $0.pointee.sin_port)
+            }
         }
     }
 
@@ -259,17 +322,21 @@ package import Versioning
             targetLength = unsafe valid == nil ? -1 : strlen(target)
         }
 
-        func proceed(_ core: Core, _ connection: OpaquePointer, _ line: FirstLine, _ piece: UnsafePointer<CChar>?, _ pieceSize: UnsafeMutablePointer<Int>) -> MHD_Result {
+        func proceed(
+            _ core: Core, _ connection: OpaquePointer, _ line: FirstLine, _ piece: UnsafePointer<CChar>?,
+            _ pieceSize: UnsafeMutablePointer<Int>
+        ) -> MHD_Result {
             guard request != nil else {
-                let request = unsafe read(connection, line), hasBody = request.hasBody
+                let request = unsafe read(connection, line)
+                let hasBody = request.hasBody
                 self.request = request
                 self.connection?.enter(hasBody ? .receiving : .working)
                 switch core.handler.begin(request) {
                 case .respond(var response):
                     // Where the request ends is not known: nothing that follows on this connection is one.
                     if request.fault != nil { response.headers.append(("Connection", "close")) }
-                    // Answered before its body is read: the connection ends with it. Without a body the answer waits for
-                    // the next call, which lets the connection live on.
+                    // Answered before its body is read: the connection ends with it. Without a body the answer waits
+                    // for the next call, which lets the connection live on.
                     if hasBody || request.fault != nil { return unsafe send(response, connection, core) }
                     finished.withLock { $0 = response }
                 case .work(let work): self.work = work
@@ -328,23 +395,40 @@ package import Versioning
         }
 
         private func read(_ connection: OpaquePointer, _ line: FirstLine) -> Request {
-            if let context = unsafe lake_http_socket_context(connection) { self.connection = unsafe Unmanaged<Connections.Connection>.fromOpaque(context).takeUnretainedValue() }
+            if let context = unsafe lake_http_socket_context(connection) {
+                self.connection = unsafe Unmanaged<Connections.Connection>.fromOpaque(context).takeUnretainedValue()
+            }
             let headers = Headers()
-            unsafe MHD_get_connection_values_n(connection, MHD_ValueKind.HEADER_KIND, { context, _, name, nameSize, value, valueSize in
-                let headers = unsafe Unmanaged<Headers>.fromOpaque(context!).takeUnretainedValue()
-                guard let name = unsafe name, let value = unsafe value else { return MHD_Result.YES }
-                unsafe headers.list.append((String(decoding: UnsafeRawBufferPointer(start: name, count: nameSize), as: UTF8.self), String(decoding: UnsafeRawBufferPointer(start: value, count: valueSize), as: UTF8.self)))
-                // The library ends a value at its first zero byte, and writes zeros over the two bytes that end its line. What
-                // follows a value otherwise is the rest of a value that had a zero in it, or a line that ended without a CR.
-                if unsafe value[valueSize] != 0 || (value[valueSize + 1] != 0 && value[valueSize + 1] != 0x0a) { headers.fault = "a header's line holds a zero byte, or does not end with CR LF" }
-                return MHD_Result.YES
-            }, unsafe Unmanaged.passUnretained(headers).toOpaque())
+            unsafe MHD_get_connection_values_n(
+                connection, MHD_ValueKind.HEADER_KIND,
+                { context, _, name, nameSize, value, valueSize in
+                    let headers = unsafe Unmanaged<Headers>.fromOpaque(context!).takeUnretainedValue()
+                    guard let name = unsafe name, let value = unsafe value else { return MHD_Result.YES }
+                    unsafe headers.list.append(
+                        (
+                            String(decoding: UnsafeRawBufferPointer(start: name, count: nameSize), as: UTF8.self),
+                            String(decoding: UnsafeRawBufferPointer(start: value, count: valueSize), as: UTF8.self)
+                        ))
+                    // The library ends a value at its first zero byte, and writes zeros over the two bytes that end its
+                    // line. What follows a value otherwise is the rest of a value that had a zero in it, or a line that
+                    // ended without a CR.
+                    if unsafe value[valueSize] != 0 || (value[valueSize + 1] != 0 && value[valueSize + 1] != 0x0a) {
+                        headers.fault = "a header's line holds a zero byte, or does not end with CR LF"
+                    }
+                    return MHD_Result.YES
+                }, unsafe Unmanaged.passUnretained(headers).toOpaque())
             var fault = headers.fault
             if targetLength < 0 { fault = "the request's target is not UTF-8: other bytes must be percent-encoded" }
-            if targetLength >= 0 && targetLength != line.targetLength { fault = "the request's first line holds a zero byte or a space too many" }
+            if targetLength >= 0 && targetLength != line.targetLength {
+                fault = "the request's first line holds a zero byte or a space too many"
+            }
             let version = unsafe String(cString: line.version)
-            if version != "HTTP/1.1" && version != "HTTP/1.0" { fault = fault ?? "the version '\(version.prefix(20))' is not known: HTTP/1.1 is" }
-            return unsafe Request(method: String(cString: line.method), target: target, headers: headers.list, peer: self.connection?.peer, version: version, fault: fault)
+            if version != "HTTP/1.1" && version != "HTTP/1.0" {
+                fault = fault ?? "the version '\(version.prefix(20))' is not known: HTTP/1.1 is"
+            }
+            return unsafe Request(
+                method: String(cString: line.method), target: target, headers: headers.list,
+                peer: self.connection?.peer, version: version, fault: fault)
         }
 
         private final class Stream {
@@ -376,30 +460,52 @@ package import Versioning
             let made: OpaquePointer?
             switch response.body {
             case .bytes(let bytes) where bytes.count > Self.uncounted:
-                guard let kept = Kept(bytes, of: core.budget) else { return unsafe send(core.handler.slowDown(request!), connection, core) }
-                unsafe made = MHD_create_response_from_buffer_with_free_callback_cls(kept.bytes.count, kept.bytes.baseAddress, { unsafe Unmanaged<Kept>.fromOpaque($0!).release() }, Unmanaged.passRetained(kept).toOpaque())
+                guard let kept = Kept(bytes, of: core.budget) else {
+                    return unsafe send(core.handler.slowDown(request!), connection, core)
+                }
+                unsafe made = MHD_create_response_from_buffer_with_free_callback_cls(
+                    kept.bytes.count, kept.bytes.baseAddress, { unsafe Unmanaged<Kept>.fromOpaque($0!).release() },
+                    Unmanaged.passRetained(kept).toOpaque())
             case .bytes(let bytes):
-                unsafe made = bytes.withUnsafeBytes { unsafe MHD_create_response_from_buffer($0.count, UnsafeMutableRawPointer(mutating: $0.baseAddress), MHD_ResponseMemoryMode.RESPMEM_MUST_COPY) }
+                unsafe made = bytes.withUnsafeBytes {
+                    unsafe MHD_create_response_from_buffer(
+                        $0.count, UnsafeMutableRawPointer(mutating: $0.baseAddress),
+                        MHD_ResponseMemoryMode.RESPMEM_MUST_COPY)
+                }
             case .file(let piece) where piece.byteCount == 0:
                 close(piece.descriptor)
                 unsafe made = MHD_create_response_from_buffer(0, nil, MHD_ResponseMemoryMode.RESPMEM_PERSISTENT)
-            case .file(let piece): unsafe made = unsafe MHD_create_response_from_fd_at_offset64(UInt64(piece.byteCount), piece.descriptor, UInt64(piece.offset))
+            case .file(let piece):
+                unsafe made = unsafe MHD_create_response_from_fd_at_offset64(
+                    UInt64(piece.byteCount), piece.descriptor, UInt64(piece.offset))
             case .announced(let count):
-                unsafe made = unsafe MHD_create_response_from_callback(UInt64(count), 4096, { _, _, _, _ in Int(MHD_CONTENT_READER_END_WITH_ERROR) }, nil, nil)
+                unsafe made = unsafe MHD_create_response_from_callback(
+                    UInt64(count), 4096, { _, _, _, _ in Int(MHD_CONTENT_READER_END_WITH_ERROR) }, nil, nil)
             case .stream(let count, let read):
-                unsafe made = unsafe MHD_create_response_from_callback(UInt64(count), 128 * 1024, { context, position, buffer, room in
-                    let stream = unsafe Unmanaged<Stream>.fromOpaque(context!).takeUnretainedValue()
-                    guard let bytes = try? stream.read(Int64(position), room), !bytes.isEmpty else { return Int(MHD_CONTENT_READER_END_WITH_ERROR) }
-                    unsafe bytes.withUnsafeBytes { unsafe UnsafeMutableRawPointer(buffer!).copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
-                    return bytes.count
-                }, unsafe Unmanaged.passRetained(Stream(read)).toOpaque(), { unsafe Unmanaged<Stream>.fromOpaque($0!).release() })
+                unsafe made = unsafe MHD_create_response_from_callback(
+                    UInt64(count), 128 * 1024,
+                    { context, position, buffer, room in
+                        let stream = unsafe Unmanaged<Stream>.fromOpaque(context!).takeUnretainedValue()
+                        guard let bytes = try? stream.read(Int64(position), room), !bytes.isEmpty else {
+                            return Int(MHD_CONTENT_READER_END_WITH_ERROR)
+                        }
+                        unsafe bytes.withUnsafeBytes {
+                            unsafe UnsafeMutableRawPointer(buffer!).copyMemory(
+                                from: $0.baseAddress!, byteCount: $0.count)
+                        }
+                        return bytes.count
+                    }, unsafe Unmanaged.passRetained(Stream(read)).toOpaque(),
+                    { unsafe Unmanaged<Stream>.fromOpaque($0!).release() })
             }
             guard let made = unsafe made else { return MHD_Result.NO }
             defer { unsafe MHD_destroy_response(made) }
             let request = request!
-            unsafe MHD_add_response_header(made, request.note.isS3 ? "x-amz-request-id" : "X-Request-Id", request.note.id)
+            unsafe MHD_add_response_header(
+                made, request.note.isS3 ? "x-amz-request-id" : "X-Request-Id", request.note.id)
             core.handler.answered(request, response)
-            for header in response.headers { unsafe MHD_add_response_header(made, header.name, header.value.isEmpty ? " " : header.value) }  // It takes no empty one.
+            for header in response.headers {
+                unsafe MHD_add_response_header(made, header.name, header.value.isEmpty ? " " : header.value)
+            }  // It takes no empty one.
             return unsafe MHD_queue_response(connection, UInt32(response.status), made)
         }
     }

@@ -1,8 +1,8 @@
 import Synchronization
 
 /// Bytes that requests under way may hold in memory, all of them together: bodies that are read whole, and answers that
-/// wait for their reader. Where it is used up, requests are answered 503 `SlowDown` instead of being read. Safe from any
-/// thread.
+/// wait for their reader. Where it is used up, requests are answered 503 `SlowDown` instead of being read. Safe from
+/// any thread.
 package final class MemoryBudget: Sendable {
     /// `limits.memory_bytes`.
     package let limitBytes: Int

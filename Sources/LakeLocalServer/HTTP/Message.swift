@@ -20,7 +20,10 @@ package struct Request: Sendable {
     ///   - target: as it was sent: a path with a query, or a whole URL (RFC 9112, 3.2).
     ///   - version: `HTTP/1.1`, `HTTP/1.0`; nil where nothing depends on it.
     ///   - fault: what its reader found wrong with it.
-    package init(method: String, target: String, headers: [(String, String)], peer: Peer? = nil, version: String? = nil, fault: String? = nil) {
+    package init(
+        method: String, target: String, headers: [(String, String)], peer: Peer? = nil, version: String? = nil,
+        fault: String? = nil
+    ) {
         self.method = method
         self.peer = peer
         note = RequestNote()
@@ -38,7 +41,9 @@ package struct Request: Sendable {
     }
 
     private init(_ other: Request, headers: [(name: String, value: String)]) {
-        (method, rawPath, rawQuery, peer, fault, note) = (other.method, other.rawPath, other.rawQuery, other.peer, other.fault, other.note)
+        (method, rawPath, rawQuery, peer, fault, note) = (
+            other.method, other.rawPath, other.rawQuery, other.peer, other.fault, other.note
+        )
         self.headers = headers
     }
 
@@ -48,7 +53,8 @@ package struct Request: Sendable {
     /// The path and query of an absolute-form target; others as they are.
     private static func withoutAuthority(_ target: String) -> Substring {
         guard !target.utf8.starts(with: "/".utf8) else { return target[...] }
-        for scheme in ["http://", "https://"] where target.utf8.count >= scheme.utf8.count && target.prefix(scheme.count).lowercased() == scheme {
+        for scheme in ["http://", "https://"]
+        where target.utf8.count >= scheme.utf8.count && target.prefix(scheme.count).lowercased() == scheme {
             let rest = target.dropFirst(scheme.count)
             guard let end = rest.utf8.firstIndex(where: { $0 == 0x2f || $0 == 0x3f }) else { return "/" }
             return rest.utf8[end] == 0x2f ? rest[end...] : "/" + rest[end...]
@@ -60,9 +66,13 @@ package struct Request: Sendable {
     private static func fault(in target: Substring.UTF8View) -> String? {
         var escape = 0
         for byte in target {
-            guard byte > 0x20, byte != 0x7f else { return "the request's target holds a character that must be percent-encoded" }
+            guard byte > 0x20, byte != 0x7f else {
+                return "the request's target holds a character that must be percent-encoded"
+            }
             if escape > 0 {
-                guard (byte >= 48 && byte <= 57) || (byte | 0x20 >= 97 && byte | 0x20 <= 102) else { return "the request's target has a % that two hexadecimal digits do not follow: %25 stands for %" }
+                guard (byte >= 48 && byte <= 57) || (byte | 0x20 >= 97 && byte | 0x20 <= 102) else {
+                    return "the request's target has a % that two hexadecimal digits do not follow: %25 stands for %"
+                }
                 escape -= 1
             } else if byte == 0x25 {
                 escape = 2
@@ -73,31 +83,46 @@ package struct Request: Sendable {
 
     /// Headers that leave open where a body ends or whom the request is for (RFC 9112, 3.2 and 6.3), or say nothing.
     private static func fault(in headers: [(name: String, value: String)], version: String?) -> String? {
-        var hosts = 0, lengths = 0, encodings = 0, authorizations = 0
+        var hosts = 0
+        var lengths = 0
+        var encodings = 0
+        var authorizations = 0
         for header in headers {
-            if header.value.utf8.contains(where: { ($0 < 0x20 && $0 != 0x09) || $0 == 0x7f }) { return "the value of the header '\(header.name.prefix(40))' holds a control character" }
+            if header.value.utf8.contains(where: { ($0 < 0x20 && $0 != 0x09) || $0 == 0x7f }) {
+                return "the value of the header '\(header.name.prefix(40))' holds a control character"
+            }
             switch header.name {
             case "host":
                 hosts += 1
-                guard !header.value.isEmpty, !header.value.utf8.contains(where: { $0 == 0x20 || $0 == 0x2c || $0 == 0x09 }) else { return "Host '\(header.value.prefix(40))' is not the name of a host" }
+                guard !header.value.isEmpty,
+                    !header.value.utf8.contains(where: { $0 == 0x20 || $0 == 0x2c || $0 == 0x09 })
+                else { return "Host '\(header.value.prefix(40))' is not the name of a host" }
             case "content-length":
                 lengths += 1
-                guard !header.value.isEmpty, header.value.utf8.allSatisfy({ $0 >= 48 && $0 <= 57 }), Int64(header.value) != nil else { return "Content-Length '\(header.value.prefix(40))' is no number of bytes" }
+                guard !header.value.isEmpty, header.value.utf8.allSatisfy({ $0 >= 48 && $0 <= 57 }),
+                    Int64(header.value) != nil
+                else { return "Content-Length '\(header.value.prefix(40))' is no number of bytes" }
             case "transfer-encoding":
                 encodings += 1
-                guard header.value.lowercased() == "chunked" else { return "Transfer-Encoding '\(header.value.prefix(40))' is not known here: chunked is" }
+                guard header.value.lowercased() == "chunked" else {
+                    return "Transfer-Encoding '\(header.value.prefix(40))' is not known here: chunked is"
+                }
             case "authorization": authorizations += 1
             case "if-none-match":
                 guard !header.value.isEmpty else { return "If-None-Match is empty: name an entity tag, or *" }
             default:
-                guard !header.name.isEmpty, header.name.utf8.allSatisfy(isTokenByte) else { return "a header's name holds a character that names cannot have" }
+                guard !header.name.isEmpty, header.name.utf8.allSatisfy(isTokenByte) else {
+                    return "a header's name holds a character that names cannot have"
+                }
             }
         }
         if lengths > 1 { return "the request has two Content-Length headers" }
         if encodings > 1 { return "the request has two Transfer-Encoding headers" }
         if lengths > 0 && encodings > 0 { return "the request has both Content-Length and Transfer-Encoding" }
         if authorizations > 1 { return "the request has two Authorization headers" }
-        if version == "HTTP/1.1" && hosts != 1 { return hosts == 0 ? "the request names no Host" : "the request has two Host headers" }
+        if version == "HTTP/1.1" && hosts != 1 {
+            return hosts == 0 ? "the request names no Host" : "the request has two Host headers"
+        }
         return nil
     }
 
@@ -154,7 +179,8 @@ enum OperationName: Hashable, Sendable {
     /// Nothing that there is, or nobody has looked yet.
     case none
     case health, metrics, logout
-    case rest(Operation), s3(S3Operation)
+    case rest(Operation)
+    case s3(S3Operation)
 
     var text: String {
         switch self {
@@ -190,17 +216,21 @@ package struct Response: Sendable {
         self.body = body
     }
 
-    /// Headers of what someone stored: a browser that shows it runs nothing of it, and does not guess what it may be. The two
-    /// policies both count (CSP level 3, 4.2); lakeFS sends the second.
+    /// Headers of what someone stored: a browser that shows it runs nothing of it, and does not guess what it may be.
+    /// The two policies both count (CSP level 3, 4.2); lakeFS sends the second.
     package static let untrusted: [(name: String, value: String)] = [
-        ("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "sandbox"), ("Content-Security-Policy", "default-src 'none'"),
+        ("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "sandbox"),
+        ("Content-Security-Policy", "default-src 'none'"),
     ]
     private static let inert: [(name: String, value: String)] = [("X-Content-Type-Options", "nosniff")]
 
-    /// The same for an object of a type: one that no browser runs anything of needs only that it is taken for what it says.
+    /// The same for an object of a type: one that no browser runs anything of needs only that it is taken for what it
+    /// says.
     package static func untrusted(_ contentType: String) -> [(name: String, value: String)] {
         switch contentType {
-        case "application/octet-stream", "binary/octet-stream", "text/plain", "text/csv", "application/json", "application/vnd.apache.parquet", "image/png", "image/jpeg": inert
+        case "application/octet-stream", "binary/octet-stream", "text/plain", "text/csv", "application/json",
+            "application/vnd.apache.parquet", "image/png", "image/jpeg":
+            inert
         default: untrusted
         }
     }
@@ -211,7 +241,8 @@ package struct Response: Sendable {
 
     /// Waits for an answer that is given later.
     static func waiting(_ begin: (@escaping @Sendable (Response) -> Void) -> Void) -> Response {
-        let result = Mutex<Response?>(nil), done = CountingSemaphore()
+        let result = Mutex<Response?>(nil)
+        let done = CountingSemaphore()
         begin { response in
             result.withLock { $0 = response }
             done.post()
@@ -303,7 +334,9 @@ package final class BytesSink: BodySink, @unchecked Sendable {
     /// - Parameters:
     ///   - limit: bytes of the body; more is answered `tooLarge`.
     ///   - noMemory: the answer where `budget` has no room for it.
-    package init(limit: Int, tooLarge: Response, budget: MemoryBudget, noMemory: Response, isLong: Bool = false, _ work: Work) {
+    package init(
+        limit: Int, tooLarge: Response, budget: MemoryBudget, noMemory: Response, isLong: Bool = false, _ work: Work
+    ) {
         self.limit = limit
         self.tooLarge = tooLarge
         self.noMemory = noMemory
@@ -350,7 +383,9 @@ extension Reception {
         case .body(let sink):
             var refusal: Response?
             unsafe body.withUnsafeBytes { bytes in
-                do throws(Refusal) { if bytes.count > 0 { unsafe try sink.receive(bytes) } } catch { refusal = error.response }
+                do throws(Refusal) { if bytes.count > 0 { unsafe try sink.receive(bytes) } } catch {
+                    refusal = error.response
+                }
             }
             return refusal ?? sink.finish()
         }

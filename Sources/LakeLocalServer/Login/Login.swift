@@ -34,30 +34,43 @@ package struct Login: Sendable {
     /// A token for the user of a key pair, and when it ends in seconds since 1970.
     func token(for user: String, accessKeyID: String) -> (token: String, expires: Int64) {
         let now = Timestamp.now().seconds
-        let claims = Claims(sub: user, aud: "login", iat: now, exp: now + Self.tokenSeconds, jti: XID.make(), key: accessKeyID)
+        let claims = Claims(
+            sub: user, aud: "login", iat: now, exp: now + Self.tokenSeconds, jti: XID.make(), key: accessKeyID)
         // Text and numbers: encoding them cannot fail.
-        let body = Base64.encodeURL(Array(#"{"alg":"HS256","typ":"JWT"}"#.utf8)) + "." + Base64.encodeURL(Array(try! JSONEncoder().encode(claims)))
+        let body =
+            Base64.encodeURL(Array(#"{"alg":"HS256","typ":"JWT"}"#.utf8)) + "."
+            + Base64.encodeURL(Array(try! JSONEncoder().encode(claims)))
         return (body + "." + Base64.encodeURL(Hash.hmac(key: secret, Array(body.utf8))), claims.exp)
     }
 
     /// What a token says, if it is one of ours that has not run out.
     private func claims(_ token: some StringProtocol) -> Claims? {
         let parts = token.split(separator: ".", omittingEmptySubsequences: false)
-        guard parts.count == 3, let signature = Base64.decode(parts[2]), let body = Base64.decode(parts[1]) else { return nil }
-        guard isEqualInConstantTime(signature, Hash.hmac(key: secret, Array("\(parts[0]).\(parts[1])".utf8))) else { return nil }
-        guard let claims = try? JSONDecoder().decode(Claims.self, from: Data(body)), claims.aud == "login", claims.exp > Timestamp.now().seconds else { return nil }
+        guard parts.count == 3, let signature = Base64.decode(parts[2]), let body = Base64.decode(parts[1]) else {
+            return nil
+        }
+        guard isEqualInConstantTime(signature, Hash.hmac(key: secret, Array("\(parts[0]).\(parts[1])".utf8))) else {
+            return nil
+        }
+        guard let claims = try? JSONDecoder().decode(Claims.self, from: Data(body)), claims.aud == "login",
+            claims.exp > Timestamp.now().seconds
+        else { return nil }
         return claims
     }
 
     /// The user of a session that has not ended: by its time, by logout, or with the key it began with.
     private func user(ofToken token: some StringProtocol) throws -> String? {
-        guard let claims = claims(token), try access.credentials(claims.key)?.userName == claims.sub, try !access.isSessionEnded(claims.jti) else { return nil }
+        guard let claims = claims(token), try access.credentials(claims.key)?.userName == claims.sub,
+            try !access.isSessionEnded(claims.jti)
+        else { return nil }
         return claims.sub
     }
 
     /// Ends the sessions whose tokens a request carries.
     func logOut(_ request: Request) throws {
-        for token in tokens(request) { if let claims = claims(token) { try access.endSession(claims.jti, end: claims.exp) } }
+        for token in tokens(request) {
+            if let claims = claims(token) { try access.endSession(claims.jti, end: claims.exp) }
+        }
     }
 
     /// Session tokens among a request's cookies.
@@ -75,17 +88,25 @@ package struct Login: Sendable {
 
     // MARK: failures
 
-    /// How long the answer to a failed login waits, in milliseconds: longer with each in a row from one address. Notes the failure.
+    /// How long the answer to a failed login waits, in milliseconds: longer with each in a row from one address. Notes
+    /// the failure.
     func failed(_ request: Request, accessKeyID: String?) -> Int {
-        let address = request.peer?.address, count = failures.note(address)
-        Log.warning("login failed", ["address": address?.description ?? "", "access_key_id": String((accessKeyID ?? "").prefix(64)), "failures": String(count)])
+        let address = request.peer?.address
+        let count = failures.note(address)
+        Log.warning(
+            "login failed",
+            [
+                "address": address?.description ?? "", "access_key_id": String((accessKeyID ?? "").prefix(64)),
+                "failures": String(count),
+            ])
         return count <= Self.freeFailures ? 0 : min(Self.longestDelay, 100 << min(count - Self.freeFailures, 10))
     }
 
     /// The answer to a request that did not log in, held back where that was so before.
     func refuse(_ request: Request, with response: Response) -> Reception {
         let milliseconds = failed(request, accessKeyID: Self.accessKeyID(request))
-        return milliseconds == 0 ? .respond(response) : .later { [delays] answer in delays.run(after: milliseconds) { answer(response) } }
+        return milliseconds == 0
+            ? .respond(response) : .later { [delays] answer in delays.run(after: milliseconds) { answer(response) } }
     }
 
     /// Failures that are answered at once, and the longest wait in milliseconds.
@@ -101,7 +122,8 @@ package struct Login: Sendable {
     /// The user of a key pair, or nil if it is wrong.
     func user(accessKeyID: String, secretAccessKey: String) throws -> String? {
         guard let known = try access.credentials(accessKeyID) else { return nil }
-        return isEqualInConstantTime(Array(known.secretAccessKey.utf8), Array(secretAccessKey.utf8)) ? known.userName : nil
+        return isEqualInConstantTime(Array(known.secretAccessKey.utf8), Array(secretAccessKey.utf8))
+            ? known.userName : nil
     }
 
     /// The user that a request logs in as.
@@ -114,7 +136,8 @@ package struct Login: Sendable {
             switch parts[0].lowercased() {
             case "basic":
                 guard let pair = Base64.decode(parts[1]), let colon = pair.firstIndex(of: 0x3a) else { throw refusal }
-                let id = String(decoding: pair[..<colon], as: UTF8.self), secret = String(decoding: pair[(colon + 1)...], as: UTF8.self)
+                let id = String(decoding: pair[..<colon], as: UTF8.self)
+                let secret = String(decoding: pair[(colon + 1)...], as: UTF8.self)
                 guard let user = try user(accessKeyID: id, secretAccessKey: secret) else { throw refusal }
                 return user
             case "bearer":

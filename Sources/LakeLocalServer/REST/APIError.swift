@@ -7,7 +7,9 @@ struct MalformedParameter: Error, CustomStringConvertible {
     let description: String
 
     init(description: String) { self.description = description }
-    init(_ name: String) { description = "Invalid format for parameter \(name): multiple values for single value parameter '\(name)'" }
+    init(_ name: String) {
+        description = "Invalid format for parameter \(name): multiple values for single value parameter '\(name)'"
+    }
 }
 
 extension Response {
@@ -32,20 +34,21 @@ extension Response {
             return
         }
         let error = LakeError(error)
-        let status: Int = switch error.code {
-        case .notFound: 404
-        case .alreadyExists: 409
-        case .invalidValue, .dirtyBranch, .noChanges: 400
-        case .conflict: 409
-        case .preconditionFailed: 412
-        case .readOnlyRepository, .protectedBranch: 403
-        case .dataGone: 410
-        case .tooManyTries: 429
-        case .unauthenticated, .permissionDenied: 401
-        case .noSpace: 507
-        case .corrupt, .unavailable: 500
-        case .notImplemented: 501
-        }
+        let status: Int =
+            switch error.code {
+            case .notFound: 404
+            case .alreadyExists: 409
+            case .invalidValue, .dirtyBranch, .noChanges: 400
+            case .conflict: 409
+            case .preconditionFailed: 412
+            case .readOnlyRepository, .protectedBranch: 403
+            case .dataGone: 410
+            case .tooManyTries: 429
+            case .unauthenticated, .permissionDenied: 401
+            case .noSpace: 507
+            case .corrupt, .unavailable: 500
+            case .notImplemented: 501
+            }
         if case .conflict = error.code, !error.conflicts.isEmpty {
             self = .json(status, MergeConflict(message: error.message, conflicts: error.conflicts.map(\.description)))
         } else {

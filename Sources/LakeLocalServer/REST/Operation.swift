@@ -18,7 +18,8 @@ enum Operation: String, CaseIterable, Sendable {
     case createBranchProtectionRulePreflight, dumpRefs, dumpSubmit, dumpStatus, restoreRefs, restoreSubmit
     case restoreStatus, listTags, createTag, getTag, deleteTag, listBranches, createBranch, getBranch, deleteBranch
     case resetBranch, hardResetBranch, revertBranch, cherryPick, diffBranch, commit
-    case createCommitRecord = "CreateCommitRecord", getCommit, logCommits, mergeIntoBranch, findMergeBase, diffRefs
+    case createCommitRecord = "CreateCommitRecord"
+    case getCommit, logCommits, mergeIntoBranch, findMergeBase, diffRefs
     case getObject, headObject, statObject, getUnderlyingProperties, listObjects, uploadObject
     case uploadObjectPreflight, stageObject, deleteObject, deleteObjects, copyObject, updateObjectUserMetadata
     case createSymlinkFile, getPhysicalAddress, linkPhysicalAddress, createPresignMultipartUpload
@@ -32,7 +33,15 @@ enum Operation: String, CaseIterable, Sendable {
 
 /// A part of a route that stands for a name.
 enum PathPart: String, Sendable {
-    case accessKeyId, branch, commitId, destinationBranch, groupId, hookRunId = "hook_run_id", leftRef
-    case metaRange = "meta_range", objectId = "object_id", partNumber, policyId, pullRequest = "pull_request", range
-    case ref, repository, rightRef, runId = "run_id", sourceRef, tag, type, uploadId, userId
+    case accessKeyId, branch, commitId, destinationBranch, groupId
+    case hookRunId = "hook_run_id"
+    case leftRef
+    case metaRange = "meta_range"
+    case objectId = "object_id"
+    case partNumber, policyId
+    case pullRequest = "pull_request"
+    case range
+    case ref, repository, rightRef
+    case runId = "run_id"
+    case sourceRef, tag, type, uploadId, userId
 }

@@ -20,25 +20,35 @@ struct Needs: Sendable {
         self.permissions = permissions
     }
 
-    private init(_ permissions: @escaping @Sendable (Call) throws -> [Permission]) { self.init(.permissions, permissions) }
+    private init(_ permissions: @escaping @Sendable (Call) throws -> [Permission]) {
+        self.init(.permissions, permissions)
+    }
 
     static let anyone = Needs(.anyone), login = Needs(.login), told = Needs(.told)
 
     static func all(_ actions: String...) -> Needs { Needs { _ in actions.map { .all($0) } } }
-    static func repository(_ actions: String...) -> Needs { Needs { call in actions.map { .repository($0, call[.repository]) } } }
-    static func branch(_ action: String, at part: PathPart = .branch) -> Needs { Needs { [.branch(action, $0[.repository], $0[part])] } }
+    static func repository(_ actions: String...) -> Needs {
+        Needs { call in actions.map { .repository($0, call[.repository]) } }
+    }
+    static func branch(_ action: String, at part: PathPart = .branch) -> Needs {
+        Needs { [.branch(action, $0[.repository], $0[part])] }
+    }
     static func tag(_ action: String) -> Needs { Needs { [.tag(action, $0[.repository], $0[.tag])] } }
     /// An object that the query's `path` names.
     static func object(_ action: String) -> Needs { Needs { [.object(action, $0[.repository], try $0.path())] } }
     /// An object that is called as a part of the route is: so lakeFS asks for some.
-    static func object(_ action: String, named part: PathPart) -> Needs { Needs { [.object(action, $0[.repository], Key($0[part]))] } }
+    static func object(_ action: String, named part: PathPart) -> Needs {
+        Needs { [.object(action, $0[.repository], Key($0[part]))] }
+    }
     static func user(_ action: String) -> Needs { Needs { [.user(action, $0[.userId])] } }
     static func group(_ action: String) -> Needs { Needs { [.group(action, $0[.groupId])] } }
     static func policy(_ action: String) -> Needs { Needs { [.policy(action, $0[.policyId])] } }
     static func pulls(_ action: String) -> Needs { Needs { [.pulls(action, $0[.repository])] } }
     /// An action of another family than `fs` on a repository.
     static func inRepository(_ action: String) -> Needs { Needs { [.inRepository(action, $0[.repository])] } }
-    static func both(_ one: Needs, _ other: Needs) -> Needs { Needs { try one.permissions($0) + other.permissions($0) } }
+    static func both(_ one: Needs, _ other: Needs) -> Needs {
+        Needs { try one.permissions($0) + other.permissions($0) }
+    }
 }
 
 /// Where a call is worked off.
@@ -69,7 +79,8 @@ struct Row: Sendable {
         self.needs = needs
     }
 
-    /// All of them. Source: lakeFS's `swagger.yml`; permissions as it was seen to ask for them (`lakefs-behaviour.md` section 4).
+    /// All of them. Source: lakeFS's `swagger.yml`; permissions as it was seen to ask for them (`lakefs-behaviour.md`
+    /// section 4).
     static let all: [Row] = [
         // Set-up and login.
         Row(.healthCheck, "GET", "/v1/healthcheck", .point, .anyone),
@@ -96,15 +107,27 @@ struct Row: Sendable {
         Row(.deleteUser, "DELETE", "/v1/auth/users/{userId}", .store, .user("DeleteUser")),
         Row(.listUserCredentials, "GET", "/v1/auth/users/{userId}/credentials", .store, .user("ListCredentials")),
         Row(.createCredentials, "POST", "/v1/auth/users/{userId}/credentials", .store, .user("CreateCredentials")),
-        Row(.getCredentials, "GET", "/v1/auth/users/{userId}/credentials/{accessKeyId}", .point, .user("ReadCredentials")),
-        Row(.deleteCredentials, "DELETE", "/v1/auth/users/{userId}/credentials/{accessKeyId}", .store, .user("DeleteCredentials")),
+        Row(
+            .getCredentials, "GET", "/v1/auth/users/{userId}/credentials/{accessKeyId}", .point,
+            .user("ReadCredentials")),
+        Row(
+            .deleteCredentials, "DELETE", "/v1/auth/users/{userId}/credentials/{accessKeyId}", .store,
+            .user("DeleteCredentials")),
         Row(.listUserGroups, "GET", "/v1/auth/users/{userId}/groups", .store, .user("ReadUser")),
         Row(.listUserPolicies, "GET", "/v1/auth/users/{userId}/policies", .store, .user("ReadUser")),
         Row(.attachPolicyToUser, "PUT", "/v1/auth/users/{userId}/policies/{policyId}", .store, .user("AttachPolicy")),
-        Row(.detachPolicyFromUser, "DELETE", "/v1/auth/users/{userId}/policies/{policyId}", .store, .user("DetachPolicy")),
-        Row(.createUserExternalPrincipal, "POST", "/v1/auth/users/{userId}/external/principals", .store, .user("CreateUserExternalPrincipal")),
-        Row(.deleteUserExternalPrincipal, "DELETE", "/v1/auth/users/{userId}/external/principals", .store, .user("DeleteUserExternalPrincipal")),
-        Row(.listUserExternalPrincipals, "GET", "/v1/auth/users/{userId}/external/principals/ls", .store, .user("ReadUser")),
+        Row(
+            .detachPolicyFromUser, "DELETE", "/v1/auth/users/{userId}/policies/{policyId}", .store,
+            .user("DetachPolicy")),
+        Row(
+            .createUserExternalPrincipal, "POST", "/v1/auth/users/{userId}/external/principals", .store,
+            .user("CreateUserExternalPrincipal")),
+        Row(
+            .deleteUserExternalPrincipal, "DELETE", "/v1/auth/users/{userId}/external/principals", .store,
+            .user("DeleteUserExternalPrincipal")),
+        Row(
+            .listUserExternalPrincipals, "GET", "/v1/auth/users/{userId}/external/principals/ls", .store,
+            .user("ReadUser")),
         Row(.getExternalPrincipal, "GET", "/v1/auth/external/principals", .point, .told),
         Row(.listGroups, "GET", "/v1/auth/groups", .store, .all("auth:ListGroups")),
         Row(.createGroup, "POST", "/v1/auth/groups", .store, .told),
@@ -112,12 +135,22 @@ struct Row: Sendable {
         Row(.deleteGroup, "DELETE", "/v1/auth/groups/{groupId}", .store, .group("DeleteGroup")),
         Row(.listGroupMembers, "GET", "/v1/auth/groups/{groupId}/members", .store, .group("ReadGroup")),
         Row(.addGroupMembership, "PUT", "/v1/auth/groups/{groupId}/members/{userId}", .store, .group("AddGroupMember")),
-        Row(.deleteGroupMembership, "DELETE", "/v1/auth/groups/{groupId}/members/{userId}", .store, .group("RemoveGroupMember")),
+        Row(
+            .deleteGroupMembership, "DELETE", "/v1/auth/groups/{groupId}/members/{userId}", .store,
+            .group("RemoveGroupMember")),
         Row(.listGroupPolicies, "GET", "/v1/auth/groups/{groupId}/policies", .store, .group("ReadGroup")),
-        Row(.attachPolicyToGroup, "PUT", "/v1/auth/groups/{groupId}/policies/{policyId}", .store, .group("AttachPolicy")),
-        Row(.detachPolicyFromGroup, "DELETE", "/v1/auth/groups/{groupId}/policies/{policyId}", .store, .group("DetachPolicy")),
-        Row(.setGroupACL, "POST", "/v1/auth/groups/{groupId}/acl", .store, .both(.group("ReadGroup"), .all("auth:AttachPolicy", "auth:UpdatePolicy"))),
-        Row(.getGroupACL, "GET", "/v1/auth/groups/{groupId}/acl", .store, .both(.group("ReadGroup"), .all("auth:ReadPolicy"))),
+        Row(
+            .attachPolicyToGroup, "PUT", "/v1/auth/groups/{groupId}/policies/{policyId}", .store, .group("AttachPolicy")
+        ),
+        Row(
+            .detachPolicyFromGroup, "DELETE", "/v1/auth/groups/{groupId}/policies/{policyId}", .store,
+            .group("DetachPolicy")),
+        Row(
+            .setGroupACL, "POST", "/v1/auth/groups/{groupId}/acl", .store,
+            .both(.group("ReadGroup"), .all("auth:AttachPolicy", "auth:UpdatePolicy"))),
+        Row(
+            .getGroupACL, "GET", "/v1/auth/groups/{groupId}/acl", .store,
+            .both(.group("ReadGroup"), .all("auth:ReadPolicy"))),
         Row(.listPolicies, "GET", "/v1/auth/policies", .store, .all("auth:ListPolicies")),
         Row(.createPolicy, "POST", "/v1/auth/policies", .store, .told),
         Row(.getPolicy, "GET", "/v1/auth/policies/{policyId}", .point, .policy("ReadPolicy")),
@@ -133,17 +166,39 @@ struct Row: Sendable {
         Row(.deleteRepositoryMetadata, "DELETE", "~/metadata", .store, .repository("UpdateRepository")),
         Row(.getGCRules, "GET", "~/settings/gc_rules", .point, .inRepository("retention:GetGarbageCollectionRules")),
         Row(.setGCRules, "PUT", "~/settings/gc_rules", .store, .inRepository("retention:SetGarbageCollectionRules")),
-        Row(.deleteGCRules, "DELETE", "~/settings/gc_rules", .store, .inRepository("retention:SetGarbageCollectionRules")),
-        Row(.internalGetGarbageCollectionRules, "GET", "~/gc/rules", .point, .inRepository("retention:GetGarbageCollectionRules")),
-        Row(.internalSetGarbageCollectionRules, "POST", "~/gc/rules", .store, .inRepository("retention:SetGarbageCollectionRules")),
-        Row(.internalDeleteGarbageCollectionRules, "DELETE", "~/gc/rules", .store, .inRepository("retention:SetGarbageCollectionRules")),
-        Row(.setGarbageCollectionRulesPreflight, "GET", "~/gc/rules/set_allowed", .point, .inRepository("retention:SetGarbageCollectionRules")),
-        Row(.getBranchProtectionRules, "GET", "~/settings/branch_protection", .point, .inRepository("branches:GetBranchProtectionRules")),
-        Row(.setBranchProtectionRules, "PUT", "~/settings/branch_protection", .store, .inRepository("branches:SetBranchProtectionRules")),
-        Row(.internalGetBranchProtectionRules, "GET", "~/branch_protection", .point, .inRepository("branches:GetBranchProtectionRules")),
-        Row(.internalCreateBranchProtectionRule, "POST", "~/branch_protection", .store, .inRepository("branches:SetBranchProtectionRules")),
-        Row(.internalDeleteBranchProtectionRule, "DELETE", "~/branch_protection", .store, .inRepository("branches:SetBranchProtectionRules")),
-        Row(.createBranchProtectionRulePreflight, "GET", "~/branch_protection/set_allowed", .point, .inRepository("branches:SetBranchProtectionRules")),
+        Row(
+            .deleteGCRules, "DELETE", "~/settings/gc_rules", .store,
+            .inRepository("retention:SetGarbageCollectionRules")),
+        Row(
+            .internalGetGarbageCollectionRules, "GET", "~/gc/rules", .point,
+            .inRepository("retention:GetGarbageCollectionRules")),
+        Row(
+            .internalSetGarbageCollectionRules, "POST", "~/gc/rules", .store,
+            .inRepository("retention:SetGarbageCollectionRules")),
+        Row(
+            .internalDeleteGarbageCollectionRules, "DELETE", "~/gc/rules", .store,
+            .inRepository("retention:SetGarbageCollectionRules")),
+        Row(
+            .setGarbageCollectionRulesPreflight, "GET", "~/gc/rules/set_allowed", .point,
+            .inRepository("retention:SetGarbageCollectionRules")),
+        Row(
+            .getBranchProtectionRules, "GET", "~/settings/branch_protection", .point,
+            .inRepository("branches:GetBranchProtectionRules")),
+        Row(
+            .setBranchProtectionRules, "PUT", "~/settings/branch_protection", .store,
+            .inRepository("branches:SetBranchProtectionRules")),
+        Row(
+            .internalGetBranchProtectionRules, "GET", "~/branch_protection", .point,
+            .inRepository("branches:GetBranchProtectionRules")),
+        Row(
+            .internalCreateBranchProtectionRule, "POST", "~/branch_protection", .store,
+            .inRepository("branches:SetBranchProtectionRules")),
+        Row(
+            .internalDeleteBranchProtectionRule, "DELETE", "~/branch_protection", .store,
+            .inRepository("branches:SetBranchProtectionRules")),
+        Row(
+            .createBranchProtectionRulePreflight, "GET", "~/branch_protection/set_allowed", .point,
+            .inRepository("branches:SetBranchProtectionRules")),
         Row(.dumpRefs, "PUT", "~/refs/dump", .long, .repository("ListBranches", "ListCommits", "ListTags")),
         Row(.dumpSubmit, "POST", "~/dump", .store, .repository("ListBranches", "ListCommits", "ListTags")),
         Row(.dumpStatus, "GET", "~/dump", .point, .repository("ListBranches", "ListCommits", "ListTags")),
@@ -162,21 +217,26 @@ struct Row: Sendable {
         Row(.resetBranch, "PUT", "~/branches/{branch}", .long, .branch("RevertBranch")),
         Row(.hardResetBranch, "PUT", "~/branches/{branch}/hard_reset", .store, .branch("RevertBranch")),
         Row(.revertBranch, "POST", "~/branches/{branch}/revert", .long, .branch("RevertBranch")),
-        Row(.cherryPick, "POST", "~/branches/{branch}/cherry-pick", .long, .both(.branch("CreateCommit"), .repository("ReadCommit"))),
+        Row(
+            .cherryPick, "POST", "~/branches/{branch}/cherry-pick", .long,
+            .both(.branch("CreateCommit"), .repository("ReadCommit"))),
         Row(.diffBranch, "GET", "~/branches/{branch}/diff", .store, .repository("ListObjects")),
         // Commits, merges and diffs.
         Row(.commit, "POST", "~/branches/{branch}/commits", .long, .branch("CreateCommit")),
         Row(.createCommitRecord, "POST", "~/commits", .store, .repository("CreateCommit")),
         Row(.getCommit, "GET", "~/commits/{commitId}", .point, .repository("ReadCommit")),
         Row(.logCommits, "GET", "~/refs/{ref}/commits", .store, .branch("ReadBranch", at: .ref)),
-        Row(.mergeIntoBranch, "POST", "~/refs/{sourceRef}/merge/{destinationBranch}", .long, .branch("CreateCommit", at: .destinationBranch)),
+        Row(
+            .mergeIntoBranch, "POST", "~/refs/{sourceRef}/merge/{destinationBranch}", .long,
+            .branch("CreateCommit", at: .destinationBranch)),
         Row(.findMergeBase, "GET", "~/refs/{sourceRef}/merge/{destinationBranch}", .store, .repository("ListCommits")),
         Row(.diffRefs, "GET", "~/refs/{leftRef}/diff/{rightRef}", .store, .repository("ListObjects")),
         // Objects.
         Row(.getObject, "GET", "~/refs/{ref}/objects", .point, .object("ReadObject")),
         Row(.headObject, "HEAD", "~/refs/{ref}/objects", .point, .object("ReadObject")),
         Row(.statObject, "GET", "~/refs/{ref}/objects/stat", .point, .object("ReadObject")),
-        Row(.getUnderlyingProperties, "GET", "~/refs/{ref}/objects/underlyingProperties", .point, .object("ReadObject")),
+        Row(
+            .getUnderlyingProperties, "GET", "~/refs/{ref}/objects/underlyingProperties", .point, .object("ReadObject")),
         Row(.listObjects, "GET", "~/refs/{ref}/objects/ls", .store, .repository("ListObjects")),
         Row(.uploadObject, "POST", "~/branches/{branch}/objects", .store, .object("WriteObject")),
         Row(.uploadObjectPreflight, "GET", "~/branches/{branch}/objects/stage_allowed", .point, .object("WriteObject")),
@@ -184,32 +244,55 @@ struct Row: Sendable {
         Row(.deleteObject, "DELETE", "~/branches/{branch}/objects", .store, .object("DeleteObject")),
         Row(.deleteObjects, "POST", "~/branches/{branch}/objects/delete", .store, .told),
         Row(.copyObject, "POST", "~/branches/{branch}/objects/copy", .long, .told),
-        Row(.updateObjectUserMetadata, "PUT", "~/branches/{branch}/objects/stat/user_metadata", .store, .object("WriteObject")),
+        Row(
+            .updateObjectUserMetadata, "PUT", "~/branches/{branch}/objects/stat/user_metadata", .store,
+            .object("WriteObject")),
         Row(.createSymlinkFile, "POST", "~/refs/{branch}/symlink", .long, .object("WriteObject", named: .branch)),
         Row(.getPhysicalAddress, "GET", "~/branches/{branch}/staging/backing", .point, .object("WriteObject")),
         Row(.linkPhysicalAddress, "PUT", "~/branches/{branch}/staging/backing", .store, .object("WriteObject")),
         Row(.createPresignMultipartUpload, "POST", "~/branches/{branch}/staging/pmpu", .store, .object("WriteObject")),
-        Row(.completePresignMultipartUpload, "PUT", "~/branches/{branch}/staging/pmpu/{uploadId}", .store, .object("WriteObject")),
-        Row(.abortPresignMultipartUpload, "DELETE", "~/branches/{branch}/staging/pmpu/{uploadId}", .store, .object("WriteObject")),
-        Row(.uploadPart, "PUT", "~/branches/{branch}/staging/pmpu/{uploadId}/parts/{partNumber}", .store, .object("WriteObject")),
-        Row(.uploadPartCopy, "PUT", "~/branches/{branch}/staging/pmpu/{uploadId}/parts/{partNumber}/copy", .long, .told),
+        Row(
+            .completePresignMultipartUpload, "PUT", "~/branches/{branch}/staging/pmpu/{uploadId}", .store,
+            .object("WriteObject")),
+        Row(
+            .abortPresignMultipartUpload, "DELETE", "~/branches/{branch}/staging/pmpu/{uploadId}", .store,
+            .object("WriteObject")),
+        Row(
+            .uploadPart, "PUT", "~/branches/{branch}/staging/pmpu/{uploadId}/parts/{partNumber}", .store,
+            .object("WriteObject")),
+        Row(
+            .uploadPartCopy, "PUT", "~/branches/{branch}/staging/pmpu/{uploadId}/parts/{partNumber}/copy", .long, .told),
         Row(.importStart, "POST", "~/branches/{branch}/import", .store, .told),
         Row(.importStatus, "GET", "~/branches/{branch}/import", .point, .branch("ReadBranch")),
         Row(.importCancel, "DELETE", "~/branches/{branch}/import", .store, .branch("ImportCancel")),
         // Tables of commits.
-        Row(.getMetadataObject, "GET", "~/metadata/object/{type}/{object_id}", .point, .repository("ListObjects", "ReadRepository")),
-        Row(.getMetaRange, "GET", "~/metadata/meta_range/{meta_range}", .point, .repository("ListObjects", "ReadRepository")),
+        Row(
+            .getMetadataObject, "GET", "~/metadata/object/{type}/{object_id}", .point,
+            .repository("ListObjects", "ReadRepository")),
+        Row(
+            .getMetaRange, "GET", "~/metadata/meta_range/{meta_range}", .point,
+            .repository("ListObjects", "ReadRepository")),
         Row(.getRange, "GET", "~/metadata/range/{range}", .point, .repository("ListObjects", "ReadRepository")),
         // Collection.
-        Row(.prepareGarbageCollectionCommits, "POST", "~/gc/prepare_commits", .long, .inRepository("retention:PrepareGarbageCollectionCommits")),
-        Row(.prepareGarbageCollectionCommitsAsync, "POST", "~/gc/prepare_commits/async", .store, .inRepository("retention:PrepareGarbageCollectionCommits")),
-        Row(.prepareGarbageCollectionCommitsStatus, "GET", "~/gc/prepare_commits/status", .point, .inRepository("retention:PrepareGarbageCollectionCommits")),
-        Row(.prepareGarbageCollectionUncommitted, "POST", "~/gc/prepare_uncommited", .long, .inRepository("retention:PrepareGarbageCollectionUncommitted")),
+        Row(
+            .prepareGarbageCollectionCommits, "POST", "~/gc/prepare_commits", .long,
+            .inRepository("retention:PrepareGarbageCollectionCommits")),
+        Row(
+            .prepareGarbageCollectionCommitsAsync, "POST", "~/gc/prepare_commits/async", .store,
+            .inRepository("retention:PrepareGarbageCollectionCommits")),
+        Row(
+            .prepareGarbageCollectionCommitsStatus, "GET", "~/gc/prepare_commits/status", .point,
+            .inRepository("retention:PrepareGarbageCollectionCommits")),
+        Row(
+            .prepareGarbageCollectionUncommitted, "POST", "~/gc/prepare_uncommited", .long,
+            .inRepository("retention:PrepareGarbageCollectionUncommitted")),
         // Hooks.
         Row(.listRepositoryRuns, "GET", "~/actions/runs", .store, .inRepository("ci:ReadAction")),
         Row(.getRun, "GET", "~/actions/runs/{run_id}", .point, .inRepository("ci:ReadAction")),
         Row(.listRunHooks, "GET", "~/actions/runs/{run_id}/hooks", .store, .inRepository("ci:ReadAction")),
-        Row(.getRunHookOutput, "GET", "~/actions/runs/{run_id}/hooks/{hook_run_id}/output", .point, .inRepository("ci:ReadAction")),
+        Row(
+            .getRunHookOutput, "GET", "~/actions/runs/{run_id}/hooks/{hook_run_id}/output", .point,
+            .inRepository("ci:ReadAction")),
         // Pull requests.
         Row(.listPullRequests, "GET", "~/pulls", .store, .pulls("ListPullRequests")),
         Row(.createPullRequest, "POST", "~/pulls", .store, .pulls("WritePullRequest")),

@@ -5,13 +5,17 @@ import Versioning
 extension REST {
     func addBranches(_ router: inout Router) {
         router.on(.listBranches) { call in
-            let page = try catalog.listBranches(call[.repository], prefix: call.text("prefix") ?? "", after: call.text("after") ?? "", limit: call.amount(), showHidden: call.flag("show_hidden"))
+            let page = try catalog.listBranches(
+                call[.repository], prefix: call.text("prefix") ?? "", after: call.text("after") ?? "",
+                limit: call.amount(), showHidden: call.flag("show_hidden"))
             return .respond(.json(200, ResultList(page, next: \.id) { RefMessage(id: $0.id, commitId: $0.commitID) }))
         }
         router.on(.createBranch) { call in
             call.json(BranchCreation.self) { body in
                 try call.require(.branch("CreateBranch", call[.repository], body.name))
-                let commit = try catalog.createBranch(body.name, from: body.source, in: call[.repository], isHidden: body.hidden ?? false, force: body.force ?? false)
+                let commit = try catalog.createBranch(
+                    body.name, from: body.source, in: call[.repository], isHidden: body.hidden ?? false,
+                    force: body.force ?? false)
                 return .text(201, commit, type: "text/plain; charset=utf-8")
             }
         }
@@ -24,7 +28,9 @@ extension REST {
             return call.work {
                 try Names.checkBranch(call[.branch])
                 // lakeFS answers 403 here, not the 401 of a missing permission.
-                guard try catalog.repository(call[.repository]).defaultBranch != call[.branch] else { return .failure(403, "branch \(call[.branch]) is the default branch: it cannot be deleted") }
+                guard try catalog.repository(call[.repository]).defaultBranch != call[.branch] else {
+                    return .failure(403, "branch \(call[.branch]) is the default branch: it cannot be deleted")
+                }
                 try catalog.deleteBranch(call[.branch], in: call[.repository], force: force)
                 return .noContent
             }
@@ -35,16 +41,23 @@ extension REST {
                 switch body.type {
                 case "reset": try catalog.resetBranch(call[.branch], in: call[.repository], force: force)
                 case "object":
-                    guard let path = body.path else { throw LakeError(.invalidValue, "reset of an object needs a path") }
+                    guard let path = body.path else {
+                        throw LakeError(.invalidValue, "reset of an object needs a path")
+                    }
                     try catalog.resetObject(Key(path), on: call[.branch], in: call[.repository], force: force)
-                case "common_prefix": try catalog.resetPrefix(Key(body.path ?? ""), on: call[.branch], in: call[.repository], force: force)
-                default: throw LakeError(.invalidValue, "reset type '\(body.type)' is not known: object, common_prefix or reset are")
+                case "common_prefix":
+                    try catalog.resetPrefix(
+                        Key(body.path ?? ""), on: call[.branch], in: call[.repository], force: force)
+                default:
+                    throw LakeError(
+                        .invalidValue, "reset type '\(body.type)' is not known: object, common_prefix or reset are")
                 }
                 return .noContent
             }
         }
         router.on(.hardResetBranch) { call in
-            let ref = try call.required("ref"), force = try call.flag("force") as Bool
+            let ref = try call.required("ref")
+            let force = try call.flag("force") as Bool
             return call.work {
                 try catalog.hardReset(call[.branch], to: ref, in: call[.repository], force: force)
                 return .noContent
@@ -52,26 +65,35 @@ extension REST {
         }
         router.on(.revertBranch) { call in
             return call.json(RevertCreation.self) { body in
-                var request = CommitRequest(committer: call.user, message: body.commitOverrides?.message ?? "", metadata: Metadata(body.commitOverrides?.metadata ?? [:]))
+                var request = CommitRequest(
+                    committer: call.user, message: body.commitOverrides?.message ?? "",
+                    metadata: Metadata(body.commitOverrides?.metadata ?? [:]))
                 request.allowEmpty = body.allowEmpty ?? false
                 request.force = body.force ?? false
-                guard body.parentNumber >= 0 else { throw LakeError(.invalidValue, "parent number \(body.parentNumber) is not valid: 0 or more is") }
-                _ = try catalog.revert(body.ref, parentNumber: body.parentNumber, on: call[.branch], request, in: call[.repository])
+                guard body.parentNumber >= 0 else {
+                    throw LakeError(.invalidValue, "parent number \(body.parentNumber) is not valid: 0 or more is")
+                }
+                _ = try catalog.revert(
+                    body.ref, parentNumber: body.parentNumber, on: call[.branch], request, in: call[.repository])
                 return .noContent
             }
         }
         router.on(.cherryPick) { call in
             return call.json(CherryPickCreation.self) { body in
                 let overrides = body.commitOverrides
-                let made = try catalog.cherryPick(body.ref, parentNumber: body.parentNumber, on: call[.branch], committer: call.user,
-                                                  message: overrides?.message.flatMap { $0.isEmpty ? nil : $0 }, metadata: overrides?.metadata.map { Metadata($0) }, force: body.force ?? false, in: call[.repository])
+                let made = try catalog.cherryPick(
+                    body.ref, parentNumber: body.parentNumber, on: call[.branch], committer: call.user,
+                    message: overrides?.message.flatMap { $0.isEmpty ? nil : $0 },
+                    metadata: overrides?.metadata.map { Metadata($0) }, force: body.force ?? false,
+                    in: call[.repository])
                 return .json(201, message(made))
             }
         }
         router.on(.diffBranch) { call in
             let page = try catalog.diffUncommitted(call[.branch], in: call[.repository], diffQuery(call))
             // Ours, as for diffs of refs: who follows a branch sees what changed of a path that was changed before.
-            return .respond(.json(200, written: list(page, isUncommitted: true, withRight: try call.flag("include_right_stats"))))
+            return .respond(
+                .json(200, written: list(page, isUncommitted: true, withRight: try call.flag("include_right_stats"))))
         }
     }
 
@@ -110,7 +132,10 @@ extension REST {
     }
 
     func message(_ made: (id: String, commit: Commit)) -> CommitMessage {
-        CommitMessage(id: made.id, parents: made.commit.parents, committer: made.commit.committer, message: made.commit.message, creationDate: made.commit.creationDate.seconds,
-                      metaRangeId: made.commit.metaRangeID, metadata: made.commit.metadata.dictionary, generation: Int64(made.commit.generation), version: Int(made.commit.version))
+        CommitMessage(
+            id: made.id, parents: made.commit.parents, committer: made.commit.committer, message: made.commit.message,
+            creationDate: made.commit.creationDate.seconds,
+            metaRangeId: made.commit.metaRangeID, metadata: made.commit.metadata.dictionary,
+            generation: Int64(made.commit.generation), version: Int(made.commit.version))
     }
 }

@@ -3,14 +3,21 @@ import Transport
 import Versioning
 
 extension REST {
-    /// Types, as they are written, that a browser may show in place (without scripts: see the policy header); everything else is offered for download.
-    private static let inlineTypes: Set<String> = ["text/plain", "text/html", "text/markdown", "image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml", "application/pdf", "application/json", "application/javascript", "video/mp4", "audio/mpeg"]
+    /// Types, as they are written, that a browser may show in place (without scripts: see the policy header);
+    /// everything else is offered for download.
+    private static let inlineTypes: Set<String> = [
+        "text/plain", "text/html", "text/markdown", "image/png", "image/jpeg", "image/gif", "image/webp",
+        "image/svg+xml", "application/pdf", "application/json", "application/javascript", "video/mp4", "audio/mpeg",
+    ]
 
     /// Writes what is told of an object.
     /// - Parameters:
     ///   - root: the namespace's address with a slash behind it.
     ///   - withMetadata: false for an empty map in place of the entry's, nil for none: as listings tell it.
-    private func write(_ path: Key, _ entry: Entry, under root: [UInt8], withMetadata: Bool?, contentType: String? = nil, to json: inout JSONWriter) {
+    private func write(
+        _ path: Key, _ entry: Entry, under root: [UInt8], withMetadata: Bool?, contentType: String? = nil,
+        to json: inout JSONWriter
+    ) {
         json.object { json in
             json.member("checksum", entry.eTag)
             json.member("content_type", contentType ?? entry.shownContentType)
@@ -25,9 +32,14 @@ extension REST {
     }
 
     /// One object's answer.
-    func told(_ status: Int, _ path: Key, _ entry: Entry, in namespace: StorageNamespace, withMetadata: Bool = true, contentType: String? = nil) -> Response {
+    func told(
+        _ status: Int, _ path: Key, _ entry: Entry, in namespace: StorageNamespace, withMetadata: Bool = true,
+        contentType: String? = nil
+    ) -> Response {
         var json = JSONWriter()
-        write(path, entry, under: Array(namespace.location("").description.utf8), withMetadata: withMetadata, contentType: contentType, to: &json)
+        write(
+            path, entry, under: Array(namespace.location("").description.utf8), withMetadata: withMetadata,
+            contentType: contentType, to: &json)
         return .json(status, written: json.bytes)
     }
 
@@ -35,14 +47,18 @@ extension REST {
         for operation in [Operation.getObject, .headObject] {
             router.on(operation) { call in
                 let path = try call.path()
-                guard try call.flag("presign") != true else { throw LakeError(.invalidValue, "presigned URL: operation not supported on this block store") }
+                guard try call.flag("presign") != true else {
+                    throw LakeError(.invalidValue, "presigned URL: operation not supported on this block store")
+                }
                 return settings.verifiesReads ? call.work { try read(call, path) } : .respond(try read(call, path))
             }
         }
         router.on(.statObject) { call in
-            let path = try call.path(), withMetadata = try call.flag("user_metadata") ?? true
+            let path = try call.path()
+            let withMetadata = try call.flag("user_metadata") ?? true
             let found = try catalog.entry(path, at: call[.ref], in: call[.repository])
-            return .respond(try told(200, path, found.entry, in: found.repository.namespace, withMetadata: withMetadata))
+            return .respond(
+                try told(200, path, found.entry, in: found.repository.namespace, withMetadata: withMetadata))
         }
         router.on(.getUnderlyingProperties) { call in
             let path = try call.path()
@@ -56,22 +72,30 @@ extension REST {
             query.after = PageToken.key(call.key("after"))
             query.limit = try call.amount()
             let withMetadata = try call.flag("user_metadata") ?? true
-            let ref = try catalog.resolve(call[.ref], in: call[.repository]), namespace = try ref.repository.namespace
+            let ref = try catalog.resolve(call[.ref], in: call[.repository])
+            let namespace = try ref.repository.namespace
             let page = try catalog.list(ref, query)
             let root = Array(namespace.location("").description.utf8)
-            return .respond(.json(200, written: JSONWriter.list(page.items, hasMore: page.hasMore, next: { PageToken.text($0.path) }) { json, item in
-                switch item {
-                case .object(let path, let entry): write(path, entry, under: root, withMetadata: withMetadata && !entry.metadata.isEmpty ? true : nil, to: &json)
-                case .commonPrefix(let path):
-                    json.object { json in
-                        json.member("checksum", "")
-                        json.member("mtime", 0)
-                        json.member("path", path.description)
-                        json.member("path_type", "common_prefix")
-                        json.member("physical_address", "")
-                    }
-                }
-            }))
+            return .respond(
+                .json(
+                    200,
+                    written: JSONWriter.list(page.items, hasMore: page.hasMore, next: { PageToken.text($0.path) }) {
+                        json, item in
+                        switch item {
+                        case .object(let path, let entry):
+                            write(
+                                path, entry, under: root,
+                                withMetadata: withMetadata && !entry.metadata.isEmpty ? true : nil, to: &json)
+                        case .commonPrefix(let path):
+                            json.object { json in
+                                json.member("checksum", "")
+                                json.member("mtime", 0)
+                                json.member("path", path.description)
+                                json.member("path_type", "common_prefix")
+                                json.member("physical_address", "")
+                            }
+                        }
+                    }))
         }
         router.on(.uploadObject) { call in
             let path = try call.path()
@@ -91,8 +115,11 @@ extension REST {
         router.on(.deleteObjects) { call in
             let force = try call.flag("force") as Bool
             return call.json(PathList.self, limit: Call.largestList) { body in
-                guard body.paths.count <= 1000 else { throw LakeError(.invalidValue, "request size exceeded, max paths is set to 1000") }
-                var errors: [ObjectErrorList.ObjectError] = [], allowed: [Key] = []
+                guard body.paths.count <= 1000 else {
+                    throw LakeError(.invalidValue, "request size exceeded, max paths is set to 1000")
+                }
+                var errors: [ObjectErrorList.ObjectError] = []
+                var allowed: [Key] = []
                 for path in body.paths {
                     do {
                         try call.require(.object("DeleteObject", call[.repository], Key(path)))
@@ -100,12 +127,16 @@ extension REST {
                         allowed.append(Key(path))
                     } catch {
                         let error = LakeError(error)
-                        errors.append(.init(statusCode: error.code == .permissionDenied ? 401 : 400, message: error.message, path: path))
+                        errors.append(
+                            .init(
+                                statusCode: error.code == .permissionDenied ? 401 : 400, message: error.message,
+                                path: path))
                     }
                 }
                 do {
                     _ = try catalog.delete(allowed, on: call[.branch], in: call[.repository], force: force)
-                } catch let error as LakeError where error.code == .readOnlyRepository || error.code == .protectedBranch {
+                } catch let error as LakeError where error.code == .readOnlyRepository || error.code == .protectedBranch
+                {
                     errors += allowed.map { .init(statusCode: 403, message: error.message, path: $0.description) }
                 }
                 return .json(200, ObjectErrorList(errors: errors))
@@ -114,11 +145,17 @@ extension REST {
         router.on(.copyObject) { call in
             let destination = try call.path("dest_path")
             return call.json(ObjectCopyCreation.self) { body in
-                try call.require(.object("ReadObject", call[.repository], Key(body.srcPath)), .object("WriteObject", call[.repository], destination))
-                guard !body.srcPath.isEmpty else { throw LakeError(.invalidValue, "src_path is empty: name the object to copy") }
+                try call.require(
+                    .object("ReadObject", call[.repository], Key(body.srcPath)),
+                    .object("WriteObject", call[.repository], destination))
+                guard !body.srcPath.isEmpty else {
+                    throw LakeError(.invalidValue, "src_path is empty: name the object to copy")
+                }
                 let source = body.srcRef.flatMap { $0.isEmpty ? nil : $0 } ?? call[.branch]
-                let entry = try catalog.copy(Key(body.srcPath), at: source, from: call[.repository], to: destination, on: call[.branch], in: call[.repository],
-                                             force: body.force ?? false, isShallow: body.shallow ?? false)
+                let entry = try catalog.copy(
+                    Key(body.srcPath), at: source, from: call[.repository], to: destination, on: call[.branch],
+                    in: call[.repository],
+                    force: body.force ?? false, isShallow: body.shallow ?? false)
                 return try told(201, destination, entry, in: catalog.repository(call[.repository]).namespace)
             }
         }
@@ -134,7 +171,9 @@ extension REST {
     }
 
     /// The object, or the part of it that is asked for.
-    private func read(_ call: Call, _ path: Key) throws -> Response { try ObjectBody.retrying { try readOnce(call, path, isLast: $0) } }
+    private func read(_ call: Call, _ path: Key) throws -> Response {
+        try ObjectBody.retrying { try readOnce(call, path, isLast: $0) }
+    }
 
     private func readOnce(_ call: Call, _ path: Key, isLast: Bool) throws -> Response {
         let isHead = call.request.method == "HEAD"
@@ -142,24 +181,40 @@ extension REST {
         switch Precheck(call.request, eTag: entry.eTag, modified: entry.lastModified) {
         case .proceed: break
         case .notModified: return Response(status: 304, headers: [("ETag", "\"\(entry.eTag)\"")])
-        case .failed: return isHead ? Response(status: 412) : .failure(412, "path \(path): the condition of the request does not hold")
+        case .failed:
+            return isHead
+                ? Response(status: 412) : .failure(412, "path \(path): the condition of the request does not hold")
         }
         let type = entry.shownContentType
-        var headers: [(name: String, value: String)] = [
-            ("ETag", "\"\(entry.eTag)\""), ("Last-Modified", entry.lastModified.httpDate), ("Cache-Control", "no-store, must-revalidate"),
-        ] + Response.untrusted
-        if isHead { headers.append(("Accept-Ranges", "bytes")) } else { headers.append(("Content-Disposition", Self.inlineTypes.contains(type) ? "inline" : "attachment")) }
+        var headers: [(name: String, value: String)] =
+            [
+                ("ETag", "\"\(entry.eTag)\""), ("Last-Modified", entry.lastModified.httpDate),
+                ("Cache-Control", "no-store, must-revalidate"),
+            ] + Response.untrusted
+        if isHead {
+            headers.append(("Accept-Ranges", "bytes"))
+        } else {
+            headers.append(("Content-Disposition", Self.inlineTypes.contains(type) ? "inline" : "attachment"))
+        }
         var header = call.request.header("range")
         // A validator that no longer holds makes the range void (RFC 9110, 13.1.5).
-        if let validator = call.request.header("if-range"), Precheck.tags(validator) != [entry.eTag], Timestamp(httpDate: validator).map({ $0.seconds >= entry.lastModified.seconds }) != true { header = nil }
-        var range = 0..<entry.size, status = 200
+        if let validator = call.request.header("if-range"), Precheck.tags(validator) != [entry.eTag],
+            Timestamp(httpDate: validator).map({ $0.seconds >= entry.lastModified.seconds }) != true
+        {
+            header = nil
+        }
+        var range = 0..<entry.size
+        var status = 200
         switch ByteRange(header, size: entry.size) {
         case .whole: break
         case .part(let part):
             range = part
             status = 206
             headers.append(("Content-Range", "bytes \(part.lowerBound)-\(part.upperBound - 1)/\(entry.size)"))
-        case .malformed: return .failure(400, "parameter \"Range\" in header has an error: '\(header ?? "")' is not of the form bytes=first-last")
+        case .malformed:
+            return .failure(
+                400, "parameter \"Range\" in header has an error: '\(header ?? "")' is not of the form bytes=first-last"
+            )
         case .unsatisfiable:
             var response = Response.failure(416, "Requested Range Not Satisfiable")
             response.headers += headers + [("Content-Range", "bytes */\(entry.size)")]
@@ -168,10 +223,16 @@ extension REST {
         let body: Response.Body
         do {
             // A HEAD tells what the entry says, as lakeFS does; whether the bytes are there shows when they are read.
-            body = isHead ? .announced(range.upperBound - range.lowerBound) : try ObjectBody.make(catalog.objects, entry, at: location, range, verifies: settings.verifiesReads)
+            body =
+                isHead
+                ? .announced(range.upperBound - range.lowerBound)
+                : try ObjectBody.make(catalog.objects, entry, at: location, range, verifies: settings.verifiesReads)
         } catch let error as LakeError where error.code == .dataGone && isLast {
             var response = Response(error)
-            response.headers += [("ETag", "\"\(entry.eTag)\""), ("Cache-Control", "no-store, must-revalidate"), ("Content-Disposition", "attachment")]
+            response.headers += [
+                ("ETag", "\"\(entry.eTag)\""), ("Cache-Control", "no-store, must-revalidate"),
+                ("Content-Disposition", "attachment"),
+            ]
             return response
         }
         return Response(status: status, headers: [("Content-Type", type)] + headers, body: body)
@@ -181,8 +242,14 @@ extension REST {
 
     /// The signature that goes with a handed-out address. Source: `lakefs-formats.md` 1.2.
     private func signature(_ address: String, _ call: Call, _ path: Key) -> String {
-        let fields = [("Repository", call[.repository]), ("Branch", call[.branch]), ("Path", path.description), ("PhysicalAddress", address)]
-        let message = "{" + fields.map { "\"\($0.0)\":" + String(decoding: Coding.encode($0.1), as: UTF8.self) }.joined(separator: ",") + "}"
+        let fields = [
+            ("Repository", call[.repository]), ("Branch", call[.branch]), ("Path", path.description),
+            ("PhysicalAddress", address),
+        ]
+        let message =
+            "{"
+            + fields.map { "\"\($0.0)\":" + String(decoding: Coding.encode($0.1), as: UTF8.self) }.joined(
+                separator: ",") + "}"
         return Base64.encodeURL(Hash.hmac(key: Array(settings.signingSecret.utf8), Array(message.utf8)))
     }
 
@@ -195,45 +262,73 @@ extension REST {
             let repository = try catalog.repository(call[.repository])
             _ = try catalog.branch(call[.branch], in: call[.repository])
             let address = try repository.namespace.location(catalog.newDirectAddress()).description
-            return .respond(.json(200, StagingLocation(physicalAddress: address + "," + signature(address, call, path))))
+            return .respond(
+                .json(200, StagingLocation(physicalAddress: address + "," + signature(address, call, path))))
         }
         router.on(.linkPhysicalAddress) { call in
             let path = try call.path()
             return call.json(StagingMetadata.self, allowsNull: true) { body in
                 try Names.checkPath(path)
-                let repository = try catalog.repository(call[.repository]), namespace = try repository.namespace
+                let repository = try catalog.repository(call[.repository])
+                let namespace = try repository.namespace
                 guard let given = body.staging.physicalAddress, let comma = given.lastIndex(of: ",") else {
-                    throw LakeError(.invalidValue, "physical address '\(body.staging.physicalAddress ?? "")' was not handed out by this server")
+                    throw LakeError(
+                        .invalidValue,
+                        "physical address '\(body.staging.physicalAddress ?? "")' was not handed out by this server")
                 }
-                let address = String(given[..<comma]), root = namespace.location("").description
-                guard address.hasPrefix(root), isEqualInConstantTime(Array(given[given.index(after: comma)...].utf8), Array(signature(address, call, path).utf8)),
-                      address.hasSuffix(Entry.directSuffix), let issued = XID.seconds(address.dropLast(Entry.directSuffix.count).split(separator: "/").last ?? "") else {
+                let address = String(given[..<comma])
+                let root = namespace.location("").description
+                guard address.hasPrefix(root),
+                    isEqualInConstantTime(
+                        Array(given[given.index(after: comma)...].utf8), Array(signature(address, call, path).utf8)),
+                    address.hasSuffix(Entry.directSuffix),
+                    let issued = XID.seconds(
+                        address.dropLast(Entry.directSuffix.count).split(separator: "/").last ?? "")
+                else {
                     throw LakeError(.invalidValue, "physical address '\(given)' was not handed out for \(path)")
                 }
-                guard Timestamp.now().seconds - issued <= Self.addressSeconds else { throw LakeError(.invalidValue, "physical address '\(given)' has expired: ask for a new one") }
+                guard Timestamp.now().seconds - issued <= Self.addressSeconds else {
+                    throw LakeError(.invalidValue, "physical address '\(given)' has expired: ask for a new one")
+                }
                 try Entry.checkSize(body.sizeBytes)
                 guard !body.checksum.isEmpty else { throw LakeError(.invalidValue, "checksum is empty") }
                 let relative = String(address.dropFirst(root.count))
-                if let current = try? catalog.entry(path, at: call[.branch], in: call[.repository]).entry, current.address == relative {
+                if let current = try? catalog.entry(path, at: call[.branch], in: call[.repository]).entry,
+                    current.address == relative
+                {
                     throw LakeError(.invalidValue, "physical address '\(given)' was linked already")
                 }
-                let entry = Entry(address: relative, lastModified: try Timestamp(given: body.mtime), size: body.sizeBytes,
-                                  eTag: body.checksum.filter { $0 != "\"" && $0 != " " }, metadata: Metadata(body.userMetadata ?? [:]), contentType: body.contentType ?? "application/octet-stream")
-                try catalog.stage(entry, at: path, on: call[.branch], in: call[.repository], if: Precheck.writeCondition(call.request), force: body.force ?? false)
+                let entry = Entry(
+                    address: relative, lastModified: try Timestamp(given: body.mtime), size: body.sizeBytes,
+                    eTag: body.checksum.filter { $0 != "\"" && $0 != " " },
+                    metadata: Metadata(body.userMetadata ?? [:]),
+                    contentType: body.contentType ?? "application/octet-stream")
+                try catalog.stage(
+                    entry, at: path, on: call[.branch], in: call[.repository],
+                    if: Precheck.writeCondition(call.request), force: body.force ?? false)
                 return told(200, path, entry, in: namespace)
             }
         }
         router.on(.stageObject) { call in
             let path = try call.path()
             return call.jsonSoon(ObjectStageCreation.self) { body, answer in
-                let repository = try catalog.checkWritable(call[.branch], in: call[.repository], force: body.force ?? false), root = try repository.namespace.location("data/").description
+                let repository = try catalog.checkWritable(
+                    call[.branch], in: call[.repository], force: body.force ?? false)
+                let root = try repository.namespace.location("data/").description
                 let isOwn = body.physicalAddress.hasPrefix(root) && !body.physicalAddress.contains("/../")
                 guard isOwn || ObjectLocation(address: body.physicalAddress).map(catalog.objects.isOpen) == true else {
-                    throw LakeError(.invalidValue, "physical address '\(body.physicalAddress)' is not under \(root), nor under a folder that imports may name")
+                    throw LakeError(
+                        .invalidValue,
+                        "physical address '\(body.physicalAddress)' is not under \(root), nor under a folder that imports may name"
+                    )
                 }
                 try Entry.checkSize(body.sizeBytes)
-                let entry = Entry(address: isOwn ? "data/" + body.physicalAddress.dropFirst(root.count) : body.physicalAddress, addressType: isOwn ? .relative : .full, lastModified: try Timestamp(given: body.mtime), size: body.sizeBytes,
-                                  eTag: body.checksum, metadata: Metadata(body.metadata ?? [:]), contentType: body.contentType ?? "application/octet-stream")
+                let entry = Entry(
+                    address: isOwn ? "data/" + body.physicalAddress.dropFirst(root.count) : body.physicalAddress,
+                    addressType: isOwn ? .relative : .full, lastModified: try Timestamp(given: body.mtime),
+                    size: body.sizeBytes,
+                    eTag: body.checksum, metadata: Metadata(body.metadata ?? [:]),
+                    contentType: body.contentType ?? "application/octet-stream")
                 let namespace = try repository.namespace
                 try catalog.stage(entry, at: path, on: call[.branch], in: repository) { error in
                     answer(error.map { Response($0) } ?? told(201, path, entry, in: namespace))
@@ -264,7 +359,9 @@ private final class UploadSink: BodySink, @unchecked Sendable {
         let type = call.request.header("content-type") ?? ""
         contentType = type.isEmpty ? "application/octet-stream" : type
         if type.lowercased().hasPrefix("multipart/form-data") {
-            guard let form = FormReader(contentType: type, field: "content") else { throw LakeError(.invalidValue, "content type '\(type)' names no boundary") }
+            guard let form = FormReader(contentType: type, field: "content") else {
+                throw LakeError(.invalidValue, "content type '\(type)' names no boundary")
+            }
             self.form = form
         }
         upload = try rest.catalog.upload(to: repository)
@@ -282,15 +379,23 @@ private final class UploadSink: BodySink, @unchecked Sendable {
     func finish() -> Response {
         do {
             if let form {
-                guard form.isComplete else { throw LakeError(.invalidValue, "the form has no complete part named 'content'") }
+                guard form.isComplete else {
+                    throw LakeError(.invalidValue, "the form has no complete part named 'content'")
+                }
                 contentType = form.partType ?? ""
             }
             var metadata = Metadata()
-            for header in call.request.headers where header.name.hasPrefix("x-lakefs-meta-") { metadata[String(header.name.dropFirst("x-lakefs-meta-".count))] = header.value }
+            for header in call.request.headers where header.name.hasPrefix("x-lakefs-meta-") {
+                metadata[String(header.name.dropFirst("x-lakefs-meta-".count))] = header.value
+            }
             try upload.finish()
-            let entry = Entry(address: upload.address, lastModified: .now(), size: upload.size, eTag: Hex.text(upload.digest()), metadata: metadata, contentType: contentType.isEmpty ? "application/octet-stream" : contentType)
+            let entry = Entry(
+                address: upload.address, lastModified: .now(), size: upload.size, eTag: Hex.text(upload.digest()),
+                metadata: metadata, contentType: contentType.isEmpty ? "application/octet-stream" : contentType)
             do {
-                try rest.catalog.stage(entry, at: path, on: call[.branch], in: call[.repository], if: Precheck.writeCondition(call.request), force: isForced)
+                try rest.catalog.stage(
+                    entry, at: path, on: call[.branch], in: call[.repository],
+                    if: Precheck.writeCondition(call.request), force: isForced)
             } catch {
                 if !LakeError(error).mayBeStaged { upload.discard() }
                 throw error

@@ -4,23 +4,31 @@ import Versioning
 
 extension REST {
     private func message(_ pull: PullRequest) -> PullRequestMessage {
-        PullRequestMessage(id: pull.id, status: "\(pull.status)", title: pull.title, description: pull.description, author: pull.author, creationDate: pull.creationDate.rfc3339,
-                           closedDate: pull.closedDate?.rfc3339, sourceBranch: pull.source, destinationBranch: pull.destination, mergedCommitId: pull.commitID)
+        PullRequestMessage(
+            id: pull.id, status: "\(pull.status)", title: pull.title, description: pull.description,
+            author: pull.author, creationDate: pull.creationDate.rfc3339,
+            closedDate: pull.closedDate?.rfc3339, sourceBranch: pull.source, destinationBranch: pull.destination,
+            mergedCommitId: pull.commitID)
     }
 
     func addPulls(_ router: inout Router) {
         router.on(.listPullRequests) { call in
-            let status: PullRequest.Status? = switch try call.choice("status", ["open", "closed", "all"]) {
-            case "open": .open
-            case "closed": .closed
-            default: nil
-            }
-            let page = try catalog.listPulls(call[.repository], prefix: call.text("prefix") ?? "", after: call.text("after") ?? "", limit: call.amount(), status: status)
+            let status: PullRequest.Status? =
+                switch try call.choice("status", ["open", "closed", "all"]) {
+                case "open": .open
+                case "closed": .closed
+                default: nil
+                }
+            let page = try catalog.listPulls(
+                call[.repository], prefix: call.text("prefix") ?? "", after: call.text("after") ?? "",
+                limit: call.amount(), status: status)
             return .respond(.json(200, ResultList(page, next: \.id) { message($0) }))
         }
         router.on(.createPullRequest) { call in
             return call.json(PullRequestCreation.self) { body in
-                let made = try catalog.createPull(title: body.title, description: body.description ?? "", author: call.user, source: body.sourceBranch, destination: body.destinationBranch, in: call[.repository])
+                let made = try catalog.createPull(
+                    title: body.title, description: body.description ?? "", author: call.user,
+                    source: body.sourceBranch, destination: body.destinationBranch, in: call[.repository])
                 return .json(201, IDMessage(id: made.id))
             }
         }
@@ -29,14 +37,20 @@ extension REST {
         }
         router.on(.updatePullRequest) { call in
             return call.json(PullRequestUpdate.self) { body in
-                let status: PullRequest.Status? = switch body.status {
-                case nil: nil
-                case "open": .open
-                case "closed": .closed
-                case "merged": .merged
-                case let other?: throw LakeError(.invalidValue, "request body has an error: status '\(other)' is not known: open, closed or merged are")
-                }
-                try catalog.updatePull(call[.pullRequest], title: body.title, description: body.description, status: status, in: call[.repository])
+                let status: PullRequest.Status? =
+                    switch body.status {
+                    case nil: nil
+                    case "open": .open
+                    case "closed": .closed
+                    case "merged": .merged
+                    case let other?:
+                        throw LakeError(
+                            .invalidValue,
+                            "request body has an error: status '\(other)' is not known: open, closed or merged are")
+                    }
+                try catalog.updatePull(
+                    call[.pullRequest], title: body.title, description: body.description, status: status,
+                    in: call[.repository])
                 return .noContent
             }
         }
@@ -45,7 +59,9 @@ extension REST {
                 let pull = try catalog.pull(call[.pullRequest], in: call[.repository])
                 try call.require(.branch("CreateCommit", call[.repository], pull.destination))
                 let (request, options) = try mergeRequest(body, by: call.user)
-                return .json(200, MergeResult(reference: try catalog.mergePull(pull.id, request, options, in: call[.repository])))
+                return .json(
+                    200, MergeResult(reference: try catalog.mergePull(pull.id, request, options, in: call[.repository]))
+                )
             }
         }
     }

@@ -6,13 +6,16 @@ extension REST {
     /// Tags, merges and diffs of refs.
     func addRefs(_ router: inout Router) {
         router.on(.listTags) { call in
-            let page = try catalog.listTags(call[.repository], prefix: call.text("prefix") ?? "", after: call.text("after") ?? "", limit: call.amount())
+            let page = try catalog.listTags(
+                call[.repository], prefix: call.text("prefix") ?? "", after: call.text("after") ?? "",
+                limit: call.amount())
             return .respond(.json(200, ResultList(page, next: \.id) { RefMessage(id: $0.id, commitId: $0.commitID) }))
         }
         router.on(.createTag) { call in
             call.json(TagCreation.self) { body in
                 try call.require(.tag("CreateTag", call[.repository], body.id))
-                let made = try catalog.createTag(body.id, at: body.ref, in: call[.repository], force: body.force ?? false)
+                let made = try catalog.createTag(
+                    body.id, at: body.ref, in: call[.repository], force: body.force ?? false)
                 return .json(201, RefMessage(id: made.id, commitId: made.commitID))
             }
         }
@@ -31,20 +34,29 @@ extension REST {
             return call.work {
                 // lakeFS tells the two the other way round, and its clients know it so.
                 let found = try catalog.mergeBase(call[.sourceRef], call[.destinationBranch], in: call[.repository])
-                return .json(200, MergeBaseMessage(sourceCommitId: found.destination, destinationCommitId: found.source, baseCommitId: found.base))
+                return .json(
+                    200,
+                    MergeBaseMessage(
+                        sourceCommitId: found.destination, destinationCommitId: found.source, baseCommitId: found.base))
             }
         }
         router.on(.mergeIntoBranch) { call in
             return call.json(MergeCreation.self, isOptional: true) { body in
                 let (request, options) = try mergeRequest(body, by: call.user)
-                return .json(200, MergeResult(reference: try catalog.merge(call[.sourceRef], into: call[.destinationBranch], request, options, in: call[.repository])))
+                return .json(
+                    200,
+                    MergeResult(
+                        reference: try catalog.merge(
+                            call[.sourceRef], into: call[.destinationBranch], request, options, in: call[.repository])))
             }
         }
         router.on(.diffRefs) { call in
             let type = try call.choice("type", ["two_dot", "three_dot"]) ?? "three_dot"
-            let query = try diffQuery(call), withRight = try call.flag("include_right_stats") as Bool
+            let query = try diffQuery(call)
+            let withRight = try call.flag("include_right_stats") as Bool
             return call.work {
-                let page = try catalog.diff(call[.leftRef], call[.rightRef], isThreeDot: type == "three_dot", in: call[.repository], query)
+                let page = try catalog.diff(
+                    call[.leftRef], call[.rightRef], isThreeDot: type == "three_dot", in: call[.repository], query)
                 return .json(200, written: list(page, withRight: withRight))
             }
         }
@@ -54,20 +66,25 @@ extension REST {
     func mergeRequest(_ body: MergeCreation, by user: String) throws -> (CommitRequest, Catalog.MergeOptions) {
         var options = Catalog.MergeOptions()
         guard let strategy = MergeStrategy(rawValue: body.strategy ?? "") else {
-            throw LakeError(.invalidValue, "merge strategy '\(body.strategy ?? "")' is not known: dest-wins or source-wins are")
+            throw LakeError(
+                .invalidValue, "merge strategy '\(body.strategy ?? "")' is not known: dest-wins or source-wins are")
         }
         options.strategy = strategy
         options.squash = body.squashMerge ?? false
         options.allowEmpty = body.allowEmpty ?? false
         options.force = body.force ?? false
-        return (CommitRequest(committer: user, message: body.message ?? "", metadata: Metadata(body.metadata ?? [:])), options)
+        return (
+            CommitRequest(committer: user, message: body.message ?? "", metadata: Metadata(body.metadata ?? [:])),
+            options
+        )
     }
 
     func addCommits(_ router: inout Router) {
         router.on(.commit) { call in
             let source = try call.nonempty("source_metarange").first?.description
             return call.json(CommitCreation.self) { body in
-                var request = CommitRequest(committer: call.user, message: body.message, metadata: Metadata(body.metadata ?? [:]))
+                var request = CommitRequest(
+                    committer: call.user, message: body.message, metadata: Metadata(body.metadata ?? [:]))
                 request.date = body.date.map { Timestamp(seconds: $0) }
                 request.allowEmpty = body.allowEmpty ?? false
                 request.force = body.force ?? false
@@ -77,10 +94,14 @@ extension REST {
         }
         router.on(.createCommitRecord) { call in
             return call.json(CommitRecordCreation.self) { body in
-                var commit = Commit(committer: body.committer, message: body.message, creationDate: Timestamp(seconds: body.creationDate), metaRangeID: body.metarangeId,
-                                    metadata: Metadata(body.metadata ?? [:]), parents: body.parents, generation: Int32(clamping: body.generation))
+                var commit = Commit(
+                    committer: body.committer, message: body.message,
+                    creationDate: Timestamp(seconds: body.creationDate), metaRangeID: body.metarangeId,
+                    metadata: Metadata(body.metadata ?? [:]), parents: body.parents,
+                    generation: Int32(clamping: body.generation))
                 commit.version = Int32(clamping: body.version)
-                try catalog.addCommitRecord(commit, id: body.commitId, in: call[.repository], force: body.force ?? false)
+                try catalog.addCommitRecord(
+                    commit, id: body.commitId, in: call[.repository], force: body.force ?? false)
                 return .noContent
             }
         }
@@ -97,7 +118,10 @@ extension REST {
             query.firstParentOnly = try call.flag("first_parent")
             query.stopAt = call.text("stop_at").flatMap { $0.isEmpty ? nil : $0 }
             if let since = call.text("since") {
-                guard let time = Timestamp(rfc3339: since) else { throw LakeError(.invalidValue, "parameter \"since\" in query has an error: '\(since)' is no RFC 3339 time") }
+                guard let time = Timestamp(rfc3339: since) else {
+                    throw LakeError(
+                        .invalidValue, "parameter \"since\" in query has an error: '\(since)' is no RFC 3339 time")
+                }
                 query.since = time
             }
             return call.work { [query] in

@@ -4,15 +4,21 @@ import Versioning
 
 extension REST {
     private func message(_ repository: Repository) -> RepositoryMessage {
-        RepositoryMessage(id: repository.id, creationDate: repository.creationDate.seconds, defaultBranch: repository.defaultBranch, storageId: repository.storageID,
-                          storageNamespace: repository.storageNamespace, readOnly: repository.isReadOnly)
+        RepositoryMessage(
+            id: repository.id, creationDate: repository.creationDate.seconds, defaultBranch: repository.defaultBranch,
+            storageId: repository.storageID,
+            storageNamespace: repository.storageNamespace, readOnly: repository.isReadOnly)
     }
 
     func addRepositories(_ router: inout Router) {
         router.on(.listRepositories) { call in
             // Those that may be listed are; 401 is for who may list none.
-            try access.requireSome("fs:ListRepositories", below: Permission.repository("", "").resource, for: call.caller)
-            let page = try catalog.listRepositories(prefix: call.text("prefix") ?? "", after: call.text("after") ?? "", limit: call.amount(), matching: call.text("search") ?? "") {
+            try access.requireSome(
+                "fs:ListRepositories", below: Permission.repository("", "").resource, for: call.caller)
+            let page = try catalog.listRepositories(
+                prefix: call.text("prefix") ?? "", after: call.text("after") ?? "", limit: call.amount(),
+                matching: call.text("search") ?? ""
+            ) {
                 try access.isAllowed(.repository("ListRepositories", $0.id), for: call.caller)
             }
             return .respond(.json(200, ResultList(page, next: \.id) { message($0) }))
@@ -20,11 +26,18 @@ extension REST {
         router.on(.createRepository) { call in
             let isBare = try call.flag("bare") as Bool
             return call.json(RepositoryCreation.self) { body in
-                try call.require(Permission("fs:AttachStorageNamespace", "arn:lakefs:fs:::namespace/\(body.storageNamespace)"), .repository("CreateRepository", body.name))
-                guard body.storageId ?? "" == "" else { throw LakeError(.invalidValue, "storage id '\(body.storageId!)' is not known: this server has one store, without an id") }
+                try call.require(
+                    Permission("fs:AttachStorageNamespace", "arn:lakefs:fs:::namespace/\(body.storageNamespace)"),
+                    .repository("CreateRepository", body.name))
+                guard body.storageId ?? "" == "" else {
+                    throw LakeError(
+                        .invalidValue,
+                        "storage id '\(body.storageId!)' is not known: this server has one store, without an id")
+                }
                 let defaultBranch = body.defaultBranch.flatMap { $0.isEmpty ? nil : $0 } ?? "main"
-                let made = try catalog.createRepository(body.name, storageNamespace: body.storageNamespace, defaultBranch: defaultBranch,
-                                                        isReadOnly: body.readOnly ?? false, isBare: isBare, schemes: settings.schemes)
+                let made = try catalog.createRepository(
+                    body.name, storageNamespace: body.storageNamespace, defaultBranch: defaultBranch,
+                    isReadOnly: body.readOnly ?? false, isBare: isBare, schemes: settings.schemes)
                 if body.sampleData == true && !isBare { try catalog.addSampleData(to: made.id, committer: call.user) }
                 return .json(201, message(made))
             }
@@ -77,8 +90,12 @@ extension REST {
             }
         }
         router.on(.getMetadataObject) { call in
-            guard call[.type] == "range" || call[.type] == "meta_range" else { throw LakeError(.invalidValue, "type '\(call[.type])' is not known: range or meta_range are") }
-            guard try call.flag("presign") != true else { throw LakeError(.invalidValue, "presigned URL: operation not supported on this block store") }
+            guard call[.type] == "range" || call[.type] == "meta_range" else {
+                throw LakeError(.invalidValue, "type '\(call[.type])' is not known: range or meta_range are")
+            }
+            guard try call.flag("presign") != true else {
+                throw LakeError(.invalidValue, "presigned URL: operation not supported on this block store")
+            }
             let body = try ObjectBody.make(catalog.objects, tableAt: location(call, call[.objectId]))
             return .respond(Response(status: 200, headers: [("Content-Type", "application/octet-stream")], body: body))
         }

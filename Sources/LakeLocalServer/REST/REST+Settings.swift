@@ -21,9 +21,15 @@ extension REST {
         }
         router.on(.setBranchProtectionRules) { call in
             let header = call.request.header("if-match")
-            if header == "" { throw MalformedParameter(description: "Invalid format for parameter If-Match: parameter 'If-Match' is empty, can't bind its value") }
+            if header == "" {
+                throw MalformedParameter(
+                    description:
+                        "Invalid format for parameter If-Match: parameter 'If-Match' is empty, can't bind its value")
+            }
             return call.json([BranchProtectionRule].self) { body in
-                let checksum = header.map { $0.count > 1 && $0.hasPrefix("\"") && $0.hasSuffix("\"") ? String($0.dropFirst().dropLast()) : $0 }
+                let checksum = header.map {
+                    $0.count > 1 && $0.hasPrefix("\"") && $0.hasSuffix("\"") ? String($0.dropFirst().dropLast()) : $0
+                }
                 try catalog.setProtectionRules(body.map { try rule($0) }, in: call[.repository], ifChecksum: checksum)
                 return .noContent
             }
@@ -31,7 +37,9 @@ extension REST {
         router.on(.internalCreateBranchProtectionRule) { call in
             call.json(BranchProtectionRule.self) { body in
                 let added = try rule(body)
-                try catalog.updateProtectionRules(of: call[.repository]) { rules in rules = rules.filter { $0.pattern != added.pattern } + [added] }
+                try catalog.updateProtectionRules(of: call[.repository]) { rules in
+                    rules = rules.filter { $0.pattern != added.pattern } + [added]
+                }
                 return .noContent
             }
         }
@@ -49,7 +57,10 @@ extension REST {
     }
 
     private func rule(_ message: BranchProtectionRule) throws -> ProtectionRule {
-        guard !message.pattern.isEmpty else { throw LakeError(.invalidValue, "request body has an error: a branch pattern is empty: name a branch, or use * in it") }
+        guard !message.pattern.isEmpty else {
+            throw LakeError(
+                .invalidValue, "request body has an error: a branch pattern is empty: name a branch, or use * in it")
+        }
         return ProtectionRule(pattern: message.pattern)
     }
 
@@ -57,13 +68,20 @@ extension REST {
         for operation in [Operation.getGCRules, .internalGetGarbageCollectionRules] {
             router.on(operation) { call in
                 let rules = try catalog.garbageCollectionRules(call[.repository])
-                return .respond(.json(200, GarbageCollectionRulesMessage(defaultRetentionDays: rules.defaultDays, branches: rules.branches.map { .init(branchId: $0.id, retentionDays: $0.days) })))
+                return .respond(
+                    .json(
+                        200,
+                        GarbageCollectionRulesMessage(
+                            defaultRetentionDays: rules.defaultDays,
+                            branches: rules.branches.map { .init(branchId: $0.id, retentionDays: $0.days) })))
             }
         }
         for operation in [Operation.setGCRules, .internalSetGarbageCollectionRules] {
             router.on(operation) { call in
                 call.json(GarbageCollectionRulesMessage.self) { body in
-                    let rules = GarbageCollectionRules(defaultDays: body.defaultRetentionDays, branches: body.branches.map { ($0.branchId, $0.retentionDays) })
+                    let rules = GarbageCollectionRules(
+                        defaultDays: body.defaultRetentionDays,
+                        branches: body.branches.map { ($0.branchId, $0.retentionDays) })
                     try catalog.setGarbageCollectionRules(rules, in: call[.repository])
                     return .noContent
                 }

@@ -19,7 +19,10 @@ extension REST {
             var fallbackLoginLabel: String?
             var usernameUiPlaceholder = "Access Key ID"
             var passwordUiPlaceholder = "Secret Access Key"
-            enum CodingKeys: String, CodingKey { case RBAC, loginUrl, loginUrlMethod, loginFailedMessage, loginCookieNames, logoutUrl, fallbackLoginLabel, usernameUiPlaceholder, passwordUiPlaceholder }
+            enum CodingKeys: String, CodingKey {
+                case RBAC, loginUrl, loginUrlMethod, loginFailedMessage, loginCookieNames, logoutUrl,
+                    fallbackLoginLabel, usernameUiPlaceholder, passwordUiPlaceholder
+            }
         }
         var state: String
         var commPrefsMissing: Bool
@@ -30,25 +33,47 @@ extension REST {
     func addSetup(_ router: inout Router) {
         router.on(.healthCheck) { _ in .respond(.noContent) }
         router.on(.getSetupState) { call in
-            call.now { .json(200, SetupState(state: try access.isSetUp() ? "initialized" : "not_initialized", commPrefsMissing: false)) }
+            call.now {
+                .json(
+                    200,
+                    SetupState(state: try access.isSetUp() ? "initialized" : "not_initialized", commPrefsMissing: false)
+                )
+            }
         }
         router.on(.setup) { call in
             call.json(SetupCreation.self, limit: Call.largestLogin) { body in
-                guard !body.username.isEmpty else { throw LakeError(.invalidValue, "username is empty: name the first user") }
-                let given = body.key.map { Credentials(accessKeyID: $0.accessKeyId, secretAccessKey: $0.secretAccessKey, userName: body.username, issued: .now()) }
+                guard !body.username.isEmpty else {
+                    throw LakeError(.invalidValue, "username is empty: name the first user")
+                }
+                let given = body.key.map {
+                    Credentials(
+                        accessKeyID: $0.accessKeyId, secretAccessKey: $0.secretAccessKey, userName: body.username,
+                        issued: .now())
+                }
                 let made = try access.setUp(userName: body.username, credentials: given)
-                return .json(200, CredentialsWithSecret(accessKeyId: made.accessKeyID, creationDate: made.issued.seconds, secretAccessKey: made.secretAccessKey))
+                return .json(
+                    200,
+                    CredentialsWithSecret(
+                        accessKeyId: made.accessKeyID, creationDate: made.issued.seconds,
+                        secretAccessKey: made.secretAccessKey))
             }
         }
         router.on(.login) { call in
             call.jsonSoon(LoginInformation.self, limit: Call.largestLogin) { body, answer in
-                guard let user = try login.user(accessKeyID: body.accessKeyId, secretAccessKey: body.secretAccessKey) else {
+                guard let user = try login.user(accessKeyID: body.accessKeyId, secretAccessKey: body.secretAccessKey)
+                else {
                     let refusal = Response(LakeError(.unauthenticated, "error authenticating request"))
-                    return login.delays.run(after: login.failed(call.request, accessKeyID: body.accessKeyId)) { answer(refusal) }
+                    return login.delays.run(after: login.failed(call.request, accessKeyID: body.accessKeyId)) {
+                        answer(refusal)
+                    }
                 }
                 let made = login.token(for: user, accessKeyID: body.accessKeyId)
                 var response = Response.json(200, AuthenticationToken(token: made.token, tokenExpiration: made.expires))
-                response.headers.append(("Set-Cookie", "\(Login.cookieName)=\(made.token); Path=/; Max-Age=\(Login.tokenSeconds); HttpOnly; SameSite=Strict"))
+                response.headers.append(
+                    (
+                        "Set-Cookie",
+                        "\(Login.cookieName)=\(made.token); Path=/; Max-Age=\(Login.tokenSeconds); HttpOnly; SameSite=Strict"
+                    ))
                 answer(response)
             }
         }
@@ -70,8 +95,11 @@ extension REST {
 
         /// One name of the API is not in snake case.
         enum CodingKeys: String, CodingKey {
-            case blockstoreType, blockstoreNamespaceExample, blockstoreNamespaceValidityRegex = "blockstore_namespace_ValidityRegex", blockstoreId, blockstoreDescription
-            case defaultNamespacePrefix, preSignSupport, preSignSupportUi, importSupport, importValidityRegex, preSignMultipartUpload
+            case blockstoreType, blockstoreNamespaceExample
+            case blockstoreNamespaceValidityRegex = "blockstore_namespace_ValidityRegex"
+            case blockstoreId, blockstoreDescription
+            case defaultNamespacePrefix, preSignSupport, preSignSupportUi, importSupport, importValidityRegex,
+                preSignMultipartUpload
         }
     }
 
@@ -90,8 +118,10 @@ extension REST {
 
     private var storage: StorageConfig {
         let scheme = settings.schemes.sorted().first ?? "local"
-        return StorageConfig(blockstoreType: settings.blockstoreType, blockstoreNamespaceExample: "\(scheme)://example-bucket/",
-                             blockstoreNamespaceValidityRegex: "^\(scheme)://", defaultNamespacePrefix: "\(scheme)://", importSupport: settings.isImportEnabled, importValidityRegex: "^\(scheme)://")
+        return StorageConfig(
+            blockstoreType: settings.blockstoreType, blockstoreNamespaceExample: "\(scheme)://example-bucket/",
+            blockstoreNamespaceValidityRegex: "^\(scheme)://", defaultNamespacePrefix: "\(scheme)://",
+            importSupport: settings.isImportEnabled, importValidityRegex: "^\(scheme)://")
     }
 
     func addConfiguration(_ router: inout Router) {
@@ -113,32 +143,51 @@ extension REST {
     }
 
     private func message(_ user: User) -> UserMessage {
-        UserMessage(id: user.name, creationDate: user.creationDate.seconds, friendlyName: user.friendlyName.isEmpty ? nil : user.friendlyName, email: user.email.isEmpty ? nil : user.email)
+        UserMessage(
+            id: user.name, creationDate: user.creationDate.seconds,
+            friendlyName: user.friendlyName.isEmpty ? nil : user.friendlyName,
+            email: user.email.isEmpty ? nil : user.email)
     }
 
     func addUsers(_ router: inout Router) {
-        router.on(.getCurrentUser) { call in call.now { .json(200, CurrentUser(user: message(try access.user(call.user)))) } }
+        router.on(.getCurrentUser) { call in
+            call.now { .json(200, CurrentUser(user: message(try access.user(call.user)))) }
+        }
         router.on(.listUsers) { call in
-            let page = try access.listUsers(prefix: call.text("prefix") ?? "", after: call.text("after") ?? "", limit: call.amount())
+            let page = try access.listUsers(
+                prefix: call.text("prefix") ?? "", after: call.text("after") ?? "", limit: call.amount())
             return .respond(.json(200, ResultList(page, next: \.id) { message($0) }))
         }
         router.on(.getUser) { call in
             return .respond(.json(200, message(try access.user(call[.userId]))))
         }
         router.on(.listUserCredentials) { call in
-            let page = try access.listCredentials(of: call[.userId], after: call.text("after") ?? "", limit: call.amount())
-            return .respond(.json(200, ResultList(page, next: \.accessKeyId) { CredentialsMessage(accessKeyId: $0.accessKeyID, creationDate: $0.issued.seconds) }))
+            let page = try access.listCredentials(
+                of: call[.userId], after: call.text("after") ?? "", limit: call.amount())
+            return .respond(
+                .json(
+                    200,
+                    ResultList(page, next: \.accessKeyId) {
+                        CredentialsMessage(accessKeyId: $0.accessKeyID, creationDate: $0.issued.seconds)
+                    }))
         }
         router.on(.createCredentials) { call in
             return call.work {
                 let made = try access.createCredentials(for: call[.userId])
-                return .json(201, CredentialsWithSecret(accessKeyId: made.accessKeyID, creationDate: made.issued.seconds, secretAccessKey: made.secretAccessKey))
+                return .json(
+                    201,
+                    CredentialsWithSecret(
+                        accessKeyId: made.accessKeyID, creationDate: made.issued.seconds,
+                        secretAccessKey: made.secretAccessKey))
             }
         }
         router.on(.getCredentials) { call in
             let found = try access.credentials(call[.accessKeyId])
-            guard let found, found.userName == call[.userId] else { throw LakeError.notFound(.credentials, call[.accessKeyId]) }
-            return .respond(.json(200, CredentialsMessage(accessKeyId: found.accessKeyID, creationDate: found.issued.seconds)))
+            guard let found, found.userName == call[.userId] else {
+                throw LakeError.notFound(.credentials, call[.accessKeyId])
+            }
+            return .respond(
+                .json(200, CredentialsMessage(accessKeyId: found.accessKeyID, creationDate: found.issued.seconds)))
         }
         router.on(.deleteCredentials) { call in
             return call.work {
@@ -150,7 +199,9 @@ extension REST {
 
     func addMounts(_ router: inout Router) {
         @Sendable func control() throws -> any MountControl {
-            guard let mounts else { throw LakeError(.notImplemented, "this server mounts nothing: /dev/fuse is not here") }
+            guard let mounts else {
+                throw LakeError(.notImplemented, "this server mounts nothing: /dev/fuse is not here")
+            }
             return mounts
         }
         router.on(.listMounts) { call in
@@ -159,7 +210,8 @@ extension REST {
         router.on(.mount) { call in
             call.json(MountMessage.self) { body in
                 // What may be read and written is asked for path by path.
-                try call.require(.repository("ReadRepository", body.repository), .repository("ListObjects", body.repository))
+                try call.require(
+                    .repository("ReadRepository", body.repository), .repository("ListObjects", body.repository))
                 // It changes the server's own machine, and who looks there: no matter of one repository.
                 try call.require(.all("fs:MountOnServer"))
                 try MountPoint.check(body.directory, for: call.request.peer, allowed: settings.mountFolders)

@@ -9,7 +9,12 @@ extension REST {
         addDumps(&router)
         router.on(.createSymlinkFile) { call in
             let prefix = call.key("location")
-            return call.work { .json(201, StorageLocation(location: try catalog.writeSymlinks(prefix, of: call[.branch], in: call[.repository]))) }
+            return call.work {
+                .json(
+                    201,
+                    StorageLocation(
+                        location: try catalog.writeSymlinks(prefix, of: call[.branch], in: call[.repository])))
+            }
         }
     }
 
@@ -18,23 +23,41 @@ extension REST {
             call.json(ImportCreation.self, limit: Call.largestList) { body in
                 var sources: [ImportSource] = []
                 for place in body.paths {
-                    guard let kind = ImportSource.Kind(rawValue: place.type) else { throw LakeError(.invalidValue, "request body has an error: import type '\(place.type)' is not known: common_prefix or object are") }
-                    try call.require(Permission("fs:ImportFromStorage", "arn:lakefs:fs:::namespace/\(place.path)"), .object("WriteObject", call[.repository], Key(place.destination)))
+                    guard let kind = ImportSource.Kind(rawValue: place.type) else {
+                        throw LakeError(
+                            .invalidValue,
+                            "request body has an error: import type '\(place.type)' is not known: common_prefix or object are"
+                        )
+                    }
+                    try call.require(
+                        Permission("fs:ImportFromStorage", "arn:lakefs:fs:::namespace/\(place.path)"),
+                        .object("WriteObject", call[.repository], Key(place.destination)))
                     sources.append(ImportSource(kind: kind, address: place.path, destination: Key(place.destination)))
                 }
-                try call.require(.branch("WriteObject", call[.repository], call[.branch]), .branch("CreateCommit", call[.repository], call[.branch]))
+                try call.require(
+                    .branch("WriteObject", call[.repository], call[.branch]),
+                    .branch("CreateCommit", call[.repository], call[.branch]))
                 guard !sources.isEmpty else { throw LakeError(.invalidValue, "paths is empty: name what to import") }
-                var request = CommitRequest(committer: call.user, message: body.commit.message, metadata: Metadata(body.commit.metadata ?? [:]))
+                var request = CommitRequest(
+                    committer: call.user, message: body.commit.message, metadata: Metadata(body.commit.metadata ?? [:]))
                 request.date = try body.commit.date.map { try Timestamp(given: $0) }
                 request.force = body.force ?? body.commit.force ?? false
-                return .json(202, IDMessage(id: try catalog.startImport(sources, request, on: call[.branch], in: call[.repository])))
+                return .json(
+                    202,
+                    IDMessage(id: try catalog.startImport(sources, request, on: call[.branch], in: call[.repository])))
             }
         }
         router.on(.importStatus) { call in
             let status = try catalog.importStatus(call.required("id"), in: call[.repository])
-            return .respond(.json(200, ImportStatusMessage(
-                completed: status.isCompleted, updateTime: status.updated.rfc3339, ingestedObjects: status.progress, metarangeId: status.metaRangeID.isEmpty ? nil : status.metaRangeID,
-                commit: status.commit.map { message($0) }, error: status.error.isEmpty ? nil : ErrorMessage(message: status.error))))
+            return .respond(
+                .json(
+                    200,
+                    ImportStatusMessage(
+                        completed: status.isCompleted, updateTime: status.updated.rfc3339,
+                        ingestedObjects: status.progress,
+                        metarangeId: status.metaRangeID.isEmpty ? nil : status.metaRangeID,
+                        commit: status.commit.map { message($0) },
+                        error: status.error.isEmpty ? nil : ErrorMessage(message: status.error))))
         }
         router.on(.importCancel) { call in
             let id = try call.required("id")
@@ -46,11 +69,22 @@ extension REST {
     }
 
     private func addDumps(_ router: inout Router) {
-        @Sendable func refs(_ message: RefsDumpMessage) -> RefsDump { RefsDump(commits: message.commitsMetaRangeId, tags: message.tagsMetaRangeId, branches: message.branchesMetaRangeId) }
-        @Sendable func message(_ dump: RefsDump) -> RefsDumpMessage { RefsDumpMessage(commits: dump.commits, tags: dump.tags, branches: dump.branches) }
+        @Sendable func refs(_ message: RefsDumpMessage) -> RefsDump {
+            RefsDump(
+                commits: message.commitsMetaRangeId, tags: message.tagsMetaRangeId,
+                branches: message.branchesMetaRangeId)
+        }
+        @Sendable func message(_ dump: RefsDump) -> RefsDumpMessage {
+            RefsDumpMessage(commits: dump.commits, tags: dump.tags, branches: dump.branches)
+        }
         @Sendable func status(_ call: Call, _ kind: TaskRecord.Kind) throws -> Reception {
             let (task, dump) = try catalog.task(call.required("task_id"), kind, in: call[.repository])
-            return .respond(.json(200, TaskStatusMessage(id: task.id, done: task.isDone, updateTime: task.updated.rfc3339, error: task.errorMessage.isEmpty ? nil : task.errorMessage, refs: dump.map { message($0) })))
+            return .respond(
+                .json(
+                    200,
+                    TaskStatusMessage(
+                        id: task.id, done: task.isDone, updateTime: task.updated.rfc3339,
+                        error: task.errorMessage.isEmpty ? nil : task.errorMessage, refs: dump.map { message($0) })))
         }
         router.on(.dumpRefs) { call in call.work { .json(201, message(try catalog.dumpRefs(of: call[.repository]))) } }
         router.on(.restoreRefs) { call in
@@ -59,11 +93,16 @@ extension REST {
                 return Response(status: 200)
             }
         }
-        router.on(.dumpSubmit) { call in call.work { .json(202, IDMessage(id: try catalog.startDump(of: call[.repository]))) } }
+        router.on(.dumpSubmit) { call in
+            call.work { .json(202, IDMessage(id: try catalog.startDump(of: call[.repository]))) }
+        }
         router.on(.dumpStatus) { call in try status(call, .dump) }
         router.on(.restoreSubmit) { call in
             call.json(RefsDumpMessage.self) { body in
-                .json(202, IDMessage(id: try catalog.startRestore(refs(body), in: call[.repository], force: body.force ?? false)))
+                .json(
+                    202,
+                    IDMessage(
+                        id: try catalog.startRestore(refs(body), in: call[.repository], force: body.force ?? false)))
             }
         }
         router.on(.restoreStatus) { call in try status(call, .restore) }

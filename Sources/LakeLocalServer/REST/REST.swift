@@ -30,7 +30,9 @@ package protocol MountControl: Sendable {
     ///   - allows: what that user may do; asked for every path.
     ///   - isFree: whether the user may do everything to all objects of the repository, so that nobody need ask.
     /// - Throws: `LakeError` that names the directory.
-    func mount(_ request: MountMessage, for user: String, allows: @escaping @Sendable (Permission) -> Bool, isFree: @escaping @Sendable () -> Bool) throws
+    func mount(
+        _ request: MountMessage, for user: String, allows: @escaping @Sendable (Permission) -> Bool,
+        isFree: @escaping @Sendable () -> Bool) throws
     func unmount(_ directory: String) throws
 }
 
@@ -45,7 +47,10 @@ package struct REST: Door {
     let budget: MemoryBudget
     private var router = Router()
 
-    package init(catalog: Catalog, access: Access, login: Login, settings: ServerSettings, mounts: (any MountControl)?, budget: MemoryBudget) {
+    package init(
+        catalog: Catalog, access: Access, login: Login, settings: ServerSettings, mounts: (any MountControl)?,
+        budget: MemoryBudget
+    ) {
         self.budget = budget
         self.catalog = catalog
         self.access = access
@@ -73,14 +78,17 @@ package struct REST: Door {
 
     /// The answer where there is no memory for a request.
     static let slowDown: Response = {
-        var response = Response.failure(503, "SlowDown: the server holds as many bytes of requests as it may: try again")
+        var response = Response.failure(
+            503, "SlowDown: the server holds as many bytes of requests as it may: try again")
         response.headers.append(("Retry-After", "1"))
         return response
     }()
 
     package func begin(_ request: Request) -> Reception {
         if let fault = request.fault { return .respond(.failure(400, fault)) }
-        let path = request.rawPath.dropFirst(5).split(separator: "/", omittingEmptySubsequences: false).map { String(decoding: URIEncoding.decode($0), as: UTF8.self) }
+        let path = request.rawPath.dropFirst(5).split(separator: "/", omittingEmptySubsequences: false).map {
+            String(decoding: URIEncoding.decode($0), as: UTF8.self)
+        }
         let query = URIEncoding.query(request.rawQuery, plusIsSpace: true)
         do {
             switch router.match(request.method, path) {
@@ -89,13 +97,18 @@ package struct REST: Door {
                 request.note.operation = .rest(row.operation)
                 let user = row.needs.kind == .anyone ? "" : try login.user(of: request)
                 request.note.user = user
-                let call = Call(request: request, row: row, parameters: parameters, query: query, caller: Caller(user, from: request.peer?.address), access: access, budget: budget)
+                let call = Call(
+                    request: request, row: row, parameters: parameters, query: query,
+                    caller: Caller(user, from: request.peer?.address), access: access, budget: budget)
                 try call.checkParameters()
                 // What may wait does so on another thread; a body has to be read on this one.
                 guard row.cost != .point, !request.hasBody else { return try begin(route, call) }
-                let work: @Sendable () -> Response = { do { return try begin(route, call).answer(to: []) } catch { return Self.failure(error, request) } }
+                let work: @Sendable () -> Response = {
+                    do { return try begin(route, call).answer(to: []) } catch { return Self.failure(error, request) }
+                }
                 return row.cost == .long ? .long(work) : .work(work)
-            case .otherMethod: return .respond(.failure(405, "method \(request.method) is not allowed for \(request.rawPath)"))
+            case .otherMethod:
+                return .respond(.failure(405, "method \(request.method) is not allowed for \(request.rawPath)"))
             case .none: return .respond(.failure(404, "invalid API endpoint: \(request.rawPath)"))
             }
         } catch {
@@ -109,7 +122,9 @@ package struct REST: Door {
 
     private func begin(_ route: Router.Route, _ call: Call) throws -> Reception {
         try access.require(route.row.needs.permissions(call), for: call.caller)
-        guard let handler = route.handler else { throw LakeError(.notImplemented, "operation \(route.row.operation.rawValue) is not built yet") }
+        guard let handler = route.handler else {
+            throw LakeError(.notImplemented, "operation \(route.row.operation.rawValue) is not built yet")
+        }
         return try handler(call)
     }
 

@@ -15,7 +15,9 @@ struct Call: Sendable {
 
     /// A part of the path, decoded; the route must have it.
     subscript(part: PathPart) -> String {
-        guard let found = parameters.first(where: { $0.part == part }) else { preconditionFailure("the route of \(row.operation) has no \(part)") }
+        guard let found = parameters.first(where: { $0.part == part }) else {
+            preconditionFailure("the route of \(row.operation) has no \(part)")
+        }
         return found.value
     }
 
@@ -27,7 +29,9 @@ struct Call: Sendable {
 
     /// Refuses parameters that mean two things.
     func checkParameters() throws {
-        if let name = QueryItem.firstRepeated(query, where: { !Self.lists.contains($0) }) { throw MalformedParameter(name) }
+        if let name = QueryItem.firstRepeated(query, where: { !Self.lists.contains($0) }) {
+            throw MalformedParameter(name)
+        }
     }
 
     /// The value of a parameter that is a path, or the beginning of one: any bytes. Empty if it is not there.
@@ -36,13 +40,17 @@ struct Call: Sendable {
     /// All values of a parameter, none of which may be empty.
     func nonempty(_ name: String) throws -> [Key] {
         let values = query.filter { $0.name == name }.map { Key($0.bytes) }
-        guard !values.contains(where: \.isEmpty) else { throw LakeError(.invalidValue, "parameter \"\(name)\" in query has an error: empty value is not allowed") }
+        guard !values.contains(where: \.isEmpty) else {
+            throw LakeError(.invalidValue, "parameter \"\(name)\" in query has an error: empty value is not allowed")
+        }
         return values
     }
 
     /// A parameter that must be there and not be empty.
     func required(_ name: String) throws -> String {
-        guard let value = text(name), !value.isEmpty else { throw LakeError(.invalidValue, "parameter \"\(name)\" in query has an error: value is required but missing") }
+        guard let value = text(name), !value.isEmpty else {
+            throw LakeError(.invalidValue, "parameter \"\(name)\" in query has an error: value is required but missing")
+        }
         return value
     }
 
@@ -63,7 +71,11 @@ struct Call: Sendable {
     /// One of a few words, or nil.
     func choice(_ name: String, _ words: [String]) throws -> String? {
         guard let value = try value(name) else { return nil }
-        guard words.contains(value) else { throw LakeError(.invalidValue, "parameter \"\(name)\" in query has an error: value must be one of \(words.joined(separator: ", "))") }
+        guard words.contains(value) else {
+            throw LakeError(
+                .invalidValue,
+                "parameter \"\(name)\" in query has an error: value must be one of \(words.joined(separator: ", "))")
+        }
         return value
     }
 
@@ -72,51 +84,90 @@ struct Call: Sendable {
         switch value {
         case "true", "1", "t", "T", "TRUE", "True": return true
         case "false", "0", "f", "F", "FALSE", "False": return false
-        default: throw LakeError(.invalidValue, "parameter \"\(name)\" in query has an error: value \(value) is not a boolean")
+        default:
+            throw LakeError(
+                .invalidValue, "parameter \"\(name)\" in query has an error: value \(value) is not a boolean")
         }
     }
 
     /// How many items a page is to have: 100 unless asked, 1,000 at most, and never none.
     func amount() throws -> Int {
         guard let text = try value("amount") else { return 100 }
-        guard let amount = Int(text) else { throw LakeError(.invalidValue, "parameter \"amount\" in query has an error: value \(text) is not an integer") }
-        guard amount >= -1 else { throw LakeError(.invalidValue, "parameter \"amount\" in query has an error: number must be at least -1") }
-        guard amount <= 1000 else { throw LakeError(.invalidValue, "parameter \"amount\" in query has an error: number must be at most 1000") }
+        guard let amount = Int(text) else {
+            throw LakeError(
+                .invalidValue, "parameter \"amount\" in query has an error: value \(text) is not an integer")
+        }
+        guard amount >= -1 else {
+            throw LakeError(.invalidValue, "parameter \"amount\" in query has an error: number must be at least -1")
+        }
+        guard amount <= 1000 else {
+            throw LakeError(.invalidValue, "parameter \"amount\" in query has an error: number must be at most 1000")
+        }
         return amount > 0 ? amount : 100
     }
 
-    /// Lets pass who may do all of these. The check comes before anything is looked up. What the row says is asked for already.
+    /// Lets pass who may do all of these. The check comes before anything is looked up. What the row says is asked for
+    /// already.
     func require(_ permissions: Permission...) throws { try access.require(permissions, for: caller) }
 
     /// A JSON body, then the work that it asks for.
-    func json<Message: Decodable & Sendable>(_ type: Message.Type, isOptional: Bool = false, allowsNull: Bool = false, limit: Int = Call.largestMessage,
-                                             _ work: @escaping @Sendable (Message) throws -> Response) -> Reception {
-        sink(limit, isOptional: isOptional, .now { bytes in
-            do { return try work(Self.decode(type, bytes, isOptional: isOptional, allowsNull: allowsNull)) } catch { return Response(error) }
-        })
+    func json<Message: Decodable & Sendable>(
+        _ type: Message.Type, isOptional: Bool = false, allowsNull: Bool = false, limit: Int = Call.largestMessage,
+        _ work: @escaping @Sendable (Message) throws -> Response
+    ) -> Reception {
+        sink(
+            limit, isOptional: isOptional,
+            .now { bytes in
+                do { return try work(Self.decode(type, bytes, isOptional: isOptional, allowsNull: allowsNull)) } catch {
+                    return Response(error)
+                }
+            })
     }
 
     /// A JSON body, then work that does not block and answers later.
-    func jsonSoon<Message: Decodable & Sendable>(_ type: Message.Type, limit: Int = Call.largestMessage,
-                                                 _ work: @escaping @Sendable (Message, @escaping @Sendable (Response) -> Void) throws -> Void) -> Reception {
-        sink(limit, isOptional: false, .soon { bytes, answer in
-            do { try work(Self.decode(type, bytes, isOptional: false, allowsNull: false), answer) } catch { answer(Response(error)) }
-        })
+    func jsonSoon<Message: Decodable & Sendable>(
+        _ type: Message.Type, limit: Int = Call.largestMessage,
+        _ work: @escaping @Sendable (Message, @escaping @Sendable (Response) -> Void) throws -> Void
+    ) -> Reception {
+        sink(
+            limit, isOptional: false,
+            .soon { bytes, answer in
+                do { try work(Self.decode(type, bytes, isOptional: false, allowsNull: false), answer) } catch {
+                    answer(Response(error))
+                }
+            })
     }
 
     /// - Parameter isOptional: a request without a body is one too.
     private func sink(_ limit: Int, isOptional: Bool, _ work: BytesSink.Work) -> Reception {
         let type = (request.header("content-type") ?? "").prefix { $0 != ";" }.lowercased().filter { $0 != " " }
-        // Pages of other origins cannot send JSON without asking first: this is what keeps them from using a person's session.
-        guard type == "application/json" || (type.isEmpty && !request.hasBody) || (isOptional && !request.hasBody && request.header("cookie") == nil) else {
-            return .respond(.failure(400, "request body has an error: header Content-Type has unexpected value '\(type.prefix(80))': application/json is expected"))
+        // Pages of other origins cannot send JSON without asking first: this is what keeps them from using a person's
+        // session.
+        guard
+            type == "application/json" || (type.isEmpty && !request.hasBody)
+                || (isOptional && !request.hasBody && request.header("cookie") == nil)
+        else {
+            return .respond(
+                .failure(
+                    400,
+                    "request body has an error: header Content-Type has unexpected value '\(type.prefix(80))': application/json is expected"
+                ))
         }
-        return .body(BytesSink(limit: limit, tooLarge: .failure(413, "request body is larger than \(limit) bytes"), budget: budget, noMemory: REST.slowDown, isLong: row.cost == .long, work))
+        return .body(
+            BytesSink(
+                limit: limit, tooLarge: .failure(413, "request body is larger than \(limit) bytes"), budget: budget,
+                noMemory: REST.slowDown, isLong: row.cost == .long, work))
     }
 
-    private static func decode<Message: Decodable>(_ type: Message.Type, _ bytes: [UInt8], isOptional: Bool, allowsNull: Bool) throws -> Message {
-        guard isOptional || !bytes.isEmpty else { throw LakeError(.invalidValue, "request body has an error: value is required but missing") }
-        do { return try Coding.decode(type, bytes.isEmpty ? Array("{}".utf8) : bytes, allowsNull: allowsNull) } catch { throw LakeError(.invalidValue, Coding.explain(error)) }
+    private static func decode<Message: Decodable>(
+        _ type: Message.Type, _ bytes: [UInt8], isOptional: Bool, allowsNull: Bool
+    ) throws -> Message {
+        guard isOptional || !bytes.isEmpty else {
+            throw LakeError(.invalidValue, "request body has an error: value is required but missing")
+        }
+        do { return try Coding.decode(type, bytes.isEmpty ? Array("{}".utf8) : bytes, allowsNull: allowsNull) } catch {
+            throw LakeError(.invalidValue, Coding.explain(error))
+        }
     }
 
     /// Bytes of a JSON body that lists paths: 1,000 of 1,024 bytes, escaped, and room.
@@ -153,7 +204,9 @@ struct Router: Sendable {
             let words = row.path.split(separator: "/").map(String.init)
             parts = words.map { word in
                 guard word.hasPrefix("{") else { return nil }
-                guard let part = PathPart(rawValue: String(word.dropFirst().dropLast())) else { preconditionFailure("\(row.operation) has a part \(word), which is none") }
+                guard let part = PathPart(rawValue: String(word.dropFirst().dropLast())) else {
+                    preconditionFailure("\(row.operation) has a part \(word), which is none")
+                }
                 return part
             }
             literals = zip(words, parts).map { $1 == nil ? $0 : nil }

@@ -5,7 +5,8 @@ import Versioning
 ///
 ///     hex size [;chunk-signature=…] \r\n data \r\n … 0 [;chunk-signature=…] \r\n [name:value \r\n …] \r\n
 ///
-/// Source: Amazon S3 API reference, "Signature calculations for the authorization header: transferring payload in chunks".
+/// Source: Amazon S3 API reference, "Signature calculations for the authorization header: transferring payload in
+/// chunks".
 struct ChunkedBody {
     /// What signatures of chunks are checked with.
     struct Signing {
@@ -78,9 +79,14 @@ struct ChunkedBody {
         case .size:
             let parts = line.split(separator: ";", maxSplits: 1)
             // Digits alone: numbers of Swift may have a sign.
-            guard let first = parts.first, first.utf8.allSatisfy({ ($0 >= 48 && $0 <= 57) || ($0 | 0x20 >= 97 && $0 | 0x20 <= 102) }), let size = Int64(first, radix: 16) else { throw Self.malformed }
+            guard let first = parts.first,
+                first.utf8.allSatisfy({ ($0 >= 48 && $0 <= 57) || ($0 | 0x20 >= 97 && $0 | 0x20 <= 102) }),
+                let size = Int64(first, radix: 16)
+            else { throw Self.malformed }
             if signing != nil {
-                guard parts.count == 2, parts[1].hasPrefix("chunk-signature=") else { throw S3Error.signatureDoesNotMatch }
+                guard parts.count == 2, parts[1].hasPrefix("chunk-signature=") else {
+                    throw S3Error.signatureDoesNotMatch
+                }
                 announced = String(parts[1].dropFirst("chunk-signature=".count))
             }
             remaining = size
@@ -100,11 +106,16 @@ struct ChunkedBody {
                 return
             }
             guard trailers.count < Self.mostTrailers, let colon = line.firstIndex(of: ":") else { throw Self.malformed }
-            let name = line[..<colon].lowercased(), value = String(line[line.index(after: colon)...].drop { $0 == " " })
+            let name = line[..<colon].lowercased()
+            let value = String(line[line.index(after: colon)...].drop { $0 == " " })
             if name == "x-amz-trailer-signature" {
                 guard let signing else { return }
                 let hash = Hex.text(Hash.digest(.sha256, trailerText))
-                guard SigV4.trailerSignature(key: signing.key, time: signing.time, scope: signing.scope, previous: signing.previous, trailerHash: hash) == value else { throw S3Error.signatureDoesNotMatch }
+                guard
+                    SigV4.trailerSignature(
+                        key: signing.key, time: signing.time, scope: signing.scope, previous: signing.previous,
+                        trailerHash: hash) == value
+                else { throw S3Error.signatureDoesNotMatch }
                 return
             }
             trailerText += Array("\(name):\(value)\n".utf8)
@@ -116,8 +127,11 @@ struct ChunkedBody {
     private mutating func checkChunk() throws {
         guard var signing else { return }
         let hash = Hex.text(chunkHash.hash.finish())
-        let expected = SigV4.chunkSignature(key: signing.key, time: signing.time, scope: signing.scope, previous: signing.previous, chunkHash: hash)
-        guard isEqualInConstantTime(Array(expected.utf8), Array(announced.utf8)) else { throw S3Error.signatureDoesNotMatch }
+        let expected = SigV4.chunkSignature(
+            key: signing.key, time: signing.time, scope: signing.scope, previous: signing.previous, chunkHash: hash)
+        guard isEqualInConstantTime(Array(expected.utf8), Array(announced.utf8)) else {
+            throw S3Error.signatureDoesNotMatch
+        }
         signing.previous = expected
         self.signing = signing
     }

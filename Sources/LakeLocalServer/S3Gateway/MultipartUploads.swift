@@ -83,12 +83,15 @@ struct MultipartUploads: Sendable {
         }
     }
 
-    private static func key(_ number: Int) -> Key { Key(String(repeating: "0", count: 5 - String(number).count) + String(number)) }
+    private static func key(_ number: Int) -> Key {
+        Key(String(repeating: "0", count: 5 - String(number).count) + String(number))
+    }
 
     /// The upload that a request names, which must be of its bucket and key.
     private func find(_ call: S3Call) throws -> Record {
         let id = call.value("uploadId") ?? ""
-        guard Names.isHex(id, 32...32), let bytes = try catalog.store.value(for: Key(id), in: Catalog.multipartUploads) else { throw S3Error.noSuchUpload }
+        guard Names.isHex(id, 32...32), let bytes = try catalog.store.value(for: Key(id), in: Catalog.multipartUploads)
+        else { throw S3Error.noSuchUpload }
         let record = try Record(decoding: bytes)
         guard record.path == Self.path(call) else { throw S3Error.noSuchUpload }
         return record
@@ -98,14 +101,18 @@ struct MultipartUploads: Sendable {
     private static func path(_ call: S3Call) -> String { "\(call.bucket)/\(call.ref)/\(call.key)" }
 
     private func allParts(_ id: String) throws -> [(number: Int, part: Part)] {
-        try catalog.store.page(of: Catalog.uploadParts(id), from: nil, before: nil, limit: Self.mostParts).map { (Int($0.key.description) ?? 0, try Part(decoding: $0.value)) }
+        try catalog.store.page(of: Catalog.uploadParts(id), from: nil, before: nil, limit: Self.mostParts).map {
+            (Int($0.key.description) ?? 0, try Part(decoding: $0.value))
+        }
     }
 
     func create(_ call: S3Call, _ gateway: S3Gateway) throws -> Reception {
         try gateway.access.require([.object("WriteObject", call.bucket, call.key)], for: call.caller)
         try Names.checkPath(call.key)
         _ = try catalog.checkWritable(call.ref, in: call.bucket)
-        let record = Record(id: Hex.text(randomBytes(16)), path: Self.path(call), address: catalog.newAddress(), metadata: try S3Gateway.metadata(of: call.request), contentType: S3Gateway.contentType(of: call.request))
+        let record = Record(
+            id: Hex.text(randomBytes(16)), path: Self.path(call), address: catalog.newAddress(),
+            metadata: try S3Gateway.metadata(of: call.request), contentType: S3Gateway.contentType(of: call.request))
         return try gateway.body(call) { _ in
             try catalog.store.set(record.encoded, for: Key(record.id), in: Catalog.multipartUploads)
             return gateway.xml("InitiateMultipartUploadResult") {
@@ -117,7 +124,9 @@ struct MultipartUploads: Sendable {
     }
 
     private func partNumber(_ call: S3Call) throws -> Int {
-        guard let number = call.value("partNumber").flatMap({ Int($0) }), (1...Self.mostParts).contains(number) else { throw S3Error.invalidArgument("Part number must be an integer between 1 and \(Self.mostParts), inclusive") }
+        guard let number = call.value("partNumber").flatMap({ Int($0) }), (1...Self.mostParts).contains(number) else {
+            throw S3Error.invalidArgument("Part number must be an integer between 1 and \(Self.mostParts), inclusive")
+        }
         return number
     }
 
@@ -126,18 +135,28 @@ struct MultipartUploads: Sendable {
         let reading = source.map { [Permission.object("ReadObject", $0.bucket, $0.key)] } ?? []
         try gateway.access.require(reading + [.object("WriteObject", call.bucket, call.key)], for: call.caller)
         let repository = try catalog.repository(call.bucket)
-        let number = try partNumber(call), record = try find(call)
+        let number = try partNumber(call)
+        let record = try find(call)
         if let source { return copyPart(source, call, gateway, record, number, repository) }
-        let sink = try PayloadSink(call: call, gateway: gateway, upload: catalog.upload(to: repository), limit: .max) { _, written in
-            try keep(Part(address: written!.address, size: written!.size, md5: written!.md5), number, of: record, in: repository, call)
-            return Response(status: 200, headers: [("Content-Type", "application/xml"), ("ETag", "\"\(Hex.text(written!.md5))\"")] + written!.checksums)
+        let sink = try PayloadSink(call: call, gateway: gateway, upload: catalog.upload(to: repository), limit: .max) {
+            _, written in
+            try keep(
+                Part(address: written!.address, size: written!.size, md5: written!.md5), number, of: record,
+                in: repository, call)
+            return Response(
+                status: 200,
+                headers: [("Content-Type", "application/xml"), ("ETag", "\"\(Hex.text(written!.md5))\"")]
+                    + written!.checksums)
         }
         return .body(sink)
     }
 
     /// Records a part in place of an older one of its number, whose bytes go.
-    private func keep(_ part: Part, _ number: Int, of record: Record, in repository: Repository, _ call: S3Call) throws {
-        let old = try catalog.store.value(for: Self.key(number), in: Catalog.uploadParts(record.id)).map { try Part(decoding: $0) }
+    private func keep(_ part: Part, _ number: Int, of record: Record, in repository: Repository, _ call: S3Call) throws
+    {
+        let old = try catalog.store.value(for: Self.key(number), in: Catalog.uploadParts(record.id)).map {
+            try Part(decoding: $0)
+        }
         try catalog.store.set(part.encoded, for: Self.key(number), in: Catalog.uploadParts(record.id))
         if let old { try catalog.objects.remove(repository.namespace.location(old.address)) }
         do { _ = try find(call) } catch {
@@ -148,21 +167,33 @@ struct MultipartUploads: Sendable {
         }
     }
 
-    private func copyPart(_ source: (bucket: String, ref: String, key: Key), _ call: S3Call, _ gateway: S3Gateway, _ record: Record, _ number: Int, _ repository: Repository) -> Reception {
+    private func copyPart(
+        _ source: (bucket: String, ref: String, key: Key), _ call: S3Call, _ gateway: S3Gateway, _ record: Record,
+        _ number: Int, _ repository: Repository
+    ) -> Reception {
         gateway.work(call) {
             let found: (entry: Entry, location: ObjectLocation, repository: Repository)
-            do { found = try catalog.entry(source.key, at: source.ref, in: source.bucket) } catch { throw S3Error.noSuchKey }
+            do { found = try catalog.entry(source.key, at: source.ref, in: source.bucket) } catch {
+                throw S3Error.noSuchKey
+            }
             var range = 0..<found.entry.size
             if let header = call.request.header("x-amz-copy-source-range") {
-                guard case .part(let part) = ByteRange(header, size: found.entry.size) else { throw S3Error.invalidArgument("The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy") }
+                guard case .part(let part) = ByteRange(header, size: found.entry.size) else {
+                    throw S3Error.invalidArgument(
+                        "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy"
+                    )
+                }
                 range = part
             }
             try catalog.checkWhole(found.entry, at: found.location, path: source.key)
             let upload = try catalog.upload(to: repository)
             var position = range.lowerBound
             while position < range.upperBound {
-                let piece = try catalog.objects.read(found.location, position..<min(position + 1 << 20, range.upperBound))
-                guard !piece.isEmpty else { throw LakeError(.dataGone, "the data of \(source.key) is shorter than its entry says") }
+                let piece = try catalog.objects.read(
+                    found.location, position..<min(position + 1 << 20, range.upperBound))
+                guard !piece.isEmpty else {
+                    throw LakeError(.dataGone, "the data of \(source.key) is shorter than its entry says")
+                }
                 unsafe try piece.withUnsafeBytes { unsafe try upload.write($0) }
                 position += Int64(piece.count)
             }
@@ -179,39 +210,62 @@ struct MultipartUploads: Sendable {
 
     func complete(_ call: S3Call, _ gateway: S3Gateway) throws -> Reception {
         try gateway.access.require([.object("WriteObject", call.bucket, call.key)], for: call.caller)
-        let repository = try catalog.checkWritable(call.ref, in: call.bucket), namespace = try repository.namespace, record = try find(call)
+        let repository = try catalog.checkWritable(call.ref, in: call.bucket)
+        let namespace = try repository.namespace
+        let record = try find(call)
         return try gateway.body(call) { bytes in
-            guard let root = XMLElement.parse(bytes), root.name == "CompleteMultipartUpload" else { throw S3Error.malformedXML }
+            guard let root = XMLElement.parse(bytes), root.name == "CompleteMultipartUpload" else {
+                throw S3Error.malformedXML
+            }
             let wanted = root.all("Part")
             guard !wanted.isEmpty else { throw S3Error.malformedXML }
             let known = Dictionary(uniqueKeysWithValues: try allParts(record.id).map { ($0.number, $0.part) })
-            var chosen: [Part] = [], last = 0
+            var chosen: [Part] = []
+            var last = 0
             for item in wanted {
                 guard let number = item.value("PartNumber").flatMap({ Int($0) }) else { throw S3Error.malformedXML }
-                guard number > last else { throw S3Error(400, "InvalidPartOrder", "The list of parts was not in ascending order. Parts must be ordered by part number.") }
+                guard number > last else {
+                    throw S3Error(
+                        400, "InvalidPartOrder",
+                        "The list of parts was not in ascending order. Parts must be ordered by part number.")
+                }
                 last = number
                 let eTag = (item.value("ETag") ?? "").filter { $0 != "\"" }
                 guard let part = known[number], Hex.text(part.md5) == eTag else {
-                    throw S3Error(400, "InvalidPart", "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.")
+                    throw S3Error(
+                        400, "InvalidPart",
+                        "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified entity tag may not match the part's entity tag."
+                    )
                 }
                 chosen.append(part)
             }
-            guard chosen.dropLast().allSatisfy({ $0.size >= Self.leastPartBytes }) else { throw S3Error(400, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size") }
+            guard chosen.dropLast().allSatisfy({ $0.size >= Self.leastPartBytes }) else {
+                throw S3Error(400, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size")
+            }
             let eTag = Hex.text(Hash.digest(.md5, chosen.flatMap(\.md5)))
             // An address of its own for each completion: objects are never overwritten.
-            let address = catalog.newPartsAddress(), location = namespace.location(address)
+            let address = catalog.newPartsAddress()
+            let location = namespace.location(address)
             let size = try catalog.objects.join(chosen.map { namespace.location($0.address) }, to: location)
             do {
-                guard size == chosen.reduce(0, { $0 + $1.size }) else { throw LakeError(.corrupt, "the parts of the upload \(record.id) have \(size) bytes where they had others when they came") }
-                let entry = Entry(address: address, lastModified: .now(), size: size, eTag: eTag, metadata: record.metadata, contentType: record.contentType)
-                try catalog.stage(entry, at: call.key, on: call.ref, in: call.bucket, if: Precheck.writeCondition(call.request))
+                guard size == chosen.reduce(0, { $0 + $1.size }) else {
+                    throw LakeError(
+                        .corrupt,
+                        "the parts of the upload \(record.id) have \(size) bytes where they had others when they came")
+                }
+                let entry = Entry(
+                    address: address, lastModified: .now(), size: size, eTag: eTag, metadata: record.metadata,
+                    contentType: record.contentType)
+                try catalog.stage(
+                    entry, at: call.key, on: call.ref, in: call.bucket, if: Precheck.writeCondition(call.request))
             } catch {
                 catalog.discard(location, after: error)
                 throw error
             }
             try drop(record, namespace)
             return gateway.xml("CompleteMultipartUploadResult") {
-                $0.text("Location", "http://\(call.request.header("host") ?? "")/\(call.bucket)/\(call.ref)/\(call.key)")
+                $0.text(
+                    "Location", "http://\(call.request.header("host") ?? "")/\(call.bucket)/\(call.ref)/\(call.key)")
                 $0.text("Bucket", call.bucket)
                 $0.text("Key", "\(call.ref)/\(call.key)")
                 $0.text("ETag", "\"\(eTag)-\(chosen.count)\"")
@@ -222,13 +276,16 @@ struct MultipartUploads: Sendable {
     /// Forgets an upload, then its parts: a crash between leaves only unreferenced files.
     private func drop(_ record: Record, _ namespace: StorageNamespace) throws {
         let parts = try allParts(record.id)
-        try catalog.store.write([.remove(Catalog.multipartUploads, Key(record.id))] + parts.map { .remove(Catalog.uploadParts(record.id), Self.key($0.number)) }, .durable)
+        try catalog.store.write(
+            [.remove(Catalog.multipartUploads, Key(record.id))]
+                + parts.map { .remove(Catalog.uploadParts(record.id), Self.key($0.number)) }, .durable)
         for part in parts { try catalog.objects.remove(namespace.location(part.part.address)) }
     }
 
     func abort(_ call: S3Call, _ gateway: S3Gateway) throws -> Reception {
         try gateway.access.require([.object("DeleteObject", call.bucket, call.key)], for: call.caller)
-        let namespace = try catalog.repository(call.bucket).namespace, record = try find(call)
+        let namespace = try catalog.repository(call.bucket).namespace
+        let record = try find(call)
         return gateway.work(call) {
             try drop(record, namespace)
             return Response(status: 204, headers: [("Content-Type", "application/xml")])
@@ -238,39 +295,50 @@ struct MultipartUploads: Sendable {
     func listParts(_ call: S3Call, _ gateway: S3Gateway) throws -> Reception {
         try gateway.access.require([.object("ReadObject", call.bucket, call.key)], for: call.caller)
         _ = try catalog.repository(call.bucket)
-        let record = try find(call), marker = call.value("part-number-marker").flatMap { Int($0) } ?? 0
+        let record = try find(call)
+        let marker = call.value("part-number-marker").flatMap { Int($0) } ?? 0
         let limit = min(max(call.value("max-parts").flatMap { Int($0) } ?? 1000, 1), 1000)
-        let rest = try allParts(record.id).filter { $0.number > marker }, shown = rest.prefix(limit)
-        return .respond(gateway.xml("ListPartsResult") { xml in
-            xml.text("Bucket", call.bucket)
-            xml.text("Key", "\(call.ref)/\(call.key)")
-            xml.text("UploadId", record.id)
-            xml.text("PartNumberMarker", marker)
-            xml.text("NextPartNumberMarker", shown.last?.number ?? 0)
-            xml.text("MaxParts", limit)
-            xml.text("IsTruncated", rest.count > limit ? "true" : "false")
-            for item in shown {
-                xml.element("Part") {
-                    $0.text("PartNumber", item.number)
-                    $0.text("LastModified", item.part.modified.rfc3339Milliseconds)
-                    $0.text("ETag", "\"\(Hex.text(item.part.md5))\"")
-                    $0.text("Size", item.part.size)
+        let rest = try allParts(record.id).filter { $0.number > marker }
+        let shown = rest.prefix(limit)
+        return .respond(
+            gateway.xml("ListPartsResult") { xml in
+                xml.text("Bucket", call.bucket)
+                xml.text("Key", "\(call.ref)/\(call.key)")
+                xml.text("UploadId", record.id)
+                xml.text("PartNumberMarker", marker)
+                xml.text("NextPartNumberMarker", shown.last?.number ?? 0)
+                xml.text("MaxParts", limit)
+                xml.text("IsTruncated", rest.count > limit ? "true" : "false")
+                for item in shown {
+                    xml.element("Part") {
+                        $0.text("PartNumber", item.number)
+                        $0.text("LastModified", item.part.modified.rfc3339Milliseconds)
+                        $0.text("ETag", "\"\(Hex.text(item.part.md5))\"")
+                        $0.text("Size", item.part.size)
+                    }
                 }
-            }
-        })
+            })
     }
 
     func list(_ call: S3Call, _ gateway: S3Gateway) throws -> Response {
-        let prefix = "\(call.bucket)/" + (call.value("prefix") ?? ""), limit = min(max(call.value("max-uploads").flatMap { Int($0) } ?? 1000, 1), 1000)
-        let keyMarker = call.value("key-marker"), marker = Key("\(call.bucket)/" + (keyMarker ?? "")), idMarker = Key(call.value("upload-id-marker") ?? "")
+        let prefix = "\(call.bucket)/" + (call.value("prefix") ?? "")
+        let limit = min(max(call.value("max-uploads").flatMap { Int($0) } ?? 1000, 1), 1000)
+        let keyMarker = call.value("key-marker")
+        let marker = Key("\(call.bucket)/" + (keyMarker ?? ""))
+        let idMarker = Key(call.value("upload-id-marker") ?? "")
         // Uploads in progress are few, and keyed by id: all are looked at.
-        var found = try catalog.store.page(of: Catalog.multipartUploads, from: nil, before: nil, limit: 100_000).map { try Record(decoding: $0.value) }
+        var found = try catalog.store.page(of: Catalog.multipartUploads, from: nil, before: nil, limit: 100_000).map {
+            try Record(decoding: $0.value)
+        }
         // By key and id, as the two markers go on from; ids begin with the time of their making.
         func isBehindMarker(_ record: Record) -> Bool {
             let path = Key(record.path)
-            return keyMarker == nil || marker < path || (marker == path && !idMarker.isEmpty && idMarker < Key(record.id))
+            return keyMarker == nil || marker < path
+                || (marker == path && !idMarker.isEmpty && idMarker < Key(record.id))
         }
-        found = found.filter { Key($0.path).hasPrefix(Key(prefix)) && isBehindMarker($0) }.sorted { (Key($0.path), Key($0.id)) < (Key($1.path), Key($1.id)) }
+        found = found.filter { Key($0.path).hasPrefix(Key(prefix)) && isBehindMarker($0) }.sorted {
+            (Key($0.path), Key($0.id)) < (Key($1.path), Key($1.id))
+        }
         let shown = found.prefix(limit)
         return gateway.xml("ListMultipartUploadsResult") { xml in
             xml.text("Bucket", call.bucket)

@@ -1,8 +1,8 @@
 import Transport
 import Versioning
 
-/// Takes the body of an S3 request: unwraps `aws-chunked`, checks length, payload hash and checksums, and only then lets
-/// the request go on. Nothing becomes visible of a body that is not what it was said to be.
+/// Takes the body of an S3 request: unwraps `aws-chunked`, checks length, payload hash and checksums, and only then
+/// lets the request go on. Nothing becomes visible of a body that is not what it was said to be.
 final class PayloadSink: BodySink, @unchecked Sendable {
     /// What was written.
     struct Written {
@@ -40,7 +40,10 @@ final class PayloadSink: BodySink, @unchecked Sendable {
     /// - Parameters:
     ///   - upload: where the bytes go; nil keeps them in memory, up to `limit`.
     ///   - work: what the request does with the body, once it is all there and right.
-    init(call: S3Call, gateway: S3Gateway, upload: Upload?, limit: Int, work: @escaping @Sendable ([UInt8], Written?) throws -> Response) throws {
+    init(
+        call: S3Call, gateway: S3Gateway, upload: Upload?, limit: Int,
+        work: @escaping @Sendable ([UInt8], Written?) throws -> Response
+    ) throws {
         self.call = call
         self.gateway = gateway
         self.upload = upload
@@ -53,9 +56,13 @@ final class PayloadSink: BodySink, @unchecked Sendable {
         case .chunked(let signing): chunked = ChunkedBody(signing: signing)
         }
         let trailers = (call.request.header("x-amz-trailer") ?? "").lowercased()
-        checksums = S3Checksum.Algorithm.allCases.filter { call.request.header($0.header) != nil || trailers.contains($0.header) }.map { S3Checksum($0) }
+        checksums = S3Checksum.Algorithm.allCases.filter {
+            call.request.header($0.header) != nil || trailers.contains($0.header)
+        }.map { S3Checksum($0) }
         if let header = call.request.header("content-md5") {
-            guard let digest = Base64.decode(header), digest.count == 16 else { throw S3Error(400, "InvalidDigest", "The Content-MD5 you specified is not valid.") }
+            guard let digest = Base64.decode(header), digest.count == 16 else {
+                throw S3Error(400, "InvalidDigest", "The Content-MD5 you specified is not valid.")
+            }
             wantedMD5 = digest
             if upload == nil { md5 = HashBox(.md5) }
         } else {
@@ -69,7 +76,9 @@ final class PayloadSink: BodySink, @unchecked Sendable {
         if let upload {
             unsafe try upload.write(piece)
         } else {
-            guard bytes.count + piece.count <= limit else { throw S3Error(400, "MaxMessageLengthExceeded", "Your request was too big.") }
+            guard bytes.count + piece.count <= limit else {
+                throw S3Error(400, "MaxMessageLengthExceeded", "Your request was too big.")
+            }
             guard share.grow(by: piece.count * Self.expansion) else { throw S3Error.slowDown }
             unsafe bytes.append(contentsOf: piece)
             unsafe md5?.hash.update(piece)
@@ -95,9 +104,15 @@ final class PayloadSink: BodySink, @unchecked Sendable {
             if let wantedMD5, wantedMD5 != digest { throw Self.badDigest("Content-MD5") }
             try upload.finish()
             do {
-                return try work([], Written(address: upload.address, location: upload.location, size: upload.size, md5: digest, checksums: results))
+                return try work(
+                    [],
+                    Written(
+                        address: upload.address, location: upload.location, size: upload.size, md5: digest,
+                        checksums: results))
             } catch {
-                if LakeError(error).mayBeStaged { return gateway.failure(S3Error(error, isWrite: true), call, to: call.request) }  // The bytes may be named already.
+                if LakeError(error).mayBeStaged {
+                    return gateway.failure(S3Error(error, isWrite: true), call, to: call.request)
+                }  // The bytes may be named already.
                 upload.discard()
                 throw error
             }
@@ -107,23 +122,34 @@ final class PayloadSink: BodySink, @unchecked Sendable {
         }
     }
 
-    private static func badDigest(_ name: String) -> S3Error { S3Error(400, "BadDigest", "The \(name) you specified did not match what we received.") }
+    private static func badDigest(_ name: String) -> S3Error {
+        S3Error(400, "BadDigest", "The \(name) you specified did not match what we received.")
+    }
 
     private var results: [(name: String, value: String)] = []
 
     private func check() throws {
         if let chunked {
             guard chunked.isComplete else { throw S3Error.incompleteBody }
-            if let header = call.request.header("x-amz-decoded-content-length") { guard Int64(header) == size else { throw S3Error.incompleteBody } }
+            if let header = call.request.header("x-amz-decoded-content-length") {
+                guard Int64(header) == size else { throw S3Error.incompleteBody }
+            }
         }
-        if case .hash(let wanted) = call.identity.payload, let payloadHash, Hex.text(payloadHash.hash.finish()) != wanted {
-            throw S3Error(400, "XAmzContentSHA256Mismatch", "The provided 'x-amz-content-sha256' header does not match what was computed.")
+        if case .hash(let wanted) = call.identity.payload, let payloadHash,
+            Hex.text(payloadHash.hash.finish()) != wanted
+        {
+            throw S3Error(
+                400, "XAmzContentSHA256Mismatch",
+                "The provided 'x-amz-content-sha256' header does not match what was computed.")
         }
         for checksum in checksums {
             let name = checksum.algorithm.header
-            guard let wanted = call.request.header(name) ?? chunked?.trailers.first(where: { $0.name == name })?.value else { throw S3Error(400, "InvalidRequest", "The trailer \(name) that was announced did not come.") }
+            guard let wanted = call.request.header(name) ?? chunked?.trailers.first(where: { $0.name == name })?.value
+            else { throw S3Error(400, "InvalidRequest", "The trailer \(name) that was announced did not come.") }
             let value = checksum.base64()
-            guard let decoded = Base64.decode(wanted), decoded.count == Base64.decode(value)!.count else { throw S3Error(400, "InvalidRequest", "Value for \(name) header is invalid.") }
+            guard let decoded = Base64.decode(wanted), decoded.count == Base64.decode(value)!.count else {
+                throw S3Error(400, "InvalidRequest", "Value for \(name) header is invalid.")
+            }
             guard Base64.encode(decoded) == value else { throw Self.badDigest(name) }
             results.append((name, value))
         }

@@ -32,25 +32,33 @@ struct S3Authentication: Sendable {
         self.login = login
     }
 
-    private static let algorithmName = Array("X-Amz-Algorithm".utf8), keyName = Array("AWSAccessKeyId".utf8), signatureName = Array("Signature".utf8)
+    private static let algorithmName = Array("X-Amz-Algorithm".utf8), keyName = Array("AWSAccessKeyId".utf8),
+        signatureName = Array("Signature".utf8)
 
     /// Whether a request carries a signature that only S3 clients make.
     static func isSigned(_ request: Request) -> Bool {
         if let header = request.header("authorization"), header.hasPrefix("AWS") { return true }
         guard !request.rawQuery.isEmpty else { return false }
         let names = Set(request.rawQuery.utf8.split(separator: 0x26).map { Array($0.prefix { $0 != 0x3d }) })
-        return names.contains(Self.algorithmName) || (names.contains(Self.keyName) && names.contains(Self.signatureName))
+        return names.contains(Self.algorithmName)
+            || (names.contains(Self.keyName) && names.contains(Self.signatureName))
     }
 
     func identify(_ request: Request, path: [UInt8], query: [QueryItem]) throws -> S3Identity {
         func value(_ name: String) -> String? { query.first { $0.name == name }?.value }
         if let header = request.header("authorization") {
             if header.hasPrefix("AWS4-HMAC-SHA256") { return try checkHeader(header, request, path, query) }
-            guard !header.hasPrefix("AWS") else { throw S3Error(400, "InvalidRequest", "The authorization mechanism you have provided is not supported: use AWS4-HMAC-SHA256") }
+            guard !header.hasPrefix("AWS") else {
+                throw S3Error(
+                    400, "InvalidRequest",
+                    "The authorization mechanism you have provided is not supported: use AWS4-HMAC-SHA256")
+            }
             return S3Identity(user: try login.user(of: request), payload: .unsigned)
         }
         if value("X-Amz-Algorithm") != nil { return try checkQuery(request, path, query) }
-        if let id = value("AWSAccessKeyId"), let signature = value("Signature"), let expires = value("Expires") { return try checkOldQuery(request, path, query, id, signature, expires) }
+        if let id = value("AWSAccessKeyId"), let signature = value("Signature"), let expires = value("Expires") {
+            return try checkOldQuery(request, path, query, id, signature, expires)
+        }
         if request.header("cookie") != nil { return S3Identity(user: try login.user(of: request), payload: .unsigned) }
         throw S3Error.accessDenied
     }
@@ -61,8 +69,14 @@ struct S3Authentication: Sendable {
     }
 
     private func scope(_ credential: Substring) throws -> (id: String, scope: SigV4.Scope) {
-        let parts = credential.utf8.split(separator: 0x2f, omittingEmptySubsequences: false).map { String(decoding: Array($0), as: UTF8.self) }
-        guard parts.count == 5, parts[4] == "aws4_request" else { throw S3Error(400, "AuthorizationHeaderMalformed", "The credential '\(credential)' is not of the form key/day/region/service/aws4_request") }
+        let parts = credential.utf8.split(separator: 0x2f, omittingEmptySubsequences: false).map {
+            String(decoding: Array($0), as: UTF8.self)
+        }
+        guard parts.count == 5, parts[4] == "aws4_request" else {
+            throw S3Error(
+                400, "AuthorizationHeaderMalformed",
+                "The credential '\(credential)' is not of the form key/day/region/service/aws4_request")
+        }
         return (parts[0], SigV4.Scope(day: parts[1], region: parts[2], service: parts[3]))
     }
 
@@ -78,41 +92,70 @@ struct S3Authentication: Sendable {
         let names = names.utf8.split(separator: 0x3b).map { String(decoding: Array($0), as: UTF8.self) }
         // Headers that change what a request does are no one's to add to a signed one.
         let binding = ["x-amz-copy-source", "x-amz-meta", "x-amz-acl", "x-amz-tagging"]
-        for header in request.headers where binding.contains(where: { header.name.hasPrefix($0) }) && !names.contains(header.name) {
-            throw S3Error(403, "AccessDenied", "There were headers present in the request which were not signed: \(header.name)")
+        for header in request.headers
+        where binding.contains(where: { header.name.hasPrefix($0) }) && !names.contains(header.name) {
+            throw S3Error(
+                403, "AccessDenied", "There were headers present in the request which were not signed: \(header.name)")
         }
-        guard names.contains("host") else { throw S3Error(400, "AuthorizationHeaderMalformed", "The signed headers must have host among them") }
-        return names.map { name in (name, request.headers.filter { $0.name == name }.map(\.value).joined(separator: ",")) }
+        guard names.contains("host") else {
+            throw S3Error(400, "AuthorizationHeaderMalformed", "The signed headers must have host among them")
+        }
+        return names.map { name in
+            (name, request.headers.filter { $0.name == name }.map(\.value).joined(separator: ","))
+        }
     }
 
-    private func checkHeader(_ header: String, _ request: Request, _ path: [UInt8], _ query: [QueryItem]) throws -> S3Identity {
+    private func checkHeader(_ header: String, _ request: Request, _ path: [UInt8], _ query: [QueryItem]) throws
+        -> S3Identity
+    {
         var fields: [String: Substring] = [:]
         for field in header.dropFirst("AWS4-HMAC-SHA256".count).split(separator: ",") {
             let parts = field.drop { $0 == " " }.split(separator: "=", maxSplits: 1)
             if parts.count == 2 { fields[String(parts[0])] = parts[1] }
         }
-        guard let credential = fields["Credential"], let names = fields["SignedHeaders"], let signature = fields["Signature"] else {
-            throw S3Error(400, "AuthorizationHeaderMalformed", "The authorization header needs Credential, SignedHeaders and Signature")
+        guard let credential = fields["Credential"], let names = fields["SignedHeaders"],
+            let signature = fields["Signature"]
+        else {
+            throw S3Error(
+                400, "AuthorizationHeaderMalformed",
+                "The authorization header needs Credential, SignedHeaders and Signature")
         }
-        let (id, scope) = try scope(credential), credentials = try credentials(id)
-        let stamp = request.header("x-amz-date") ?? request.header("date").flatMap { Timestamp(httpDate: $0)?.basic } ?? ""
-        guard let time = Timestamp(basic: stamp) else { throw S3Error(403, "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header") }
+        let (id, scope) = try scope(credential)
+        let credentials = try credentials(id)
+        let stamp =
+            request.header("x-amz-date") ?? request.header("date").flatMap { Timestamp(httpDate: $0)?.basic } ?? ""
+        guard let time = Timestamp(basic: stamp) else {
+            throw S3Error(403, "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header")
+        }
         let payload = request.header("x-amz-content-sha256") ?? (request.hasBody ? "UNSIGNED-PAYLOAD" : SigV4.emptyHash)
-        let canonical = SigV4.canonicalRequest(method: request.method, path: path, query: query, headers: try signedHeaders(names, request), payloadHash: payload)
+        let canonical = SigV4.canonicalRequest(
+            method: request.method, path: path, query: query, headers: try signedHeaders(names, request),
+            payloadHash: payload)
         let key = signingKey(credentials, scope)
         let expected = SigV4.signature(key: key, time: stamp, scope: scope, canonicalRequest: canonical)
-        guard isEqualInConstantTime(Array(expected.utf8), Array(signature.utf8)), stamp.hasPrefix(scope.day) else { throw S3Error.signatureDoesNotMatch }
+        guard isEqualInConstantTime(Array(expected.utf8), Array(signature.utf8)), stamp.hasPrefix(scope.day) else {
+            throw S3Error.signatureDoesNotMatch
+        }
         let age = Timestamp.now().seconds - time.seconds
-        guard age <= Self.skewSeconds else { throw S3Error(403, "RequestTimeTooSkewed", "The difference between the request time and the server's time is too large.") }
+        guard age <= Self.skewSeconds else {
+            throw S3Error(
+                403, "RequestTimeTooSkewed",
+                "The difference between the request time and the server's time is too large.")
+        }
         guard age >= -Self.skewSeconds else { throw S3Error(403, "AccessDenied", "Request is not valid yet") }
         let signing = ChunkedBody.Signing(key: key, time: stamp, scope: scope, previous: expected)
         let kind: S3Identity.Payload
         switch payload {
         case "UNSIGNED-PAYLOAD": kind = .unsigned
-        case "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER": kind = .chunked(signing)
+        case "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER":
+            kind = .chunked(signing)
         case "STREAMING-UNSIGNED-PAYLOAD-TRAILER": kind = .chunked(nil)
         default:
-            guard Names.isHex(payload.lowercased(), 64...64) else { throw S3Error(400, "InvalidArgument", "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, one of the STREAMING- values, or a SHA-256 in hex") }
+            guard Names.isHex(payload.lowercased(), 64...64) else {
+                throw S3Error(
+                    400, "InvalidArgument",
+                    "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, one of the STREAMING- values, or a SHA-256 in hex")
+            }
             kind = .hash(payload.lowercased())
         }
         return S3Identity(user: credentials.userName, payload: kind)
@@ -125,45 +168,72 @@ struct S3Authentication: Sendable {
             }
             return found
         }
-        guard try value("X-Amz-Algorithm") == "AWS4-HMAC-SHA256" else { throw S3Error(400, "AuthorizationQueryParametersError", "X-Amz-Algorithm only supports AWS4-HMAC-SHA256") }
-        let (id, scope) = try scope(value("X-Amz-Credential")[...]), stamp = try value("X-Amz-Date"), signature = try value("X-Amz-Signature")
-        guard let time = Timestamp(basic: stamp) else { throw S3Error(400, "AuthorizationQueryParametersError", "X-Amz-Date must be in the form 20060102T150405Z") }
-        guard let life = Int64(try value("X-Amz-Expires")), life >= 0, life <= Self.longestPresign else {
-            throw S3Error(400, "AuthorizationQueryParametersError", "X-Amz-Expires must be a number of seconds from 0 to \(Self.longestPresign)")
+        guard try value("X-Amz-Algorithm") == "AWS4-HMAC-SHA256" else {
+            throw S3Error(400, "AuthorizationQueryParametersError", "X-Amz-Algorithm only supports AWS4-HMAC-SHA256")
         }
-        let credentials = try credentials(id), key = signingKey(credentials, scope)
-        let canonical = SigV4.canonicalRequest(method: request.method, path: path, query: query.filter { $0.name != "X-Amz-Signature" },
-                                               headers: try signedHeaders(value("X-Amz-SignedHeaders")[...], request), payloadHash: request.header("x-amz-content-sha256") ?? "UNSIGNED-PAYLOAD")
+        let (id, scope) = try scope(value("X-Amz-Credential")[...])
+        let stamp = try value("X-Amz-Date")
+        let signature = try value("X-Amz-Signature")
+        guard let time = Timestamp(basic: stamp) else {
+            throw S3Error(400, "AuthorizationQueryParametersError", "X-Amz-Date must be in the form 20060102T150405Z")
+        }
+        guard let life = Int64(try value("X-Amz-Expires")), life >= 0, life <= Self.longestPresign else {
+            throw S3Error(
+                400, "AuthorizationQueryParametersError",
+                "X-Amz-Expires must be a number of seconds from 0 to \(Self.longestPresign)")
+        }
+        let credentials = try credentials(id)
+        let key = signingKey(credentials, scope)
+        let canonical = SigV4.canonicalRequest(
+            method: request.method, path: path, query: query.filter { $0.name != "X-Amz-Signature" },
+            headers: try signedHeaders(value("X-Amz-SignedHeaders")[...], request),
+            payloadHash: request.header("x-amz-content-sha256") ?? "UNSIGNED-PAYLOAD")
         let expected = SigV4.signature(key: key, time: stamp, scope: scope, canonicalRequest: canonical)
-        guard isEqualInConstantTime(Array(expected.utf8), Array(signature.utf8)) else { throw S3Error.signatureDoesNotMatch }
+        guard isEqualInConstantTime(Array(expected.utf8), Array(signature.utf8)) else {
+            throw S3Error.signatureDoesNotMatch
+        }
         let age = Timestamp.now().seconds - time.seconds
         guard age < life else { throw S3Error(403, "AccessDenied", "Request has expired") }
         guard age >= -Self.skewSeconds else { throw S3Error(403, "AccessDenied", "Request is not valid yet") }
         switch request.header("x-amz-content-sha256") {
         case "STREAMING-UNSIGNED-PAYLOAD-TRAILER": return S3Identity(user: credentials.userName, payload: .chunked(nil))
-        case let hash? where Names.isHex(hash, 64...64): return S3Identity(user: credentials.userName, payload: .hash(hash))
+        case let hash? where Names.isHex(hash, 64...64):
+            return S3Identity(user: credentials.userName, payload: .hash(hash))
         default: return S3Identity(user: credentials.userName, payload: .unsigned)
         }
     }
 
     /// Sub-resources that the older signature covers.
     private static let signedResources: Set<String> = [
-        "acl", "delete", "lifecycle", "location", "logging", "notification", "partNumber", "policy", "requestPayment", "response-cache-control", "response-content-disposition",
-        "response-content-encoding", "response-content-language", "response-content-type", "response-expires", "tagging", "torrent", "uploadId", "uploads", "versionId", "versioning", "versions", "website",
+        "acl", "delete", "lifecycle", "location", "logging", "notification", "partNumber", "policy", "requestPayment",
+        "response-cache-control", "response-content-disposition",
+        "response-content-encoding", "response-content-language", "response-content-type", "response-expires",
+        "tagging", "torrent", "uploadId", "uploads", "versionId", "versioning", "versions", "website",
     ]
 
-    /// Presigned requests as `aws s3 presign` and s3fs make them. Source: "Signing and authenticating REST requests (signature version 2)".
-    private func checkOldQuery(_ request: Request, _ path: [UInt8], _ query: [QueryItem], _ id: String, _ signature: String, _ expires: String) throws -> S3Identity {
+    /// Presigned requests as `aws s3 presign` and s3fs make them. Source: "Signing and authenticating REST requests
+    /// (signature version 2)".
+    private func checkOldQuery(
+        _ request: Request, _ path: [UInt8], _ query: [QueryItem], _ id: String, _ signature: String, _ expires: String
+    ) throws -> S3Identity {
         let credentials = try credentials(id)
-        guard let end = Int64(expires) else { throw S3Error(403, "AccessDenied", "Invalid date (should be seconds since epoch): \(expires)") }
-        let amz = Dictionary(grouping: request.headers.filter { $0.name.hasPrefix("x-amz-") }, by: \.name).sorted { $0.key < $1.key }
-        var text = "\(request.method)\n\(request.header("content-md5") ?? "")\n\(request.header("content-type") ?? "")\n\(expires)\n"
+        guard let end = Int64(expires) else {
+            throw S3Error(403, "AccessDenied", "Invalid date (should be seconds since epoch): \(expires)")
+        }
+        let amz = Dictionary(grouping: request.headers.filter { $0.name.hasPrefix("x-amz-") }, by: \.name).sorted {
+            $0.key < $1.key
+        }
+        var text =
+            "\(request.method)\n\(request.header("content-md5") ?? "")\n\(request.header("content-type") ?? "")\n\(expires)\n"
         for (name, values) in amz { text += "\(name):\(values.map(\.value).joined(separator: ","))\n" }
         let resources = query.filter { Self.signedResources.contains($0.name) }.sorted { $0.name < $1.name }
-        let tail = resources.isEmpty ? "" : "?" + resources.map { $0.value.isEmpty ? $0.name : "\($0.name)=\($0.value)" }.joined(separator: "&")
+        let tail =
+            resources.isEmpty
+            ? "" : "?" + resources.map { $0.value.isEmpty ? $0.name : "\($0.name)=\($0.value)" }.joined(separator: "&")
         // Of a bucket alone botocore asks without a slash at the end, and signs with one.
         let isRight = [request.rawPath, request.rawPath + "/"].contains { path in
-            let expected = Base64.encode(Hash.hmacSHA1(key: Array(credentials.secretAccessKey.utf8), Array((text + path + tail).utf8)))
+            let expected = Base64.encode(
+                Hash.hmacSHA1(key: Array(credentials.secretAccessKey.utf8), Array((text + path + tail).utf8)))
             return isEqualInConstantTime(Array(expected.utf8), Array(signature.utf8))
         }
         guard isRight else { throw S3Error.signatureDoesNotMatch }

@@ -43,11 +43,20 @@ struct S3Checksum {
     mutating func update(_ bytes: UnsafeRawBufferPointer) {
         guard bytes.count > 0 else { return }
         switch algorithm {
-        case .crc32: crc = unsafe UInt64(crc32_gzip_refl(UInt32(crc), bytes.assumingMemoryBound(to: UInt8.self).baseAddress!, UInt64(bytes.count)))
-        case .crc32c: crc = unsafe UInt64(crc32_iscsi(UnsafeMutablePointer(mutating: bytes.assumingMemoryBound(to: UInt8.self).baseAddress!), Int32(bytes.count), UInt32(crc)))
+        case .crc32:
+            crc = unsafe UInt64(
+                crc32_gzip_refl(
+                    UInt32(crc), bytes.assumingMemoryBound(to: UInt8.self).baseAddress!, UInt64(bytes.count)))
+        case .crc32c:
+            crc = unsafe UInt64(
+                crc32_iscsi(
+                    UnsafeMutablePointer(mutating: bytes.assumingMemoryBound(to: UInt8.self).baseAddress!),
+                    Int32(bytes.count), UInt32(crc)))
         case .crc64nvme:
             var value = crc
-            for unsafe byte in unsafe bytes { value = Self.nvmeTable[Int((value ^ UInt64(byte)) & 0xff)] ^ value >> 8 }
+            for index in 0..<bytes.count {
+                value = unsafe Self.nvmeTable[Int((value ^ UInt64(bytes[index])) & 0xff)] ^ value >> 8
+            }
             crc = value
         case .sha1, .sha256: unsafe hash!.update(bytes)
         }
@@ -55,7 +64,9 @@ struct S3Checksum {
 
     /// The checksum as it stands in headers. Call once.
     func base64() -> String {
-        func bytes(_ value: UInt64, _ count: UInt64) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: value >> (8 * (count - 1 - $0))) } }
+        func bytes(_ value: UInt64, _ count: UInt64) -> [UInt8] {
+            (0..<count).map { UInt8(truncatingIfNeeded: value >> (8 * (count - 1 - $0))) }
+        }
         return switch algorithm {
         case .crc32: Base64.encode(bytes(crc, 4))
         case .crc32c: Base64.encode(bytes(~crc & 0xffff_ffff, 4))

@@ -11,42 +11,60 @@ extension S3Gateway {
     func listBuckets(_ call: S3Call) throws -> Reception {
         try access.requireSome("fs:ListRepositories", below: Permission.repository("", "").resource, for: call.caller)
         let prefix = call.value("prefix") ?? ""
-        var repositories: [Repository] = [], after = ""
+        var repositories: [Repository] = []
+        var after = ""
         while true {
-            let page = try catalog.listRepositories(prefix: prefix, after: after, limit: 1000) { try access.isAllowed(.repository("ListRepositories", $0.id), for: call.caller) }
+            let page = try catalog.listRepositories(prefix: prefix, after: after, limit: 1000) {
+                try access.isAllowed(.repository("ListRepositories", $0.id), for: call.caller)
+            }
             repositories += page.items
             guard page.hasMore, let last = page.items.last else { break }
             after = last.id
         }
-        return .respond(xml("ListAllMyBucketsResult") { xml in
-            xml.element("Owner") {
-                $0.text("ID", call.identity.user)
-                $0.text("DisplayName", call.identity.user)
-            }
-            xml.element("Buckets") { xml in
-                for repository in repositories {
-                    xml.element("Bucket") {
-                        $0.text("CreationDate", repository.creationDate.rfc3339Milliseconds)
-                        $0.text("Name", repository.id)
+        return .respond(
+            xml("ListAllMyBucketsResult") { xml in
+                xml.element("Owner") {
+                    $0.text("ID", call.identity.user)
+                    $0.text("DisplayName", call.identity.user)
+                }
+                xml.element("Buckets") { xml in
+                    for repository in repositories {
+                        xml.element("Bucket") {
+                            $0.text("CreationDate", repository.creationDate.rfc3339Milliseconds)
+                            $0.text("Name", repository.id)
+                        }
                     }
                 }
-            }
-        })
+            })
     }
 
     /// What a bucket without a feature answers when it is asked for its configuration.
     private static let absent: [String: (code: String, message: String)] = [
-        "policy": ("NoSuchBucketPolicy", "The bucket policy does not exist"), "lifecycle": ("NoSuchLifecycleConfiguration", "The lifecycle configuration does not exist"),
-        "policyStatus": ("NoSuchBucketPolicy", "The bucket policy does not exist"), "cors": ("NoSuchCORSConfiguration", "The CORS configuration does not exist"), "website": ("NoSuchWebsiteConfiguration", "The specified bucket does not have a website configuration"),
-        "tagging": ("NoSuchTagSet", "The TagSet does not exist"), "encryption": ("ServerSideEncryptionConfigurationNotFoundError", "The server side encryption configuration was not found"),
-        "replication": ("ReplicationConfigurationNotFoundError", "The replication configuration was not found"), "object-lock": ("ObjectLockConfigurationNotFoundError", "Object Lock configuration does not exist for this bucket"),
-        "publicAccessBlock": ("NoSuchPublicAccessBlockConfiguration", "The public access block configuration was not found"), "ownershipControls": ("OwnershipControlsNotFoundError", "The bucket ownership controls were not found"),
-        "inventory": ("NoSuchConfiguration", "The specified configuration does not exist."), "metrics": ("NoSuchConfiguration", "The specified configuration does not exist."),
-        "analytics": ("NoSuchConfiguration", "The specified configuration does not exist."), "intelligent-tiering": ("NoSuchConfiguration", "The specified configuration does not exist."),
+        "policy": ("NoSuchBucketPolicy", "The bucket policy does not exist"),
+        "lifecycle": ("NoSuchLifecycleConfiguration", "The lifecycle configuration does not exist"),
+        "policyStatus": ("NoSuchBucketPolicy", "The bucket policy does not exist"),
+        "cors": ("NoSuchCORSConfiguration", "The CORS configuration does not exist"),
+        "website": ("NoSuchWebsiteConfiguration", "The specified bucket does not have a website configuration"),
+        "tagging": ("NoSuchTagSet", "The TagSet does not exist"),
+        "encryption": (
+            "ServerSideEncryptionConfigurationNotFoundError", "The server side encryption configuration was not found"
+        ),
+        "replication": ("ReplicationConfigurationNotFoundError", "The replication configuration was not found"),
+        "object-lock": (
+            "ObjectLockConfigurationNotFoundError", "Object Lock configuration does not exist for this bucket"
+        ),
+        "publicAccessBlock": (
+            "NoSuchPublicAccessBlockConfiguration", "The public access block configuration was not found"
+        ), "ownershipControls": ("OwnershipControlsNotFoundError", "The bucket ownership controls were not found"),
+        "inventory": ("NoSuchConfiguration", "The specified configuration does not exist."),
+        "metrics": ("NoSuchConfiguration", "The specified configuration does not exist."),
+        "analytics": ("NoSuchConfiguration", "The specified configuration does not exist."),
+        "intelligent-tiering": ("NoSuchConfiguration", "The specified configuration does not exist."),
     ]
     /// Configurations that are there, and empty.
     private static let empty: [String: String] = [
-        "versioning": "VersioningConfiguration", "notification": "NotificationConfiguration", "logging": "BucketLoggingStatus", "accelerate": "AccelerateConfiguration",
+        "versioning": "VersioningConfiguration", "notification": "NotificationConfiguration",
+        "logging": "BucketLoggingStatus", "accelerate": "AccelerateConfiguration",
     ]
 
     /// Parameters that ask for a bucket's configuration, of those that have no operation of their own here.
@@ -54,14 +72,21 @@ extension S3Gateway {
 
     func createBucket(_ call: S3Call) throws -> Reception {
         try access.require([.repository("CreateRepository", call.bucket)], for: call.caller)
-        guard (try? catalog.repository(call.bucket)) == nil else { throw S3Error(409, "BucketAlreadyExists", "The requested bucket name is not available: a repository of that name exists.") }
-        throw S3Error(501, "NotImplemented", "A repository is made over REST, where its storage namespace can be named.")
+        guard (try? catalog.repository(call.bucket)) == nil else {
+            throw S3Error(
+                409, "BucketAlreadyExists",
+                "The requested bucket name is not available: a repository of that name exists.")
+        }
+        throw S3Error(
+            501, "NotImplemented", "A repository is made over REST, where its storage namespace can be named.")
     }
 
     func headBucket(_ call: S3Call) throws -> Reception {
         _ = try catalog.repository(call.bucket)
         try access.require([.repository("ReadRepository", call.bucket)], for: call.caller)
-        return .respond(Response(status: 200, headers: [("x-amz-bucket-region", settings.region), ("Content-Type", "application/xml")]))
+        return .respond(
+            Response(
+                status: 200, headers: [("x-amz-bucket-region", settings.region), ("Content-Type", "application/xml")]))
     }
 
     /// Something that is told of a bucket to who may list it.
@@ -97,19 +122,27 @@ extension S3Gateway {
     /// Lists of both versions. Keys are `ref/path`; without a ref in the prefix, branches are the common prefixes.
     func list(_ call: S3Call, _ repository: Repository) throws -> Response {
         let isV2 = call.value("list-type") == "2"
-        let prefix = call.keyValue("prefix"), delimiter = call.keyValue("delimiter")
+        let prefix = call.keyValue("prefix")
+        let delimiter = call.keyValue("delimiter")
         // Without a whole ref in the prefix it is branches that are listed.
-        try access.require([.repository(S3Call.split(prefix.bytes).hasSlash ? "ListObjects" : "ListBranches", call.bucket)], for: call.caller)
+        try access.require(
+            [.repository(S3Call.split(prefix.bytes).hasSlash ? "ListObjects" : "ListBranches", call.bucket)],
+            for: call.caller)
         var limit = 1000
         if let text = call.value("max-keys"), !text.isEmpty {
-            guard let number = Int(text), number >= 0 else { throw S3Error.invalidArgument("max-keys '\(text)' is not a number from 0 to 1000") }
+            guard let number = Int(text), number >= 0 else {
+                throw S3Error.invalidArgument("max-keys '\(text)' is not a number from 0 to 1000")
+            }
             limit = min(number, 1000)
         }
         let token = isV2 ? call.value("continuation-token").flatMap { $0.isEmpty ? nil : $0 } : nil
         let after = PageToken.key(call.keyValue(!isV2 ? "marker" : token != nil ? "continuation-token" : "start-after"))
         let encodes = call.value("encoding-type") == "url"
         func shown(_ key: Key) -> String { encodes ? URIEncoding.encode(key.bytes, keepsSlash: true) : key.description }
-        let page = limit == 0 ? Page<S3Listing>(items: [], hasMore: false) : try listing(call, repository, prefix: prefix, delimiter: delimiter, after: after, limit: limit)
+        let page =
+            limit == 0
+            ? Page<S3Listing>(items: [], hasMore: false)
+            : try listing(call, repository, prefix: prefix, delimiter: delimiter, after: after, limit: limit)
         return xml("ListBucketResult") { xml in
             xml.text("Name", call.bucket)
             xml.text("IsTruncated", page.hasMore ? "true" : "false")
@@ -118,7 +151,9 @@ extension S3Gateway {
             if isV2 {
                 xml.text("KeyCount", page.items.count)
                 if let token { xml.text("ContinuationToken", token) }
-                if page.hasMore, let last = page.items.last { xml.text("NextContinuationToken", PageToken.text(last.key)) }
+                if page.hasMore, let last = page.items.last {
+                    xml.text("NextContinuationToken", PageToken.text(last.key))
+                }
                 if !call.keyValue("start-after").isEmpty { xml.text("StartAfter", shown(call.keyValue("start-after"))) }
             } else {
                 xml.text("Marker", shown(call.keyValue("marker")))
@@ -139,7 +174,9 @@ extension S3Gateway {
                     $0.text("StorageClass", "STANDARD")
                 }
             }
-            for item in page.items where item.entry == nil { xml.element("CommonPrefixes") { $0.text("Prefix", shown(item.key)) } }
+            for item in page.items where item.entry == nil {
+                xml.element("CommonPrefixes") { $0.text("Prefix", shown(item.key)) }
+            }
         }
     }
 
@@ -148,7 +185,9 @@ extension S3Gateway {
         let entry: Entry?
     }
 
-    private func listing(_ call: S3Call, _ repository: Repository, prefix: Key, delimiter: Key, after: Key, limit: Int) throws -> Page<S3Listing> {
+    private func listing(_ call: S3Call, _ repository: Repository, prefix: Key, delimiter: Key, after: Key, limit: Int)
+        throws -> Page<S3Listing>
+    {
         let (ref, path, hasSlash) = S3Call.split(prefix.bytes)
         guard hasSlash else {
             let last = S3Call.split(after.bytes).ref
@@ -161,18 +200,24 @@ extension S3Gateway {
         query.limit = limit
         if !after.isEmpty {
             let (afterRef, afterPath, _) = S3Call.split(after.bytes)
-            guard afterRef == ref else { throw S3Error.invalidArgument("the marker '\(after)' lies in another ref than the prefix '\(prefix)'") }
+            guard afterRef == ref else {
+                throw S3Error.invalidArgument("the marker '\(after)' lies in another ref than the prefix '\(prefix)'")
+            }
             query.after = afterPath
         }
         let resolved: ResolvedRef
-        do { resolved = try catalog.resolve(ref, in: repository.id) } catch let error as LakeError where error.code == .notFound(.reference) { throw S3Error(400, "BadRequest", "There is no ref '\(ref)' in \(call.bucket).") }
+        do { resolved = try catalog.resolve(ref, in: repository.id) } catch let error as LakeError
+            where error.code == .notFound(.reference)
+        { throw S3Error(400, "BadRequest", "There is no ref '\(ref)' in \(call.bucket).") }
         let page = try catalog.list(resolved, query)
-        return Page(items: page.items.map { item in
-            switch item {
-            case .object(let path, let entry): S3Listing(key: Key(Array((ref + "/").utf8) + path.bytes), entry: entry)
-            case .commonPrefix(let path): S3Listing(key: Key(Array((ref + "/").utf8) + path.bytes), entry: nil)
-            }
-        }, hasMore: page.hasMore)
+        return Page(
+            items: page.items.map { item in
+                switch item {
+                case .object(let path, let entry):
+                    S3Listing(key: Key(Array((ref + "/").utf8) + path.bytes), entry: entry)
+                case .commonPrefix(let path): S3Listing(key: Key(Array((ref + "/").utf8) + path.bytes), entry: nil)
+                }
+            }, hasMore: page.hasMore)
     }
 
     // MARK: deleting many
@@ -181,17 +226,21 @@ extension S3Gateway {
 
     func deleteMany(_ call: S3Call) throws -> Reception {
         // Which keys is said by the body; who may delete none here is not asked for it.
-        try access.requireSome("fs:DeleteObject", below: Permission.object("", call.bucket, Key([])).resource, for: call.caller)
+        try access.requireSome(
+            "fs:DeleteObject", below: Permission.object("", call.bucket, Key([])).resource, for: call.caller)
         return try body(call) { bytes in
             guard let root = XMLElement.parse(bytes), root.name == "Delete" else { throw S3Error.malformedXML }
             let keys = root.all("Object").compactMap { $0.value("Key") }
             guard !keys.isEmpty, keys.count <= Self.mostKeys else { throw S3Error.malformedXML }
             let isQuiet = root.value("Quiet") == "true"
-            var outcomes: [(key: String, error: S3Error?)] = [], byRef: [String: [(key: String, path: Key)]] = [:]
+            var outcomes: [(key: String, error: S3Error?)] = []
+            var byRef: [String: [(key: String, path: Key)]] = [:]
             for key in keys {
                 let (ref, path, _) = S3Call.split(key.utf8)
                 do {
-                    guard !path.isEmpty else { throw S3Error.invalidArgument("The key '\(key)' names no object: it needs a branch and a path") }
+                    guard !path.isEmpty else {
+                        throw S3Error.invalidArgument("The key '\(key)' names no object: it needs a branch and a path")
+                    }
                     try Names.checkPath(path)
                     try access.require([.object("DeleteObject", call.bucket, path)], for: call.caller)
                     byRef[ref, default: []].append((key, path))

@@ -6,8 +6,12 @@ extension S3Gateway {
     static func metadataHeaders(_ metadata: Metadata) -> [(name: String, value: String)] {
         metadata.pairs.compactMap { pair in
             let name = String(decoding: pair.key, as: UTF8.self).lowercased()
-            guard !name.hasPrefix("::lakefs::"), name.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != 0x3a }) else { return nil }
-            return (name.hasPrefix("x-amz-meta-") ? name : "x-amz-meta-" + name, String(decoding: pair.value, as: UTF8.self))
+            guard !name.hasPrefix("::lakefs::"), name.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != 0x3a }) else {
+                return nil
+            }
+            return (
+                name.hasPrefix("x-amz-meta-") ? name : "x-amz-meta-" + name, String(decoding: pair.value, as: UTF8.self)
+            )
         }
     }
 
@@ -16,13 +20,16 @@ extension S3Gateway {
 
     /// User metadata of a request, stored under lakeFS's spelling (`lakefs-formats.md` 3.2).
     static func metadata(of request: Request) throws -> Metadata {
-        var metadata = Metadata(), size = 0
+        var metadata = Metadata()
+        var size = 0
         for header in request.headers where header.name.hasPrefix("x-amz-meta-") {
             let name = header.name.dropFirst("x-amz-meta-".count)
             size += name.utf8.count + header.value.utf8.count
             metadata["X-Amz-Meta-" + name] = header.value
         }
-        guard size <= largestMetadata else { throw S3Error(400, "MetadataTooLarge", "Your metadata headers exceed the maximum allowed metadata size") }
+        guard size <= largestMetadata else {
+            throw S3Error(400, "MetadataTooLarge", "Your metadata headers exceed the maximum allowed metadata size")
+        }
         return metadata
     }
 
@@ -39,41 +46,59 @@ extension S3Gateway {
         let isHead = call.request.method == "HEAD"
         try access.require([.object("ReadObject", call.bucket, call.key)], for: call.caller)
         let (entry, location, _) = try catalog.entry(call.key, at: call.ref, in: call.bucket)
-        if call.value("versionId").map({ $0 != "null" }) == true { throw S3Error.invalidArgument("Invalid version id specified: objects here have versions through refs") }
+        if call.value("versionId").map({ $0 != "null" }) == true {
+            throw S3Error.invalidArgument("Invalid version id specified: objects here have versions through refs")
+        }
         if call.value("tagging") != nil { return xml("Tagging") { $0.element("TagSet") { _ in } } }
-        if call.value("acl") != nil { throw S3Error(501, "NotImplemented", "Access control lists are not used here: policies are.") }
+        if call.value("acl") != nil {
+            throw S3Error(501, "NotImplemented", "Access control lists are not used here: policies are.")
+        }
         switch Precheck(call.request, eTag: entry.eTag, modified: entry.lastModified) {
         case .proceed: break
-        case .notModified: return Response(status: 304, headers: [("ETag", "\"\(entry.eTag)\""), ("Last-Modified", entry.lastModified.httpDate)])
+        case .notModified:
+            return Response(
+                status: 304, headers: [("ETag", "\"\(entry.eTag)\""), ("Last-Modified", entry.lastModified.httpDate)])
         case .failed: throw S3Error.preconditionFailed
         }
         for item in call.query where item.name.hasPrefix("response-") {
-            guard item.value.utf8.count <= 1024, !item.value.utf8.contains(where: { $0 < 0x20 || $0 == 0x7f }) else { throw S3Error.invalidArgument("\(item.name) is longer than 1024 bytes, or holds a control character") }
+            guard item.value.utf8.count <= 1024, !item.value.utf8.contains(where: { $0 < 0x20 || $0 == 0x7f }) else {
+                throw S3Error.invalidArgument("\(item.name) is longer than 1024 bytes, or holds a control character")
+            }
         }
         let type = call.value("response-content-type") ?? entry.shownContentType
-        var headers: [(name: String, value: String)] = [
-            ("Content-Type", type),
-            ("ETag", "\"\(entry.eTag)\""), ("Last-Modified", entry.lastModified.httpDate), ("Accept-Ranges", "bytes"),
-        ] + Response.untrusted(type)
-        for (name, header) in [("content-disposition", "Content-Disposition"), ("cache-control", "Cache-Control"), ("content-language", "Content-Language"), ("content-encoding", "Content-Encoding"), ("expires", "Expires")] {
+        var headers: [(name: String, value: String)] =
+            [
+                ("Content-Type", type),
+                ("ETag", "\"\(entry.eTag)\""), ("Last-Modified", entry.lastModified.httpDate),
+                ("Accept-Ranges", "bytes"),
+            ] + Response.untrusted(type)
+        for (name, header) in [
+            ("content-disposition", "Content-Disposition"), ("cache-control", "Cache-Control"),
+            ("content-language", "Content-Language"), ("content-encoding", "Content-Encoding"), ("expires", "Expires"),
+        ] {
             if let value = call.value("response-" + name) { headers.append((header, value)) }
         }
         headers += Self.metadataHeaders(entry.metadata)
-        var range = 0..<entry.size, status = 200
+        var range = 0..<entry.size
+        var status = 200
         switch ByteRange(call.request.header("range"), size: entry.size) {
         case .part(let part):
             range = part
             status = 206
             headers.append(("Content-Range", "bytes \(part.lowerBound)-\(part.upperBound - 1)/\(entry.size)"))
-        case .unsatisfiable where Self.isPlain(call.request.header("range")!): throw S3Error(416, "InvalidRange", "The requested range is not satisfiable")
+        case .unsatisfiable where Self.isPlain(call.request.header("range")!):
+            throw S3Error(416, "InvalidRange", "The requested range is not satisfiable")
         case .whole, .malformed, .unsatisfiable:
             if let part = call.value("partNumber") {
-                guard part == "1" else { throw S3Error(416, "InvalidPartNumber", "The requested partnumber is not satisfiable") }
+                guard part == "1" else {
+                    throw S3Error(416, "InvalidPartNumber", "The requested partnumber is not satisfiable")
+                }
                 status = 206
                 if entry.size > 0 { headers.append(("Content-Range", "bytes 0-\(entry.size - 1)/\(entry.size)")) }
             }
         }
-        let body = try ObjectBody.make(catalog.objects, entry, at: location, range, isHead: isHead, verifies: settings.verifiesReads)
+        let body = try ObjectBody.make(
+            catalog.objects, entry, at: location, range, isHead: isHead, verifies: settings.verifiesReads)
         return Response(status: status, headers: headers, body: body)
     }
 
@@ -92,10 +117,17 @@ extension S3Gateway {
         try Names.checkPath(call.key)
         let metadata = try Self.metadata(of: call.request)
         let repository = try catalog.checkWritable(call.ref, in: call.bucket)
-        let sink = try PayloadSink(call: call, gateway: self, upload: catalog.upload(to: repository), limit: .max) { [self] _, written in
-            let eTag = Hex.text(written!.md5), entry = Entry(address: written!.address, lastModified: .now(), size: written!.size, eTag: eTag, metadata: metadata, contentType: Self.contentType(of: call.request))
-            try catalog.stage(entry, at: call.key, on: call.ref, in: call.bucket, if: Precheck.writeCondition(call.request))
-            return Response(status: 200, headers: [("Content-Type", "application/xml"), ("ETag", "\"\(eTag)\"")] + written!.checksums)
+        let sink = try PayloadSink(call: call, gateway: self, upload: catalog.upload(to: repository), limit: .max) {
+            [self] _, written in
+            let eTag = Hex.text(written!.md5)
+            let entry = Entry(
+                address: written!.address, lastModified: .now(), size: written!.size, eTag: eTag, metadata: metadata,
+                contentType: Self.contentType(of: call.request))
+            try catalog.stage(
+                entry, at: call.key, on: call.ref, in: call.bucket, if: Precheck.writeCondition(call.request))
+            return Response(
+                status: 200,
+                headers: [("Content-Type", "application/xml"), ("ETag", "\"\(eTag)\"")] + written!.checksums)
         }
         return .body(sink)
     }
@@ -107,29 +139,43 @@ extension S3Gateway {
         if bytes.first == 0x2f { bytes = bytes.dropFirst() }
         let bucket = String(decoding: bytes.prefix { $0 != 0x2f }, as: UTF8.self)
         let (ref, key, _) = S3Call.split(bytes.drop { $0 != 0x2f }.dropFirst())
-        guard !bucket.isEmpty, !ref.isEmpty, !key.isEmpty else { throw S3Error.invalidArgument("Copy Source must mention the source bucket and key: sourcebucket/sourcekey") }
+        guard !bucket.isEmpty, !ref.isEmpty, !key.isEmpty else {
+            throw S3Error.invalidArgument("Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
+        }
         return (bucket, ref, key)
     }
 
     func copy(_ call: S3Call) throws -> Reception {
         let source = try copySource(call)
-        try access.require([.object("ReadObject", source.bucket, source.key), .object("WriteObject", call.bucket, call.key)], for: call.caller)
+        try access.require(
+            [.object("ReadObject", source.bucket, source.key), .object("WriteObject", call.bucket, call.key)],
+            for: call.caller)
         try Names.checkPath(call.key)
         let replaces = call.request.header("x-amz-metadata-directive")?.uppercased() == "REPLACE"
         let metadata = replaces ? try Self.metadata(of: call.request) : nil
         _ = try catalog.checkWritable(call.ref, in: call.bucket)
         return work(call) { [self] in
             let found: Entry
-            do { found = try catalog.entry(source.key, at: source.ref, in: source.bucket).entry } catch let error as LakeError {
+            do { found = try catalog.entry(source.key, at: source.ref, in: source.bucket).entry } catch let error
+                as LakeError
+            {
                 if case .notFound(.repository) = error.code { throw S3Error.noSuchBucket }
                 throw S3Error.noSuchKey
             }
-            let conditions = Request(method: "GET", target: "/", headers: call.request.headers.compactMap { header in
-                header.name.hasPrefix("x-amz-copy-source-if-") ? (String(header.name.dropFirst("x-amz-copy-source-".count)), header.value) : nil
-            })
-            guard case .proceed = Precheck(conditions, eTag: found.eTag, modified: found.lastModified) else { throw S3Error.preconditionFailed }
-            let entry = try catalog.copy(source.key, at: source.ref, from: source.bucket, to: call.key, on: call.ref, in: call.bucket, metadata: metadata,
-                                         contentType: replaces ? Self.contentType(of: call.request) : nil, condition: Precheck.writeCondition(call.request))
+            let conditions = Request(
+                method: "GET", target: "/",
+                headers: call.request.headers.compactMap { header in
+                    header.name.hasPrefix("x-amz-copy-source-if-")
+                        ? (String(header.name.dropFirst("x-amz-copy-source-".count)), header.value) : nil
+                })
+            guard case .proceed = Precheck(conditions, eTag: found.eTag, modified: found.lastModified) else {
+                throw S3Error.preconditionFailed
+            }
+            let entry = try catalog.copy(
+                source.key, at: source.ref, from: source.bucket, to: call.key, on: call.ref, in: call.bucket,
+                metadata: metadata,
+                contentType: replaces ? Self.contentType(of: call.request) : nil,
+                condition: Precheck.writeCondition(call.request))
             return xml("CopyObjectResult") {
                 $0.text("LastModified", entry.lastModified.rfc3339Milliseconds)
                 $0.text("ETag", "\"\(entry.eTag)\"")

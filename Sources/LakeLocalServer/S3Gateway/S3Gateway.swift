@@ -21,33 +21,48 @@ package struct S3Gateway: Door {
     }
 
     /// Whether a request is for this door: it is signed as S3's are, or addressed to one of the gateway's hosts.
-    package func serves(_ request: Request) -> Bool { S3Authentication.isSigned(request) || virtualBucket(request) != nil || settings.s3Domains.contains(Self.host(request)) }
+    package func serves(_ request: Request) -> Bool {
+        S3Authentication.isSigned(request) || virtualBucket(request) != nil
+            || settings.s3Domains.contains(Self.host(request))
+    }
 
     package func slowDown(_ request: Request) -> Response { S3Error.slowDown.response(to: request) }
 
-    private static func host(_ request: Request) -> String { String((request.header("host") ?? "").prefix { $0 != ":" }) }
+    private static func host(_ request: Request) -> String {
+        String((request.header("host") ?? "").prefix { $0 != ":" })
+    }
 
     private func virtualBucket(_ request: Request) -> String? {
         let host = Self.host(request)
-        for domain in settings.s3Domains where host.hasSuffix("." + domain) { return String(host.dropLast(domain.count + 1)) }
+        for domain in settings.s3Domains where host.hasSuffix("." + domain) {
+            return String(host.dropLast(domain.count + 1))
+        }
         return nil
     }
 
     package func begin(_ request: Request) -> Reception {
         request.note.isS3 = true
-        let path = URIEncoding.decode(request.rawPath), query = URIEncoding.query(request.rawQuery, plusIsSpace: false)
+        let path = URIEncoding.decode(request.rawPath)
+        let query = URIEncoding.query(request.rawQuery, plusIsSpace: false)
         var call: S3Call?
         do {
-            if let fault = request.fault { throw S3Error(400, "InvalidRequest", "This is no request that can be understood: \(fault).") }
+            if let fault = request.fault {
+                throw S3Error(400, "InvalidRequest", "This is no request that can be understood: \(fault).")
+            }
             let identity = try authentication.identify(request, path: path, query: query)
             request.note.user = identity.user
-            if let name = QueryItem.firstRepeated(query) { throw S3Error.invalidArgument("The parameter \(name) is given more than once") }
-            call = S3Call(request: request, query: query, identity: identity, path: path, virtualBucket: virtualBucket(request))
+            if let name = QueryItem.firstRepeated(query) {
+                throw S3Error.invalidArgument("The parameter \(name) is given more than once")
+            }
+            call = S3Call(
+                request: request, query: query, identity: identity, path: path, virtualBucket: virtualBucket(request))
             return try dispatch(call!)
         } catch {
             let response = failure(S3Error(error, isWrite: request.isWrite), call, to: request)
             // A password that was wrong: guessing is as slow here as at the other door.
-            if let error = error as? LakeError, error.code == .unauthenticated, request.header("authorization") != nil { return authentication.login.refuse(request, with: response) }
+            if let error = error as? LakeError, error.code == .unauthenticated, request.header("authorization") != nil {
+                return authentication.login.refuse(request, with: response)
+            }
             return .respond(response)
         }
     }
@@ -55,22 +70,32 @@ package struct S3Gateway: Door {
     func failure(_ error: S3Error, _ call: S3Call?, to request: Request) -> Response {
         // Who is not known, or asks for what is not a bucket, is told nothing of the place.
         let call = call.flatMap { (try? catalog.repository($0.bucket)) == nil ? nil : $0 }
-        return error.response(to: request, bucket: call?.bucket, ref: call.flatMap { $0.ref.isEmpty ? nil : $0.ref }, key: call.flatMap { $0.key.isEmpty ? nil : $0.key })
+        return error.response(
+            to: request, bucket: call?.bucket, ref: call.flatMap { $0.ref.isEmpty ? nil : $0.ref },
+            key: call.flatMap { $0.key.isEmpty ? nil : $0.key })
     }
 
     /// Runs blocking work off the connection's thread.
     func work(_ call: S3Call, _ work: @escaping @Sendable () throws -> Response) -> Reception {
-        .work { do { return try work() } catch { return failure(S3Error(error, isWrite: call.request.isWrite), call, to: call.request) } }
+        .work {
+            do { return try work() } catch {
+                return failure(S3Error(error, isWrite: call.request.isWrite), call, to: call.request)
+            }
+        }
     }
 
     /// Takes a small body as a whole, then works.
-    func body(_ call: S3Call, limit: Int = 8 << 20, _ work: @escaping @Sendable ([UInt8]) throws -> Response) throws -> Reception {
+    func body(_ call: S3Call, limit: Int = 8 << 20, _ work: @escaping @Sendable ([UInt8]) throws -> Response) throws
+        -> Reception
+    {
         let sink = try PayloadSink(call: call, gateway: self, upload: nil, limit: limit) { bytes, _ in try work(bytes) }
         return .body(sink)
     }
 
     private func dispatch(_ call: S3Call) throws -> Reception {
-        guard let row = S3Row.of(call) else { throw S3Error(405, "MethodNotAllowed", "The specified method is not allowed against this resource.") }
+        guard let row = S3Row.of(call) else {
+            throw S3Error(405, "MethodNotAllowed", "The specified method is not allowed against this resource.")
+        }
         call.request.note.operation = .s3(row.operation)
         let handle = { @Sendable () throws -> Reception in
             guard row.isBuilt else { throw Self.unsupported }
@@ -78,7 +103,9 @@ package struct S3Gateway: Door {
         }
         guard row.cost != .point, !call.request.hasBody else { return try handle() }
         let work: @Sendable () -> Response = {
-            do { return try handle().answer(to: []) } catch { return failure(S3Error(error, isWrite: call.request.isWrite), call, to: call.request) }
+            do { return try handle().answer(to: []) } catch {
+                return failure(S3Error(error, isWrite: call.request.isWrite), call, to: call.request)
+            }
         }
         return row.cost == .long ? .long(work) : .work(work)
     }
@@ -93,12 +120,14 @@ package struct S3Gateway: Door {
         case .listMultipartUploads: try configuration(call) { try uploads.list(call, self) }
         case .getBucketLocation: try configuration(call) { xml("LocationConstraint") { _ in } }
         case .getBucketAcl: try configuration(call) { ownACL(call) }
-        case .getBucketRequestPayment: try configuration(call) { xml("RequestPaymentConfiguration") { $0.text("Payer", "BucketOwner") } }
+        case .getBucketRequestPayment:
+            try configuration(call) { xml("RequestPaymentConfiguration") { $0.text("Payer", "BucketOwner") } }
         case .getBucketConfiguration: try configuration(call) { try absent(call) }
         case .listObjects, .listObjectsV2: .respond(try list(call, catalog.repository(call.bucket)))
         case .refOnly: try refOnly(call)
         case .listParts: try uploads.listParts(call, self)
-        case .getObject, .headObject, .getObjectTagging, .getObjectAcl: settings.verifiesReads ? work(call) { try read(call) } : .respond(try read(call))
+        case .getObject, .headObject, .getObjectTagging, .getObjectAcl:
+            settings.verifiesReads ? work(call) { try read(call) } : .respond(try read(call))
         case .uploadPart: try uploads.putPart(call, self)
         case .copyObject: try copy(call)
         case .putObject: try put(call)
@@ -106,19 +135,29 @@ package struct S3Gateway: Door {
         case .deleteObject: try delete(call)
         case .createMultipartUpload: try uploads.create(call, self)
         case .completeMultipartUpload: try uploads.complete(call, self)
-        case .getObjectAttributes, .getObjectTorrent, .getObjectRetention, .getObjectLegalHold, .putObjectAcl, .putObjectTagging, .putObjectRetention, .putObjectLegalHold: throw Self.unsupported
+        case .getObjectAttributes, .getObjectTorrent, .getObjectRetention, .getObjectLegalHold, .putObjectAcl,
+            .putObjectTagging, .putObjectRetention, .putObjectLegalHold:
+            throw Self.unsupported
         }
     }
 
-    private static let unsupported = S3Error(501, "NotImplemented", "A header or sub-resource that you sent asks for something that this server does not do.")
+    private static let unsupported = S3Error(
+        501, "NotImplemented", "A header or sub-resource that you sent asks for something that this server does not do."
+    )
 
     /// Requests for a ref without a key: there is no such object; making its "folder" is nothing to do.
     private func refOnly(_ call: S3Call) throws -> Reception {
         guard call.request.method == "PUT" else { throw S3Error.noSuchKey }
         try access.require([.object("WriteObject", call.bucket, call.key)], for: call.caller)
         _ = try catalog.checkWritable(call.ref, in: call.bucket)
-        guard call.hasKeySlash, (call.request.contentLength ?? 0) == 0 else { throw S3Error.invalidArgument("The key names no object: it needs a path behind the branch") }
-        return try body(call, limit: 0) { _ in Response(status: 200, headers: [("Content-Type", "application/xml"), ("ETag", "\"d41d8cd98f00b204e9800998ecf8427e\"")]) }
+        guard call.hasKeySlash, (call.request.contentLength ?? 0) == 0 else {
+            throw S3Error.invalidArgument("The key names no object: it needs a path behind the branch")
+        }
+        return try body(call, limit: 0) { _ in
+            Response(
+                status: 200,
+                headers: [("Content-Type", "application/xml"), ("ETag", "\"d41d8cd98f00b204e9800998ecf8427e\"")])
+        }
     }
 }
 

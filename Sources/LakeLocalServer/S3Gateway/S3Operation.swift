@@ -3,17 +3,39 @@ import Versioning
 
 /// Operations of S3, by their names there. Source: Amazon S3 API reference, "Actions".
 enum S3Operation: String, CaseIterable, Sendable {
-    case listBuckets = "ListBuckets", createBucket = "CreateBucket", deleteBucket = "DeleteBucket", headBucket = "HeadBucket"
-    case getBucketLocation = "GetBucketLocation", getBucketAcl = "GetBucketAcl", getBucketRequestPayment = "GetBucketRequestPayment"
+    case listBuckets = "ListBuckets"
+    case createBucket = "CreateBucket"
+    case deleteBucket = "DeleteBucket"
+    case headBucket = "HeadBucket"
+    case getBucketLocation = "GetBucketLocation"
+    case getBucketAcl = "GetBucketAcl"
+    case getBucketRequestPayment = "GetBucketRequestPayment"
     /// Of any feature that buckets here do not have.
     case getBucketConfiguration = "GetBucketConfiguration"
-    case listObjects = "ListObjects", listObjectsV2 = "ListObjectsV2", deleteObjects = "DeleteObjects"
-    case getObject = "GetObject", headObject = "HeadObject", putObject = "PutObject", copyObject = "CopyObject", deleteObject = "DeleteObject"
-    case createMultipartUpload = "CreateMultipartUpload", uploadPart = "UploadPart", completeMultipartUpload = "CompleteMultipartUpload"
-    case abortMultipartUpload = "AbortMultipartUpload", listParts = "ListParts", listMultipartUploads = "ListMultipartUploads"
-    case getObjectTagging = "GetObjectTagging", putObjectTagging = "PutObjectTagging", getObjectAcl = "GetObjectAcl", putObjectAcl = "PutObjectAcl"
-    case getObjectAttributes = "GetObjectAttributes", getObjectTorrent = "GetObjectTorrent", getObjectRetention = "GetObjectRetention", putObjectRetention = "PutObjectRetention"
-    case getObjectLegalHold = "GetObjectLegalHold", putObjectLegalHold = "PutObjectLegalHold"
+    case listObjects = "ListObjects"
+    case listObjectsV2 = "ListObjectsV2"
+    case deleteObjects = "DeleteObjects"
+    case getObject = "GetObject"
+    case headObject = "HeadObject"
+    case putObject = "PutObject"
+    case copyObject = "CopyObject"
+    case deleteObject = "DeleteObject"
+    case createMultipartUpload = "CreateMultipartUpload"
+    case uploadPart = "UploadPart"
+    case completeMultipartUpload = "CompleteMultipartUpload"
+    case abortMultipartUpload = "AbortMultipartUpload"
+    case listParts = "ListParts"
+    case listMultipartUploads = "ListMultipartUploads"
+    case getObjectTagging = "GetObjectTagging"
+    case putObjectTagging = "PutObjectTagging"
+    case getObjectAcl = "GetObjectAcl"
+    case putObjectAcl = "PutObjectAcl"
+    case getObjectAttributes = "GetObjectAttributes"
+    case getObjectTorrent = "GetObjectTorrent"
+    case getObjectRetention = "GetObjectRetention"
+    case putObjectRetention = "PutObjectRetention"
+    case getObjectLegalHold = "GetObjectLegalHold"
+    case putObjectLegalHold = "PutObjectLegalHold"
     /// A key that is a ref and nothing behind it: ours, for S3 knows no refs.
     case refOnly = "RefOnly"
 }
@@ -34,7 +56,10 @@ struct S3Row: Sendable {
     /// Whether it does what it is for; others say that they do not.
     let isBuilt: Bool
 
-    private init(_ operation: S3Operation, _ methods: String, _ scope: Scope, _ cost: Cost, _ parameters: Set<String> = [], header: String? = nil, isBuilt: Bool = true) {
+    private init(
+        _ operation: S3Operation, _ methods: String, _ scope: Scope, _ cost: Cost, _ parameters: Set<String> = [],
+        header: String? = nil, isBuilt: Bool = true
+    ) {
         self.operation = operation
         self.methods = methods.split(separator: " ").map(String.init)
         self.scope = scope
@@ -85,14 +110,17 @@ struct S3Row: Sendable {
         if call.ref.isEmpty { return .bucket }
         guard call.key.isEmpty else { return .object }
         // `GET /repo/ref?list-type=2`: a listing of the bucket, as clients with path-style addresses ask for a prefix.
-        return call.request.method == "GET" && !call.hasKeySlash && call.query.contains { $0.name == "list-type" } ? .bucket : .ref
+        return call.request.method == "GET" && !call.hasKeySlash && call.query.contains { $0.name == "list-type" }
+            ? .bucket : .ref
     }
 
     /// The row of a request; nil if there is none.
     static func of(_ call: S3Call) -> S3Row? {
-        let scope = scope(call), method = call.request.method
+        let scope = scope(call)
+        let method = call.request.method
         return all.first { row in
-            row.scope == scope && row.methods.contains(method) && (row.parameters.isEmpty || call.query.contains { row.parameters.contains($0.name) })
+            row.scope == scope && row.methods.contains(method)
+                && (row.parameters.isEmpty || call.query.contains { row.parameters.contains($0.name) })
                 && (row.header == nil || call.request.header(row.header!) != nil)
         }
     }

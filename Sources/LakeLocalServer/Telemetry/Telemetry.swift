@@ -1,9 +1,9 @@
-package import Versioning
 import Glibc
 import Synchronization
+package import Versioning
 
-/// What the server tells of its requests: counters and times for `/metrics`, lines of the access and the audit log, and what was
-/// behind an answer of 500. Safe from any thread.
+/// What the server tells of its requests: counters and times for `/metrics`, lines of the access and the audit log, and
+/// what was behind an answer of 500. Safe from any thread.
 package final class Telemetry: Sendable {
     /// At which level each request has its line (`logging.audit_log_level`); a log that shows less has none.
     private let accessLevel: Log.Level
@@ -31,7 +31,10 @@ package final class Telemetry: Sendable {
     // MARK: counting
 
     /// Upper ends of the buckets, in microseconds.
-    private static let bounds: [Int64] = [500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000]
+    private static let bounds: [Int64] = [
+        500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
+        10_000_000,
+    ]
 
     private struct Label: Hashable {
         let operation: OperationName
@@ -62,16 +65,17 @@ package final class Telemetry: Sendable {
     private enum Method: String, Comparable {
         case delete, get, head, options, other, patch, post, put
         init(_ name: String) {
-            self = switch name {
-            case "GET": .get
-            case "PUT": .put
-            case "HEAD": .head
-            case "POST": .post
-            case "DELETE": .delete
-            case "PATCH": .patch
-            case "OPTIONS": .options
-            default: .other
-            }
+            self =
+                switch name {
+                case "GET": .get
+                case "PUT": .put
+                case "HEAD": .head
+                case "POST": .post
+                case "DELETE": .delete
+                case "PATCH": .patch
+                case "OPTIONS": .options
+                default: .other
+                }
         }
         static func < (left: Method, right: Method) -> Bool { left.rawValue < right.rawValue }
     }
@@ -83,8 +87,10 @@ package final class Telemetry: Sendable {
 
     func answered(_ request: Request, _ response: Response) {
         underWay.subtract(1, ordering: .relaxed)
-        let note = request.note, microseconds = Timestamp.monotonicMicroseconds() - note.began
-        let label = Label(operation: note.operation, isS3: note.isS3, method: Method(request.method), status: response.status)
+        let note = request.note
+        let microseconds = Timestamp.monotonicMicroseconds() - note.began
+        let label = Label(
+            operation: note.operation, isS3: note.isS3, method: Method(request.method), status: response.status)
         series.withLock { $0[label, default: Series()].add(microseconds) }
         log(request, response, microseconds)
     }
@@ -97,9 +103,12 @@ package final class Telemetry: Sendable {
         case .logout: true
         case .rest(let operation):
             switch operation {
-            case .setup, .login, .externalPrincipalLogin, .stsLogin, .oauthCallback, .createUser, .deleteUser, .createCredentials, .deleteCredentials, .attachPolicyToUser, .detachPolicyFromUser,
-                 .createGroup, .deleteGroup, .addGroupMembership, .deleteGroupMembership, .createPolicy, .updatePolicy, .deletePolicy, .attachPolicyToGroup, .detachPolicyFromGroup, .setGroupACL,
-                 .createUserExternalPrincipal, .deleteUserExternalPrincipal: true
+            case .setup, .login, .externalPrincipalLogin, .stsLogin, .oauthCallback, .createUser, .deleteUser,
+                .createCredentials, .deleteCredentials, .attachPolicyToUser, .detachPolicyFromUser,
+                .createGroup, .deleteGroup, .addGroupMembership, .deleteGroupMembership, .createPolicy, .updatePolicy,
+                .deletePolicy, .attachPolicyToGroup, .detachPolicyFromGroup, .setGroupACL,
+                .createUserExternalPrincipal, .deleteUserExternalPrincipal:
+                true
             default: false
             }
         case .none, .health, .metrics, .s3: false
@@ -107,16 +116,28 @@ package final class Telemetry: Sendable {
     }
 
     private func log(_ request: Request, _ response: Response, _ microseconds: Int64) {
-        let note = request.note, isRefused = response.status == 401 || response.status == 403, isAudited = isRefused || Self.isAudited(note.operation), isBroken = response.status >= 500
+        let note = request.note
+        let isRefused = response.status == 401 || response.status == 403
+        let isAudited = isRefused || Self.isAudited(note.operation)
+        let isBroken = response.status >= 500
         guard isAudited || isBroken || Log.shows(accessLevel) else { return }
         // The query may hold a signature: it is not told.
         let fields: KeyValuePairs = [
-            "request_id": note.id, "door": note.isS3 ? "s3" : "rest", "operation": note.operation.text, "method": request.method, "path": request.rawPath, "status": "\(response.status)", "took_us": "\(microseconds)",
-            "user": note.user, "address": request.peer?.address.description ?? "", "user_agent": request.header("user-agent") ?? "",
+            "request_id": note.id, "door": note.isS3 ? "s3" : "rest", "operation": note.operation.text,
+            "method": request.method, "path": request.rawPath, "status": "\(response.status)",
+            "took_us": "\(microseconds)",
+            "user": note.user, "address": request.peer?.address.description ?? "",
+            "user_agent": request.header("user-agent") ?? "",
         ]
         if isAudited { Log.info("audit", fields) }
         if isBroken {
-            Log.error("a request failed", ["request_id": note.id, "operation": note.operation.text, "method": request.method, "path": request.rawPath, "status": "\(response.status)", "user": note.user, "reason": reason(response)])
+            Log.error(
+                "a request failed",
+                [
+                    "request_id": note.id, "operation": note.operation.text, "method": request.method,
+                    "path": request.rawPath, "status": "\(response.status)", "user": note.user,
+                    "reason": reason(response),
+                ])
         }
         if Log.shows(accessLevel) { Log.write(accessLevel, "request", fields) }
     }
@@ -126,32 +147,49 @@ package final class Telemetry: Sendable {
 
     // MARK: exposition
 
-    /// Everything in Prometheus' text format. Source: Prometheus documentation, "Exposition formats"; names are lakeFS's where it has them.
+    /// Everything in Prometheus' text format. Source: Prometheus documentation, "Exposition formats"; names are
+    /// lakeFS's where it has them.
     func exposition() -> String {
         let all = series.withLock { $0 }
         var text = ""
-        func head(_ name: String, _ help: String, _ type: String) { text += "# HELP \(name) \(help)\n# TYPE \(name) \(type)\n" }
+        func head(_ name: String, _ help: String, _ type: String) {
+            text += "# HELP \(name) \(help)\n# TYPE \(name) \(type)\n"
+        }
         head("api_requests_total", "Requests by status code and method.", "counter")
         struct Kind: Hashable { let method: Method, status: Int }
-        let kinds = all.reduce(into: [Kind: Int]()) { $0[Kind(method: $1.key.method, status: $1.key.status), default: 0] += $1.value.count }
+        let kinds = all.reduce(into: [Kind: Int]()) {
+            $0[Kind(method: $1.key.method, status: $1.key.status), default: 0] += $1.value.count
+        }
         for (kind, count) in kinds.sorted(by: { ($0.key.method, $0.key.status) < ($1.key.method, $1.key.status) }) {
             text += "api_requests_total{code=\"\(kind.status)\",method=\"\(kind.method.rawValue)\"} \(count)\n"
         }
-        for (name, help, isS3) in [("api_request_duration_seconds", "Time of requests of the REST API and others.", false), ("gateway_request_duration_seconds", "Time of requests of the S3 gateway.", true)] {
+        for (name, help, isS3) in [
+            ("api_request_duration_seconds", "Time of requests of the REST API and others.", false),
+            ("gateway_request_duration_seconds", "Time of requests of the S3 gateway.", true),
+        ] {
             head(name, help, "histogram")
             struct Kind: Hashable { let operation: String, status: Int }
-            let kinds = all.reduce(into: [Kind: Series]()) { if $1.key.isS3 == isS3 { $0[Kind(operation: $1.key.operation.text, status: $1.key.status), default: Series()].add($1.value) } }
-            for (kind, one) in kinds.sorted(by: { ($0.key.operation, $0.key.status) < ($1.key.operation, $1.key.status) }) {
+            let kinds = all.reduce(into: [Kind: Series]()) {
+                if $1.key.isS3 == isS3 {
+                    $0[Kind(operation: $1.key.operation.text, status: $1.key.status), default: Series()].add($1.value)
+                }
+            }
+            for (kind, one) in kinds.sorted(by: {
+                ($0.key.operation, $0.key.status) < ($1.key.operation, $1.key.status)
+            }) {
                 let labels = "operation=\"\(kind.operation)\",code=\"\(kind.status)\""
                 var sum = 0
                 for (bound, count) in zip(Self.bounds, one.buckets) {
                     sum += count
                     text += "\(name)_bucket{\(labels),le=\"\(Self.seconds(bound))\"} \(sum)\n"
                 }
-                text += "\(name)_bucket{\(labels),le=\"+Inf\"} \(one.count)\n\(name)_sum{\(labels)} \(Self.seconds(one.microseconds))\n\(name)_count{\(labels)} \(one.count)\n"
+                text +=
+                    "\(name)_bucket{\(labels),le=\"+Inf\"} \(one.count)\n\(name)_sum{\(labels)} \(Self.seconds(one.microseconds))\n\(name)_count{\(labels)} \(one.count)\n"
             }
         }
-        for gauge in [Gauge("http_concurrent_requests", "Requests under way.", Double(underWay.load(ordering: .relaxed)))] + ProcessFacts.gauges + gauges() {
+        for gauge in [
+            Gauge("http_concurrent_requests", "Requests under way.", Double(underWay.load(ordering: .relaxed)))
+        ] + ProcessFacts.gauges + gauges() {
             head("\(gauge.name)", "\(gauge.help)", gauge.isCounter ? "counter" : "gauge")
             text += "\(gauge.name) \(gauge.value)\n"
         }
@@ -170,10 +208,15 @@ enum ProcessFacts {
         unsafe getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
         func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) / 1_000_000 }
         let pages = FileStatus.text(of: "/proc/self/statm")?.split(separator: " ").map { Double($0) ?? 0 } ?? []
-        let page = Double(sysconf(Int32(_SC_PAGESIZE))), files = (try? Folder.names(of: "/proc/self/fd").count) ?? 0  // Not to be told here.
+        let page = Double(sysconf(Int32(_SC_PAGESIZE)))
+        let files = (try? Folder.names(of: "/proc/self/fd").count) ?? 0  // Not to be told here.
         return [
-            .init("process_cpu_seconds_total", "Processor time of the server, in seconds.", isCounter: true, seconds(usage.ru_utime) + seconds(usage.ru_stime)),
-            .init("process_resident_memory_bytes", "Memory of the server, in bytes.", (pages.count > 1 ? pages[1] : 0) * page),
+            .init(
+                "process_cpu_seconds_total", "Processor time of the server, in seconds.", isCounter: true,
+                seconds(usage.ru_utime) + seconds(usage.ru_stime)),
+            .init(
+                "process_resident_memory_bytes", "Memory of the server, in bytes.",
+                (pages.count > 1 ? pages[1] : 0) * page),
             .init("process_virtual_memory_bytes", "Address space of the server, in bytes.", (pages.first ?? 0) * page),
             .init("process_open_fds", "Open file descriptors.", Double(files)),
             .init("process_start_time_seconds", "When the server began, in seconds since 1970.", started),

@@ -4,9 +4,11 @@ import Synchronization
 import Versioning
 
 /// A file being written from its beginning to its end. Small ones at once; of large ones, a thread beside the caller's
-/// writes while the caller makes the bytes that follow: receives, hashes or compresses them. Used by one thread at a time.
+/// writes while the caller makes the bytes that follow: receives, hashes or compresses them. Used by one thread at a
+/// time.
 final class FileOutput {
-    /// Threads that write, and buffers that were written out, for all files of a store. Fresh memory costs more than copying.
+    /// Threads that write, and buffers that were written out, for all files of a store. Fresh memory costs more than
+    /// copying.
     final class Threads: Sendable {
         fileprivate let pool: WorkerPool
         private let idle: Mutex<Int>
@@ -72,7 +74,9 @@ final class FileOutput {
                 if state.waiting.isEmpty { state.isWriting = false }
                 return state.waiting.isEmpty ? nil : state.waiting.removeFirst()
             }) {
-                do throws(StoreError) { try file.write(piece) } catch { state.withLock { $0.failure = $0.failure ?? error } }
+                do throws(StoreError) { try file.write(piece) } catch {
+                    state.withLock { $0.failure = $0.failure ?? error }
+                }
                 threads.recycle(piece)
                 room.post()
             }
@@ -139,7 +143,8 @@ final class FileOutput {
         guard byteCount > Self.largeBytes else { return unsafe try file.write(bytes) }
         var rest = unsafe bytes
         while rest.count > 0 {
-            let piece = gathered ?? threads.piece(), count = min(rest.count, Self.pieceBytes - piece.bytes.count)
+            let piece = gathered ?? threads.piece()
+            let count = min(rest.count, Self.pieceBytes - piece.bytes.count)
             unsafe piece.bytes.append(contentsOf: rest[..<count])
             unsafe rest = UnsafeRawBufferPointer(rebasing: rest[count...])
             gathered = piece

@@ -11,7 +11,8 @@ package import Versioning
 package final class LocalObjectStore: ObjectStore {
     package let root: String
     private let incoming: String
-    /// Folders outside of the root that may be read: what imports name. As given, and with links resolved; no slash at the end.
+    /// Folders outside of the root that may be read: what imports name. As given, and with links resolved; no slash at
+    /// the end.
     private let externalPrefixes: (given: [String], resolved: [String])
     /// Folders that stay closed even where they lie under one of these: the root, and what else holds secrets.
     private let closedFolders: [String]
@@ -28,11 +29,14 @@ package final class LocalObjectStore: ObjectStore {
 
     /// Uses `root`, making it if it is not there. Temporary files that a crash left are removed.
     /// - Parameters:
-    ///   - externalPrefixes: folders whose files may be read by full addresses (`local:///folder/file`); none by default.
+    ///   - externalPrefixes: folders whose files may be read by full addresses (`local:///folder/file`); none by
+    ///     default.
     ///   - closedFolders: folders that may not, though they lie under one of these; the root is one of them anyway.
     package init(root: String, externalPrefixes: [String] = [], closedFolders: [String] = []) throws(StoreError) {
         self.root = root
-        let given = externalPrefixes.map { prefix in prefix.hasSuffix("/") && prefix != "/" ? String(prefix.dropLast()) : prefix }
+        let given = externalPrefixes.map { prefix in
+            prefix.hasSuffix("/") && prefix != "/" ? String(prefix.dropLast()) : prefix
+        }
         self.externalPrefixes = (given, given.compactMap(Self.resolved))
         try Self.makeFolders(root)
         self.closedFolders = ([root] + closedFolders).compactMap(Self.resolved)
@@ -60,14 +64,16 @@ package final class LocalObjectStore: ObjectStore {
 
     // MARK: the file system
 
-    /// An error of the file system. It may be told to a client: so it names what the client knows, not the server's paths.
+    /// An error of the file system. It may be told to a client: so it names what the client knows, not the server's
+    /// paths.
     static func failure(_ what: String, _ path: String, _ code: Int32 = errno) -> StoreError {
-        let kind: StoreError.Code = switch code {
-        case ENOSPC, EDQUOT: .noSpace
-        case ENOENT, ENOTDIR: .notFound
-        case ENAMETOOLONG, EINVAL, EISDIR: .invalid
-        default: .unavailable
-        }
+        let kind: StoreError.Code =
+            switch code {
+            case ENOSPC, EDQUOT: .noSpace
+            case ENOENT, ENOTDIR: .notFound
+            case ENAMETOOLONG, EINVAL, EISDIR: .invalid
+            default: .unavailable
+            }
         return StoreError(kind, unsafe "\(what) \(path): \(String(cString: strerror(code)))")
     }
 
@@ -78,7 +84,8 @@ package final class LocalObjectStore: ObjectStore {
         guard fsync(descriptor) == 0 else { throw failure("cannot sync", "a folder of objects") }
     }
 
-    /// Makes a folder and those above it that are not there; each is durable in its parent then. Only their owner may look in.
+    /// Makes a folder and those above it that are not there; each is durable in its parent then. Only their owner may
+    /// look in.
     private static func makeFolders(_ path: String) throws(StoreError) {
         var missing = [path]
         while let next = missing.last {
@@ -100,7 +107,9 @@ package final class LocalObjectStore: ObjectStore {
         guard location.scheme == "local" else { throw StoreError(.invalid, "\(location) is not in local storage") }
         guard Self.isPlain(location.path.utf8) else { throw StoreError(.invalid, "\(location) is not a valid address") }
         // Names with a dot are the store's own.
-        guard location.path.utf8.first != 0x2e else { throw StoreError(.invalid, "\(location) is not a valid address: a namespace may not begin with a dot") }
+        guard location.path.utf8.first != 0x2e else {
+            throw StoreError(.invalid, "\(location) is not a valid address: a namespace may not begin with a dot")
+        }
         return root + "/" + location.path
     }
 
@@ -108,8 +117,12 @@ package final class LocalObjectStore: ObjectStore {
     /// - Throws: `.notFound` for a file outside that is not there, or not ours to read.
     private func readablePath(_ location: ObjectLocation) throws(StoreError) -> String {
         guard location.scheme == "local", location.isOutside else { return try path(location) }
-        guard let resolved = Self.resolved(location.path), Self.lies(resolved, under: externalPrefixes.resolved), !Self.lies(resolved, under: closedFolders) else {
-            throw StoreError(.notFound, "\(location) is not there, or not under a folder of blockstore.local.allowed_external_prefixes")
+        guard let resolved = Self.resolved(location.path), Self.lies(resolved, under: externalPrefixes.resolved),
+            !Self.lies(resolved, under: closedFolders)
+        else {
+            throw StoreError(
+                .notFound,
+                "\(location) is not there, or not under a folder of blockstore.local.allowed_external_prefixes")
         }
         return resolved
     }
@@ -119,18 +132,24 @@ package final class LocalObjectStore: ObjectStore {
         let path = Array(path.utf8)
         return prefixes.contains { prefix in
             let prefix = Array(prefix.utf8)
-            return path.starts(with: Key(prefix)) && (path.count == prefix.count || prefix == [0x2f] || path[prefix.count] == 0x2f)
+            return path.starts(with: Key(prefix))
+                && (path.count == prefix.count || prefix == [0x2f] || path[prefix.count] == 0x2f)
         }
     }
 
     /// Whether every part of a path is a name.
     private static func isPlain(_ path: some Collection<UInt8>) -> Bool {
-        path.split(separator: 0x2f, omittingEmptySubsequences: false).allSatisfy { part in !part.isEmpty && !part.contains(0) && !part.elementsEqual([0x2e]) && !part.elementsEqual([0x2e, 0x2e]) }
+        path.split(separator: 0x2f, omittingEmptySubsequences: false).allSatisfy { part in
+            !part.isEmpty && !part.contains(0) && !part.elementsEqual([0x2e]) && !part.elementsEqual([0x2e, 0x2e])
+        }
     }
 
     package func isOpen(_ location: ObjectLocation) -> Bool {
-        guard location.scheme == "local", location.isOutside, Self.lies(location.path, under: externalPrefixes.given), Self.isPlain(location.path.utf8.dropFirst()) else { return false }
-        return !Self.lies(location.path, under: closedFolders) && !(Self.resolved(location.path).map { Self.lies($0, under: closedFolders) } ?? false)
+        guard location.scheme == "local", location.isOutside, Self.lies(location.path, under: externalPrefixes.given),
+            Self.isPlain(location.path.utf8.dropFirst())
+        else { return false }
+        return !Self.lies(location.path, under: closedFolders)
+            && !(Self.resolved(location.path).map { Self.lies($0, under: closedFolders) } ?? false)
     }
 
     /// The absolute path without links (realpath(3)); nil if nothing is there.
@@ -142,7 +161,9 @@ package final class LocalObjectStore: ObjectStore {
 
     private static func folder(of path: String) -> String { String(path[..<path.lastIndex(of: "/")!]) }
 
-    fileprivate func temporaryPath() -> String { "\(incoming)/\(getpid())-\(temporaryCount.add(1, ordering: .relaxed).newValue)" }
+    fileprivate func temporaryPath() -> String {
+        "\(incoming)/\(getpid())-\(temporaryCount.add(1, ordering: .relaxed).newValue)"
+    }
 
     /// Moves a finished file to its place.
     fileprivate func place(_ temporary: String, at path: String, _ durability: Durability) throws(StoreError) {
@@ -214,10 +235,14 @@ package final class LocalObjectStore: ObjectStore {
 
     package func remove(_ location: ObjectLocation) throws(StoreError) {
         let path = try path(location)
-        guard unsafe unlink(path) == 0 || errno == ENOENT || errno == ENOTDIR else { throw Self.failure("cannot remove", location.description) }
+        guard unsafe unlink(path) == 0 || errno == ENOENT || errno == ENOTDIR else {
+            throw Self.failure("cannot remove", location.description)
+        }
     }
 
-    package func copy(_ source: ObjectLocation, to destination: ObjectLocation) throws(StoreError) -> Int64 { try join([source], to: destination) }
+    package func copy(_ source: ObjectLocation, to destination: ObjectLocation) throws(StoreError) -> Int64 {
+        try join([source], to: destination)
+    }
 
     package func join(_ parts: [ObjectLocation], to destination: ObjectLocation) throws(StoreError) -> Int64 {
         let target = try LocalObjectWriter(store: self, path: path(destination), temporary: temporaryPath())
@@ -234,8 +259,11 @@ package final class LocalObjectStore: ObjectStore {
         }
     }
 
-    package func adopt(file source: String, as location: ObjectLocation, _ durability: Durability) throws(StoreError) -> Int64 {
-        let path = try path(location), descriptor = unsafe open(source, O_RDONLY | O_CLOEXEC)
+    package func adopt(file source: String, as location: ObjectLocation, _ durability: Durability) throws(StoreError)
+        -> Int64
+    {
+        let path = try path(location)
+        let descriptor = unsafe open(source, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { throw Self.failure("cannot open", "a staged file") }
         defer { Glibc.close(descriptor) }
         if durability == .durable, fdatasync(descriptor) != 0 { throw Self.failure("cannot sync", "a staged file") }
@@ -262,7 +290,8 @@ package final class LocalObjectStore: ObjectStore {
     package func walk(_ prefix: ObjectLocation, _ body: (StoredObject) throws -> Void) throws {
         var info = stat()
         if try size(of: prefix) != nil, try unsafe lstat(readablePath(prefix), &info) == 0 {
-            return try body(StoredObject(location: prefix, byteCount: Int64(info.st_size), modified: Int64(info.st_mtim.tv_sec)))
+            return try body(
+                StoredObject(location: prefix, byteCount: Int64(info.st_size), modified: Int64(info.st_mtim.tv_sec)))
         }
         try walk(prefix, after: "", body)
     }
@@ -293,12 +322,16 @@ package final class LocalObjectStore: ObjectStore {
             }
             if isRoot { found.removeAll { $0.name.first == 0x2e } }
             // A folder sorts as what is in it does: with its slash.
-            entries = found.sorted { ($0.isFolder ? $0.name + [0x2f] : $0.name).precedes($1.isFolder ? $1.name + [0x2f] : $1.name) }
+            entries = found.sorted {
+                ($0.isFolder ? $0.name + [0x2f] : $0.name).precedes($1.isFolder ? $1.name + [0x2f] : $1.name)
+            }
         }
     }
 
     /// Objects under `base` + `folder` in byte order of their paths; folders that lie before `after` are not opened.
-    private func walk(_ folder: String, below base: String, _ after: [UInt8], _ body: (StoredObject) throws -> Void) throws {
+    private func walk(_ folder: String, below base: String, _ after: [UInt8], _ body: (StoredObject) throws -> Void)
+        throws
+    {
         var levels = [try Level(folder, below: base, isRoot: folder == "" || folder == ".")]
         while var level = levels.popLast() {
             guard level.next < level.entries.count else { continue }
@@ -306,16 +339,25 @@ package final class LocalObjectStore: ObjectStore {
             level.next += 1
             levels.append(level)
             guard let name = String(validating: entry.name, as: UTF8.self) else {
-                throw StoreError(.invalid, "the name \(String(decoding: entry.name, as: UTF8.self)) in \(level.path) is not UTF-8: addresses are")
+                throw StoreError(
+                    .invalid,
+                    "the name \(String(decoding: entry.name, as: UTF8.self)) in \(level.path) is not UTF-8: addresses are"
+                )
             }
-            let path = level.path + "/" + name, sort = Array((entry.isFolder ? path + "/" : path).utf8)
+            let path = level.path + "/" + name
+            let sort = Array((entry.isFolder ? path + "/" : path).utf8)
             if entry.isFolder {
-                if after.starts(with: Key(sort)) || after.precedes(sort) { levels.append(try Level(path, below: base, isRoot: false)) }
+                if after.starts(with: Key(sort)) || after.precedes(sort) {
+                    levels.append(try Level(path, below: base, isRoot: false))
+                }
             } else if after.precedes(sort) {
                 var info = stat()
                 // Gone since it was listed; or a link or a device, which is no object.
                 guard unsafe lstat(base + path, &info) == 0, info.st_mode & S_IFMT == S_IFREG else { continue }
-                try body(StoredObject(location: ObjectLocation(scheme: "local", path: path), byteCount: Int64(info.st_size), modified: Int64(info.st_mtim.tv_sec)))
+                try body(
+                    StoredObject(
+                        location: ObjectLocation(scheme: "local", path: path), byteCount: Int64(info.st_size),
+                        modified: Int64(info.st_mtim.tv_sec)))
             }
         }
     }
@@ -374,11 +416,15 @@ private final class LocalObjectWriter: ObjectWriter, UnnamedObjectWriter {
     /// Adds a file's bytes: shared where the disk can, else moved by the kernel (copy_file_range(2)).
     func append(_ piece: FilePiece) throws(StoreError) {
         try output!.flush()
-        var offset = CLongLong(piece.offset), rest = piece.byteCount
+        var offset = CLongLong(piece.offset)
+        var rest = piece.byteCount
         while rest > 0 {
-            let count = unsafe lake_copy_file_range(piece.descriptor, &offset, output!.descriptor, nil, Int(min(rest, 1 << 30)))
+            let count = unsafe lake_copy_file_range(
+                piece.descriptor, &offset, output!.descriptor, nil, Int(min(rest, 1 << 30)))
             if count < 0 && errno == EINTR { continue }
-            guard count > 0 else { throw LocalObjectStore.failure("cannot copy to", "an object", count == 0 ? EIO : errno) }
+            guard count > 0 else {
+                throw LocalObjectStore.failure("cannot copy to", "an object", count == 0 ? EIO : errno)
+            }
             rest -= Int64(count)
         }
         output!.skip(piece.byteCount)
@@ -387,7 +433,9 @@ private final class LocalObjectWriter: ObjectWriter, UnnamedObjectWriter {
     func finish(_ durability: Durability) throws(StoreError) -> Int64 {
         let output = output!
         try output.flush()
-        if durability == .durable, fdatasync(output.descriptor) != 0 { throw LocalObjectStore.failure("cannot sync", "an object") }
+        if durability == .durable, fdatasync(output.descriptor) != 0 {
+            throw LocalObjectStore.failure("cannot sync", "an object")
+        }
         self.output = nil
         do throws(StoreError) {
             guard close(output.descriptor) == 0 else { throw LocalObjectStore.failure("cannot write", "an object") }

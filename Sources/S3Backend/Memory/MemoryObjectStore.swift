@@ -10,7 +10,9 @@ package final class MemoryObjectStore: ObjectStore {
     /// - Parameter openPrefixes: beginnings of paths that entries may name by their full addresses; none by default.
     package init(openPrefixes: [String] = []) { self.openPrefixes = openPrefixes }
 
-    package func isOpen(_ location: ObjectLocation) -> Bool { openPrefixes.contains { location.path.utf8.starts(with: $0.utf8) } }
+    package func isOpen(_ location: ObjectLocation) -> Bool {
+        openPrefixes.contains { location.path.utf8.starts(with: $0.utf8) }
+    }
 
     private final class Writer: ObjectWriter {
         private let store: MemoryObjectStore
@@ -34,23 +36,36 @@ package final class MemoryObjectStore: ObjectStore {
         func abort() { bytes = nil }
     }
 
-    private func set(_ bytes: [UInt8], at location: ObjectLocation) { objects.withLock { $0[location] = (bytes, Timestamp.now().seconds) } }
+    private func set(_ bytes: [UInt8], at location: ObjectLocation) {
+        objects.withLock { $0[location] = (bytes, Timestamp.now().seconds) }
+    }
 
     private func bytes(_ location: ObjectLocation) throws(StoreError) -> [UInt8] {
-        guard let object = objects.withLock({ $0[location] }) else { throw StoreError(.notFound, "\(location) is not there") }
+        guard let object = objects.withLock({ $0[location] }) else {
+            throw StoreError(.notFound, "\(location) is not there")
+        }
         return object.bytes
     }
 
-    package func makeWriter(_ location: ObjectLocation) throws(StoreError) -> any ObjectWriter { Writer(self, location) }
+    package func makeWriter(_ location: ObjectLocation) throws(StoreError) -> any ObjectWriter {
+        Writer(self, location)
+    }
 
     package func read(_ location: ObjectLocation, _ range: Range<Int64>) throws(StoreError) -> [UInt8] {
-        let bytes = try bytes(location), end = Int(min(range.upperBound, Int64(bytes.count)))
+        let bytes = try bytes(location)
+        let end = Int(min(range.upperBound, Int64(bytes.count)))
         return range.lowerBound >= end ? [] : Array(bytes[Int(range.lowerBound)..<end])
     }
 
-    package func size(of location: ObjectLocation) throws(StoreError) -> Int64? { objects.withLock { $0[location].map { Int64($0.bytes.count) } } }
-    package func remove(_ location: ObjectLocation) throws(StoreError) { _ = objects.withLock { $0.removeValue(forKey: location) } }
-    package func copy(_ source: ObjectLocation, to destination: ObjectLocation) throws(StoreError) -> Int64 { try join([source], to: destination) }
+    package func size(of location: ObjectLocation) throws(StoreError) -> Int64? {
+        objects.withLock { $0[location].map { Int64($0.bytes.count) } }
+    }
+    package func remove(_ location: ObjectLocation) throws(StoreError) {
+        _ = objects.withLock { $0.removeValue(forKey: location) }
+    }
+    package func copy(_ source: ObjectLocation, to destination: ObjectLocation) throws(StoreError) -> Int64 {
+        try join([source], to: destination)
+    }
 
     package func join(_ parts: [ObjectLocation], to destination: ObjectLocation) throws(StoreError) -> Int64 {
         var whole: [UInt8] = []
@@ -59,7 +74,9 @@ package final class MemoryObjectStore: ObjectStore {
         return Int64(whole.count)
     }
 
-    package func adopt(file path: String, as location: ObjectLocation, _ durability: Durability) throws(StoreError) -> Int64 {
+    package func adopt(file path: String, as location: ObjectLocation, _ durability: Durability) throws(StoreError)
+        -> Int64
+    {
         throw StoreError(.invalid, "a store in memory takes no files: \(path)")
     }
 
@@ -72,7 +89,8 @@ package final class MemoryObjectStore: ObjectStore {
         let below = Array((prefix.path + "/").utf8)
         let found = objects.withLock { objects in
             objects.filter { location, _ in
-                location.scheme == prefix.scheme && Array(location.path.utf8).starts(with: below) && after.map { Array($0.utf8).precedes(Array(location.path.utf8)) } ?? true
+                location.scheme == prefix.scheme && Array(location.path.utf8).starts(with: below)
+                    && after.map { Array($0.utf8).precedes(Array(location.path.utf8)) } ?? true
             }
         }
         return found.sorted { Array($0.key.path.utf8).precedes(Array($1.key.path.utf8)) }.prefix(limit)

@@ -50,7 +50,9 @@ package struct Credentials: Sendable, CustomStringConvertible {
     package static func make(for user: String) -> Credentials {
         let letters = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".utf8)
         let middle = String(decoding: randomBytes(14).map { letters[Int($0 & 31)] }, as: UTF8.self)
-        return Credentials(accessKeyID: "AKIAJ\(middle)Q", secretAccessKey: Base64.encode(randomBytes(30)), userName: user, issued: .now())
+        return Credentials(
+            accessKeyID: "AKIAJ\(middle)Q", secretAccessKey: Base64.encode(randomBytes(30)), userName: user,
+            issued: .now())
     }
 
     package init(accessKeyID: String, secretAccessKey: String, userName: String, issued: Timestamp) {
@@ -78,9 +80,13 @@ package final class Access: Sendable {
     private static let stockPolicies = [
         Policy(name: "FSFullAccess", statements: [Statement(effect: "allow", actions: ["fs:*"], resource: "*")]),
         Policy(name: "AuthFullAccess", statements: [Statement(effect: "allow", actions: ["auth:*"], resource: "*")]),
-        Policy(name: "RepoManagementFullAccess", statements: [Statement(effect: "allow", actions: ["ci:*", "retention:*", "branches:*"], resource: "*")]),
+        Policy(
+            name: "RepoManagementFullAccess",
+            statements: [Statement(effect: "allow", actions: ["ci:*", "retention:*", "branches:*"], resource: "*")]),
         Policy(name: "PRReadWriteAll", statements: [Statement(effect: "allow", actions: ["pr:*"], resource: "*")]),
-        Policy(name: "CatalogReadWriteAll", statements: [Statement(effect: "allow", actions: ["catalog:*"], resource: "*")]),
+        Policy(
+            name: "CatalogReadWriteAll", statements: [Statement(effect: "allow", actions: ["catalog:*"], resource: "*")]
+        ),
     ]
     private static let administrators = "Admins"
 
@@ -109,8 +115,12 @@ package final class Access: Sendable {
         guard try !isSetUp() else { throw LakeError(.alreadyExists(.user), "lakeFS already initialized") }
         let credentials = given ?? .make(for: userName)
         // Claimed first: of two who come at once, one is refused.
-        guard try store.trySet(Array(Timestamp.now().rfc3339.utf8), for: Self.setupKey, in: Self.auth, if: .absent) else { throw LakeError(.alreadyExists(.user), "lakeFS already initialized") }
-        let batch = administration(of: User(name: userName, creationDate: .now())) + [.set(Self.auth, Key(Self.key(of: credentials)), encode(credentials))]
+        guard try store.trySet(Array(Timestamp.now().rfc3339.utf8), for: Self.setupKey, in: Self.auth, if: .absent)
+        else { throw LakeError(.alreadyExists(.user), "lakeFS already initialized") }
+        let batch =
+            administration(of: User(name: userName, creationDate: .now())) + [
+                .set(Self.auth, Key(Self.key(of: credentials)), encode(credentials))
+            ]
         do { try store.write(batch, .durable) } catch {
             try? store.remove(Self.setupKey, in: Self.auth)
             throw error
@@ -143,17 +153,26 @@ package final class Access: Sendable {
     /// Takes over the one user of a lakeFS without roles, who may do everything. Their records stay where they are.
     /// Source: `lakefs-formats.md` 5.5, `basicAuth`.
     package func adoptBasicUser() throws {
-        let basic = Partition("basicAuth"), prefix: Key = "uCredentials/superAdmin/credentials/"
-        guard try listUsers(prefix: "", after: "", limit: 1).items.isEmpty, let bytes = try store.value(for: "users/superAdmin", in: basic) else { return }
+        let basic = Partition("basicAuth")
+        let prefix: Key = "uCredentials/superAdmin/credentials/"
+        guard try listUsers(prefix: "", after: "", limit: 1).items.isEmpty,
+            let bytes = try store.value(for: "users/superAdmin", in: basic)
+        else { return }
         let user = try User(decoding: bytes)
         var batch = administration(of: user)
         for record in try store.page(of: basic, prefix: prefix, limit: 100) {
-            batch.append(.set(Self.auth, Key("uCredentials/\(user.name)/credentials/\(record.key.description.dropFirst(prefix.count))"), record.value))
+            batch.append(
+                .set(
+                    Self.auth,
+                    Key("uCredentials/\(user.name)/credentials/\(record.key.description.dropFirst(prefix.count))"),
+                    record.value))
         }
         try store.write(batch, .durable)
     }
 
-    private static func key(of credentials: Credentials) -> String { "uCredentials/\(credentials.userName)/credentials/\(credentials.accessKeyID)" }
+    private static func key(of credentials: Credentials) -> String {
+        "uCredentials/\(credentials.userName)/credentials/\(credentials.accessKeyID)"
+    }
 
     private func encode(_ credentials: Credentials) -> [UInt8] {
         var writer = ProtobufWriter()
@@ -167,12 +186,16 @@ package final class Access: Sendable {
     // MARK: users
 
     package func user(_ name: String) throws -> User {
-        guard let bytes = try store.value(for: Key("users/\(name)"), in: Self.auth) else { throw LakeError.notFound(.user, name) }
+        guard let bytes = try store.value(for: Key("users/\(name)"), in: Self.auth) else {
+            throw LakeError.notFound(.user, name)
+        }
         return try User(decoding: bytes)
     }
 
     package func listUsers(prefix: String, after: String, limit: Int) throws -> Page<User> {
-        let found = try store.page(of: Self.auth, prefix: Key("users/\(prefix)"), from: after.isEmpty ? nil : Key("users/\(after)").successor, limit: limit + 1)
+        let found = try store.page(
+            of: Self.auth, prefix: Key("users/\(prefix)"), from: after.isEmpty ? nil : Key("users/\(after)").successor,
+            limit: limit + 1)
         return Page(try found.map { try User(decoding: $0.value) }, limit: limit)
     }
 
@@ -180,14 +203,18 @@ package final class Access: Sendable {
     package func listCredentials(of user: String, after: String, limit: Int) throws -> Page<Credentials> {
         _ = try self.user(user)
         let folder = "uCredentials/\(user)/credentials/"
-        let found = try store.page(of: Self.auth, prefix: Key(folder), from: after.isEmpty ? nil : Key(folder + after).successor, limit: limit + 1)
-        return Page(try found.map { record in
-            var id = "", issued = Timestamp(seconds: 0)
-            try readProtobuf(record.value) { field in
-                if field.number == 1 { id = field.string } else if field.number == 3 { issued = try field.time() }
-            }
-            return Credentials(accessKeyID: id, secretAccessKey: "", userName: user, issued: issued)
-        }, limit: limit)
+        let found = try store.page(
+            of: Self.auth, prefix: Key(folder), from: after.isEmpty ? nil : Key(folder + after).successor,
+            limit: limit + 1)
+        return Page(
+            try found.map { record in
+                var id = ""
+                var issued = Timestamp(seconds: 0)
+                try readProtobuf(record.value) { field in
+                    if field.number == 1 { id = field.string } else if field.number == 3 { issued = try field.time() }
+                }
+                return Credentials(accessKeyID: id, secretAccessKey: "", userName: user, issued: issued)
+            }, limit: limit)
     }
 
     package func createCredentials(for user: String) throws -> Credentials {
@@ -199,7 +226,9 @@ package final class Access: Sendable {
 
     package func deleteCredentials(_ accessKeyID: String, of user: String) throws {
         let key = Key("uCredentials/\(user)/credentials/\(accessKeyID)")
-        guard try store.value(for: key, in: Self.auth) != nil else { throw LakeError.notFound(.credentials, accessKeyID) }
+        guard try store.value(for: key, in: Self.auth) != nil else {
+            throw LakeError.notFound(.credentials, accessKeyID)
+        }
         try store.remove(key, in: Self.auth)
         credentialsCache.remove(accessKeyID)
     }
@@ -207,12 +236,16 @@ package final class Access: Sendable {
     /// The key pair of an id, with its secret; nil if there is none.
     package func credentials(_ accessKeyID: String) throws -> Credentials? {
         let now = Timestamp.now()
-        if let known = credentialsCache[accessKeyID], now.seconds - known.read.seconds < Self.lifetimeSeconds { return known.credentials }
+        if let known = credentialsCache[accessKeyID], now.seconds - known.read.seconds < Self.lifetimeSeconds {
+            return known.credentials
+        }
         var after: Key?
         while true {
             let page = try store.page(of: Self.auth, prefix: Key("uCredentials/"), from: after, limit: 1000)
             for record in page where record.key.description.hasSuffix("/credentials/" + accessKeyID) {
-                var sealed: [UInt8] = [], user = "", issued = Timestamp(seconds: 0)
+                var sealed: [UInt8] = []
+                var user = ""
+                var issued = Timestamp(seconds: 0)
                 try readProtobuf(record.value) { field in
                     switch field.number {
                     case 2: sealed = field.array
@@ -222,9 +255,13 @@ package final class Access: Sendable {
                     }
                 }
                 guard let secret = box.open(sealed) else {
-                    throw LakeError(.unavailable, "the secret of key \(accessKeyID) cannot be read: auth.encrypt.secret_key is not the one it was stored with")
+                    throw LakeError(
+                        .unavailable,
+                        "the secret of key \(accessKeyID) cannot be read: auth.encrypt.secret_key is not the one it was stored with"
+                    )
                 }
-                let found = Credentials(accessKeyID: accessKeyID, secretAccessKey: secret, userName: user, issued: issued)
+                let found = Credentials(
+                    accessKeyID: accessKeyID, secretAccessKey: secret, userName: user, issued: issued)
                 credentialsCache.insert((found, now), for: accessKeyID)
                 return found
             }
@@ -236,19 +273,26 @@ package final class Access: Sendable {
     // MARK: authorising
 
     private func linked(_ prefix: String) throws -> [String] {
-        try store.page(of: Self.auth, prefix: Key(prefix), limit: 10_000).map { String($0.key.description.dropFirst(prefix.count)) }
+        try store.page(of: Self.auth, prefix: Key(prefix), limit: 10_000).map {
+            String($0.key.description.dropFirst(prefix.count))
+        }
     }
 
     private func statements(of user: String) throws -> [Statement] {
         let now = Timestamp.now()
-        if let known = statementsCache[user], now.seconds - known.read.seconds < Self.lifetimeSeconds { return known.statements }
+        if let known = statementsCache[user], now.seconds - known.read.seconds < Self.lifetimeSeconds {
+            return known.statements
+        }
         var names = try linked("uPolicies/\(user)/policies/")
-        for group in try linked("groups/") where try store.value(for: Key("gUsers/\(group)/users/\(user)"), in: Self.auth) != nil {
+        for group in try linked("groups/")
+        where try store.value(for: Key("gUsers/\(group)/users/\(user)"), in: Self.auth) != nil {
             names += try linked("gPolicies/\(group)/policies/")
         }
         var statements: [Statement] = []
         for name in Set(names) {
-            if let bytes = try store.value(for: Key("policies/\(name)"), in: Self.auth) { statements += try Policy(decoding: bytes).statements }
+            if let bytes = try store.value(for: Key("policies/\(name)"), in: Self.auth) {
+                statements += try Policy(decoding: bytes).statements
+            }
         }
         statementsCache.insert((statements, now), for: user)
         return statements
@@ -267,40 +311,55 @@ package final class Access: Sendable {
         return isAllowed
     }
 
-    /// Whether `caller` may do these to everything that begins with `resource`: what need not be asked one by one then. Where that
-    /// cannot be told at once it is false.
+    /// Whether `caller` may do these to everything that begins with `resource`: what need not be asked one by one then.
+    /// Where that cannot be told at once it is false.
     package func isFree(to actions: [String], below resource: String, for caller: Caller) throws -> Bool {
         let all = try statements(of: caller.user)
         return actions.allSatisfy { action in
-            !all.contains { $0.mayDeny(action) } && all.contains { $0.allowsAll(action, below: resource, user: caller.user) }
+            !all.contains { $0.mayDeny(action) }
+                && all.contains { $0.allowsAll(action, below: resource, user: caller.user) }
         }
     }
 
     /// What a mount asks for every path, and whether it need not ask. Where it cannot be told it is not allowed.
-    package func mountRights(of caller: Caller, in repository: String) -> (allows: @Sendable (Permission) -> Bool, isFree: @Sendable () -> Bool) {
-        let objects = "arn:lakefs:fs:::repository/\(repository)/object/", actions = ["fs:ReadObject", "fs:WriteObject", "fs:DeleteObject"]
-        return ({ [self] in (try? isAllowed($0, for: caller)) ?? false }, { [self] in (try? isFree(to: actions, below: objects, for: caller)) ?? false })
+    package func mountRights(of caller: Caller, in repository: String) -> (
+        allows: @Sendable (Permission) -> Bool, isFree: @Sendable () -> Bool
+    ) {
+        let objects = "arn:lakefs:fs:::repository/\(repository)/object/"
+        let actions = ["fs:ReadObject", "fs:WriteObject", "fs:DeleteObject"]
+        return (
+            { [self] in (try? isAllowed($0, for: caller)) ?? false },
+            { [self] in (try? isFree(to: actions, below: objects, for: caller)) ?? false }
+        )
     }
 
     /// Lets pass who may do all of these.
     /// - Throws: `.permissionDenied`, naming the first action that is missing.
     package func require(_ permissions: [Permission], for caller: Caller) throws {
-        for permission in permissions where try !isAllowed(permission, for: caller) { throw Self.denied(permission.action) }
+        for permission in permissions where try !isAllowed(permission, for: caller) {
+            throw Self.denied(permission.action)
+        }
     }
 
-    private static func denied(_ action: String) -> LakeError { LakeError(.permissionDenied, "insufficient permissions: not allowed to \(action)") }
+    private static func denied(_ action: String) -> LakeError {
+        LakeError(.permissionDenied, "insufficient permissions: not allowed to \(action)")
+    }
 
-    /// Lets pass who might do `action` on something that begins with `resource`: asked before a body is read that says on what.
+    /// Lets pass who might do `action` on something that begins with `resource`: asked before a body is read that says
+    /// on what.
     /// - Throws: `.permissionDenied` for who may do it on nothing there.
     package func requireSome(_ action: String, below resource: String, for caller: Caller) throws {
-        guard try statements(of: caller.user).contains(where: { $0.mayAllow(action, below: resource, user: caller.user) }) else { throw Self.denied(action) }
+        guard
+            try statements(of: caller.user).contains(where: { $0.mayAllow(action, below: resource, user: caller.user) })
+        else { throw Self.denied(action) }
     }
 
     // MARK: sessions
 
     private static func sessionKey(_ id: String) -> Key { Key("expiredTokens/\(id)") }
 
-    /// Ends a session before its time: its token is worth nothing from now on. Those that have run out by themselves are forgotten.
+    /// Ends a session before its time: its token is worth nothing from now on. Those that have run out by themselves
+    /// are forgotten.
     /// - Parameter end: seconds since 1970 when the token would have ended. Source: `lakefs-formats.md` 5.5, TokenData.
     package func endSession(_ id: String, end: Int64) throws {
         var writer = ProtobufWriter()
@@ -316,5 +375,7 @@ package final class Access: Sendable {
         try store.write(batch, .durable)
     }
 
-    package func isSessionEnded(_ id: String) throws -> Bool { try store.value(for: Self.sessionKey(id), in: Self.auth) != nil }
+    package func isSessionEnded(_ id: String) throws -> Bool {
+        try store.value(for: Self.sessionKey(id), in: Self.auth) != nil
+    }
 }

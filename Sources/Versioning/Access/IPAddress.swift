@@ -27,7 +27,8 @@ package struct IPAddress: Hashable, Sendable, CustomStringConvertible {
     /// Nil for what is no address (inet_pton(3)).
     package init?(_ text: some StringProtocol) {
         let text = String(text)
-        var v4 = in_addr(), v6 = in6_addr()
+        var v4 = in_addr()
+        var v6 = in6_addr()
         if unsafe inet_pton(AF_INET, text, &v4) == 1 {
             self.init(v4: UInt32(bigEndian: v4.s_addr))
         } else if unsafe inet_pton(AF_INET6, text, &v6) == 1 {
@@ -38,12 +39,19 @@ package struct IPAddress: Hashable, Sendable, CustomStringConvertible {
     }
 
     package var description: String {
-        guard !isV4 else { return stride(from: 24, through: 0, by: -8).map { String((low >> UInt64($0)) & 0xff) }.joined(separator: ".") }
-        return [high, low].flatMap { half in stride(from: 48, through: 0, by: -16).map { String((half >> UInt64($0)) & 0xffff, radix: 16) } }.joined(separator: ":")
+        guard !isV4 else {
+            return stride(from: 24, through: 0, by: -8).map { String((low >> UInt64($0)) & 0xff) }.joined(
+                separator: ".")
+        }
+        return [high, low].flatMap { half in
+            stride(from: 48, through: 0, by: -16).map { String((half >> UInt64($0)) & 0xffff, radix: 16) }
+        }.joined(separator: ":")
     }
 
     fileprivate func isEqual(_ other: IPAddress, bits: Int) -> Bool {
-        func differs(_ a: UInt64, _ b: UInt64, _ bits: Int) -> Bool { bits > 0 && (a ^ b) >> UInt64(64 - min(bits, 64)) != 0 }
+        func differs(_ a: UInt64, _ b: UInt64, _ bits: Int) -> Bool {
+            bits > 0 && (a ^ b) >> UInt64(64 - min(bits, 64)) != 0
+        }
         return !differs(high, other.high, bits) && !differs(low, other.low, bits - 64)
     }
 }
@@ -67,5 +75,7 @@ package struct IPNetwork: Sendable {
         self.bits = bits + 128 - most
     }
 
-    package func contains(_ other: IPAddress) -> Bool { address.isV4 == other.isV4 && address.isEqual(other, bits: bits) }
+    package func contains(_ other: IPAddress) -> Bool {
+        address.isV4 == other.isV4 && address.isEqual(other, bits: bits)
+    }
 }

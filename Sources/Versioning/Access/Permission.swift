@@ -10,16 +10,34 @@ package struct Permission: Sendable, Equatable {
     }
 
     // The forms of resources.
-    package static func repository(_ action: String, _ id: String) -> Permission { Permission("fs:" + action, "arn:lakefs:fs:::repository/\(id)") }
-    package static func object(_ action: String, _ repository: String, _ path: Key) -> Permission { Permission("fs:" + action, "arn:lakefs:fs:::repository/\(repository)/object/\(path)") }
-    package static func branch(_ action: String, _ repository: String, _ id: String) -> Permission { Permission("fs:" + action, "arn:lakefs:fs:::repository/\(repository)/branch/\(id)") }
-    package static func tag(_ action: String, _ repository: String, _ id: String) -> Permission { Permission("fs:" + action, "arn:lakefs:fs:::repository/\(repository)/tag/\(id)") }
-    package static func pulls(_ action: String, _ repository: String) -> Permission { inRepository("pr:" + action, repository) }
-    package static func user(_ action: String, _ id: String) -> Permission { Permission("auth:" + action, "arn:lakefs:auth:::user/\(id)") }
-    package static func group(_ action: String, _ id: String) -> Permission { Permission("auth:" + action, "arn:lakefs:auth:::group/\(id)") }
-    package static func policy(_ action: String, _ id: String) -> Permission { Permission("auth:" + action, "arn:lakefs:auth:::policy/\(id)") }
+    package static func repository(_ action: String, _ id: String) -> Permission {
+        Permission("fs:" + action, "arn:lakefs:fs:::repository/\(id)")
+    }
+    package static func object(_ action: String, _ repository: String, _ path: Key) -> Permission {
+        Permission("fs:" + action, "arn:lakefs:fs:::repository/\(repository)/object/\(path)")
+    }
+    package static func branch(_ action: String, _ repository: String, _ id: String) -> Permission {
+        Permission("fs:" + action, "arn:lakefs:fs:::repository/\(repository)/branch/\(id)")
+    }
+    package static func tag(_ action: String, _ repository: String, _ id: String) -> Permission {
+        Permission("fs:" + action, "arn:lakefs:fs:::repository/\(repository)/tag/\(id)")
+    }
+    package static func pulls(_ action: String, _ repository: String) -> Permission {
+        inRepository("pr:" + action, repository)
+    }
+    package static func user(_ action: String, _ id: String) -> Permission {
+        Permission("auth:" + action, "arn:lakefs:auth:::user/\(id)")
+    }
+    package static func group(_ action: String, _ id: String) -> Permission {
+        Permission("auth:" + action, "arn:lakefs:auth:::group/\(id)")
+    }
+    package static func policy(_ action: String, _ id: String) -> Permission {
+        Permission("auth:" + action, "arn:lakefs:auth:::policy/\(id)")
+    }
     /// An action of another family than `fs`, named whole.
-    package static func inRepository(_ action: String, _ id: String) -> Permission { Permission(action, "arn:lakefs:fs:::repository/\(id)") }
+    package static func inRepository(_ action: String, _ id: String) -> Permission {
+        Permission(action, "arn:lakefs:fs:::repository/\(id)")
+    }
     package static func all(_ action: String) -> Permission { Permission(action, "*") }
 }
 
@@ -92,8 +110,12 @@ package struct Statement: Sendable, Equatable {
 
     /// `*` is any run of characters, `?` one; case counts.
     static func matches(_ pattern: some Sequence<UInt8>, _ text: some Sequence<UInt8>) -> Bool {
-        let pattern = Array(pattern), text = Array(text)
-        var p = 0, t = 0, star = -1, mark = 0
+        let pattern = Array(pattern)
+        let text = Array(text)
+        var p = 0
+        var t = 0
+        var star = -1
+        var mark = 0
         while t < text.count {
             if p < pattern.count, pattern[p] == 0x2a {
                 star = p
@@ -122,18 +144,24 @@ package struct Statement: Sendable, Equatable {
     package func verdict(on permission: Permission, for caller: Caller) -> Verdict {
         guard actions.contains(where: { Self.matches($0.utf8, permission.action.utf8) }) else { return .nothing }
         guard let resources else { return .denies }
-        guard resources.contains(where: { Self.covers($0, permission.resource, user: caller.user) }) else { return .nothing }
+        guard resources.contains(where: { Self.covers($0, permission.resource, user: caller.user) }) else {
+            return .nothing
+        }
         guard let holds = condition.holds(for: caller) else { return .denies }
         guard holds else { return .nothing }
         return effect == "allow" ? .allows : .denies
     }
 
-    /// Whether it may allow `action` on anything that begins with `resource`, whoever asks: what can be said before the rest is known.
+    /// Whether it may allow `action` on anything that begins with `resource`, whoever asks: what can be said before the
+    /// rest is known.
     func mayAllow(_ action: String, below resource: String, user: String) -> Bool {
-        guard effect == "allow", actions.contains(where: { Self.matches($0.utf8, action.utf8) }), let resources else { return false }
+        guard effect == "allow", actions.contains(where: { Self.matches($0.utf8, action.utf8) }), let resources else {
+            return false
+        }
         return resources.contains { pattern in
             if pattern == "*" { return true }
-            let own = Array(Self.named(pattern, user).utf8), asked = Array(resource.utf8)
+            let own = Array(Self.named(pattern, user).utf8)
+            let asked = Array(resource.utf8)
             // Up to the first wildcard the two must agree, as far as both go; without one it is all that must begin so.
             let plain = own.prefix { $0 != 0x2a && $0 != 0x3f }
             let length = plain.count == own.count ? asked.count : min(plain.count, asked.count)
@@ -142,11 +170,15 @@ package struct Statement: Sendable, Equatable {
     }
 
     /// Whether it says something against `action`, on whatever.
-    func mayDeny(_ action: String) -> Bool { effect != "allow" && actions.contains { Self.matches($0.utf8, action.utf8) } }
+    func mayDeny(_ action: String) -> Bool {
+        effect != "allow" && actions.contains { Self.matches($0.utf8, action.utf8) }
+    }
 
     /// Whether it allows `action` on everything that begins with `resource`, whoever asks and when.
     func allowsAll(_ action: String, below resource: String, user: String) -> Bool {
-        guard effect == "allow", condition == Condition(), actions.contains(where: { Self.matches($0.utf8, action.utf8) }), let resources else { return false }
+        guard effect == "allow", condition == Condition(),
+            actions.contains(where: { Self.matches($0.utf8, action.utf8) }), let resources
+        else { return false }
         return resources.contains { $0.utf8.last == 0x2a && Self.covers($0, resource, user: user) }
     }
 
@@ -156,7 +188,9 @@ package struct Statement: Sendable, Equatable {
         return try? JSONDecoder().decode([String].self, from: Data(resource.utf8))
     }
 
-    private static func named(_ pattern: String, _ user: String) -> String { pattern.split(separator: "${user}", omittingEmptySubsequences: false).joined(separator: user) }
+    private static func named(_ pattern: String, _ user: String) -> String {
+        pattern.split(separator: "${user}", omittingEmptySubsequences: false).joined(separator: user)
+    }
 
     /// Whether a pattern covers a resource; `${user}` is the caller's name.
     private static func covers(_ pattern: String, _ resource: String, user: String) -> Bool {
@@ -219,8 +253,11 @@ extension Statement {
     }
 
     /// One entry of a map: its key, and what its value is read as.
-    private static func entry<Value>(_ bytes: [UInt8], _ read: ([UInt8]) throws -> Value) throws -> (key: String, value: Value) {
-        var key = "", value: [UInt8] = []
+    private static func entry<Value>(_ bytes: [UInt8], _ read: ([UInt8]) throws -> Value) throws -> (
+        key: String, value: Value
+    ) {
+        var key = ""
+        var value: [UInt8] = []
         try readProtobuf(bytes) { field in
             if field.number == 1 { key = field.string } else if field.number == 2 { value = field.array }
         }

@@ -1,12 +1,18 @@
 extension Catalog {
-    package func listBranches(_ repositoryID: String, prefix: String, after: String, limit: Int, showHidden: Bool) throws -> Page<Branch> {
+    package func listBranches(_ repositoryID: String, prefix: String, after: String, limit: Int, showHidden: Bool)
+        throws -> Page<Branch>
+    {
         let repository = try repository(repositoryID)
         return try gather(after: after, limit: limit, next: \.id) { position, count in
             try refs.branches(in: repository, prefix: prefix, after: position, limit: count)
-        } where: { showHidden || !$0.isHidden }
+        } where: {
+            showHidden || !$0.isHidden
+        }
     }
 
-    package func branch(_ id: String, in repositoryID: String) throws -> Branch { try branch(id, in: repository(repositoryID)).branch }
+    package func branch(_ id: String, in repositoryID: String) throws -> Branch {
+        try branch(id, in: repository(repositoryID)).branch
+    }
 
     /// A branch and the bytes it was read as.
     func branch(_ id: String, in repository: Repository) throws -> (branch: Branch, bytes: [UInt8]) {
@@ -17,7 +23,9 @@ extension Catalog {
 
     /// - Parameter force: takes the place of a branch of that name, dropping its uncommitted changes.
     /// - Returns: the commit that the branch begins at.
-    package func createBranch(_ id: String, from source: String, in repositoryID: String, isHidden: Bool = false, force: Bool = false) throws -> String {
+    package func createBranch(
+        _ id: String, from source: String, in repositoryID: String, isHidden: Bool = false, force: Bool = false
+    ) throws -> String {
         let repository = try writableRepository(repositoryID, force: force)
         try Names.checkBranch(id)
         let commitID = try resolveCommit(source, in: repository)
@@ -26,7 +34,8 @@ extension Catalog {
         }
         let old = try refs.branch(id, in: repository)
         guard old == nil || force else { throw LakeError(.alreadyExists(.branch), "branch \(id): already exists") }
-        let branch = Branch(id: id, commitID: commitID, stagingToken: RefStore.newToken(repository, id), isHidden: isHidden)
+        let branch = Branch(
+            id: id, commitID: commitID, stagingToken: RefStore.newToken(repository, id), isHidden: isHidden)
         guard try refs.setBranch(branch, in: repository, if: old.map { .matches($0.bytes) } ?? .absent) else {
             throw LakeError(.alreadyExists(.branch), "branch \(id): already exists")
         }
@@ -39,7 +48,10 @@ extension Catalog {
 
     package func deleteBranch(_ id: String, in repositoryID: String, force: Bool) throws {
         let repository = try writableRepository(repositoryID, force: force)
-        guard id != repository.defaultBranch else { throw LakeError(.permissionDenied, "branch \(id) is the default branch of \(repositoryID): it cannot be deleted") }
+        guard id != repository.defaultBranch else {
+            throw LakeError(
+                .permissionDenied, "branch \(id) is the default branch of \(repositoryID): it cannot be deleted")
+        }
         let branch = try branch(id, in: repository).branch
         try refs.removeBranch(id, in: repository)
         events.publish(Change(repository: repositoryID, branch: id, kind: .removed))
@@ -50,7 +62,10 @@ extension Catalog {
     /// - Parameter change: sees the branch as it is, and changes it; thrown errors end the attempt.
     /// - Parameter durability: `.eventual` for a step whose loss in a crash undoes nothing that anyone was told.
     /// - Returns: the branch before and after.
-    func updateBranch(_ id: String, in repository: Repository, _ durability: Durability = .durable, _ change: (inout Branch) throws -> Void) throws -> (old: Branch, new: Branch) {
+    func updateBranch(
+        _ id: String, in repository: Repository, _ durability: Durability = .durable,
+        _ change: (inout Branch) throws -> Void
+    ) throws -> (old: Branch, new: Branch) {
         for attempt in 0..<Self.tries {
             let (old, bytes) = try branch(id, in: repository)
             var new = old
@@ -67,8 +82,11 @@ extension Catalog {
         try uncommitted(branch, tokens: tokens, in: repository).next() != nil
     }
 
-    func uncommitted(_ branch: Branch, tokens: [String], in repository: Repository, pageSize: Int = 1000) throws -> UncommittedDiff {
-        let metaRange = try metaRange(of: branch.commitID, in: repository), namespace = try repository.namespace
+    func uncommitted(_ branch: Branch, tokens: [String], in repository: Repository, pageSize: Int = 1000) throws
+        -> UncommittedDiff
+    {
+        let metaRange = try metaRange(of: branch.commitID, in: repository)
+        let namespace = try repository.namespace
         return UncommittedDiff(StagingCursor(store, tokens: tokens, pageSize: pageSize)) { [committed] keys in
             try committed.records(keys, metaRange: metaRange, in: namespace)
         }
@@ -81,10 +99,13 @@ extension Catalog {
         return try turns.withTurn(of: Self.turn(id, in: repository)) { try moveHeadInTurn(id, in: repository, compute) }
     }
 
-    private func moveHeadInTurn(_ id: String, in repository: Repository, _ compute: (Branch) throws -> String) throws -> String {
+    private func moveHeadInTurn(_ id: String, in repository: Repository, _ compute: (Branch) throws -> String) throws
+        -> String
+    {
         func refuseDirty(_ branch: Branch, _ tokens: [String]) throws {
             guard try !isDirty(branch, tokens: tokens, in: repository) else {
-                throw LakeError(.dirtyBranch, "branch \(id) has uncommitted changes (dirty branch): commit or reset them first")
+                throw LakeError(
+                    .dirtyBranch, "branch \(id) has uncommitted changes (dirty branch): commit or reset them first")
             }
         }
         let move = RefStore.newMove(repository, id)
@@ -95,7 +116,8 @@ extension Catalog {
                 seal(&branch, in: repository)
                 branch.sealedTokens.insert(move, at: 0)
             }
-            let old: Branch, new: Branch
+            let old: Branch
+            let new: Branch
             do {
                 (old, new) = try updateBranch(id, in: repository) { branch in
                     guard branch.sealedTokens.contains(move) else { return }
@@ -107,17 +129,23 @@ extension Catalog {
                 try? cancelMoves(move, of: id, in: repository)
                 throw error
             }
-            // Without the mark: another head move came first, or a conditional write that would not wait. What it staged is looked at now.
+            // Without the mark: another head move came first, or a conditional write that would not wait. What it
+            // staged is looked at now.
             guard old.sealedTokens.contains(move) else { continue }
             try drop(old.sealedTokens, of: old, in: repository)
-            events.publish(Change(repository: repository.id, branch: id, kind: .moved(
-                from: try metaRange(of: old.commitID, in: repository), to: try metaRange(of: new.commitID, in: repository))))
+            events.publish(
+                Change(
+                    repository: repository.id, branch: id,
+                    kind: .moved(
+                        from: try metaRange(of: old.commitID, in: repository),
+                        to: try metaRange(of: new.commitID, in: repository))))
             return new.commitID
         }
         throw LakeError(.tooManyTries, "branch \(id) keeps changing: try again")
     }
 
-    /// Takes the marks of head moves from a branch, and the sealed tokens too if they hold nothing. A move that goes on seals again.
+    /// Takes the marks of head moves from a branch, and the sealed tokens too if they hold nothing. A move that goes on
+    /// seals again.
     /// - Parameter move: the token that stands for one of them, or nil for all.
     func cancelMoves(_ move: String? = nil, of id: String, in repository: Repository) throws {
         let (old, new) = try updateBranch(id, in: repository, .eventual) { branch in
@@ -164,7 +192,8 @@ extension Catalog {
         guard let staged = try stagedEntry(path, tokens: branch.tokens) else {
             return  // Nothing to reset.
         }
-        let old = try committed.record(path, metaRange: metaRange(of: branch.commitID, in: repository), in: repository.namespace)
+        let old = try committed.record(
+            path, metaRange: metaRange(of: branch.commitID, in: repository), in: repository.namespace)
         if staged.envelope == nil && old == nil { return }
         try writeStaged([StagedEntry(key: path, envelope: old)], on: id, in: repository, .durable, origin: nil)
     }

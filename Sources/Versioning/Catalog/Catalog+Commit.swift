@@ -27,31 +27,44 @@ extension Catalog {
 
     /// Commits the uncommitted changes of a branch. Source: `lakefs-formats.md` 7.2.
     /// Writers are never held up: what they stage after the seal belongs to the next commit.
-    package func commit(_ request: CommitRequest, on id: String, in repositoryID: String) throws -> (id: String, commit: Commit) {
+    package func commit(_ request: CommitRequest, on id: String, in repositoryID: String) throws -> (
+        id: String, commit: Commit
+    ) {
         let repository = try writableRepository(repositoryID, force: request.force)
         unsettled.settle(id, in: repositoryID)
         let branch = try branch(id, in: repository).branch
         try checkProtection(of: id, blocks: .commit, in: repository)
         try objects.synchronize()  // What the mount published is durable before a commit names it.
-        if let source = request.sourceMetaRange { return try commit(metaRange: source, request, on: id, in: repository) }
-        if !request.allowEmpty {
-            guard try hasStaged(tokens: branch.tokens) else { throw LakeError(.noChanges, "commit: no changes on branch \(id)") }
+        if let source = request.sourceMetaRange {
+            return try commit(metaRange: source, request, on: id, in: repository)
         }
-        return try turns.withTurn(of: Self.turn(id, in: repository)) { try commitStaged(request, on: id, in: repository) }
+        if !request.allowEmpty {
+            guard try hasStaged(tokens: branch.tokens) else {
+                throw LakeError(.noChanges, "commit: no changes on branch \(id)")
+            }
+        }
+        return try turns.withTurn(of: Self.turn(id, in: repository)) {
+            try commitStaged(request, on: id, in: repository)
+        }
     }
 
     /// What those who move a branch wait for each other by.
     static func turn(_ branch: String, in repository: Repository) -> Key { Key("\(repository.partition)/\(branch)") }
 
-    private func commitStaged(_ request: CommitRequest, on id: String, in repository: Repository) throws -> (id: String, commit: Commit) {
+    private func commitStaged(_ request: CommitRequest, on id: String, in repository: Repository) throws -> (
+        id: String, commit: Commit
+    ) {
         _ = try updateBranch(id, in: repository, .eventual) { branch in seal(&branch, in: repository) }
         var result: (id: String, commit: Commit)?
         let (old, _) = try updateBranch(id, in: repository) { branch in
             let parent = try refs.commit(branch.commitID, in: repository)
             var changes = StagingCursor(store, tokens: branch.sealedTokens)
             let applied = try committed.apply(&changes, to: parent.metaRangeID, in: repository.namespace)
-            guard request.allowEmpty || applied.count.total > 0 else { throw LakeError(.noChanges, "commit: no changes on branch \(id)") }
-            result = try addCommit(request, metaRange: applied.metaRange, parents: [(branch.commitID, parent)], in: repository)
+            guard request.allowEmpty || applied.count.total > 0 else {
+                throw LakeError(.noChanges, "commit: no changes on branch \(id)")
+            }
+            result = try addCommit(
+                request, metaRange: applied.metaRange, parents: [(branch.commitID, parent)], in: repository)
             branch.commitID = result!.id
             branch.sealedTokens = []
         }
@@ -60,9 +73,15 @@ extension Catalog {
         return result!
     }
 
-    private func commit(metaRange: String, _ request: CommitRequest, on id: String, in repository: Repository) throws -> (id: String, commit: Commit) {
-        guard metaRange.isEmpty || Names.isHex(metaRange, 64...64) else { throw LakeError(.invalidValue, "source metarange '\(metaRange)' is not valid: 64 hex digits are") }
-        guard try metaRange.isEmpty || committed.exists(metaRange, in: repository.namespace) else { throw LakeError.notFound(.metaRange, metaRange) }
+    private func commit(metaRange: String, _ request: CommitRequest, on id: String, in repository: Repository) throws
+        -> (id: String, commit: Commit)
+    {
+        guard metaRange.isEmpty || Names.isHex(metaRange, 64...64) else {
+            throw LakeError(.invalidValue, "source metarange '\(metaRange)' is not valid: 64 hex digits are")
+        }
+        guard try metaRange.isEmpty || committed.exists(metaRange, in: repository.namespace) else {
+            throw LakeError.notFound(.metaRange, metaRange)
+        }
         var result: (id: String, commit: Commit)?
         _ = try moveHead(id, in: repository) { branch in
             let parent = try refs.commit(branch.commitID, in: repository)
@@ -73,11 +92,16 @@ extension Catalog {
     }
 
     /// Stores a commit record of these parents.
-    func addCommit(_ request: CommitRequest, metaRange: String, parents: [(id: String, commit: Commit)], generationOf others: [Commit] = [], in repository: Repository) throws -> (id: String, commit: Commit) {
+    func addCommit(
+        _ request: CommitRequest, metaRange: String, parents: [(id: String, commit: Commit)],
+        generationOf others: [Commit] = [], in repository: Repository
+    ) throws -> (id: String, commit: Commit) {
         // A stored one may be anything.
         let generation = min(max(0, (parents.map(\.commit) + others).map(\.generation).max() ?? 0), Int32.max - 1)
-        let commit = Commit(committer: request.committer, message: request.message, creationDate: request.date ?? .now(), metaRangeID: metaRange,
-                            metadata: request.metadata, parents: parents.map(\.id), generation: generation + 1)
+        let commit = Commit(
+            committer: request.committer, message: request.message, creationDate: request.date ?? .now(),
+            metaRangeID: metaRange,
+            metadata: request.metadata, parents: parents.map(\.id), generation: generation + 1)
         try commit.checkSize()
         // The branch that will name it is written next, and that makes both durable.
         return (try refs.addCommit(commit, in: repository, .eventual), commit)

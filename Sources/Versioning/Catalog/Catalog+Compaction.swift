@@ -1,9 +1,9 @@
 import Synchronization
 
-/// Branches with so many uncommitted changes that reading them is slow: a million removals stand between a listing and its
-/// answer. Their sealed tokens are laid over the commit once, in the background, into a metarange that readers look at in
-/// place of both. Nothing of it is part of lakeFS's data: the branch keeps its tokens, commits and diffs take them as ever,
-/// and whoever does not know of the compaction reads the same.
+/// Branches with so many uncommitted changes that reading them is slow: a million removals stand between a listing and
+/// its answer. Their sealed tokens are laid over the commit once, in the background, into a metarange that readers look
+/// at in place of both. Nothing of it is part of lakeFS's data: the branch keeps its tokens, commits and diffs take
+/// them as ever, and whoever does not know of the compaction reads the same.
 ///
 ///     partition lakefuse-compacted: <repository partition>/<branch> → 1 commit · 2 tokens … · 3 metarange
 struct Compaction: Sendable, Equatable {
@@ -42,15 +42,18 @@ struct Compaction: Sendable, Equatable {
     static func key(_ branch: String, in repository: Repository) -> Key { Key("\(repository.partition)/\(branch)") }
 
     /// Whether this is what lies below a branch's newer tokens. Sealed tokens do not change, so it need not say more.
-    func fits(_ branch: Branch) -> Bool { commitID == branch.commitID && !tokens.isEmpty && branch.sealedTokens.suffix(tokens.count) == tokens[...] }
+    func fits(_ branch: Branch) -> Bool {
+        commitID == branch.commitID && !tokens.isEmpty && branch.sealedTokens.suffix(tokens.count) == tokens[...]
+    }
 }
 
 extension Catalog {
     /// What a ref shows: changes, newest token first, over a metarange.
     func view(of ref: ResolvedRef) throws -> (tokens: [String], metaRange: String) {
         guard let branch = ref.branch, !branch.sealedTokens.isEmpty, !ref.tokens.isEmpty,
-              let bytes = try store.value(for: Compaction.key(branch.id, in: ref.repository), in: Compaction.partition),
-              let compaction = try? Compaction(decoding: bytes), compaction.fits(branch) else { return (ref.tokens, try metaRange(of: ref)) }
+            let bytes = try store.value(for: Compaction.key(branch.id, in: ref.repository), in: Compaction.partition),
+            let compaction = try? Compaction(decoding: bytes), compaction.fits(branch)
+        else { return (ref.tokens, try metaRange(of: ref)) }
         return (Array(ref.tokens.dropLast(compaction.tokens.count)), compaction.metaRange)
     }
 
@@ -61,7 +64,8 @@ extension Catalog {
 
     /// Asks for a compaction if a listing was slow for want of one.
     func considerCompaction(of ref: ResolvedRef, removalsMet: Int, tokens: [String]) {
-        guard let branch = ref.branch, removalsMet > Self.mostRemovalsMet || tokens.count > Self.mostSealedTokens + 1 else { return }
+        guard let branch = ref.branch, removalsMet > Self.mostRemovalsMet || tokens.count > Self.mostSealedTokens + 1
+        else { return }
         let name = Compaction.key(branch.id, in: ref.repository)
         guard compactions.withLock({ $0.insert(name).inserted }) else { return }
         tasks.run { [self] in
@@ -77,7 +81,8 @@ extension Catalog {
         }
         guard !branch.sealedTokens.isEmpty else { return }
         var changes = StagingCursor(store, tokens: branch.sealedTokens)
-        let made = try committed.apply(&changes, to: metaRange(of: branch.commitID, in: repository), in: repository.namespace)
+        let made = try committed.apply(
+            &changes, to: metaRange(of: branch.commitID, in: repository), in: repository.namespace)
         let compaction = Compaction(commitID: branch.commitID, tokens: branch.sealedTokens, metaRange: made.metaRange)
         try store.set(compaction.encoded, for: Compaction.key(id, in: repository), in: Compaction.partition)
     }
@@ -86,7 +91,9 @@ extension Catalog {
     func drop(_ tokens: [String], of branch: Branch, in repository: Repository) throws {
         try refs.markDropped(tokens)
         let key = Compaction.key(branch.id, in: repository)
-        if !branch.sealedTokens.isEmpty, try store.value(for: key, in: Compaction.partition) != nil { try store.write([.remove(Compaction.partition, key)], .eventual) }
+        if !branch.sealedTokens.isEmpty, try store.value(for: key, in: Compaction.partition) != nil {
+            try store.write([.remove(Compaction.partition, key)], .eventual)
+        }
         cleanUp()
     }
 }

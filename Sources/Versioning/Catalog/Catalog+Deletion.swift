@@ -1,11 +1,12 @@
 import Glibc
 import Synchronization
 
-/// Repositories on their way out: gone for readers at once, their records removed in the background, their objects kept.
-/// Source: `lakefs-formats.md` 7.12; unlike there nothing is left behind in the key-value store.
+/// Repositories on their way out: gone for readers at once, their records removed in the background, their objects
+/// kept. Source: `lakefs-formats.md` 7.12; unlike there nothing is left behind in the key-value store.
 extension Catalog {
     func removeInBackground(_ repository: Repository) {
-        tasks.run { [self] in try? remove(repository) }  // What fails is tried again at the next start, or when the name is wanted.
+        // What fails is tried again at the next start, or when the name is wanted.
+        tasks.run { [self] in try? remove(repository) }
     }
 
     /// Removes the records of a repository that is marked as being deleted.
@@ -41,7 +42,8 @@ extension Catalog {
             var path = ""
             try readProtobuf(record.value) { if $0.number == 2 { path = $0.string } }
             let parts = path.split(separator: "/", maxSplits: 2)
-            guard parts.count == 3, parts[0] == repository.id, try refs.branch(String(parts[1]), in: repository) != nil else { continue }
+            guard parts.count == 3, parts[0] == repository.id, try refs.branch(String(parts[1]), in: repository) != nil
+            else { continue }
             try store.removeAll(in: Self.uploadParts(record.key.description))
             try store.write([.remove(Self.multipartUploads, record.key)], .eventual)
         }
@@ -63,7 +65,9 @@ extension Catalog {
     func waitForRemoval(of repository: Repository) throws -> Bool {
         for _ in 0..<500 {
             try remove(repository)
-            guard let current = try refs.repository(repository.id), current.instanceUID == repository.instanceUID else { return true }
+            guard let current = try refs.repository(repository.id), current.instanceUID == repository.instanceUID else {
+                return true
+            }
             usleep(10_000)
         }
         return false

@@ -18,8 +18,13 @@ extension Catalog {
 
     /// One page of a diff, common prefixes told once.
     private func page(_ cursor: any DifferenceCursor, _ query: DiffQuery) throws -> Page<DiffEntry> {
-        var found: [DiffEntry] = [], bytes = 0, limit = query.limit
-        let start = query.after.isEmpty ? query.prefix : max(query.prefix, Grouping.next(after: query.after, delimiter: query.delimiter, prefix: query.prefix))
+        var found: [DiffEntry] = []
+        var bytes = 0
+        var limit = query.limit
+        let start =
+            query.after.isEmpty
+            ? query.prefix
+            : max(query.prefix, Grouping.next(after: query.after, delimiter: query.delimiter, prefix: query.prefix))
         cursor.end(before: query.prefix.upperBound)
         try cursor.seek(start)
         while found.count <= limit, let difference = try cursor.next(), difference.key.hasPrefix(query.prefix) {
@@ -29,7 +34,11 @@ extension Catalog {
                 try cursor.seek(next)
                 continue
             }
-            found.append(DiffEntry(kind: difference.kind, path: difference.key, left: try difference.left.map { try Entry(decoding: $0.data) }, right: try difference.right.map { try Entry(decoding: $0.data) }))
+            found.append(
+                DiffEntry(
+                    kind: difference.kind, path: difference.key,
+                    left: try difference.left.map { try Entry(decoding: $0.data) },
+                    right: try difference.right.map { try Entry(decoding: $0.data) }))
             bytes += (difference.left?.data.count ?? 0) + (difference.right?.data.count ?? 0)
             if bytes > Self.largestPage, found.count > 1 { limit = min(limit, found.count - 1) }
         }
@@ -39,28 +48,41 @@ extension Catalog {
     /// The uncommitted changes of a branch.
     package func diffUncommitted(_ id: String, in repositoryID: String, _ query: DiffQuery) throws -> Page<DiffEntry> {
         unsettled.settle(id, in: repositoryID)
-        let repository = try repository(repositoryID), branch = try branch(id, in: repository).branch
+        let repository = try repository(repositoryID)
+        let branch = try branch(id, in: repository).branch
         return try page(uncommitted(branch, tokens: branch.tokens, in: repository), query)
     }
 
-    /// The differences of two refs. Two dots compare them as they are, three what the right one did since their merge base.
-    package func diff(_ left: String, _ right: String, isThreeDot: Bool, in repositoryID: String, _ query: DiffQuery) throws -> Page<DiffEntry> {
-        let repository = try repository(repositoryID), namespace = try repository.namespace
+    /// The differences of two refs. Two dots compare them as they are, three what the right one did since their merge
+    /// base.
+    package func diff(_ left: String, _ right: String, isThreeDot: Bool, in repositoryID: String, _ query: DiffQuery)
+        throws -> Page<DiffEntry>
+    {
+        let repository = try repository(repositoryID)
+        let namespace = try repository.namespace
         _ = try resolveCommit(left, in: repository)
         if isThreeDot { _ = try resolveCommit(right, in: repository) }
-        let leftRef = try resolve(left, in: repository), rightRef = try resolve(right, in: repository)
-        let leftRange = try metaRange(of: leftRef), rightRange = try metaRange(of: rightRef)
+        let leftRef = try resolve(left, in: repository)
+        let rightRef = try resolve(right, in: repository)
+        let leftRange = try metaRange(of: leftRef)
+        let rightRange = try metaRange(of: rightRef)
         // By delimiter it goes in leaps.
-        func walker(_ metaRange: String) throws -> MetaRangeCursor { query.delimiter.isEmpty ? try committed.scan(metaRange, in: namespace) : try committed.cursor(metaRange, in: namespace) }
+        func walker(_ metaRange: String) throws -> MetaRangeCursor {
+            query.delimiter.isEmpty
+                ? try committed.scan(metaRange, in: namespace) : try committed.cursor(metaRange, in: namespace)
+        }
         guard isThreeDot else {
-            if right.hasSuffix("$") { return try page(StagedDiff(self, left: leftRange, right: rightRef, rightRange), query) }
+            if right.hasSuffix("$") {
+                return try page(StagedDiff(self, left: leftRange, right: rightRef, rightRange), query)
+            }
             return try page(MetaRangeDiff(try walker(leftRange), try walker(rightRange)), query)
         }
         guard let base = try refs.mergeBase(leftRef.commitID, rightRef.commitID, in: repository) else {
             throw LakeError(.notFound(.commit), "\(left) and \(right) have no common history")
         }
         let baseRange = try metaRange(of: base, in: repository)
-        let comparison = MetaRangeComparison(destination: try walker(leftRange), source: try walker(rightRange)) { [committed] key in
+        let comparison = MetaRangeComparison(destination: try walker(leftRange), source: try walker(rightRange)) {
+            [committed] key in
             try committed.record(key, metaRange: baseRange, in: namespace)
         }
         return try page(comparison, query)
@@ -81,7 +103,8 @@ private final class StagedDiff: DifferenceCursor {
         self.catalog = catalog
         self.left = left
         namespace = try right.repository.namespace
-        committedDiff = MetaRangeDiff(try catalog.committed.cursor(left, in: namespace), try catalog.committed.cursor(rightRange, in: namespace))
+        committedDiff = MetaRangeDiff(
+            try catalog.committed.cursor(left, in: namespace), try catalog.committed.cursor(rightRange, in: namespace))
         staging = StagingCursor(catalog.store, tokens: right.tokens)
     }
 
@@ -103,7 +126,9 @@ private final class StagedDiff: DifferenceCursor {
                 pending = try committedDiff.next()
                 isRead = true
             }
-            guard let change = try staging.current(), end.map({ change.key < $0 }) ?? true, pending.map({ !($0.key < change.key) }) ?? true else {
+            guard let change = try staging.current(), end.map({ change.key < $0 }) ?? true,
+                pending.map({ !($0.key < change.key) }) ?? true
+            else {
                 isRead = false
                 return pending
             }
@@ -120,10 +145,14 @@ enum Grouping {
     /// The part of `key` up to and with the first delimiter behind `prefix`, or nil if there is none.
     static func commonPrefix(of key: Key, prefix: Key, delimiter: Key) -> Key? {
         guard !delimiter.isEmpty, key.count >= prefix.count + delimiter.count else { return nil }
-        let bytes = key.bytes, wanted = delimiter.bytes, last = bytes.count - wanted.count
+        let bytes = key.bytes
+        let wanted = delimiter.bytes
+        let last = bytes.count - wanted.count
         var position = prefix.count
         while position <= last {
-            if bytes[position] == wanted[0], wanted.count == 1 || Array(bytes[position..<position + wanted.count]) == wanted {
+            if bytes[position] == wanted[0],
+                wanted.count == 1 || Array(bytes[position..<position + wanted.count]) == wanted
+            {
                 return Key(Array(bytes[..<(position + wanted.count)]))
             }
             position += 1
@@ -133,7 +162,11 @@ enum Grouping {
 
     /// Where a listing goes on behind `after`: behind all of a common prefix, or behind one key.
     static func next(after: Key, delimiter: Key, prefix: Key) -> Key {
-        if after.hasPrefix(prefix), let group = commonPrefix(of: after, prefix: prefix, delimiter: delimiter), group == after, let bound = group.upperBound { return bound }
+        if after.hasPrefix(prefix), let group = commonPrefix(of: after, prefix: prefix, delimiter: delimiter),
+            group == after, let bound = group.upperBound
+        {
+            return bound
+        }
         return after.successor
     }
 }

@@ -2,17 +2,22 @@ import Synchronization
 
 /// One place to import from, and where on the branch its objects go.
 package struct ImportSource: Sendable, Equatable {
-    package enum Kind: String, Sendable { case commonPrefix = "common_prefix", object }
+    package enum Kind: String, Sendable {
+        case commonPrefix = "common_prefix"
+        case object
+    }
     package var kind: Kind
     /// A full address, such as `local:///data/photos/` or `s3://bucket/prefix`.
     package var address: String
     package var destination: Key
 
     /// Where a folder's objects go: the destination, with a slash behind it unless it is the root.
-    var folder: Key { destination.isEmpty || destination.bytes.last == 0x2f ? destination : Key(destination.bytes + [0x2f]) }
+    var folder: Key {
+        destination.isEmpty || destination.bytes.last == 0x2f ? destination : Key(destination.bytes + [0x2f])
+    }
 
-    /// What the import takes the place of. lakeFS takes the destination's text for a prefix of keys, and so drops neighbours
-    /// that begin like it; here an object replaces itself, and a folder what is in it.
+    /// What the import takes the place of. lakeFS takes the destination's text for a prefix of keys, and so drops
+    /// neighbours that begin like it; here an object replaces itself, and a folder what is in it.
     var replaced: KeySpan { kind == .object ? KeySpan(only: destination) : KeySpan(prefix: folder) }
 
     package init(kind: Kind, address: String, destination: Key) {
@@ -25,16 +30,29 @@ package struct ImportSource: Sendable, Equatable {
 /// Imports name objects where they lie, without copying them. Source: `lakefs-formats.md` 7.13.
 extension Catalog {
     /// Starts an import and returns its id; `importStatus` tells how it goes on.
-    package func startImport(_ sources: [ImportSource], _ request: CommitRequest, on branch: String, in repositoryID: String) throws -> String {
-        let repository = try writableRepository(repositoryID, force: request.force), namespace = try repository.namespace.description + "/"
+    package func startImport(
+        _ sources: [ImportSource], _ request: CommitRequest, on branch: String, in repositoryID: String
+    ) throws -> String {
+        let repository = try writableRepository(repositoryID, force: request.force)
+        let namespace = try repository.namespace.description + "/"
         _ = try self.branch(branch, in: repository)
         for source in sources {
-            guard !source.address.isEmpty else { throw LakeError(.invalidValue, "import source is empty: give an address such as local:///folder/") }
-            guard !source.address.hasPrefix(namespace), !namespace.hasPrefix(source.address.hasSuffix("/") ? source.address : source.address + "/") else {
-                throw LakeError(.invalidValue, "import source \(source.address) lies in the repository's own storage namespace")
+            guard !source.address.isEmpty else {
+                throw LakeError(.invalidValue, "import source is empty: give an address such as local:///folder/")
             }
-            guard source.kind == .commonPrefix || !source.destination.isEmpty else { throw LakeError(.invalidValue, "import of the object \(source.address) needs a destination path") }
-            guard source.destination.count <= 1024 else { throw LakeError(.invalidValue, "import destination of \(source.destination.count) bytes is too long: 1,024 at most") }
+            guard !source.address.hasPrefix(namespace),
+                !namespace.hasPrefix(source.address.hasSuffix("/") ? source.address : source.address + "/")
+            else {
+                throw LakeError(
+                    .invalidValue, "import source \(source.address) lies in the repository's own storage namespace")
+            }
+            guard source.kind == .commonPrefix || !source.destination.isEmpty else {
+                throw LakeError(.invalidValue, "import of the object \(source.address) needs a destination path")
+            }
+            guard source.destination.count <= 1024 else {
+                throw LakeError(
+                    .invalidValue, "import destination of \(source.destination.count) bytes is too long: 1,024 at most")
+            }
         }
         try refs.removeEnded(in: repository)
         let id = XID.make()
@@ -56,33 +74,45 @@ extension Catalog {
     /// How an import goes on. One whose server is gone shows as failed.
     package func importStatus(_ id: String, in repositoryID: String) throws -> ImportStatus {
         let repository = try repository(repositoryID)
-        guard let (status, bytes) = try refs.importStatus(id, in: repository) else { throw LakeError.notFound(.importJob, id) }
+        guard let (status, bytes) = try refs.importStatus(id, in: repository) else {
+            throw LakeError.notFound(.importJob, id)
+        }
         return try failIfAbandoned(status, bytes, in: repository)
     }
 
     /// Seconds after which an import that tells nothing is taken for dead; a live one tells every second.
     private static let silentSeconds: Int64 = 60
 
-    private func failIfAbandoned(_ status: ImportStatus, _ bytes: [UInt8], in repository: Repository) throws -> ImportStatus {
-        guard !status.hasEnded, !imports.withLock({ $0.contains(status.id) }), isAlone || Timestamp.now().seconds - status.updated.seconds > Self.silentSeconds else { return status }
+    private func failIfAbandoned(_ status: ImportStatus, _ bytes: [UInt8], in repository: Repository) throws
+        -> ImportStatus
+    {
+        guard !status.hasEnded, !imports.withLock({ $0.contains(status.id) }),
+            isAlone || Timestamp.now().seconds - status.updated.seconds > Self.silentSeconds
+        else { return status }
         var failed = status
         failed.error = "interrupted: its server stopped"
         failed.updated = .now()
-        guard try refs.setImportStatus(failed, in: repository, if: .matches(bytes)) else { return try importStatus(status.id, in: repository.id) }
+        guard try refs.setImportStatus(failed, in: repository, if: .matches(bytes)) else {
+            return try importStatus(status.id, in: repository.id)
+        }
         try refs.markDropped([ImportJob.partitionName(status.id)])
         return failed
     }
 
     /// Ends what a process that is gone was importing.
     func failAbandonedImports(in repository: Repository) throws {
-        for status in try refs.importStatuses(in: repository) where !status.hasEnded { _ = try importStatus(status.id, in: repository.id) }
+        for status in try refs.importStatuses(in: repository) where !status.hasEnded {
+            _ = try importStatus(status.id, in: repository.id)
+        }
     }
 
     /// - Throws: `.conflict` if it has ended already.
     package func cancelImport(_ id: String, in repositoryID: String) throws {
         let repository = try repository(repositoryID)
         for _ in 0..<Self.tries {
-            guard let (found, bytes) = try refs.importStatus(id, in: repository) else { throw LakeError.notFound(.importJob, id) }
+            guard let (found, bytes) = try refs.importStatus(id, in: repository) else {
+                throw LakeError.notFound(.importJob, id)
+            }
             var status = found
             guard !status.hasEnded else { throw LakeError(.conflict, "import \(id) has ended already") }
             status.error = "Canceled"
@@ -109,7 +139,10 @@ private final class ImportJob: @unchecked Sendable {
 
     private static let batchSize = 1000
 
-    init(_ id: String, _ catalog: Catalog, _ repository: Repository, _ branch: String, _ sources: [ImportSource], _ request: CommitRequest) throws {
+    init(
+        _ id: String, _ catalog: Catalog, _ repository: Repository, _ branch: String, _ sources: [ImportSource],
+        _ request: CommitRequest
+    ) throws {
         self.id = id
         self.catalog = catalog
         self.repository = repository
@@ -119,7 +152,9 @@ private final class ImportJob: @unchecked Sendable {
         status = ImportStatus(id: id)
         stored = status.encoded
         partition = Partition(Self.partitionName(id))
-        guard try catalog.refs.setImportStatus(status, in: repository, if: .absent) else { throw LakeError(.alreadyExists(.importJob), "import \(id): already exists") }
+        guard try catalog.refs.setImportStatus(status, in: repository, if: .absent) else {
+            throw LakeError(.alreadyExists(.importJob), "import \(id): already exists")
+        }
     }
 
     /// The partition where entries are put in order.
@@ -144,7 +179,9 @@ private final class ImportJob: @unchecked Sendable {
         let now = Timestamp.now()
         guard atOnce || now.seconds > status.updated.seconds else { return }
         status.updated = now
-        guard try catalog.refs.setImportStatus(status, in: repository, if: .matches(stored)) else { throw LakeError(.conflict, "Canceled") }
+        guard try catalog.refs.setImportStatus(status, in: repository, if: .matches(stored)) else {
+            throw LakeError(.conflict, "Canceled")
+        }
         stored = status.encoded
     }
 
@@ -160,7 +197,9 @@ private final class ImportJob: @unchecked Sendable {
         var made: (id: String, commit: Commit)?
         _ = try catalog.moveHead(branch, in: repository) { branch in
             let head = try catalog.refs.commit(branch.commitID, in: repository)
-            let result = try catalog.committed.merge(source: metaRange, into: head.metaRangeID, base: "", strategy: .sourceWins, hiding: sources.map(\.replaced), in: repository.namespace)
+            let result = try catalog.committed.merge(
+                source: metaRange, into: head.metaRangeID, base: "", strategy: .sourceWins,
+                hiding: sources.map(\.replaced), in: repository.namespace)
             made = try catalog.addCommit(request, metaRange: result, parents: [(branch.commitID, head)], in: repository)
             return made!.id
         }
@@ -172,30 +211,47 @@ private final class ImportJob: @unchecked Sendable {
             // Cancelled too late: the commit is there.
             _ = try catalog.refs.setImportStatus(status, in: repository, if: .present)
         }
-        try catalog.updateRepositoryMetadata(repository.id, force: true) { $0[".lakefs.last.import.timestamp"] = String(made!.commit.creationDate.seconds) }
+        try catalog.updateRepositoryMetadata(repository.id, force: true) {
+            $0[".lakefs.last.import.timestamp"] = String(made!.commit.creationDate.seconds)
+        }
     }
 
     private func read(_ source: ImportSource) throws {
-        guard let root = ObjectLocation(address: source.address) else { throw LakeError(.invalidValue, "import source '\(source.address)' is not valid: give an address such as local:///folder/") }
+        guard let root = ObjectLocation(address: source.address) else {
+            throw LakeError(
+                .invalidValue,
+                "import source '\(source.address)' is not valid: give an address such as local:///folder/")
+        }
         var path = root.path[...]
         while path.count > 1, path.last == "/" { path = path.dropLast() }
-        let start = ObjectLocation(scheme: root.scheme, path: String(path)), before = status.progress
+        let start = ObjectLocation(scheme: root.scheme, path: String(path))
+        let before = status.progress
         guard catalog.objects.isOpen(start) else {
-            throw LakeError(.invalidValue, "import source \(source.address) is not open to imports: see blockstore.local.import_enabled and blockstore.local.allowed_external_prefixes")
+            throw LakeError(
+                .invalidValue,
+                "import source \(source.address) is not open to imports: see blockstore.local.import_enabled and blockstore.local.allowed_external_prefixes"
+            )
         }
         let prefixCount = path.utf8.count + (path == "/" ? 0 : 1)
         try catalog.objects.walk(start) { object in
             // The source itself: as a path relative to it, lakeFS calls it so too.
-            try add(object, source, relative: object.location == start ? "." : String(decoding: object.location.path.utf8.dropFirst(prefixCount), as: UTF8.self))
+            try add(
+                object, source,
+                relative: object.location == start
+                    ? "." : String(decoding: object.location.path.utf8.dropFirst(prefixCount), as: UTF8.self))
         }
-        guard status.progress > before else { throw LakeError(.notFound(.object), "import source \(source.address): nothing is there") }
+        guard status.progress > before else {
+            throw LakeError(.notFound(.object), "import source \(source.address): nothing is there")
+        }
     }
 
     private func add(_ object: StoredObject, _ source: ImportSource, relative: String) throws {
         let key = source.kind == .object ? source.destination.bytes : source.folder.bytes + Array(relative.utf8)
         try Names.checkPath(Key(key))
-        let entry = Entry(address: object.location.description, addressType: .full, lastModified: Timestamp(seconds: object.modified), size: object.byteCount,
-                          eTag: try checksum(object), contentType: "")
+        let entry = Entry(
+            address: object.location.description, addressType: .full, lastModified: Timestamp(seconds: object.modified),
+            size: object.byteCount,
+            eTag: try checksum(object), contentType: "")
         batch.append(.set(partition, Key(key), entry.envelope.bytes))
         status.progress += 1
         if batch.count == Self.batchSize { try flush() }
@@ -221,7 +277,8 @@ private final class ImportJob: @unchecked Sendable {
     /// The entries, in order, as ranges and a metarange.
     private func writeRanges() throws -> String {
         let writer = MetaRangeWriter(store: catalog.committed, namespace: try repository.namespace)
-        var cursor = PartitionCursor(catalog.store, partition), count = 0
+        var cursor = PartitionCursor(catalog.store, partition)
+        var count = 0
         while let record = try cursor.current() {
             try writer.add(record.key.bytes, record.value)
             cursor.advance()

@@ -12,7 +12,10 @@ extension Catalog {
 
     /// Merges `source` into the branch `destination` and returns the new commit's id.
     /// An empty message becomes `Merge 'source' into 'destination'`.
-    package func merge(_ source: String, into destination: String, _ request: CommitRequest, _ options: MergeOptions, in repositoryID: String) throws -> String {
+    package func merge(
+        _ source: String, into destination: String, _ request: CommitRequest, _ options: MergeOptions,
+        in repositoryID: String
+    ) throws -> String {
         let repository = try writableRepository(repositoryID, force: options.force)
         _ = try branch(destination, in: repository)
         let sourceID = try resolveCommit(source, in: repository)
@@ -21,69 +24,106 @@ extension Catalog {
         request.metadata[".lakefs.merge.strategy"] = options.strategy == .none ? "default" : options.strategy.rawValue
         return try moveHead(destination, in: repository) { branch in
             guard let base = try refs.mergeBase(sourceID, branch.commitID, in: repository) else {
-                throw LakeError(.invalidValue, "\(source) and \(destination) have no common history: nothing to merge over")
+                throw LakeError(
+                    .invalidValue, "\(source) and \(destination) have no common history: nothing to merge over")
             }
-            let theirs = try refs.commit(sourceID, in: repository), ours = try refs.commit(branch.commitID, in: repository)
+            let theirs = try refs.commit(sourceID, in: repository)
+            let ours = try refs.commit(branch.commitID, in: repository)
             let baseRange = try metaRange(of: base, in: repository)
-            guard options.allowEmpty || options.force || baseRange != theirs.metaRangeID else { throw LakeError(.noChanges, "merge of \(source) into \(destination): no changes") }
-            let result = baseRange == ours.metaRangeID ? theirs.metaRangeID
-                : try committed.merge(source: theirs.metaRangeID, into: ours.metaRangeID, base: baseRange, strategy: options.strategy, in: repository.namespace)
+            guard options.allowEmpty || options.force || baseRange != theirs.metaRangeID else {
+                throw LakeError(.noChanges, "merge of \(source) into \(destination): no changes")
+            }
+            let result =
+                baseRange == ours.metaRangeID
+                ? theirs.metaRangeID
+                : try committed.merge(
+                    source: theirs.metaRangeID, into: ours.metaRangeID, base: baseRange, strategy: options.strategy,
+                    in: repository.namespace)
             let parents = [(branch.commitID, ours)] + (options.squash ? [] : [(sourceID, theirs)])
-            return try addCommit(request, metaRange: result, parents: parents, generationOf: [theirs], in: repository).id
+            return try addCommit(request, metaRange: result, parents: parents, generationOf: [theirs], in: repository)
+                .id
         }
     }
 
     /// The parent's metarange that a revert or cherry-pick compares with. Parent 0 means the only one.
-    private func parentMetaRange(of commit: (id: String, commit: Commit), number: Int, in repository: Repository) throws -> String {
+    private func parentMetaRange(of commit: (id: String, commit: Commit), number: Int, in repository: Repository) throws
+        -> String
+    {
         let parents = commit.commit.parents
-        guard number >= 1, number <= parents.count else { throw LakeError(.invalidValue, "commit \(commit.id) has \(parents.count) parents: there is no parent \(number)") }
+        guard number >= 1, number <= parents.count else {
+            throw LakeError(
+                .invalidValue, "commit \(commit.id) has \(parents.count) parents: there is no parent \(number)")
+        }
         return try metaRange(of: parents[number - 1], in: repository)
     }
 
     /// Undoes a commit by a new one. An empty message becomes `Revert <ref>`.
-    package func revert(_ ref: String, parentNumber: Int, on id: String, _ request: CommitRequest, in repositoryID: String) throws -> (id: String, commit: Commit) {
+    package func revert(
+        _ ref: String, parentNumber: Int, on id: String, _ request: CommitRequest, in repositoryID: String
+    ) throws -> (id: String, commit: Commit) {
         let repository = try writableRepository(repositoryID, force: request.force)
         _ = try branch(id, in: repository)
-        let commitID = try resolveCommit(ref, in: repository), commit = try refs.commit(commitID, in: repository)
+        let commitID = try resolveCommit(ref, in: repository)
+        let commit = try refs.commit(commitID, in: repository)
         guard commit.parents.count < 2 || parentNumber > 0 else {
-            throw LakeError(.conflict, "commit \(commitID) is a merge: say which of its parents to go back to with a parent number")
+            throw LakeError(
+                .conflict, "commit \(commitID) is a merge: say which of its parents to go back to with a parent number")
         }
         let before: String
         if commit.parents.isEmpty {
-            guard parentNumber <= 1 else { throw LakeError(.invalidValue, "commit \(commitID) has no parent \(parentNumber)") }
+            guard parentNumber <= 1 else {
+                throw LakeError(.invalidValue, "commit \(commitID) has no parent \(parentNumber)")
+            }
             before = ""
         } else {
-            before = try parentMetaRange(of: (commitID, commit), number: max(parentNumber, commit.parents.count == 1 && parentNumber == 0 ? 1 : parentNumber), in: repository)
+            before = try parentMetaRange(
+                of: (commitID, commit),
+                number: max(parentNumber, commit.parents.count == 1 && parentNumber == 0 ? 1 : parentNumber),
+                in: repository)
         }
         var request = request
         if request.message.isEmpty { request.message = "Revert \(ref)" }
         var result: (id: String, commit: Commit)?
         _ = try moveHead(id, in: repository) { branch in
             let head = try refs.commit(branch.commitID, in: repository)
-            let metaRange = try committed.merge(source: before, into: head.metaRangeID, base: commit.metaRangeID, strategy: .none, in: repository.namespace)
-            guard request.allowEmpty || metaRange != head.metaRangeID else { throw LakeError(.noChanges, "revert of \(ref): no changes") }
+            let metaRange = try committed.merge(
+                source: before, into: head.metaRangeID, base: commit.metaRangeID, strategy: .none,
+                in: repository.namespace)
+            guard request.allowEmpty || metaRange != head.metaRangeID else {
+                throw LakeError(.noChanges, "revert of \(ref): no changes")
+            }
             result = try addCommit(request, metaRange: metaRange, parents: [(branch.commitID, head)], in: repository)
             return result!.id
         }
         return result!
     }
 
-    /// Applies the changes of a commit on a branch. Message and metadata are the commit's own unless `overrides` has them.
-    package func cherryPick(_ ref: String, parentNumber: Int?, on id: String, committer: String, message: String?, metadata: Metadata?, force: Bool, in repositoryID: String) throws -> (id: String, commit: Commit) {
+    /// Applies the changes of a commit on a branch. Message and metadata are the commit's own unless `overrides` has
+    /// them.
+    package func cherryPick(
+        _ ref: String, parentNumber: Int?, on id: String, committer: String, message: String?, metadata: Metadata?,
+        force: Bool, in repositoryID: String
+    ) throws -> (id: String, commit: Commit) {
         let repository = try writableRepository(repositoryID, force: force)
         _ = try branch(id, in: repository)
-        let commitID = try resolveCommit(ref, in: repository), commit = try refs.commit(commitID, in: repository)
+        let commitID = try resolveCommit(ref, in: repository)
+        let commit = try refs.commit(commitID, in: repository)
         guard commit.parents.count < 2 || (parentNumber ?? 0) > 0 else {
-            throw LakeError(.invalidValue, "commit \(commitID) is a merge: say which of its parents to compare with by a parent number")
+            throw LakeError(
+                .invalidValue,
+                "commit \(commitID) is a merge: say which of its parents to compare with by a parent number")
         }
         let before = try parentMetaRange(of: (commitID, commit), number: parentNumber ?? 1, in: repository)
-        var request = CommitRequest(committer: committer, message: message ?? commit.message, metadata: metadata ?? commit.metadata)
+        var request = CommitRequest(
+            committer: committer, message: message ?? commit.message, metadata: metadata ?? commit.metadata)
         request.metadata["cherry-pick-origin"] = commitID
         request.metadata["cherry-pick-committer"] = commit.committer
         var result: (id: String, commit: Commit)?
         _ = try moveHead(id, in: repository) { branch in
             let head = try refs.commit(branch.commitID, in: repository)
-            let metaRange = try committed.merge(source: commit.metaRangeID, into: head.metaRangeID, base: before, strategy: .none, in: repository.namespace)
+            let metaRange = try committed.merge(
+                source: commit.metaRangeID, into: head.metaRangeID, base: before, strategy: .none,
+                in: repository.namespace)
             result = try addCommit(request, metaRange: metaRange, parents: [(branch.commitID, head)], in: repository)
             return result!.id
         }

@@ -33,88 +33,6 @@ package enum WriteCondition: Sendable {
 }
 
 extension Catalog {
-    // MARK: reading
-
-    func stagedEntry(_ path: Key, tokens: [String]) throws -> StagedEntry? {
-        for token in tokens {
-            if let bytes = try store.value(for: path, in: Partition(token)) {
-                do { return try StagedEntry(key: path, decoding: bytes) } catch { throw LakeError(.corrupt, "the staged entry of \(path) is no message") }
-            }
-        }
-        return nil
-    }
-
-    private func decode(_ envelope: Envelope, _ path: Key) throws -> Entry {
-        do { return try Entry(decoding: envelope.data) } catch { throw LakeError(.corrupt, "the entry of \(path) is no message") }
-    }
-
-    /// The entry of `path` as `ref` shows it, or nil. Source: `lakefs-formats.md` 7.1.
-    package func find(_ path: Key, at ref: ResolvedRef) throws -> Entry? {
-        let (tokens, metaRange) = try view(of: ref)
-        if let staged = try stagedEntry(path, tokens: tokens) { return try staged.envelope.map { try decode($0, path) } }
-        return try committed.record(path, metaRange: metaRange, in: ref.repository.namespace).map { try decode($0, path) }
-    }
-
-    /// - Throws: `.notFound(.object)`, and what `resolve` throws.
-    package func entry(_ path: Key, at ref: String, in repositoryID: String) throws -> (entry: Entry, location: ObjectLocation, repository: Repository) {
-        let resolved = try resolve(ref, in: repositoryID, for: path)
-        guard let entry = try find(path, at: resolved) else { throw LakeError.notFound(.object, path) }
-        return (entry, try entry.location(in: resolved.repository.namespace), resolved.repository)
-    }
-
-    /// What a listing is asked for.
-    package struct ListQuery: Sendable {
-        package var prefix = Key([]), delimiter = Key([])
-        /// The last path of the page before, or any other; what follows it is listed.
-        package var after = Key([])
-        package var limit = 100
-        package init() {}
-    }
-
-    /// One page of objects and common prefixes, in byte order.
-    package func list(_ ref: ResolvedRef, _ query: ListQuery) throws -> Page<Listing> {
-        guard query.limit > 0 else { return Page(items: [], hasMore: false) }
-        let start = query.after.isEmpty ? query.prefix : max(query.prefix, Grouping.next(after: query.after, delimiter: query.delimiter, prefix: query.prefix))
-        let namespace = try ref.repository.namespace, (tokens, metaRange) = try view(of: ref)
-        var cursor = try OverlayCursor(
-            StagingCursor(store, tokens: tokens, from: start, pageSize: min(max(query.limit, 10), 1000)), committed.cursor(metaRange, in: namespace), from: start,
-            before: query.prefix.upperBound)
-        var found: [Listing] = [], bytes = 0, limit = query.limit
-        while found.count <= limit, let (key, envelope) = try cursor.next(), key.hasPrefix(query.prefix) {
-            if let group = Grouping.commonPrefix(of: key, prefix: query.prefix, delimiter: query.delimiter) {
-                found.append(.commonPrefix(group))
-                guard let next = group.upperBound else { break }
-                try cursor.seek(next)
-            } else {
-                found.append(.object(key, try decode(envelope, key)))
-                bytes += envelope.data.count
-                if bytes > Self.largestPage, found.count > 1 { limit = min(limit, found.count - 1) }
-            }
-        }
-        considerCompaction(of: ref, removalsMet: cursor.removalsMet, tokens: tokens)
-        return Page(found, limit: limit)
-    }
-
-    /// Whether there is anything under a prefix.
-    /// - Parameter near: where to look first: beside something that was just there.
-    package func hasObjects(under prefix: Key, near: Key? = nil, at ref: ResolvedRef) throws -> Bool {
-        let (tokens, metaRange) = try view(of: ref), namespace = try ref.repository.namespace
-        // A few removals are passed over on either side before all of them are.
-        for (start, mostRemovals) in [(near?.successor, 64), (prefix, 64), (prefix, Int.max)] {
-            guard let start else { continue }
-            var cursor = try OverlayCursor(StagingCursor(store, tokens: tokens, from: start, pageSize: 1000), committed.cursor(metaRange, in: namespace), from: start, before: prefix.upperBound)
-            cursor.mostRemovals = mostRemovals
-            if let (key, _) = try cursor.next(), key.hasPrefix(prefix) { return true }
-            if start == prefix && cursor.removalsMet <= mostRemovals {
-                considerCompaction(of: ref, removalsMet: cursor.removalsMet, tokens: tokens)
-                return false
-            }
-        }
-        return false
-    }
-
-    // MARK: writing
-
     /// The branch to write to, or the error that says why not.
     package func checkWritable(_ branch: String, in repositoryID: String, force: Bool = false) throws -> Repository {
         let repository = try writableRepository(repositoryID, force: force)
@@ -123,12 +41,15 @@ extension Catalog {
         return repository
     }
 
-    /// What writes an entry into the open token. The removal of something that only this token has leaves nothing behind:
-    /// files that come and go between commits would else fill the branch with tombstones (7.1, delete without tombstone).
+    /// What writes an entry into the open token. The removal of something that only this token has leaves nothing
+    /// behind: files that come and go between commits would else fill the branch with tombstones (7.1, delete without
+    /// tombstone).
     private func mutation(of entry: StagedEntry, on branch: Branch, in repository: Repository) throws -> Mutation {
         let partition = Partition(branch.stagingToken)
         if entry.envelope == nil, try stagedEntry(entry.key, tokens: branch.sealedTokens) == nil,
-           try committed.record(entry.key, metaRange: metaRange(of: branch.commitID, in: repository), in: repository.namespace) == nil {
+            try committed.record(
+                entry.key, metaRange: metaRange(of: branch.commitID, in: repository), in: repository.namespace) == nil
+        {
             return .remove(partition, entry.key)
         }
         return .set(partition, entry.key, entry.encoded)
@@ -139,27 +60,42 @@ extension Catalog {
 
     /// Stages entries in one step; a commit that seals the token meanwhile makes it write again, so nothing is lost.
     /// - Parameter expected: paths of `entries` that must show these addresses.
-    /// - Throws: `.preconditionFailed` if one of them does not, or if an object of an entry went meanwhile; nothing was written then.
-    /// Source: `lakefs-formats.md` 7.1.
-    func writeStaged(_ entries: [StagedEntry], on id: String, in repository: Repository, _ durability: Durability, origin: Int?, expecting expected: [Expected] = []) throws {
+    /// - Throws: `.preconditionFailed` if one of them does not, or if an object of an entry went meanwhile; nothing was
+    ///   written then. Source: `lakefs-formats.md` 7.1.
+    func writeStaged(
+        _ entries: [StagedEntry], on id: String, in repository: Repository, _ durability: Durability, origin: Int?,
+        expecting expected: [Expected] = []
+    ) throws {
         let claims = try claim(entries)
         var isWritten = false
         do {
             for attempt in 0..<Self.tries {
-                let branch = try branch(id, in: repository).branch, token = branch.stagingToken
+                let branch = try branch(id, in: repository).branch
+                let token = branch.stagingToken
                 guard let required = try requirements(expected, of: branch, in: repository) else { continue }
-                // What is replaced must be exactly what was looked at, if its object is to go. Where many write one key it stays.
-                let replaced = try fresh.isEmpty || attempt >= 2 ? [] : entries.compactMap { entry in try replacement(of: entry.key, in: token) }
-                let batch = required + replaced.map { .require(Partition(token), $0.key, .matches($0.value)) } + (try entries.map { try mutation(of: $0, on: branch, in: repository) })
+                // What is replaced must be exactly what was looked at, if its object is to go. Where many write one key
+                // it stays.
+                let replaced =
+                    try fresh.isEmpty || attempt >= 2
+                    ? [] : entries.compactMap { entry in try replacement(of: entry.key, in: token) }
+                let batch =
+                    required + replaced.map { .require(Partition(token), $0.key, .matches($0.value)) }
+                    + (try entries.map { try mutation(of: $0, on: branch, in: repository) })
                 guard try store.tryWrite(batch, durability) else { continue }
                 let isFirst = !isWritten
                 isWritten = true
                 if try self.branch(id, in: repository).branch.stagingToken == token {
-                    if isFirst { noteStaged(entries, claims, in: token) } else { for (address, _) in claims { fresh.share(address) } }
+                    if isFirst {
+                        noteStaged(entries, claims, in: token)
+                    } else {
+                        for (address, _) in claims { fresh.share(address) }
+                    }
                     remove(replaced, in: token, of: repository, durability)
-                    return events.publish(Change(repository: repository.id, branch: id, kind: .keys(entries.map(\.key)), origin: origin))
+                    return events.publish(
+                        Change(repository: repository.id, branch: id, kind: .keys(entries.map(\.key)), origin: origin))
                 }
-                // A commit closed the token meanwhile, and may have taken what was written to it: it is written to another one too.
+                // A commit closed the token meanwhile, and may have taken what was written to it: it is written to
+                // another one too.
                 for (address, _) in claims { fresh.share(address) }
             }
             throw LakeError(.tooManyTries, "branch \(id) keeps being changed: try again")
@@ -173,12 +109,15 @@ extension Catalog {
 
     /// Claims the objects of entries that are about to be staged.
     private func claim(_ entries: [StagedEntry]) throws -> [(address: String, claim: FreshObjects.Claim)] {
-        var claims: [(address: String, claim: FreshObjects.Claim)] = [], seen: Set<String> = []
+        var claims: [(address: String, claim: FreshObjects.Claim)] = []
+        var seen: Set<String> = []
         for entry in entries {
             guard let address = Self.address(entry.envelope), seen.insert(address).inserted else { continue }
             guard let claim = fresh.claim(address) else {
                 for (address, claim) in claims { fresh.keep(address, claim) }
-                throw LakeError(.preconditionFailed, "path \(entry.key): the object that it is to name was replaced meanwhile, and went")
+                throw LakeError(
+                    .preconditionFailed,
+                    "path \(entry.key): the object that it is to name was replaced meanwhile, and went")
             }
             claims.append((address, claim))
         }
@@ -186,13 +125,19 @@ extension Catalog {
     }
 
     /// What the store must hold for paths to show these addresses; nil if the branch moved while they were looked at.
-    private func requirements(_ expected: [Expected], of branch: Branch, in repository: Repository) throws -> [Mutation]? {
+    private func requirements(_ expected: [Expected], of branch: Branch, in repository: Repository) throws
+        -> [Mutation]?
+    {
         guard !expected.isEmpty else { return [] }
-        let ref = ResolvedRef(repository: repository, commitID: branch.commitID, branch: branch, tokens: branch.tokens), partition = Partition(branch.stagingToken)
-        var required: [Mutation] = [], missed: Key?
+        let ref = ResolvedRef(repository: repository, commitID: branch.commitID, branch: branch, tokens: branch.tokens)
+        let partition = Partition(branch.stagingToken)
+        var required: [Mutation] = []
+        var missed: Key?
         for (path, address) in expected {
             let own = try store.value(for: path, in: partition)
-            let current = try own.map { try StagedEntry(key: path, decoding: $0).envelope.map { try decode($0, path) } } ?? find(path, at: ref)
+            let current =
+                try own.map { try StagedEntry(key: path, decoding: $0).envelope.map { try decode($0, path) } }
+                ?? find(path, at: ref)
             if current?.address != address { missed = missed ?? path }
             required.append(.require(partition, path, own.map { .matches($0) } ?? .absent))
         }
@@ -203,7 +148,9 @@ extension Catalog {
 
     /// The address that a value names in its repository's namespace; nil for a tombstone, and for other places.
     private static func address(_ envelope: Envelope?) -> String? {
-        guard let envelope, let entry = try? Entry(decoding: envelope.data), entry.addressType == .relative else { return nil }
+        guard let envelope, let entry = try? Entry(decoding: envelope.data), entry.addressType == .relative else {
+            return nil
+        }
         return entry.address
     }
 
@@ -221,9 +168,13 @@ extension Catalog {
     }
 
     /// Entries were staged in a branch's open token, once.
-    private func noteStaged(_ entries: [StagedEntry], _ claims: [(address: String, claim: FreshObjects.Claim)], in token: String) {
+    private func noteStaged(
+        _ entries: [StagedEntry], _ claims: [(address: String, claim: FreshObjects.Claim)], in token: String
+    ) {
         var keys: [String: Set<Key>] = [:]
-        for entry in entries { if let address = Self.address(entry.envelope) { keys[address, default: []].insert(entry.key) } }
+        for entry in entries {
+            if let address = Self.address(entry.envelope) { keys[address, default: []].insert(entry.key) }
+        }
         let vacated = Set(entries.map(\.key))
         for (address, claim) in claims {
             if let names = keys[address] { fresh.staged(address, claim, at: names, in: token, vacated: vacated) }
@@ -231,12 +182,16 @@ extension Catalog {
     }
 
     private func replacement(_ key: Key, _ value: [UInt8]) -> Replacement? {
-        guard let old = (try? StagedEntry(key: key, decoding: value))?.envelope, let entry = try? Entry(decoding: old.data), entry.addressType == .relative, fresh.isKnown(entry.address) else { return nil }
+        guard let old = (try? StagedEntry(key: key, decoding: value))?.envelope,
+            let entry = try? Entry(decoding: old.data), entry.addressType == .relative, fresh.isKnown(entry.address)
+        else { return nil }
         return Replacement(key: key, value: value, address: entry.address, byteCount: entry.size)
     }
 
     /// Removes the objects of changes that a write replaced.
-    private func remove(_ replaced: [Replacement], in token: String, of repository: Repository, _ durability: Durability) {
+    private func remove(
+        _ replaced: [Replacement], in token: String, of repository: Repository, _ durability: Durability
+    ) {
         for old in replaced where fresh.take(old.address, at: old.key, in: token) {
             guard let location = try? repository.namespace.location(old.address) else { continue }
             late.add(location, byteCount: old.byteCount, isDurable: durability == .durable)
@@ -245,8 +200,11 @@ extension Catalog {
 
     /// Stages an object under `path`.
     /// - Throws: `.preconditionFailed` if `condition` does not hold; nothing was written then.
-    package func stage(_ entry: Entry, at path: Key, on id: String, in repositoryID: String, if condition: WriteCondition? = nil, force: Bool = false,
-                       _ durability: Durability = .durable, origin: Int? = nil) throws {
+    package func stage(
+        _ entry: Entry, at path: Key, on id: String, in repositoryID: String, if condition: WriteCondition? = nil,
+        force: Bool = false,
+        _ durability: Durability = .durable, origin: Int? = nil
+    ) throws {
         try Names.checkPath(path)
         try entry.check()
         let repository = try writableRepository(repositoryID, force: force)
@@ -254,26 +212,38 @@ extension Catalog {
         // What was closed in a mount before is older, and must not come later.
         unsettled.settle(id, in: repositoryID, path)
         let staged = StagedEntry(key: path, envelope: entry.envelope)
-        guard let condition else { return try writeStaged([staged], on: id, in: repository, durability, origin: origin) }
+        guard let condition else {
+            return try writeStaged([staged], on: id, in: repository, durability, origin: origin)
+        }
         let claims = try claim([staged])
         var mayBeStaged = false
         do {
-            try stage(staged, entry, if: condition, on: id, in: repository, durability, origin: origin, claims, &mayBeStaged)
+            try stage(
+                staged, entry, if: condition, on: id, in: repository, durability, origin: origin, claims, &mayBeStaged)
         } catch {
-            for (address, claim) in claims { if mayBeStaged { fresh.share(address) } else { fresh.keep(address, claim) } }
+            for (address, claim) in claims {
+                if mayBeStaged { fresh.share(address) } else { fresh.keep(address, claim) }
+            }
             var error = LakeError(error)
             error.mayBeStaged = mayBeStaged
             throw error
         }
     }
 
-    private func stage(_ staged: StagedEntry, _ entry: Entry, if condition: WriteCondition, on id: String, in repository: Repository, _ durability: Durability, origin: Int?,
-                       _ claims: [(address: String, claim: FreshObjects.Claim)], _ mayBeStaged: inout Bool) throws {
+    private func stage(
+        _ staged: StagedEntry, _ entry: Entry, if condition: WriteCondition, on id: String, in repository: Repository,
+        _ durability: Durability, origin: Int?,
+        _ claims: [(address: String, claim: FreshObjects.Claim)], _ mayBeStaged: inout Bool
+    ) throws {
         let path = staged.key
         for attempt in 0..<Self.tries {
-            let (branch, _) = try branch(id, in: repository), partition = Partition(branch.stagingToken)
+            let (branch, _) = try branch(id, in: repository)
+            let partition = Partition(branch.stagingToken)
             let own = try store.value(for: path, in: partition)
-            let current = try find(path, at: ResolvedRef(repository: repository, commitID: branch.commitID, branch: branch, tokens: branch.tokens))
+            let current = try find(
+                path,
+                at: ResolvedRef(
+                    repository: repository, commitID: branch.commitID, branch: branch, tokens: branch.tokens))
             // What was found must be what the branch shows: a commit may have taken its tokens meanwhile.
             guard try self.branch(id, in: repository).branch == branch else { continue }
             // What this call wrote before a commit came between is no obstacle to itself.
@@ -282,28 +252,47 @@ extension Catalog {
             }
             // A head about to move may bring what the condition forbids: it goes first, unless it takes long.
             if branch.sealedTokens.contains(where: RefStore.isMove) {
-                if attempt < Self.tries / 2 { pauseBeforeRetry(attempt) } else { try cancelMoves(of: id, in: repository) }
+                if attempt < Self.tries / 2 {
+                    pauseBeforeRetry(attempt)
+                } else {
+                    try cancelMoves(of: id, in: repository)
+                }
                 continue
             }
-            guard try store.trySet(staged.encoded, for: path, in: partition, if: own.map { .matches($0) } ?? .absent, durability) else { continue }
+            guard
+                try store.trySet(
+                    staged.encoded, for: path, in: partition, if: own.map { .matches($0) } ?? .absent, durability)
+            else { continue }
             let isFirst = !mayBeStaged
             mayBeStaged = true
             if try self.branch(id, in: repository).branch.stagingToken == branch.stagingToken {
-                if isFirst { noteStaged([staged], claims, in: branch.stagingToken) } else { for (address, _) in claims { fresh.share(address) } }
-                if let own, let old = replacement(path, own), old.address != entry.address { remove([old], in: branch.stagingToken, of: repository, durability) }
-                return events.publish(Change(repository: repository.id, branch: id, kind: .keys([path]), origin: origin))
+                if isFirst {
+                    noteStaged([staged], claims, in: branch.stagingToken)
+                } else {
+                    for (address, _) in claims { fresh.share(address) }
+                }
+                if let own, let old = replacement(path, own), old.address != entry.address {
+                    remove([old], in: branch.stagingToken, of: repository, durability)
+                }
+                return events.publish(
+                    Change(repository: repository.id, branch: id, kind: .keys([path]), origin: origin))
             }
             for (address, _) in claims { fresh.share(address) }  // As above: the closed token may be committed with it.
         }
         throw LakeError(.tooManyTries, "path \(path) keeps changing: try again")
     }
 
-    /// Stages an object without waiting: `done` is called when it is durable, or with what went wrong; it must not block.
+    /// Stages an object without waiting: `done` is called when it is durable, or with what went wrong; it must not
+    /// block.
     /// - Parameter repository: from `checkWritable`, which says that the branch may be written to.
-    package func stage(_ entry: Entry, at path: Key, on id: String, in repository: Repository, then done: @escaping @Sendable ((any Error)?) -> Void) throws {
+    package func stage(
+        _ entry: Entry, at path: Key, on id: String, in repository: Repository,
+        then done: @escaping @Sendable ((any Error)?) -> Void
+    ) throws {
         try Names.checkPath(path)
         try entry.check()
-        let staged = StagedEntry(key: path, envelope: entry.envelope), token = try branch(id, in: repository).branch.stagingToken
+        let staged = StagedEntry(key: path, envelope: entry.envelope)
+        let token = try branch(id, in: repository).branch.stagingToken
         // Another entry may name it already, or have named it until its object went.
         for (address, _) in try claim([staged]) { fresh.share(address) }
         if unsettled.isHolding { return stageLater(staged, on: id, in: repository, then: done) }
@@ -319,7 +308,10 @@ extension Catalog {
     }
 
     /// Stages an entry on a thread that may wait: for mounts to settle, and for the store.
-    private func stageLater(_ staged: StagedEntry, on id: String, in repository: Repository, then done: @escaping @Sendable ((any Error)?) -> Void) {
+    private func stageLater(
+        _ staged: StagedEntry, on id: String, in repository: Repository,
+        then done: @escaping @Sendable ((any Error)?) -> Void
+    ) {
         committed.pool.run { [self] in
             do {
                 unsettled.settle(id, in: repository.id, staged.key)
@@ -334,18 +326,26 @@ extension Catalog {
     /// Stages values and removals (nil) in one step: what a rename in the mount is.
     /// - Parameter expected: paths among them that must show these addresses.
     /// - Throws: `.preconditionFailed` if one does not, or an object went meanwhile; nothing was written then.
-    package func stage(_ changes: [(path: Key, entry: Entry?)], on id: String, in repositoryID: String, _ durability: Durability, origin: Int?, expecting expected: [Expected] = []) throws {
+    package func stage(
+        _ changes: [(path: Key, entry: Entry?)], on id: String, in repositoryID: String, _ durability: Durability,
+        origin: Int?, expecting expected: [Expected] = []
+    ) throws {
         let repository = try writableRepository(repositoryID, force: false)
         try checkProtection(of: id, blocks: .stagingWrite, in: repository)
         for change in changes {
             try Names.checkPath(change.path)
             try change.entry?.check()
         }
-        try writeStaged(changes.map { StagedEntry(key: $0.path, envelope: $0.entry?.envelope) }, on: id, in: repository, durability, origin: origin, expecting: expected)
+        try writeStaged(
+            changes.map { StagedEntry(key: $0.path, envelope: $0.entry?.envelope) }, on: id, in: repository, durability,
+            origin: origin, expecting: expected)
     }
 
     /// Removes objects; those that are not there are passed over. Returns the paths that were there.
-    package func delete(_ paths: [Key], on id: String, in repositoryID: String, force: Bool = false, _ durability: Durability = .durable, origin: Int? = nil) throws -> Set<Key> {
+    package func delete(
+        _ paths: [Key], on id: String, in repositoryID: String, force: Bool = false,
+        _ durability: Durability = .durable, origin: Int? = nil
+    ) throws -> Set<Key> {
         for path in paths { try Names.checkPath(path) }
         let repository = try writableRepository(repositoryID, force: force)
         try checkProtection(of: id, blocks: .stagingWrite, in: repository)
@@ -353,32 +353,47 @@ extension Catalog {
         var present: [Key] = []
         for attempt in 0..<Self.tries {
             let (branch, _) = try branch(id, in: repository)
-            let ref = ResolvedRef(repository: repository, commitID: branch.commitID, branch: branch, tokens: branch.tokens)
+            let ref = ResolvedRef(
+                repository: repository, commitID: branch.commitID, branch: branch, tokens: branch.tokens)
             present = try paths.filter { try find($0, at: ref) != nil }
             // What was found must be what the branch shows: a commit may have taken its tokens meanwhile.
             if try self.branch(id, in: repository).branch == branch { break }
-            guard attempt < Self.tries - 1 else { throw LakeError(.tooManyTries, "branch \(id) keeps being committed: try again") }
+            guard attempt < Self.tries - 1 else {
+                throw LakeError(.tooManyTries, "branch \(id) keeps being committed: try again")
+            }
         }
-        if !present.isEmpty { try writeStaged(present.map { StagedEntry(key: $0, envelope: nil) }, on: id, in: repository, durability, origin: origin) }
+        if !present.isEmpty {
+            try writeStaged(
+                present.map { StagedEntry(key: $0, envelope: nil) }, on: id, in: repository, durability, origin: origin)
+        }
         return Set(present)
     }
 
     /// Copies an object's bytes to an address of its own and stages it. Metadata and type come along unless given.
-    package func copy(_ source: Key, at sourceRef: String, from sourceRepository: String, to destination: Key, on id: String, in repositoryID: String,
-                      metadata: Metadata? = nil, contentType: String? = nil, condition: WriteCondition? = nil, force: Bool = false, isShallow: Bool = false) throws -> Entry {
+    package func copy(
+        _ source: Key, at sourceRef: String, from sourceRepository: String, to destination: Key, on id: String,
+        in repositoryID: String,
+        metadata: Metadata? = nil, contentType: String? = nil, condition: WriteCondition? = nil, force: Bool = false,
+        isShallow: Bool = false
+    ) throws -> Entry {
         try Names.checkPath(destination)
         var (entry, location, _) = try self.entry(source, at: sourceRef, in: sourceRepository)
         let repository = try checkWritable(id, in: repositoryID, force: force)
         if isShallow && sourceRepository == repositoryID {
-            if entry.metadata["::lakefs::shallow-copy"] == nil { entry.metadata["::lakefs::shallow-copy"] = source.description }
+            if entry.metadata["::lakefs::shallow-copy"] == nil {
+                entry.metadata["::lakefs::shallow-copy"] = source.description
+            }
         }
         entry.lastModified = .now()
         if let metadata { entry.metadata = metadata }
         if let contentType { entry.contentType = contentType }
         guard !isShallow || sourceRepository != repositoryID else {
-            // Named twice from now on. Looked at again afterwards: a writer who replaced it meanwhile may have removed its bytes.
+            // Named twice from now on. Looked at again afterwards: a writer who replaced it meanwhile may have removed
+            // its bytes.
             fresh.share(entry.address)
-            guard try self.entry(source, at: sourceRef, in: sourceRepository).entry.address == entry.address else { throw LakeError(.tooManyTries, "path \(source) keeps changing: try again") }
+            guard try self.entry(source, at: sourceRef, in: sourceRepository).entry.address == entry.address else {
+                throw LakeError(.tooManyTries, "path \(source) keeps changing: try again")
+            }
             try stage(entry, at: destination, on: id, in: repositoryID, if: condition, force: force)
             return entry
         }
@@ -405,14 +420,20 @@ extension Catalog {
 
     /// Refuses an object whose bytes are not as many as its entry says.
     package func checkWhole(_ entry: Entry, at location: ObjectLocation, path: Key) throws {
-        guard let size = try objects.size(of: location) else { throw LakeError(.dataGone, "the data of \(path) is gone") }
+        guard let size = try objects.size(of: location) else {
+            throw LakeError(.dataGone, "the data of \(path) is gone")
+        }
         guard size == entry.size else { throw Self.wrongLength(size, entry, path) }
     }
 
     /// Removes an object that no entry came to name, because of `error`; one that may be named stays.
     package func discard(_ location: ObjectLocation, after error: any Error) {
         guard !LakeError(error).mayBeStaged else { return }
-        do { try objects.remove(location) } catch { Log.warning("an object that nothing names could not be removed", ["object": location.description, "reason": "\(error)"]) }
+        do { try objects.remove(location) } catch {
+            Log.warning(
+                "an object that nothing names could not be removed",
+                ["object": location.description, "reason": "\(error)"])
+        }
     }
 
     /// Replaces an object's user metadata.
@@ -423,7 +444,8 @@ extension Catalog {
             entry.metadata = metadata
             do {
                 return try stage(entry, at: path, on: id, in: repositoryID, if: .sameAddress(entry.address))
-            } catch let error as LakeError where error.code == .preconditionFailed {}  // Someone wrote it anew: their bytes stay.
+                // Someone wrote it anew: their bytes stay.
+            } catch let error as LakeError where error.code == .preconditionFailed {}
         }
         throw LakeError(.tooManyTries, "path \(path) keeps changing: try again")
     }

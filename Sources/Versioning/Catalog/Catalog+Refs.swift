@@ -40,13 +40,19 @@ extension Catalog {
                 continue
             case .ancestor(let count):
                 for _ in 0..<count {
-                    guard let parent = try refs.commit(commitID, in: repository).parents.first else { throw LakeError.notFound(.reference, text) }
+                    guard let parent = try refs.commit(commitID, in: repository).parents.first else {
+                        throw LakeError.notFound(.reference, text)
+                    }
                     commitID = parent
                 }
             case .parent(let number):
                 if number > 0 {
                     let parents = try refs.commit(commitID, in: repository).parents
-                    guard number <= parents.count else { throw LakeError(.invalidValue, "ref '\(text)' is not valid: a commit on the way has \(parents.count) parents") }
+                    guard number <= parents.count else {
+                        throw LakeError(
+                            .invalidValue,
+                            "ref '\(text)' is not valid: a commit on the way has \(parents.count) parents")
+                    }
                     commitID = parents[number - 1]
                 }
             }
@@ -58,14 +64,20 @@ extension Catalog {
 
     /// The commit that an expression names; one that shows uncommitted changes names none.
     func resolveCommit(_ text: String, in repository: Repository) throws -> String {
-        guard !text.hasSuffix("$") else { throw LakeError(.invalidValue, "ref '\(text)' shows uncommitted changes and is no commit: leave the $ out, or commit first") }
+        guard !text.hasSuffix("$") else {
+            throw LakeError(
+                .invalidValue,
+                "ref '\(text)' shows uncommitted changes and is no commit: leave the $ out, or commit first")
+        }
         return try resolve(text, in: repository).commitID
     }
 
     /// As doors ask it: what mounts hold back of the branch is settled first, or what they do of one path.
     package func resolve(_ text: String, in repository: String, for path: Key? = nil) throws -> ResolvedRef {
         let repository = try self.repository(repository)
-        if unsettled.isHolding, let branch = try? RefExpression(text).base { unsettled.settle(branch, in: repository.id, path) }
+        if unsettled.isHolding, let branch = try? RefExpression(text).base {
+            unsettled.settle(branch, in: repository.id, path)
+        }
         return try resolve(text, in: repository)
     }
 
@@ -79,7 +91,9 @@ extension Catalog {
     // MARK: tags
 
     package func listTags(_ repository: String, prefix: String, after: String, limit: Int) throws -> Page<Tag> {
-        Page(try refs.tags(in: self.repository(repository), prefix: prefix, after: after, limit: limit + 1), limit: limit)
+        Page(
+            try refs.tags(in: self.repository(repository), prefix: prefix, after: after, limit: limit + 1), limit: limit
+        )
     }
 
     package func tag(_ id: String, in repository: String) throws -> Tag {
@@ -96,7 +110,9 @@ extension Catalog {
             throw LakeError(.alreadyExists(.tag), "tag \(id): a branch or commit of that name exists")
         }
         let tag = Tag(id: id, commitID: commitID)
-        guard try refs.setTag(tag, in: repository, if: force ? nil : .absent) else { throw LakeError(.alreadyExists(.tag), "tag \(id): already exists") }
+        guard try refs.setTag(tag, in: repository, if: force ? nil : .absent) else {
+            throw LakeError(.alreadyExists(.tag), "tag \(id): already exists")
+        }
         return tag
     }
 
@@ -132,18 +148,26 @@ extension Catalog {
     /// Bytes of messages and metadata on a page of a log: many may be told at once, each several times in memory.
     private static let largestLogPage = 512 << 10
 
-    package func log(_ ref: String, in repositoryID: String, _ query: LogQuery) throws -> Page<(id: String, commit: Commit)> {
-        let repository = try repository(repositoryID), start = try resolveCommit(ref, in: repository)
+    package func log(_ ref: String, in repositoryID: String, _ query: LogQuery) throws -> Page<
+        (id: String, commit: Commit)
+    > {
+        let repository = try repository(repositoryID)
+        let start = try resolveCommit(ref, in: repository)
         let stopAt = try query.stopAt.map { try resolve($0, in: repository).commitID }
-        var cursor = try LogCursor(refs, repository, from: start, firstParentOnly: query.firstParentOnly, since: query.since)
+        var cursor = try LogCursor(
+            refs, repository, from: start, firstParentOnly: query.firstParentOnly, since: query.since)
         let after = query.after.isEmpty ? nil : try resolve(query.after, in: repository).commitID
-        var found: [(id: String, commit: Commit)] = [], isPastAfter = after == nil, bytes = 0
+        var found: [(id: String, commit: Commit)] = []
+        var isPastAfter = after == nil
+        var bytes = 0
         while found.count <= query.limit, let item = try cursor.next() {
             if isPastAfter, try touches(item.commit, query, in: repository) {
                 found.append(item)
                 bytes += item.commit.byteCount
                 // A page of large commits ends early.
-                if bytes > Self.largestLogPage, found.count > 1 { return Page(found, limit: min(query.limit, found.count - 1)) }
+                if bytes > Self.largestLogPage, found.count > 1 {
+                    return Page(found, limit: min(query.limit, found.count - 1))
+                }
             }
             if item.id == after { isPastAfter = true }
             if item.id == stopAt { break }
@@ -156,10 +180,13 @@ extension Catalog {
     private func touches(_ commit: Commit, _ query: LogQuery, in repository: Repository) throws -> Bool {
         guard !query.objects.isEmpty || !query.prefixes.isEmpty else { return true }
         guard commit.parents.count == 1 else { return false }
-        let namespace = try repository.namespace, old = try metaRange(of: commit.parents[0], in: repository), new = commit.metaRangeID
+        let namespace = try repository.namespace
+        let old = try metaRange(of: commit.parents[0], in: repository)
+        let new = commit.metaRangeID
         guard old != new else { return false }
         for key in query.objects {
-            let before = try committed.record(key, metaRange: old, in: namespace), after = try committed.record(key, metaRange: new, in: namespace)
+            let before = try committed.record(key, metaRange: old, in: namespace)
+            let after = try committed.record(key, metaRange: new, in: namespace)
             switch (before, after) {
             case (nil, nil): continue
             case (let before?, let after?): if !before.hasIdentity(of: after) { return true }
@@ -175,20 +202,34 @@ extension Catalog {
         return false
     }
 
-    package func mergeBase(_ source: String, _ destination: String, in repositoryID: String) throws -> (source: String, destination: String, base: String) {
+    package func mergeBase(_ source: String, _ destination: String, in repositoryID: String) throws -> (
+        source: String, destination: String, base: String
+    ) {
         let repository = try repository(repositoryID)
-        let left = try resolve(source, in: repository).commitID, right = try resolve(destination, in: repository).commitID
-        guard let base = try refs.mergeBase(left, right, in: repository) else { throw LakeError(.notFound(.commit), "\(source) and \(destination) have no common history") }
+        let left = try resolve(source, in: repository).commitID
+        let right = try resolve(destination, in: repository).commitID
+        guard let base = try refs.mergeBase(left, right, in: repository) else {
+            throw LakeError(.notFound(.commit), "\(source) and \(destination) have no common history")
+        }
         return (left, right, base)
     }
 
     /// Adds a commit record as it is, for migrations. Its id must be what its content says.
     package func addCommitRecord(_ commit: Commit, id: String, in repositoryID: String, force: Bool) throws {
         let repository = try writableRepository(repositoryID, force: force)
-        guard (1...Commit.largestGeneration).contains(commit.generation) else { throw LakeError(.invalidValue, "commit \(id) has generation \(commit.generation): it is 1 for a first commit, one more than its parents' otherwise") }
+        guard (1...Commit.largestGeneration).contains(commit.generation) else {
+            throw LakeError(
+                .invalidValue,
+                "commit \(id) has generation \(commit.generation): it is 1 for a first commit, one more than its parents' otherwise"
+            )
+        }
         try commit.checkSize()
-        guard commit.id == id else { throw LakeError(.invalidValue, "commit id \(id) is not the one that its content gives: \(commit.id)") }
-        guard try refs.findCommit(id, in: repository) == nil else { throw LakeError(.alreadyExists(.commit), "commit \(id): already exists") }
+        guard commit.id == id else {
+            throw LakeError(.invalidValue, "commit id \(id) is not the one that its content gives: \(commit.id)")
+        }
+        guard try refs.findCommit(id, in: repository) == nil else {
+            throw LakeError(.alreadyExists(.commit), "commit \(id): already exists")
+        }
         _ = try refs.addCommit(commit, in: repository)
     }
 }

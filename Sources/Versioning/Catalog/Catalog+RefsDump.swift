@@ -34,14 +34,17 @@ package struct RefsDump: Sendable, Equatable {
 
     /// What a manifest names; nil if it is none.
     init?(manifest: [UInt8]) {
-        guard let names = try? JSONDecoder().decode([String: String].self, from: Data(manifest)), let commits = names["commits_meta_range_id"], let tags = names["tags_meta_range_id"],
-              let branches = names["branches_meta_range_id"] else { return nil }
+        guard let names = try? JSONDecoder().decode([String: String].self, from: Data(manifest)),
+            let commits = names["commits_meta_range_id"], let tags = names["tags_meta_range_id"],
+            let branches = names["branches_meta_range_id"]
+        else { return nil }
         self.init(commits: commits, tags: tags, branches: branches)
     }
 
     /// `_lakefs/refs_manifest.json`.
     var manifest: [UInt8] {
-        Array("""
+        Array(
+            """
             {
               "branches_meta_range_id": "\(branches)",
               "commits_meta_range_id": "\(commits)",
@@ -58,27 +61,43 @@ extension Catalog {
 
         var properties: [(String, String)] {
             let message = rawValue.prefix(1).uppercased() + rawValue.dropFirst() + "Data"
-            return [("entity", rawValue), ("schema_definition", schema(message)), ("schema_name", "io.treeverse.lakefs.graveler.\(message)")]
+            return [
+                ("entity", rawValue), ("schema_definition", schema(message)),
+                ("schema_name", "io.treeverse.lakefs.graveler.\(message)"),
+            ]
         }
 
         /// The message's DescriptorProto as JSON.
         private func schema(_ message: String) -> String {
-            func field(_ number: Int, _ name: String, _ type: String, label: String = "OPTIONAL", typeName: String = "") -> String {
-                let words = name.split(separator: "_"), json = words[0] + words.dropFirst().map { $0.prefix(1).uppercased() + $0.dropFirst() }.joined()
+            func field(_ number: Int, _ name: String, _ type: String, label: String = "OPTIONAL", typeName: String = "")
+                -> String
+            {
+                let words = name.split(separator: "_")
+                let json = words[0] + words.dropFirst().map { $0.prefix(1).uppercased() + $0.dropFirst() }.joined()
                 let typed = typeName.isEmpty ? "" : #","typeName":"\#(typeName)""#
-                return #"{"name":"\#(name)","number":\#(number),"label":"LABEL_\#(label)","type":"TYPE_\#(type)"\#(typed),"jsonName":"\#(json)"}"#
+                return
+                    #"{"name":"\#(name)","number":\#(number),"label":"LABEL_\#(label)","type":"TYPE_\#(type)"\#(typed),"jsonName":"\#(json)"}"#
             }
-            let package = ".io.treeverse.lakefs.graveler", fields: [String], nested: String
+            let package = ".io.treeverse.lakefs.graveler"
+            let fields: [String]
+            let nested: String
             switch self {
             case .commit:
                 fields = [
-                    field(1, "id", "STRING"), field(2, "committer", "STRING"), field(3, "message", "STRING"), field(4, "creation_date", "MESSAGE", typeName: ".google.protobuf.Timestamp"),
-                    field(5, "meta_range_id", "STRING"), field(6, "metadata", "MESSAGE", label: "REPEATED", typeName: package + ".CommitData.MetadataEntry"),
-                    field(7, "parents", "STRING", label: "REPEATED"), field(8, "version", "INT32"), field(9, "generation", "INT32"),
+                    field(1, "id", "STRING"), field(2, "committer", "STRING"), field(3, "message", "STRING"),
+                    field(4, "creation_date", "MESSAGE", typeName: ".google.protobuf.Timestamp"),
+                    field(5, "meta_range_id", "STRING"),
+                    field(6, "metadata", "MESSAGE", label: "REPEATED", typeName: package + ".CommitData.MetadataEntry"),
+                    field(7, "parents", "STRING", label: "REPEATED"), field(8, "version", "INT32"),
+                    field(9, "generation", "INT32"),
                 ]
-                nested = #","nestedType":[{"name":"MetadataEntry","field":[\#(field(1, "key", "STRING")),\#(field(2, "value", "STRING"))],"options":{"mapEntry":true}}]"#
+                nested =
+                    #","nestedType":[{"name":"MetadataEntry","field":[\#(field(1, "key", "STRING")),\#(field(2, "value", "STRING"))],"options":{"mapEntry":true}}]"#
             case .branch:
-                fields = [field(1, "id", "STRING"), field(2, "commit_id", "STRING"), field(3, "staging_token", "STRING"), field(4, "sealed_tokens", "STRING", label: "REPEATED"), field(5, "hidden", "BOOL")]
+                fields = [
+                    field(1, "id", "STRING"), field(2, "commit_id", "STRING"), field(3, "staging_token", "STRING"),
+                    field(4, "sealed_tokens", "STRING", label: "REPEATED"), field(5, "hidden", "BOOL"),
+                ]
                 nested = ""
             case .tag:
                 fields = [field(1, "id", "STRING"), field(2, "commit_id", "STRING")]
@@ -88,13 +107,19 @@ extension Catalog {
         }
     }
 
-    private func dump(_ kind: DumpedKind, in repository: Repository, _ pages: (_ after: String) throws -> [(id: String, commitID: String, data: [UInt8])]) throws -> String {
+    private func dump(
+        _ kind: DumpedKind, in repository: Repository,
+        _ pages: (_ after: String) throws -> [(id: String, commitID: String, data: [UInt8])]
+    ) throws -> String {
         let writer = try MetaRangeWriter(store: committed, namespace: repository.namespace, properties: kind.properties)
         var after = ""
         while true {
             let page = try pages(after)
             guard let last = page.last else { return try writer.finish() }
-            for record in page { try writer.add(Array(record.id.utf8), Envelope(identity: Array(record.commitID.utf8), data: record.data).bytes) }
+            for record in page {
+                try writer.add(
+                    Array(record.id.utf8), Envelope(identity: Array(record.commitID.utf8), data: record.data).bytes)
+            }
             after = last.id
         }
     }
@@ -102,9 +127,13 @@ extension Catalog {
     /// Writes branches, tags and commits as tables into the repository's namespace, beside the data that they name.
     private func dumpRefs(of repository: Repository) throws -> RefsDump {
         // Commits last: whatever a branch or tag names is among them then.
-        let tags = try dump(.tag, in: repository) { try refs.tags(in: repository, prefix: "", after: $0, limit: 1000).map { ($0.id, $0.commitID, $0.encoded) } }
+        let tags = try dump(.tag, in: repository) {
+            try refs.tags(in: repository, prefix: "", after: $0, limit: 1000).map { ($0.id, $0.commitID, $0.encoded) }
+        }
         let branches = try dump(.branch, in: repository) {
-            try refs.branches(in: repository, prefix: "", after: $0, limit: 1000).map { ($0.id, $0.commitID, Branch(id: $0.id, commitID: $0.commitID, stagingToken: "").encoded) }
+            try refs.branches(in: repository, prefix: "", after: $0, limit: 1000).map {
+                ($0.id, $0.commitID, Branch(id: $0.id, commitID: $0.commitID, stagingToken: "").encoded)
+            }
         }
         let commits = try dump(.commit, in: repository) { after in
             try refs.page(repository.partition, "commits/", prefix: "", after: after, limit: 1000).map { record in
@@ -117,7 +146,8 @@ extension Catalog {
 
     /// Dumps the refs, and names the tables in `_lakefs/refs_manifest.json`.
     package func dumpRefs(of repositoryID: String) throws -> RefsDump {
-        let repository = try repository(repositoryID), dump = try dumpRefs(of: repository)
+        let repository = try repository(repositoryID)
+        let dump = try dumpRefs(of: repository)
         try objects.put(dump.manifest, at: repository.namespace.location("_lakefs/refs_manifest.json"))
         return dump
     }
@@ -125,22 +155,35 @@ extension Catalog {
     /// The repository, if its refs may be restored.
     private func restorable(_ repositoryID: String, force: Bool) throws -> Repository {
         let repository = try writableRepository(repositoryID, force: force)
-        guard try refs.branch(repository.defaultBranch, in: repository) == nil else { throw LakeError(.invalidValue, "can only restore into a bare repository: \(repositoryID) has a branch \(repository.defaultBranch)") }
+        guard try refs.branch(repository.defaultBranch, in: repository) == nil else {
+            throw LakeError(
+                .invalidValue,
+                "can only restore into a bare repository: \(repositoryID) has a branch \(repository.defaultBranch)")
+        }
         return repository
     }
 
     /// Reads dumped refs into a bare repository.
-    package func restoreRefs(_ dump: RefsDump, in repositoryID: String, force: Bool) throws { try restoreRefs(dump, in: restorable(repositoryID, force: force)) }
+    package func restoreRefs(_ dump: RefsDump, in repositoryID: String, force: Bool) throws {
+        try restoreRefs(dump, in: restorable(repositoryID, force: force))
+    }
 
     private func restoreRefs(_ dump: RefsDump, in repository: Repository) throws {
-        let partition = repository.partition, namespace = try repository.namespace
+        let partition = repository.partition
+        let namespace = try repository.namespace
         func records(_ metaRange: String, _ body: (Key, [UInt8]) throws -> Void) throws {
-            guard metaRange.isEmpty || Names.isHex(metaRange, 64...64) else { throw LakeError(.invalidValue, "metarange '\(metaRange)' is not valid: 64 hex digits are") }
-            guard try metaRange.isEmpty || committed.exists(metaRange, in: namespace) else { throw LakeError(.dataGone, "No data: metarange \(metaRange) is not in \(namespace)") }
+            guard metaRange.isEmpty || Names.isHex(metaRange, 64...64) else {
+                throw LakeError(.invalidValue, "metarange '\(metaRange)' is not valid: 64 hex digits are")
+            }
+            guard try metaRange.isEmpty || committed.exists(metaRange, in: namespace) else {
+                throw LakeError(.dataGone, "No data: metarange \(metaRange) is not in \(namespace)")
+            }
             let cursor = try committed.scan(metaRange, in: namespace)
             while try cursor.nextRecord() { try body(Key(cursor.key!), Array(cursor.envelope().data)) }
         }
-        func malformed(_ what: String, _ key: Key) -> LakeError { LakeError(.corrupt, "the dumped \(what) \(key) is not what its content says") }
+        func malformed(_ what: String, _ key: Key) -> LakeError {
+            LakeError(.corrupt, "the dumped \(what) \(key) is not what its content says")
+        }
         var batch: [Mutation] = []
         func flush(atLeast count: Int) throws {
             guard batch.count >= count, !batch.isEmpty else { return }
@@ -149,23 +192,34 @@ extension Catalog {
         }
         try records(dump.commits) { key, data in
             let commit = try Commit(decoding: data)
-            guard (1...Commit.largestGeneration).contains(commit.generation), Key(commit.id) == key else { throw malformed("commit", key) }
+            guard (1...Commit.largestGeneration).contains(commit.generation), Key(commit.id) == key else {
+                throw malformed("commit", key)
+            }
             batch.append(.set(partition, Key("commits/\(commit.id)"), data))
             try flush(atLeast: 1000)
         }
         try flush(atLeast: 0)
         try records(dump.tags) { key, data in
             let tag = try Tag(decoding: data)
-            guard Key(tag.id) == key, try refs.findCommit(tag.commitID, in: repository) != nil else { throw malformed("tag", key) }
+            guard Key(tag.id) == key, try refs.findCommit(tag.commitID, in: repository) != nil else {
+                throw malformed("tag", key)
+            }
             batch.append(.set(partition, Key("tags/\(tag.id)"), tag.encoded))
             try flush(atLeast: 1000)
         }
         var defaultBranch: Branch?
         try records(dump.branches) { key, data in
             let dumped = try Branch(decoding: data)
-            guard Key(dumped.id) == key, try refs.findCommit(dumped.commitID, in: repository) != nil else { throw malformed("branch", key) }
-            let branch = Branch(id: dumped.id, commitID: dumped.commitID, stagingToken: RefStore.newToken(repository, dumped.id))
-            if branch.id == repository.defaultBranch { defaultBranch = branch } else { batch.append(.set(partition, Key("branches/\(branch.id)"), branch.encoded)) }
+            guard Key(dumped.id) == key, try refs.findCommit(dumped.commitID, in: repository) != nil else {
+                throw malformed("branch", key)
+            }
+            let branch = Branch(
+                id: dumped.id, commitID: dumped.commitID, stagingToken: RefStore.newToken(repository, dumped.id))
+            if branch.id == repository.defaultBranch {
+                defaultBranch = branch
+            } else {
+                batch.append(.set(partition, Key("branches/\(branch.id)"), branch.encoded))
+            }
             try flush(atLeast: 1000)
         }
         try flush(atLeast: 0)
@@ -176,9 +230,12 @@ extension Catalog {
 
     // MARK: as tasks
 
-    private func start(_ kind: TaskRecord.Kind, in repository: Repository, _ work: @escaping @Sendable (Catalog) throws -> RefsDump?) throws -> String {
+    private func start(
+        _ kind: TaskRecord.Kind, in repository: Repository, _ work: @escaping @Sendable (Catalog) throws -> RefsDump?
+    ) throws -> String {
         try refs.removeEnded(in: repository)
-        let task = TaskRecord(id: TaskRecord.makeID(kind), updated: .now(), operation: kind.operation, owner: instanceID)
+        let task = TaskRecord(
+            id: TaskRecord.makeID(kind), updated: .now(), operation: kind.operation, owner: instanceID)
         try refs.setTask(task, in: repository)
         tasks.run { [self] in
             var ended = task
@@ -211,8 +268,12 @@ extension Catalog {
     }
 
     /// A task of that kind, and the refs that a dump wrote.
-    package func task(_ id: String, _ kind: TaskRecord.Kind, in repositoryID: String) throws -> (task: TaskRecord, dump: RefsDump?) {
-        guard var task = try refs.task(id, in: repository(repositoryID)), task.operation == kind.operation else { throw LakeError.notFound(.task, id) }
+    package func task(_ id: String, _ kind: TaskRecord.Kind, in repositoryID: String) throws -> (
+        task: TaskRecord, dump: RefsDump?
+    ) {
+        guard var task = try refs.task(id, in: repository(repositoryID)), task.operation == kind.operation else {
+            throw LakeError.notFound(.task, id)
+        }
         if !task.isDone && isAlone && task.owner != instanceID {
             task.isDone = true
             task.statusCode = 500

@@ -1,11 +1,13 @@
 extension Catalog {
-    /// Writes, for every folder under `prefix`, a file with the addresses of its objects: what Hive and Presto read as a table.
-    /// They lie at `symlinks/<repository>/<branch>/<folder>/symlink.txt` in the namespace.
+    /// Writes, for every folder under `prefix`, a file with the addresses of its objects: what Hive and Presto read as
+    /// a table. They lie at `symlinks/<repository>/<branch>/<folder>/symlink.txt` in the namespace.
     /// - Returns: the address of `symlinks`.
     /// - Throws: `.notFound(.object)` if there is no object under the prefix.
     package func writeSymlinks(_ prefix: Key, of ref: String, in repositoryID: String) throws -> String {
-        let resolved = try resolve(ref, in: repositoryID), namespace = try resolved.repository.namespace
-        var folders = [prefix], isFound = false
+        let resolved = try resolve(ref, in: repositoryID)
+        let namespace = try resolved.repository.namespace
+        var folders = [prefix]
+        var isFound = false
         while let folder = folders.popLast() {
             let (found, inner) = try writeSymlinks(in: folder, of: resolved, named: ref)
             isFound = isFound || found
@@ -16,9 +18,13 @@ extension Catalog {
     }
 
     /// Writes the file of one folder, if it has objects, and tells which folders lie in it.
-    private func writeSymlinks(in folder: Key, of ref: ResolvedRef, named name: String) throws -> (found: Bool, folders: [Key]) {
+    private func writeSymlinks(in folder: Key, of ref: ResolvedRef, named name: String) throws -> (
+        found: Bool, folders: [Key]
+    ) {
         let namespace = try ref.repository.namespace
-        var query = ListQuery(), folders: [Key] = [], writer: (any ObjectWriter)?
+        var query = ListQuery()
+        var folders: [Key] = []
+        var writer: (any ObjectWriter)?
         query.prefix = folder
         query.delimiter = "/"
         query.limit = 1000
@@ -29,7 +35,9 @@ extension Catalog {
                 case .commonPrefix(let path): folders.append(path)
                 case .object(_, let entry):
                     let line = Array((entry.fullAddress(in: namespace) + "\n").utf8)
-                    let target = try writer ?? objects.makeWriter(namespace.location(Self.symlinkPath(ref.repository.id, name, folder)))
+                    let target =
+                        try writer
+                        ?? objects.makeWriter(namespace.location(Self.symlinkPath(ref.repository.id, name, folder)))
                     writer = target
                     try unsafe line.withUnsafeBytes { unsafe try target.write($0) }
                 }
@@ -45,7 +53,9 @@ extension Catalog {
         // A prefix may end in the middle of a name: its objects lie in the folder before it.
         let folder = Key(Array(folder.bytes.prefix((folder.bytes.lastIndex(of: 0x2f) ?? -1) + 1)))
         // Parts that are no names of folders get one: keys may have them.
-        let parts = folder.description.split(separator: "/", omittingEmptySubsequences: false).dropLast(folder.bytes.last == 0x2f ? 1 : 0).map { part in
+        let parts = folder.description.split(separator: "/", omittingEmptySubsequences: false).dropLast(
+            folder.bytes.last == 0x2f ? 1 : 0
+        ).map { part in
             part.isEmpty ? "%" : part == "." ? "%2E" : part == ".." ? "%2E%2E" : String(part)
         }
         return (["symlinks", repository, ref] + (folder.isEmpty ? [] : parts) + ["symlink.txt"]).joined(separator: "/")

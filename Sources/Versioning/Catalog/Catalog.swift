@@ -80,11 +80,15 @@ package final class Catalog: Sendable {
     /// Takes the store as one of lakeFS's format, noting the format in an empty one. Call before anything else.
     /// - Throws: `.unavailable` if another format is in it. Source: `lakefs-formats.md` 5.2.
     package func checkSchema() throws {
-        let partition = Partition("kv-internal-metadata"), key = Key("kv/schema/version")
+        let partition = Partition("kv-internal-metadata")
+        let key = Key("kv/schema/version")
         if try store.trySet(Array(String(Self.schemaVersion).utf8), for: key, in: partition, if: .absent) { return }
         let found = String(decoding: try store.value(for: key, in: partition) ?? [], as: UTF8.self)
         guard found == String(Self.schemaVersion) else {
-            throw LakeError(.unavailable, "the key-value store has schema version '\(found)', this program's is \(Self.schemaVersion): migrate it with lakeFS first, or use a newer lakefuse")
+            throw LakeError(
+                .unavailable,
+                "the key-value store has schema version '\(found)', this program's is \(Self.schemaVersion): migrate it with lakeFS first, or use a newer lakefuse"
+            )
         }
     }
 
@@ -93,9 +97,15 @@ package final class Catalog: Sendable {
         cleanUp()
         tasks.run { [self] in
             var after = ""
-            while !isStopping, let page = try? refs.repositories(prefix: "", after: after, limit: 1000), let last = page.last {
+            while !isStopping, let page = try? refs.repositories(prefix: "", after: after, limit: 1000),
+                let last = page.last
+            {
                 for repository in page {
-                    if repository.state == .inDeletion { removeInBackground(repository) } else { try? failAbandonedImports(in: repository) }
+                    if repository.state == .inDeletion {
+                        removeInBackground(repository)
+                    } else {
+                        try? failAbandonedImports(in: repository)
+                    }
                 }
                 after = last.id
             }
@@ -116,9 +126,14 @@ package final class Catalog: Sendable {
     /// - Throws: `.notFound(.repository)`, also of one that is being deleted.
     package func repository(_ id: String) throws -> Repository {
         let now = Timestamp.now()
-        if let known = repositories.read({ $0[id] }), now.seconds - known.read.seconds < Self.repositoryLifetimeSeconds { return known.repository }
+        if let known = repositories.read({ $0[id] }), now.seconds - known.read.seconds < Self.repositoryLifetimeSeconds
+        {
+            return known.repository
+        }
         guard let found = try refs.repository(id) else { throw LakeError.notFound(.repository, id) }
-        guard found.state == .active else { throw LakeError(.notFound(.repository), "repository \(id) is being deleted") }
+        guard found.state == .active else {
+            throw LakeError(.notFound(.repository), "repository \(id) is being deleted")
+        }
         repositories.write { known in
             if known.count >= Self.repositoriesKept { known.removeAll() }
             known[id] = (found, now)
@@ -129,21 +144,31 @@ package final class Catalog: Sendable {
     /// The repository, if it may be written to.
     func writableRepository(_ id: String, force: Bool) throws -> Repository {
         let repository = try repository(id)
-        guard force || !repository.isReadOnly else { throw LakeError(.readOnlyRepository, "repository \(id) is read-only: pass force to write all the same") }
+        guard force || !repository.isReadOnly else {
+            throw LakeError(.readOnlyRepository, "repository \(id) is read-only: pass force to write all the same")
+        }
         return repository
     }
 
     /// - Parameter isOpen: whether the one who asks may see it.
-    package func listRepositories(prefix: String, after: String, limit: Int, matching search: String = "", where isOpen: (Repository) throws -> Bool = { _ in true }) throws -> Page<Repository> {
+    package func listRepositories(
+        prefix: String, after: String, limit: Int, matching search: String = "",
+        where isOpen: (Repository) throws -> Bool = { _ in true }
+    ) throws -> Page<Repository> {
         try gather(after: after, limit: limit, next: \.id) { position, count in
             try refs.repositories(prefix: prefix, after: position, limit: count)
-        } where: { try $0.state == .active && (search.isEmpty || $0.id.contains(search)) && isOpen($0) }
+        } where: {
+            try $0.state == .active && (search.isEmpty || $0.id.contains(search)) && isOpen($0)
+        }
     }
 
     /// A page of those items that are wanted, read from as many pages as it takes.
-    func gather<Item: Sendable>(after: String, limit: Int, next: (Item) -> String, _ read: (_ after: String, _ limit: Int) throws -> [Item],
-                                where isWanted: (Item) throws -> Bool) rethrows -> Page<Item> {
-        var found: [Item] = [], position = after
+    func gather<Item: Sendable>(
+        after: String, limit: Int, next: (Item) -> String, _ read: (_ after: String, _ limit: Int) throws -> [Item],
+        where isWanted: (Item) throws -> Bool
+    ) rethrows -> Page<Item> {
+        var found: [Item] = []
+        var position = after
         while found.count <= limit {
             let page = try read(position, limit + 1)
             found += try page.filter(isWanted)
@@ -157,14 +182,21 @@ package final class Catalog: Sendable {
     private static let dummy = Array("this is dummy data - created by lakeFS to check accessibility".utf8)
 
     /// Creates a repository with one commit and its default branch; a bare one with neither.
-    package func createRepository(_ id: String, storageNamespace: String, defaultBranch: String, isReadOnly: Bool = false, isBare: Bool = false, schemes: Set<String>) throws -> Repository {
+    package func createRepository(
+        _ id: String, storageNamespace: String, defaultBranch: String, isReadOnly: Bool = false, isBare: Bool = false,
+        schemes: Set<String>
+    ) throws -> Repository {
         try Names.checkRepository(id)
         try Names.checkBranch(defaultBranch)
         guard let namespace = StorageNamespace(storageNamespace) else {
-            throw LakeError(.invalidValue, "storage namespace '\(storageNamespace)' is not valid: give a URI such as local://name")
+            throw LakeError(
+                .invalidValue, "storage namespace '\(storageNamespace)' is not valid: give a URI such as local://name")
         }
         guard schemes.contains(namespace.scheme) else {
-            throw LakeError(.invalidValue, "storage namespace '\(storageNamespace)' does not fit the block store of this server: use \(schemes.sorted().map { $0 + "://" }.joined(separator: " or "))")
+            throw LakeError(
+                .invalidValue,
+                "storage namespace '\(storageNamespace)' does not fit the block store of this server: use \(schemes.sorted().map { $0 + "://" }.joined(separator: " or "))"
+            )
         }
         try Self.checkDepth(of: namespace)
         return try turns.withTurn(of: "repositories") {
@@ -176,7 +208,9 @@ package final class Catalog: Sendable {
     private static func checkDepth(of namespace: StorageNamespace) throws {
         let parts = namespace.path.split(separator: "/", omittingEmptySubsequences: false)
         guard namespace.path.utf8.count <= 512, parts.count <= 32, parts.allSatisfy({ $0.utf8.count <= 255 }) else {
-            throw LakeError(.invalidValue, "storage namespace '\(namespace.path.prefix(80))…' is too long: 512 bytes in 32 parts of 255 at most")
+            throw LakeError(
+                .invalidValue,
+                "storage namespace '\(namespace.path.prefix(80))…' is too long: 512 bytes in 32 parts of 255 at most")
         }
     }
 
@@ -187,9 +221,13 @@ package final class Catalog: Sendable {
             let page = try refs.repositories(prefix: "", after: after, limit: 1000)
             for other in page where other.state == .active {
                 guard let theirs = try? other.namespace, theirs.scheme == namespace.scheme else { continue }
-                let own = Key(namespace.path + "/"), their = Key(theirs.path + "/")
+                let own = Key(namespace.path + "/")
+                let their = Key(theirs.path + "/")
                 guard !own.hasPrefix(their), !their.hasPrefix(own) else {
-                    throw LakeError(.invalidValue, "storage namespace \(namespace) is in use already: it is, holds or lies in that of another repository")
+                    throw LakeError(
+                        .invalidValue,
+                        "storage namespace \(namespace) is in use already: it is, holds or lies in that of another repository"
+                    )
                 }
             }
             guard page.count == 1000, let last = page.last else { return }
@@ -197,25 +235,40 @@ package final class Catalog: Sendable {
         }
     }
 
-    private func makeRepository(_ id: String, _ namespace: StorageNamespace, _ storageNamespace: String, _ defaultBranch: String, isReadOnly: Bool, isBare: Bool) throws -> Repository {
+    private func makeRepository(
+        _ id: String, _ namespace: StorageNamespace, _ storageNamespace: String, _ defaultBranch: String,
+        isReadOnly: Bool, isBare: Bool
+    ) throws -> Repository {
         if let old = try refs.repository(id) {
             // A name whose repository is being deleted is free as soon as that is done.
-            guard old.state == .inDeletion, try waitForRemoval(of: old) else { throw LakeError(.alreadyExists(.repository), "repository \(id): not unique") }
+            guard old.state == .inDeletion, try waitForRemoval(of: old) else {
+                throw LakeError(.alreadyExists(.repository), "repository \(id): not unique")
+            }
         }
         try checkOverlap(of: namespace)
         if !isBare && !isReadOnly {
             for marker in ["dummy", "_lakefs/dummy"] where try objects.size(of: namespace.location(marker)) != nil {
-                throw LakeError(.invalidValue, "storage namespace \(storageNamespace) is in use already: found \(marker) in it")
+                throw LakeError(
+                    .invalidValue, "storage namespace \(storageNamespace) is in use already: found \(marker) in it")
             }
             try objects.put(Self.dummy, at: namespace.location("_lakefs/dummy"))
         }
-        let repository = Repository(id: id, storageNamespace: storageNamespace, defaultBranch: defaultBranch, creationDate: .now(), instanceUID: XID.make(), isReadOnly: isReadOnly)
+        let repository = Repository(
+            id: id, storageNamespace: storageNamespace, defaultBranch: defaultBranch, creationDate: .now(),
+            instanceUID: XID.make(), isReadOnly: isReadOnly)
         if !isBare {
-            let commit = Commit(committer: "", message: "Repository created", creationDate: repository.creationDate, metaRangeID: "", parents: [], generation: 1)
+            let commit = Commit(
+                committer: "", message: "Repository created", creationDate: repository.creationDate, metaRangeID: "",
+                parents: [], generation: 1)
             let commitID = try refs.addCommit(commit, in: repository)
-            _ = try refs.setBranch(Branch(id: defaultBranch, commitID: commitID, stagingToken: RefStore.newToken(repository, defaultBranch)), in: repository, if: .absent)
+            _ = try refs.setBranch(
+                Branch(
+                    id: defaultBranch, commitID: commitID, stagingToken: RefStore.newToken(repository, defaultBranch)),
+                in: repository, if: .absent)
         }
-        guard try refs.setRepository(repository, if: .absent) else { throw LakeError(.alreadyExists(.repository), "repository \(id): not unique") }
+        guard try refs.setRepository(repository, if: .absent) else {
+            throw LakeError(.alreadyExists(.repository), "repository \(id): not unique")
+        }
         return repository
     }
 
@@ -250,10 +303,19 @@ package final class Catalog: Sendable {
             let old = try store.value(for: Self.metadataKey, in: repository.partition)
             var metadata = try repositoryMetadata(id)
             try change(&metadata)
-            guard metadata.byteCount <= Self.largestMetadata else { throw LakeError(.invalidValue, "the metadata of a repository may have \(Self.largestMetadata) bytes: these have \(metadata.byteCount)") }
+            guard metadata.byteCount <= Self.largestMetadata else {
+                throw LakeError(
+                    .invalidValue,
+                    "the metadata of a repository may have \(Self.largestMetadata) bytes: these have \(metadata.byteCount)"
+                )
+            }
             var writer = ProtobufWriter()
             writer.map(1, metadata)
-            if try store.trySet(writer.bytes, for: Self.metadataKey, in: repository.partition, if: old.map { .matches($0) } ?? .absent) { return }
+            if try store.trySet(
+                writer.bytes, for: Self.metadataKey, in: repository.partition, if: old.map { .matches($0) } ?? .absent)
+            {
+                return
+            }
         }
         throw LakeError(.tooManyTries, "the metadata of \(id) keeps changing: try again")
     }
@@ -270,7 +332,8 @@ final class AddressProvider: Sendable {
         let now = Timestamp.now().seconds
         let partition = state.withLock { state in
             state.count += 1
-            if state.partition.isEmpty || state.count > Self.partitionSize || now - state.since > Self.partitionSeconds {
+            if state.partition.isEmpty || state.count > Self.partitionSize || now - state.since > Self.partitionSeconds
+            {
                 state = (XID.makeDescending(), now, 1)
             }
             return state.partition

@@ -2,8 +2,18 @@
 package struct LakeError: Error, Sendable, CustomStringConvertible {
     /// Kinds of things that can be missing or there already.
     package enum Thing: String, Sendable, Hashable {
-        case repository, branch, tag, commit, reference = "ref", object = "path", metaRange = "metarange", user, credentials
-        case mount, upload, pullRequest = "pull request", task, importJob = "import", rule, storageNamespace = "storage namespace", settings, parent
+        case repository, branch, tag, commit
+        case reference = "ref"
+        case object = "path"
+        case metaRange = "metarange"
+        case user, credentials
+        case mount, upload
+        case pullRequest = "pull request"
+        case task
+        case importJob = "import"
+        case rule
+        case storageNamespace = "storage namespace"
+        case settings, parent
     }
 
     package enum Code: Sendable, Hashable {
@@ -51,7 +61,10 @@ package struct LakeError: Error, Sendable, CustomStringConvertible {
     package var description: String { message }
 
     package static func conflict(_ keys: [Key]) -> LakeError {
-        var error = LakeError(.conflict, "conflict found: \(keys.prefix(5).map(\.description).joined(separator: ", "))\(keys.count > 5 ? " and \(keys.count - 5) more" : "")")
+        var error = LakeError(
+            .conflict,
+            "conflict found: \(keys.prefix(5).map(\.description).joined(separator: ", "))\(keys.count > 5 ? " and \(keys.count - 5) more" : "")"
+        )
         error.conflicts = keys
         return error
     }
@@ -65,14 +78,15 @@ package struct LakeError: Error, Sendable, CustomStringConvertible {
         switch error {
         case let error as LakeError: self = error
         case let error as StoreError:
-            let code: Code = switch error.code {
-            case .preconditionFailed: .tooManyTries
-            case .notFound: .dataGone
-            case .corrupt: .corrupt
-            case .noSpace: .noSpace
-            case .refused, .unavailable: .unavailable
-            case .invalid: .invalidValue
-            }
+            let code: Code =
+                switch error.code {
+                case .preconditionFailed: .tooManyTries
+                case .notFound: .dataGone
+                case .corrupt: .corrupt
+                case .noSpace: .noSpace
+                case .refused, .unavailable: .unavailable
+                case .invalid: .invalidValue
+                }
             self.init(code, error.message, cause: error)
         default: self.init(.corrupt, "stored data cannot be read: \(error)", cause: error)
         }

@@ -15,7 +15,9 @@ extension Catalog {
 
     /// The rules in the order they were set, and the checksum that a conditional change names.
     private func protectionRules(_ repository: Repository) throws -> (rules: [ProtectionRule], checksum: String) {
-        guard let bytes = try store.value(for: Self.protectionKey, in: repository.partition), !bytes.isEmpty else { return ([], "") }
+        guard let bytes = try store.value(for: Self.protectionKey, in: repository.partition), !bytes.isEmpty else {
+            return ([], "")
+        }
         return (try protectionRules(decoding: bytes), Hex.text(Hash.digest(.sha256, bytes)))
     }
 
@@ -26,29 +28,43 @@ extension Catalog {
             let pair = try field.pair()
             var actions: [ProtectionRule.Action] = []
             try readProtobuf(pair.value) { value in
-                if value.bytes.isEmpty, let action = ProtectionRule.Action(rawValue: value.integer) { actions.append(action) }
+                if value.bytes.isEmpty, let action = ProtectionRule.Action(rawValue: value.integer) {
+                    actions.append(action)
+                }
                 var position = value.bytes.startIndex
-                while let raw = value.bytes.varint(at: &position) { if let action = ProtectionRule.Action(rawValue: raw) { actions.append(action) } }
+                while let raw = value.bytes.varint(at: &position) {
+                    if let action = ProtectionRule.Action(rawValue: raw) { actions.append(action) }
+                }
             }
             rules.append(ProtectionRule(pattern: String(decoding: pair.key, as: UTF8.self), blocked: actions))
         }
         return rules
     }
 
-    package func protectionRules(of repositoryID: String) throws -> (rules: [ProtectionRule], checksum: String) { try protectionRules(repository(repositoryID)) }
+    package func protectionRules(of repositoryID: String) throws -> (rules: [ProtectionRule], checksum: String) {
+        try protectionRules(repository(repositoryID))
+    }
 
-    /// - Parameter checksum: if given, the rules must still be those it stands for; nobody can name the absence of rules.
-    package func setProtectionRules(_ rules: [ProtectionRule], in repositoryID: String, ifChecksum checksum: String?) throws {
-        let repository = try writableRepository(repositoryID, force: false), old = try store.value(for: Self.protectionKey, in: repository.partition)
+    /// - Parameter checksum: if given, the rules must still be those it stands for; nobody can name the absence of
+    ///   rules.
+    package func setProtectionRules(_ rules: [ProtectionRule], in repositoryID: String, ifChecksum checksum: String?)
+        throws
+    {
+        let repository = try writableRepository(repositoryID, force: false)
+        let old = try store.value(for: Self.protectionKey, in: repository.partition)
         let changed = LakeError(.preconditionFailed, "the rules were changed by someone else: read them again")
         if let checksum {
             guard let old, !old.isEmpty, checksum == Hex.text(Hash.digest(.sha256, old)) else { throw changed }
         }
-        guard try set(rules, in: repository, if: checksum == nil ? nil : old.map { .matches($0) }) else { throw changed }
+        guard try set(rules, in: repository, if: checksum == nil ? nil : old.map { .matches($0) }) else {
+            throw changed
+        }
     }
 
     /// Changes the rules from what they are, whoever else does at the same time.
-    package func updateProtectionRules(of repositoryID: String, _ change: (inout [ProtectionRule]) throws -> Void) throws {
+    package func updateProtectionRules(of repositoryID: String, _ change: (inout [ProtectionRule]) throws -> Void)
+        throws
+    {
         let repository = try writableRepository(repositoryID, force: false)
         for attempt in 0..<Self.tries {
             let old = try store.value(for: Self.protectionKey, in: repository.partition)
@@ -64,7 +80,9 @@ extension Catalog {
     private func set(_ rules: [ProtectionRule], in repository: Repository, if condition: Precondition?) throws -> Bool {
         var writer = ProtobufWriter()
         for (index, rule) in rules.enumerated() {
-            guard Glob(rule.pattern) != nil else { throw LakeError(.invalidValue, "branch pattern '\(rule.pattern)' is not a valid glob") }
+            guard Glob(rule.pattern) != nil else {
+                throw LakeError(.invalidValue, "branch pattern '\(rule.pattern)' is not a valid glob")
+            }
             guard !rules[(index + 1)...].contains(where: { $0.pattern == rule.pattern }) else { continue }
             writer.message(1) { entry in
                 entry.always(1, Array(rule.pattern.utf8))
@@ -79,15 +97,23 @@ extension Catalog {
     }
 
     func checkProtection(of branch: String, blocks action: ProtectionRule.Action, in repository: Repository) throws {
-        for rule in try protectionRules(repository).rules where rule.blocked.contains(action) && Glob(rule.pattern)?.matches(branch) == true {
-            throw LakeError(.protectedBranch, "branch \(branch) is protected by the rule '\(rule.pattern)': cannot write to protected branch")
+        for rule in try protectionRules(repository).rules
+        where rule.blocked.contains(action) && Glob(rule.pattern)?.matches(branch) == true {
+            throw LakeError(
+                .protectedBranch,
+                "branch \(branch) is protected by the rule '\(rule.pattern)': cannot write to protected branch")
         }
     }
 }
 
 /// A glob over names: `*` crosses everything.
 package struct Glob: Sendable {
-    private indirect enum Part { case literal(Character), any, run, set([ClosedRange<Character>], isNegated: Bool), alternatives([[Part]]) }
+    private indirect enum Part {
+        case literal(Character)
+        case any, run
+        case set([ClosedRange<Character>], isNegated: Bool)
+        case alternatives([[Part]])
+    }
     private let parts: [Part]
 
     private static let longest = 256, deepest = 8
@@ -95,7 +121,9 @@ package struct Glob: Sendable {
     /// Nil if the pattern is malformed, longer than 256 characters, or has braces in braces more than eight deep.
     package init?(_ pattern: String) {
         var rest = Array(pattern.prefix(Self.longest + 1))[...]
-        guard !pattern.isEmpty, rest.count <= Self.longest, let parts = Self.parse(&rest, depth: 0), rest.isEmpty else { return nil }
+        guard !pattern.isEmpty, rest.count <= Self.longest, let parts = Self.parse(&rest, depth: 0), rest.isEmpty else {
+            return nil
+        }
         self.parts = parts
     }
 
@@ -113,7 +141,8 @@ package struct Glob: Sendable {
                 guard let escaped = rest.popFirst() else { return nil }
                 parts.append(.literal(escaped))
             case "[":
-                var isNegated = false, ranges: [ClosedRange<Character>] = []
+                var isNegated = false
+                var ranges: [ClosedRange<Character>] = []
                 if rest.first == "!" {
                     isNegated = true
                     rest.removeFirst()
@@ -149,18 +178,22 @@ package struct Glob: Sendable {
         return Self.ends(of: parts, in: text, from: [0]).contains(text.count)
     }
 
-    /// Where a match of the parts may end, of all places where it may begin: each place is gone on from once, however many ways
-    /// lead to it.
+    /// Where a match of the parts may end, of all places where it may begin: each place is gone on from once, however
+    /// many ways lead to it.
     private static func ends(of parts: [Part], in text: [Character], from starts: Set<Int>) -> Set<Int> {
         var places = starts
         for part in parts {
-            func step(_ isWanted: (Character) -> Bool) -> Set<Int> { Set(places.filter { $0 < text.count && isWanted(text[$0]) }.map { $0 + 1 }) }
+            func step(_ isWanted: (Character) -> Bool) -> Set<Int> {
+                Set(places.filter { $0 < text.count && isWanted(text[$0]) }.map { $0 + 1 })
+            }
             switch part {
             case .run: places = places.min().map { Set($0...text.count) } ?? []
-            case .alternatives(let choices): places = choices.reduce(into: []) { $0.formUnion(ends(of: $1, in: text, from: places)) }
+            case .alternatives(let choices):
+                places = choices.reduce(into: []) { $0.formUnion(ends(of: $1, in: text, from: places)) }
             case .literal(let character): places = step { $0 == character }
             case .any: places = step { _ in true }
-            case .set(let ranges, let isNegated): places = step { character in ranges.contains { $0.contains(character) } != isNegated }
+            case .set(let ranges, let isNegated):
+                places = step { character in ranges.contains { $0.contains(character) } != isNegated }
             }
         }
         return places

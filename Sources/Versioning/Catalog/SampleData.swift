@@ -1,7 +1,9 @@
 /// A few files to look around in: what a repository begins with when sample data is asked for.
 enum SampleData {
     static let files: [(path: Key, contentType: String, text: String)] = [
-        ("README.md", "text/markdown", """
+        (
+            "README.md", "text/markdown",
+            """
             # A first lake
 
             This repository came with sample data. Some things to try:
@@ -10,8 +12,11 @@ enum SampleData {
             - change: upload something to a branch of your own, look at the diff, commit, merge
             - protected: the default branch takes changes by merge only (Settings, branch protection)
 
-            """),
-        ("data/lakes.csv", "text/csv", """
+            """
+        ),
+        (
+            "data/lakes.csv", "text/csv",
+            """
             name,country,area_km2,depth_m
             Caspian Sea,several,371000,1025
             Superior,several,82100,406
@@ -24,25 +29,35 @@ enum SampleData {
             Ladoga,Russia,17700,230
             Onega,Russia,9894,127
 
-            """),
+            """
+        ),
         ("data/visits/year=2025/month=01/visits.csv", "text/csv", "lake,visitors\nBaikal,1200\nOnega,310\n"),
-        ("data/visits/year=2025/month=02/visits.csv", "text/csv", "lake,visitors\nBaikal,1340\nLadoga,920\nOnega,285\n"),
-        ("images/lake.svg", "image/svg+xml", """
+        (
+            "data/visits/year=2025/month=02/visits.csv", "text/csv",
+            "lake,visitors\nBaikal,1340\nLadoga,920\nOnega,285\n"
+        ),
+        (
+            "images/lake.svg", "image/svg+xml",
+            """
             <svg xmlns="http://www.w3.org/2000/svg" width="120" height="80"><rect width="120" height="80" fill="#cfe8ff"/><ellipse cx="60" cy="50" rx="50" ry="20" fill="#2f7fc1"/></svg>
 
-            """),
+            """
+        ),
     ]
 }
 
 extension Catalog {
     /// Puts the sample data on the default branch, commits it, and protects the branch.
     package func addSampleData(to repositoryID: String, committer: String) throws {
-        let repository = try writableRepository(repositoryID, force: false), branch = repository.defaultBranch
+        let repository = try writableRepository(repositoryID, force: false)
+        let branch = repository.defaultBranch
         for file in SampleData.files {
             let upload = try upload(to: repository)
             try unsafe Array(file.text.utf8).withUnsafeBytes { unsafe try upload.write($0) }
             try upload.finish()
-            let entry = Entry(address: upload.address, lastModified: .now(), size: upload.size, eTag: Hex.text(upload.digest()), contentType: file.contentType)
+            let entry = Entry(
+                address: upload.address, lastModified: .now(), size: upload.size, eTag: Hex.text(upload.digest()),
+                contentType: file.contentType)
             try stage(entry, at: file.path, on: branch, in: repositoryID)
         }
         _ = try commit(CommitRequest(committer: committer, message: "Add sample data"), on: branch, in: repositoryID)

@@ -17,14 +17,18 @@ package struct ChangeCount: Sendable, Equatable {
 }
 
 extension CommittedStore {
-    /// Lays `changes` over the metarange `base`: ranges that no change touches are taken over unopened, and so are blocks of
-    /// those that are touched. Returns the new metarange's id, and what counted as a change. Source: `lakefs-formats.md` 7.2, apply.
+    /// Lays `changes` over the metarange `base`: ranges that no change touches are taken over unopened, and so are
+    /// blocks of those that are touched. Returns the new metarange's id, and what counted as a change. Source:
+    /// `lakefs-formats.md` 7.2, apply.
     ///
-    /// The new tree is cut where a range is bound to end, whatever else it holds: behind a key whose hash says so. What lies
-    /// between two cuts is written on its own, several such pieces at once.
+    /// The new tree is cut where a range is bound to end, whatever else it holds: behind a key whose hash says so. What
+    /// lies between two cuts is written on its own, several such pieces at once.
     ///
     /// - Parameter mostUnitBytes: bytes of changes to gather before they are handed to who writes them, cut or not.
-    package func apply(_ changes: inout some ChangeCursor, to base: String, in namespace: StorageNamespace, mostUnitBytes: Int = 4 << 20) throws -> (metaRange: String, count: ChangeCount) {
+    package func apply(
+        _ changes: inout some ChangeCursor, to base: String, in namespace: StorageNamespace,
+        mostUnitBytes: Int = 4 << 20
+    ) throws -> (metaRange: String, count: ChangeCount) {
         let units = ApplyUnits(store: self, namespace: namespace, mostUnitBytes: mostUnitBytes)
         do {
             try units.cut(&changes, base)
@@ -55,10 +59,14 @@ struct ChangeList: Sendable {
     }
 
     /// The key of a change and its value, nil for a removal.
-    func with<Result>(_ index: Int, _ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer?) throws -> Result) rethrows -> Result {
+    func with<Result>(_ index: Int, _ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer?) throws -> Result) rethrows
+        -> Result
+    {
         unsafe try bytes.withUnsafeBytes { all in
             let item = items[index]
-            return unsafe try body(UnsafeRawBufferPointer(rebasing: all[item.key..<item.value]), item.end < 0 ? nil : UnsafeRawBufferPointer(rebasing: all[item.value..<item.end]))
+            return unsafe try body(
+                UnsafeRawBufferPointer(rebasing: all[item.key..<item.value]),
+                item.end < 0 ? nil : UnsafeRawBufferPointer(rebasing: all[item.value..<item.end]))
         }
     }
 }
@@ -96,7 +104,8 @@ private final class ApplyUnits {
 
     /// Whether a range ends behind this key in any case.
     private func isCut(_ key: Key) -> Bool {
-        unsafe store.parameters.minRangeSizeBytes == 0 && key.bytes.withUnsafeBytes { unsafe store.parameters.breaks(after: $0, estimatedSize: 0) }
+        unsafe store.parameters.minRangeSizeBytes == 0
+            && key.bytes.withUnsafeBytes { unsafe store.parameters.breaks(after: $0, estimatedSize: 0) }
     }
 
     func cut(_ changes: inout some ChangeCursor, _ base: String) throws {
@@ -122,8 +131,12 @@ private final class ApplyUnits {
         try flush()
     }
 
-    /// Takes changes into a piece as long as they belong to it, ending it where a range ends in any case, or memory says so.
-    private func gather(_ first: ApplyPiece, _ change: inout (key: Key, envelope: [UInt8]?)?, _ changes: inout some ChangeCursor, while belongs: ((key: Key, envelope: [UInt8]?)) -> Bool) throws {
+    /// Takes changes into a piece as long as they belong to it, ending it where a range ends in any case, or memory
+    /// says so.
+    private func gather(
+        _ first: ApplyPiece, _ change: inout (key: Key, envelope: [UInt8]?)?, _ changes: inout some ChangeCursor,
+        while belongs: ((key: Key, envelope: [UInt8]?)) -> Bool
+    ) throws {
         var piece = first
         while let current = change, belongs(current) {
             piece.changes.append(current.key, current.envelope)

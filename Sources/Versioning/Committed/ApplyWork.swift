@@ -164,7 +164,8 @@ private struct PieceMerge {
             guard let (entry, block) = try cursor.nextBlock() else { return }
             // A block that no change touches, and whose follower none precedes, is taken as it is stored.
             if table.hasOurBlocks, let follower = try cursor.firstKeyOfNextBlock(), isQuiet(through: follower),
-               try writer.take(block, stored: cursor.stored(entry.handle), indexKey: entry.key) {
+                try writer.take(block, stored: cursor.stored(entry.handle), indexKey: entry.key)
+            {
                 cursor.passBlock()
             }
         }
@@ -181,7 +182,9 @@ private struct PieceMerge {
     private mutating func record(_ cursor: TableCursor) throws -> Bool {
         if let last = piece.last, cursor.order(to: last.bytes) > 0 { return false }
         while next < piece.changes.count {
-            let order = unsafe piece.changes.with(next) { change, _ in unsafe cursor.withKey { unsafe compare($0, change) } }
+            let order = unsafe piece.changes.with(next) { change, _ in
+                unsafe cursor.withKey { unsafe compare($0, change) }
+            }
             if order < 0 { break }
             if order > 0 {
                 try change()

@@ -18,7 +18,7 @@ package final class CommittedStore: Sendable {
             if estimatedSize < minRangeSizeBytes { return false }
             if estimatedSize >= maxRangeSizeBytes { return true }
             var hash: UInt64 = 14_695_981_039_346_656_037
-            for unsafe byte in unsafe key { hash = (hash ^ UInt64(byte)) &* 1_099_511_628_211 }
+            for index in 0..<key.count { hash = unsafe (hash ^ UInt64(key[index])) &* 1_099_511_628_211 }
             return hash % raggednessEntries == 0
         }
     }
@@ -48,7 +48,8 @@ package final class CommittedStore: Sendable {
     /// How often blocks that were looked for were in memory, and how often not.
     package var cacheCounters: (hits: Int, misses: Int) { blocks.blocks.counters }
 
-    /// A table in the object store; where that is a file here it stays open, for reading a block takes less than opening it.
+    /// A table in the object store; where that is a file here it stays open, for reading a block takes less than
+    /// opening it.
     private final class StoredTable: TableSource {
         let objects: any ObjectStore
         let location: ObjectLocation
@@ -66,50 +67,65 @@ package final class CommittedStore: Sendable {
 
         func read(_ range: Range<Int64>) throws -> [UInt8] {
             let bytes = if let file { try file.read(range) } else { try objects.read(location, range) }
-            guard bytes.count == Int(range.upperBound - range.lowerBound) else { throw SSTableError.truncated(expected: range.count, found: bytes.count) }
+            guard bytes.count == Int(range.upperBound - range.lowerBound) else {
+                throw SSTableError.truncated(expected: range.count, found: bytes.count)
+            }
             return bytes
         }
     }
 
-    static func location(of id: String, in namespace: StorageNamespace) -> ObjectLocation { namespace.location("_lakefs/" + id) }
+    static func location(of id: String, in namespace: StorageNamespace) -> ObjectLocation {
+        namespace.location("_lakefs/" + id)
+    }
 
     /// Opens a range or metarange.
     /// - Parameter range: what the metarange says of it; nil for a metarange.
-    /// - Throws: `LakeError` `.corrupt` naming it if it is not there (a commit names it, so it must be), or its bytes are no
-    ///   table, or another one.
-    package func table(_ id: String, in namespace: StorageNamespace, as range: CommittedRange? = nil) throws -> TableReader {
+    /// - Throws: `LakeError` `.corrupt` naming it if it is not there (a commit names it, so it must be), or its bytes
+    ///   are no table, or another one.
+    package func table(_ id: String, in namespace: StorageNamespace, as range: CommittedRange? = nil) throws
+        -> TableReader
+    {
         let location = Self.location(of: id, in: namespace)
         if let open = tables[location] { return open }
         return try wrap(id) {
-            guard let size = try objects.size(of: location) else { throw LakeError(.corrupt, "table \(id) is missing from \(namespace)") }
-            let table = try TableReader(name: id, source: try StoredTable(objects: objects, location: location, byteCount: size), cache: blocks)
+            guard let size = try objects.size(of: location) else {
+                throw LakeError(.corrupt, "table \(id) is missing from \(namespace)")
+            }
+            let table = try TableReader(
+                name: id, source: try StoredTable(objects: objects, location: location, byteCount: size), cache: blocks)
             try Self.check(table, range)
             keep(table, at: location)
             return table
         }
     }
 
-    /// Bytes of tables whose id is computed when they are opened: reading them is hardly more than opening them. Every query
-    /// begins with a metarange, of which there are few.
+    /// Bytes of tables whose id is computed when they are opened: reading them is hardly more than opening them. Every
+    /// query begins with a metarange, of which there are few.
     private static let largestHashedRange: Int64 = 16 << 10, largestHashedMetaRange: Int64 = 1 << 20
 
-    /// Whether a table is the one that its name says; of larger ones only what can be told from their ends. `lakefuse check` reads all.
+    /// Whether a table is the one that its name says; of larger ones only what can be told from their ends. `lakefuse
+    /// check` reads all.
     private static func check(_ table: TableReader, _ range: CommittedRange?) throws {
         if table.byteCount <= (range == nil ? largestHashedMetaRange : largestHashedRange) {
             let id = try table.contentID()
             guard id == table.name else { throw SSTableError.otherTable(id) }
         } else if let range {
             // Properties of old tables may lack these, or hold nonsense as their ends: so the records are looked at.
-            let first = table.cursor(), last = table.cursor()
-            guard table.number("count").map({ $0 == range.count }) ?? true, table.number("estimated_size_bytes").map({ $0 == range.estimatedSize }) ?? true,
-                  try first.advance(), first.order(to: range.minKey.bytes) == 0, try last.seek(range.maxKey.bytes), last.order(to: range.maxKey.bytes) == 0, try !last.advance()
+            let first = table.cursor()
+            let last = table.cursor()
+            guard table.number("count").map({ $0 == range.count }) ?? true,
+                table.number("estimated_size_bytes").map({ $0 == range.estimatedSize }) ?? true,
+                try first.advance(), first.order(to: range.minKey.bytes) == 0, try last.seek(range.maxKey.bytes),
+                last.order(to: range.maxKey.bytes) == 0, try !last.advance()
             else { throw SSTableError.otherTable("?") }
         }
     }
 
     /// Keeps a table open that was just written: it is looked at next.
     func keepOpen(_ summary: TableWriter.Summary, in namespace: StorageNamespace) {
-        guard let table = try? TableReader(name: summary.id, source: MemoryTable(summary.bytes), cache: blocks) else { return }
+        guard let table = try? TableReader(name: summary.id, source: MemoryTable(summary.bytes), cache: blocks) else {
+            return
+        }
         keep(table, at: Self.location(of: summary.id, in: namespace))
     }
 
@@ -137,7 +153,9 @@ package final class CommittedStore: Sendable {
             guard try ranges.seek(key.bytes) else { return nil }
             let range = try CommittedRange(decoding: ranges.value)
             guard !(key < range.minKey) else { return nil }
-            return try wrap(range.id) { try table(range.id, in: namespace, as: range).value(for: key.bytes).map { try Envelope(decoding: $0) } }
+            return try wrap(range.id) {
+                try table(range.id, in: namespace, as: range).value(for: key.bytes).map { try Envelope(decoding: $0) }
+            }
         }
     }
 
@@ -149,11 +167,13 @@ package final class CommittedStore: Sendable {
     func records(_ keys: [Key], metaRange: String, in namespace: StorageNamespace) throws -> [Envelope?] {
         guard keys.count > Self.fewKeys else { return try find(keys[...], metaRange: metaRange, in: namespace) }
         let starts = Array(stride(from: 0, to: keys.count, by: Self.fewKeys))
-        let found = Mutex([[Envelope?]](repeating: [], count: starts.count)), tasks = PoolTasks(pool)
+        let found = Mutex([[Envelope?]](repeating: [], count: starts.count))
+        let tasks = PoolTasks(pool)
         defer { tasks.drain() }
         for (index, start) in starts.enumerated() {
             try tasks.start { [self] in
-                let records = try find(keys[start..<min(start + Self.fewKeys, keys.count)], metaRange: metaRange, in: namespace)
+                let records = try find(
+                    keys[start..<min(start + Self.fewKeys, keys.count)], metaRange: metaRange, in: namespace)
                 found.withLock { $0[index] = records }
             }
         }
@@ -161,7 +181,8 @@ package final class CommittedStore: Sendable {
         return found.withLock { $0.flatMap { $0 } }
     }
 
-    private func find(_ keys: ArraySlice<Key>, metaRange: String, in namespace: StorageNamespace) throws -> [Envelope?] {
+    private func find(_ keys: ArraySlice<Key>, metaRange: String, in namespace: StorageNamespace) throws -> [Envelope?]
+    {
         let cursor = try cursor(metaRange, in: namespace)
         return try keys.map { key in
             try cursor.seek(key)

@@ -91,7 +91,8 @@ package final class MetaRangeDiff: DifferenceCursor {
                 } else if try left.hasIdentity(of: right) {
                     try MetaRangeCursor.nextOnBoth(left, right)
                 } else {
-                    let difference = Difference(kind: .changed, key: Key(left.key!), left: try left.envelope(), right: try right.envelope())
+                    let difference = Difference(
+                        kind: .changed, key: Key(left.key!), left: try left.envelope(), right: try right.envelope())
                     try MetaRangeCursor.nextOnBoth(left, right)
                     return difference
                 }

@@ -32,7 +32,9 @@ package struct Envelope: Sendable {
     }
 
     private static func part(_ bytes: [UInt8], _ position: inout Int) throws(SSTableError) -> Range<Int> {
-        guard let raw = bytes.varint(at: &position), raw & 1 == 0, raw >> 1 <= UInt64(bytes.count - position) else { throw .malformed("value envelope") }
+        guard let raw = bytes.varint(at: &position), raw & 1 == 0, raw >> 1 <= UInt64(bytes.count - position) else {
+            throw .malformed("value envelope")
+        }
         let range = position..<position + Int(raw >> 1)
         position = range.upperBound
         return range
@@ -42,13 +44,18 @@ package struct Envelope: Sendable {
     package var data: ArraySlice<UInt8> { bytes[dataRange] }
 
     /// Whether two encoded values have the same identity.
-    static func haveSameIdentity(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBufferPointer) throws(SSTableError) -> Bool {
-        let l = unsafe try identity(left), r = unsafe try identity(right)
+    static func haveSameIdentity(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBufferPointer) throws(SSTableError)
+        -> Bool
+    {
+        let l = unsafe try identity(left)
+        let r = unsafe try identity(right)
         return unsafe l.count == r.count && (l.count == 0 || memcmp(l.baseAddress!, r.baseAddress!, l.count) == 0)
     }
 
     private static func identity(_ bytes: UnsafeRawBufferPointer) throws(SSTableError) -> UnsafeRawBufferPointer {
-        var position = 0, raw = 0, shift = 0
+        var position = 0
+        var raw = 0
+        var shift = 0
         while position < bytes.count, shift < 35 {
             let byte = unsafe bytes[position]
             position += 1
@@ -84,12 +91,17 @@ package final class CommittedRange: Sendable {
 
     /// What a table that was just written is.
     convenience init(_ summary: TableWriter.Summary) {
-        self.init(id: summary.id, minKey: summary.minKey, maxKey: summary.maxKey, estimatedSize: Int64(summary.estimatedSize), count: Int64(summary.count))
+        self.init(
+            id: summary.id, minKey: summary.minKey, maxKey: summary.maxKey, estimatedSize: Int64(summary.estimatedSize),
+            count: Int64(summary.count))
     }
 
     convenience init(decoding value: [UInt8]) throws {
         let envelope = try Envelope(decoding: value)
-        var minKey = Key([]), maxKey = Key([]), size: Int64 = 0, count: Int64 = 0
+        var minKey = Key([])
+        var maxKey = Key([])
+        var size: Int64 = 0
+        var count: Int64 = 0
         try readProtobuf(envelope.data) { field in
             switch field.number {
             case 1: minKey = Key(field.array)
@@ -99,7 +111,9 @@ package final class CommittedRange: Sendable {
             default: break
             }
         }
-        self.init(id: String(decoding: envelope.identity, as: UTF8.self), minKey: minKey, maxKey: maxKey, estimatedSize: size, count: count)
+        self.init(
+            id: String(decoding: envelope.identity, as: UTF8.self), minKey: minKey, maxKey: maxKey, estimatedSize: size,
+            count: count)
     }
 
     var encoded: [UInt8] {

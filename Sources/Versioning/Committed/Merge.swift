@@ -11,10 +11,15 @@ extension CommittedStore {
     /// Source: `lakefs-formats.md` 7.6; base records are compared by key, as is the evident intent there.
     /// - Parameter spans: what the destination has there counts as not there (imports, 7.13).
     /// - Throws: `LakeError.conflict` with every conflicting path, if `strategy` is `.none`.
-    package func merge(source: String, into destination: String, base: String, strategy: MergeStrategy, hiding spans: [KeySpan] = [], in namespace: StorageNamespace) throws -> String {
+    package func merge(
+        source: String, into destination: String, base: String, strategy: MergeStrategy, hiding spans: [KeySpan] = [],
+        in namespace: StorageNamespace
+    ) throws -> String {
         let ours = try scan(destination, in: namespace)
         ours.hide(spans)
-        let merge = ThreeWayMerge(store: self, namespace: namespace, base: base, strategy: strategy, source: try scan(source, in: namespace), destination: ours)
+        let merge = ThreeWayMerge(
+            store: self, namespace: namespace, base: base, strategy: strategy, source: try scan(source, in: namespace),
+            destination: ours)
         return try merge.run()
     }
 }
@@ -30,7 +35,10 @@ private final class ThreeWayMerge {
     private let writer: MetaRangeWriter
     private var conflicts: [Key] = []
 
-    init(store: CommittedStore, namespace: StorageNamespace, base: String, strategy: MergeStrategy, source: MetaRangeCursor, destination: MetaRangeCursor) {
+    init(
+        store: CommittedStore, namespace: StorageNamespace, base: String, strategy: MergeStrategy,
+        source: MetaRangeCursor, destination: MetaRangeCursor
+    ) {
         self.store = store
         self.namespace = namespace
         self.base = base
@@ -42,11 +50,15 @@ private final class ThreeWayMerge {
 
     /// The base range that overlaps `range`, if any.
     private func overlap(_ range: CommittedRange) throws -> CommittedRange? {
-        guard let found = try store.range(reaching: range.minKey, metaRange: base, in: namespace), !(range.maxKey < found.minKey) else { return nil }
+        guard let found = try store.range(reaching: range.minKey, metaRange: base, in: namespace),
+            !(range.maxKey < found.minKey)
+        else { return nil }
         return found
     }
 
-    private func baseRecord(_ key: [UInt8]) throws -> Envelope? { try store.record(Key(key), metaRange: base, in: namespace) }
+    private func baseRecord(_ key: [UInt8]) throws -> Envelope? {
+        try store.record(Key(key), metaRange: base, in: namespace)
+    }
 
     func run() throws -> String {
         while let s = source.range, let d = destination.range {
@@ -122,7 +134,8 @@ private final class ThreeWayMerge {
 
     /// A record that only one side has.
     private func alone(_ side: MetaRangeCursor) throws {
-        let key = side.key!, value = try side.envelope()
+        let key = side.key!
+        let value = try side.envelope()
         if let old = try baseRecord(key) {
             if !old.hasIdentity(of: value) {
                 // Removed there, changed here.
@@ -139,7 +152,9 @@ private final class ThreeWayMerge {
     }
 
     private func both() throws {
-        let key = source.key!, ours = try destination.envelope(), theirs = try source.envelope()
+        let key = source.key!
+        let ours = try destination.envelope()
+        let theirs = try source.envelope()
         if ours.hasIdentity(of: theirs) {
             try writer.add(key, theirs.bytes)
         } else {

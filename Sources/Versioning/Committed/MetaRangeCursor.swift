@@ -69,14 +69,18 @@ package final class MetaRangeCursor {
 
     /// Whether both cursors' records have the same identity.
     func hasIdentity(of other: MetaRangeCursor) throws -> Bool {
-        try store.wrap(range!.id) { unsafe try Envelope.haveSameIdentity(records!.valueBuffer, other.records!.valueBuffer) }
+        try store.wrap(range!.id) {
+            unsafe try Envelope.haveSameIdentity(records!.valueBuffer, other.records!.valueBuffer)
+        }
     }
 
     /// Passes over what is left of the range, to the head of the next one.
     package func nextRange() throws {
         records = nil
         hasRecord = false
-        range = try store.wrap(metaRange) { try ranges?.advance() == true ? CommittedRange(decoding: ranges!.value) : nil }
+        range = try store.wrap(metaRange) {
+            try ranges?.advance() == true ? CommittedRange(decoding: ranges!.value) : nil
+        }
     }
 
     private func open(_ range: CommittedRange) throws {
@@ -101,14 +105,22 @@ package final class MetaRangeCursor {
 
     /// As `next` on both, but passes over whole blocks that both hold with the same bytes.
     /// - Parameter take: is given those blocks; the first that it refuses is read on in.
-    static func nextOnBoth(_ left: MetaRangeCursor, _ right: MetaRangeCursor, taking take: TableCursor.TakeBlock? = nil) throws {
-        if left.isScan, right.isScan, left.hidden.isEmpty, right.hidden.isEmpty, left.records?.isAtBlockEnd ?? true, right.records?.isAtBlockEnd ?? true,
-           let l = left.range, let r = right.range {
+    static func nextOnBoth(_ left: MetaRangeCursor, _ right: MetaRangeCursor, taking take: TableCursor.TakeBlock? = nil)
+        throws
+    {
+        if left.isScan, right.isScan, left.hidden.isEmpty, right.hidden.isEmpty, left.records?.isAtBlockEnd ?? true,
+            right.records?.isAtBlockEnd ?? true,
+            let l = left.range, let r = right.range
+        {
             try left.store.wrap(l.id) {
                 try left.open(l)
                 try right.store.wrap(r.id) {
                     try right.open(r)
-                    if let take { try TableCursor.takeEqualBlocks(left.records!, right.records!, take) } else { try TableCursor.skipEqualBlocks(left.records!, right.records!) }
+                    if let take {
+                        try TableCursor.takeEqualBlocks(left.records!, right.records!, take)
+                    } else {
+                        try TableCursor.skipEqualBlocks(left.records!, right.records!)
+                    }
                 }
             }
         }
@@ -125,7 +137,9 @@ package final class MetaRangeCursor {
         }
         records = nil
         hasRecord = false
-        range = try store.wrap(metaRange) { try ranges!.seek(target.bytes) ? CommittedRange(decoding: ranges!.value) : nil }
+        range = try store.wrap(metaRange) {
+            try ranges!.seek(target.bytes) ? CommittedRange(decoding: ranges!.value) : nil
+        }
         if let range, range.minKey < target { try enter(range, at: target) }
     }
 

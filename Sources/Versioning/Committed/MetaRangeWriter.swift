@@ -17,7 +17,8 @@ package final class MetaRangeWriter {
         self.store = store
         self.namespace = namespace
         self.properties = properties
-        let uploads = PoolTasks(store.pool), ranges = RangeList()
+        let uploads = PoolTasks(store.pool)
+        let ranges = RangeList()
         self.uploads = uploads
         self.ranges = ranges
         writer = RangeWriter(store, properties: properties) { finished in
@@ -34,7 +35,9 @@ package final class MetaRangeWriter {
     }
 
     /// Takes over a block as it is stored; false if its records have to be added one by one. See `TableWriter.take`.
-    func take(_ block: Block, stored: ArraySlice<UInt8>, indexKey: [UInt8]) throws -> Bool { try writer.take(block, stored: stored, indexKey: indexKey) }
+    func take(_ block: Block, stored: ArraySlice<UInt8>, indexKey: [UInt8]) throws -> Bool {
+        try writer.take(block, stored: stored, indexKey: indexKey)
+    }
 
     /// Adds a whole range, unopened. What is being written ends before it.
     package func add(_ range: CommittedRange) throws {
@@ -55,7 +58,9 @@ extension CommittedStore {
     private static let largestKeptOpen = 64 << 10
 
     /// Stores a metarange of these ranges, all of which are stored already, and returns its id.
-    func putMetaRange(_ ranges: [CommittedRange], properties: [(String, String)] = [], in namespace: StorageNamespace) throws -> String {
+    func putMetaRange(_ ranges: [CommittedRange], properties: [(String, String)] = [], in namespace: StorageNamespace)
+        throws -> String
+    {
         let table = TableWriter(type: "metaranges", properties: properties)
         for range in ranges.sorted(by: { $0.maxKey < $1.maxKey }) { try table.add(range.maxKey.bytes, range.encoded) }
         let summary = table.finish()

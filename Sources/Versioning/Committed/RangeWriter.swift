@@ -38,13 +38,20 @@ final class RangeWriter {
     func add(_ key: UnsafeRawBufferPointer, _ envelope: UnsafeRawBufferPointer) throws {
         let table = try table()
         try unsafe table.add(key, envelope)
-        if unsafe store.parameters.breaks(after: key, estimatedSize: table.estimatedSize) { try close() } else { try write(atLeast: Self.pieceBytes) }
+        if unsafe store.parameters.breaks(after: key, estimatedSize: table.estimatedSize) {
+            try close()
+        } else {
+            try write(atLeast: Self.pieceBytes)
+        }
     }
 
-    /// Takes a block of another range as it is stored; false if its records have to be added one by one. See `TableWriter.take`.
+    /// Takes a block of another range as it is stored; false if its records have to be added one by one. See
+    /// `TableWriter.take`.
     func take(_ block: Block, stored: ArraySlice<UInt8>, indexKey: [UInt8]) throws -> Bool {
         let parameters = store.parameters
-        let isTaken = unsafe try table().take(block, stored: stored, indexKey: indexKey) { key, size in unsafe parameters.breaks(after: key, estimatedSize: size) }
+        let isTaken = unsafe try table().take(block, stored: stored, indexKey: indexKey) { key, size in
+            unsafe parameters.breaks(after: key, estimatedSize: size)
+        }
         try write(atLeast: Self.pieceBytes)
         return isTaken
     }

@@ -1,8 +1,8 @@
 import Synchronization
 
-/// Writers that hold back what they have closed for a while: a mount does so with all of them.
-/// Whoever looks at a branch has them settle it first, so that a close is seen at once all the same (`mount.md` section 2,
-/// publishing). While nobody holds anything back it costs one atomic read. Safe from any thread.
+/// Writers that hold back what they have closed for a while: a mount does so with all of them. Whoever looks at a
+/// branch has them settle it first, so that a close is seen at once all the same (`mount.md` section 2, publishing).
+/// While nobody holds anything back it costs one atomic read. Safe from any thread.
 package final class Unsettled: Sendable {
     /// Publishes what is held back on a branch: what concerns a path, or (nil) all of it.
     package typealias Settle = @Sendable (Key?) -> Void
@@ -33,9 +33,11 @@ package final class Unsettled: Sendable {
     /// Whether anything is held back: to look at a branch may take a while then.
     package var isHolding: Bool { count.load(ordering: .acquiring) > 0 }
 
-    /// Has published what is held back on a branch: what concerns a path, or all of it. May block as long as publishing takes.
+    /// Has published what is held back on a branch: what concerns a path, or all of it. May block as long as publishing
+    /// takes.
     package func settle(_ branch: String, in repository: String, _ path: Key? = nil) {
         guard isHolding else { return }
-        for writer in writers.withLock({ Array($0.all.values) }) where writer.repository == repository && writer.branch == branch { writer.settle(path) }
+        for writer in writers.withLock({ Array($0.all.values) })
+        where writer.repository == repository && writer.branch == branch { writer.settle(path) }
     }
 }

@@ -20,7 +20,9 @@ package enum Base64 {
 
     /// Takes both alphabets, with or without padding; nil for anything else.
     package static func decode(_ text: some StringProtocol) -> [UInt8]? {
-        var bytes: [UInt8] = [], group: UInt32 = 0, bits: UInt32 = 0
+        var bytes: [UInt8] = []
+        var group: UInt32 = 0
+        var bits: UInt32 = 0
         var digits = Array(text.utf8)[...]
         while digits.last == 0x3d, digits.count > 0 { digits.removeLast() }
         guard text.utf8.count - digits.count <= 2, digits.count % 4 != 1 else { return nil }

@@ -73,7 +73,10 @@ import CCrypto
             var length: UInt32 = 0
             unsafe key.withUnsafeBytes { key in
                 unsafe message.withUnsafeBytes { message in
-                    _ = unsafe HMAC(algorithm, key.baseAddress, Int32(key.count), message.assumingMemoryBound(to: UInt8.self).baseAddress, message.count, buffer.baseAddress, &length)
+                    _ = unsafe HMAC(
+                        algorithm, key.baseAddress, Int32(key.count),
+                        message.assumingMemoryBound(to: UInt8.self).baseAddress, message.count, buffer.baseAddress,
+                        &length)
                 }
             }
             count = Int(length)
@@ -126,7 +129,11 @@ package enum Hex {
 /// Whether two byte strings are equal, in time that does not tell where they differ.
 package func isEqualInConstantTime(_ left: [UInt8], _ right: [UInt8]) -> Bool {
     guard left.count == right.count else { return false }
-    return unsafe left.withUnsafeBytes { left in unsafe right.withUnsafeBytes { right in unsafe left.count == 0 || CRYPTO_memcmp(left.baseAddress!, right.baseAddress!, left.count) == 0 } }
+    return unsafe left.withUnsafeBytes { left in
+        unsafe right.withUnsafeBytes { right in
+            unsafe left.count == 0 || CRYPTO_memcmp(left.baseAddress!, right.baseAddress!, left.count) == 0
+        }
+    }
 }
 
 /// Bytes that nobody can guess (RAND_bytes(3)).

@@ -50,12 +50,14 @@ package struct IdentityHash {
 
     private mutating func rawInteger(_ value: Int64) {
         let bits = UInt64(bitPattern: value)
-        for shift in stride(from: 56, through: 0, by: -8) { pending.append(UInt8(truncatingIfNeeded: bits >> UInt64(shift))) }
+        for shift in stride(from: 56, through: 0, by: -8) {
+            pending.append(UInt8(truncatingIfNeeded: bits >> UInt64(shift)))
+        }
     }
 }
 
-/// Names and values that users attach to objects and commits, as bytes, in the order they were written.
-/// Equal maps have the same pairs in any order; the order is kept because stored bytes keep it (`lakefs-formats.md` 3.4).
+/// Names and values that users attach to objects and commits, as bytes, in the order they were written. Equal maps have
+/// the same pairs in any order; the order is kept because stored bytes keep it (`lakefs-formats.md` 3.4).
 package struct Metadata: Sendable, Equatable, ExpressibleByDictionaryLiteral {
     package var pairs: [(key: [UInt8], value: [UInt8])]
 
@@ -72,9 +74,13 @@ package struct Metadata: Sendable, Equatable, ExpressibleByDictionaryLiteral {
     /// Bytes of all keys and values.
     var byteCount: Int { pairs.reduce(0) { $0 + $1.key.count + $1.value.count } }
     package var isEmpty: Bool { pairs.isEmpty }
-    package var sorted: [(key: [UInt8], value: [UInt8])] { pairs.count < 2 ? pairs : pairs.sorted { $0.key.precedes($1.key) } }
+    package var sorted: [(key: [UInt8], value: [UInt8])] {
+        pairs.count < 2 ? pairs : pairs.sorted { $0.key.precedes($1.key) }
+    }
     package var dictionary: [String: String] {
-        Dictionary(pairs.map { (String(decoding: $0.key, as: UTF8.self), String(decoding: $0.value, as: UTF8.self)) }) { $1 }
+        Dictionary(pairs.map { (String(decoding: $0.key, as: UTF8.self), String(decoding: $0.value, as: UTF8.self)) }) {
+            $1
+        }
     }
 
     package subscript(key: String) -> String? {
@@ -98,6 +104,7 @@ package struct Metadata: Sendable, Equatable, ExpressibleByDictionaryLiteral {
     }
 
     package static func == (left: Metadata, right: Metadata) -> Bool {
-        left.count == right.count && zip(left.sorted, right.sorted).allSatisfy { $0.key == $1.key && $0.value == $1.value }
+        left.count == right.count
+            && zip(left.sorted, right.sorted).allSatisfy { $0.key == $1.key && $0.value == $1.value }
     }
 }

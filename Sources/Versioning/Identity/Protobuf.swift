@@ -84,14 +84,18 @@ package func readProtobuf(_ message: [UInt8], _ take: (ProtobufField) throws -> 
 package func readProtobuf(_ message: ArraySlice<UInt8>, _ take: (ProtobufField) throws -> Void) throws {
     var position = message.startIndex
     while position < message.endIndex {
-        guard let tag = message.varint(at: &position), tag >> 3 > 0, tag >> 3 < 1 << 29 else { throw ProtobufError.malformed }
+        guard let tag = message.varint(at: &position), tag >> 3 > 0, tag >> 3 < 1 << 29 else {
+            throw ProtobufError.malformed
+        }
         let number = Int(tag >> 3)
         switch tag & 7 {
         case 0:
             guard let value = message.varint(at: &position) else { throw ProtobufError.malformed }
             try take(ProtobufField(number: number, integer: value, bytes: []))
         case 2:
-            guard let length = message.varint(at: &position), length <= UInt64(message.endIndex - position) else { throw ProtobufError.malformed }
+            guard let length = message.varint(at: &position), length <= UInt64(message.endIndex - position) else {
+                throw ProtobufError.malformed
+            }
             let end = position + Int(length)
             try take(ProtobufField(number: number, integer: 0, bytes: message[position..<end]))
             position = end
@@ -110,7 +114,8 @@ package func readProtobuf(_ message: ArraySlice<UInt8>, _ take: (ProtobufField) 
 extension ProtobufField {
     /// A map entry: field 1 is the key, field 2 the value.
     package func pair() throws -> (key: [UInt8], value: [UInt8]) {
-        var key: [UInt8] = [], value: [UInt8] = []
+        var key: [UInt8] = []
+        var value: [UInt8] = []
         try readProtobuf(bytes) { field in
             if field.number == 1 { key = field.array } else if field.number == 2 { value = field.array }
         }
@@ -120,7 +125,11 @@ extension ProtobufField {
     package func time() throws -> Timestamp {
         var time = Timestamp(seconds: 0)
         try readProtobuf(bytes) { field in
-            if field.number == 1 { time.seconds = field.signed } else if field.number == 2 { time.nanoseconds = Int32(min(max(0, field.signed), 999_999_999)) }
+            if field.number == 1 {
+                time.seconds = field.signed
+            } else if field.number == 2 {
+                time.nanoseconds = Int32(min(max(0, field.signed), 999_999_999))
+            }
         }
         return time
     }
@@ -138,7 +147,9 @@ extension [UInt8] {
     }
 
     /// Go's signed varint.
-    package mutating func append(zigzag value: Int64) { append(varint: UInt64(bitPattern: (value << 1) ^ (value >> 63))) }
+    package mutating func append(zigzag value: Int64) {
+        append(varint: UInt64(bitPattern: (value << 1) ^ (value >> 63)))
+    }
 
     package mutating func append(littleEndian value: UInt32) {
         unsafe Swift.withUnsafeBytes(of: value.littleEndian) { unsafe append(contentsOf: $0) }
@@ -148,7 +159,8 @@ extension [UInt8] {
     package mutating func append(decimal value: Int) {
         if value < 10 { return append(UInt8(48 + value)) }
         unsafe withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 20) { digits in
-            var rest = UInt(value), start = 20
+            var rest = UInt(value)
+            var start = 20
             while rest > 0 {
                 start -= 1
                 unsafe digits[start] = UInt8(48 + rest % 10)
@@ -162,7 +174,8 @@ extension [UInt8] {
 extension RandomAccessCollection<UInt8> where Index == Int {
     /// The varint at `position`, which moves behind it; nil if it is cut off or longer than 64 bits.
     package func varint(at position: inout Int) -> UInt64? {
-        var result: UInt64 = 0, shift: UInt64 = 0
+        var result: UInt64 = 0
+        var shift: UInt64 = 0
         while position < endIndex {
             let byte = self[position]
             position += 1

@@ -6,7 +6,8 @@ package enum XID {
     private static let machine = randomBytes(5)  // Machine id and process id: any bytes that differ between processes.
     private static let counter = Atomic<UInt32>(randomBytes(3).reduce(0) { $0 << 8 | UInt32($1) })
 
-    /// What descending ids count down from, in seconds since 1970: the year 4000 for partitions of objects, 3000 for pulls and runs.
+    /// What descending ids count down from, in seconds since 1970: the year 4000 for partitions of objects, 3000 for
+    /// pulls and runs.
     private static let far: Int64 = 64_060_588_800, near: Int64 = 32_500_915_200
 
     package static func make() -> String { make(seconds: Timestamp.now().seconds) }
@@ -16,18 +17,25 @@ package enum XID {
     package static func makeRunID() -> String { make(seconds: near - Timestamp.now().seconds) }
 
     private static func make(seconds: Int64) -> String {
-        let time = UInt32(truncatingIfNeeded: seconds), count = counter.add(1, ordering: .relaxed).newValue
+        let time = UInt32(truncatingIfNeeded: seconds)
+        let count = counter.add(1, ordering: .relaxed).newValue
         var bytes: [UInt8] = []
-        for shift in stride(from: UInt32(24), through: 0, by: -8) { bytes.append(UInt8(truncatingIfNeeded: time >> shift)) }
+        for shift in stride(from: UInt32(24), through: 0, by: -8) {
+            bytes.append(UInt8(truncatingIfNeeded: time >> shift))
+        }
         bytes += machine
-        for shift in stride(from: UInt32(16), through: 0, by: -8) { bytes.append(UInt8(truncatingIfNeeded: count >> shift)) }
+        for shift in stride(from: UInt32(16), through: 0, by: -8) {
+            bytes.append(UInt8(truncatingIfNeeded: count >> shift))
+        }
         return text(bytes)
     }
 
     /// The text of 12 bytes: 96 bits and four zero bits, five at a time, the most significant first.
     package static func text(_ bytes: [UInt8]) -> String {
         precondition(bytes.count == 12)
-        var result: [UInt8] = [], pool: UInt32 = 0, bits: UInt32 = 0
+        var result: [UInt8] = []
+        var pool: UInt32 = 0
+        var bits: UInt32 = 0
         for byte in bytes {
             pool = pool << 8 | UInt32(byte)
             bits += 8
@@ -43,7 +51,9 @@ package enum XID {
     /// The 12 bytes of an id, or nil if the text is none.
     package static func bytes(_ text: some StringProtocol) -> [UInt8]? {
         guard text.utf8.count == 20 else { return nil }
-        var result: [UInt8] = [], pool: UInt32 = 0, bits: UInt32 = 0
+        var result: [UInt8] = []
+        var pool: UInt32 = 0
+        var bits: UInt32 = 0
         for (index, digit) in text.utf8.enumerated() {
             guard let value = alphabet.firstIndex(of: digit) else { return nil }
             if index == 19 && value & 15 != 0 { return nil }

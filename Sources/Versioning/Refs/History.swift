@@ -9,9 +9,10 @@ extension RefStore {
         func push(_ id: String) throws {
             let commit = try commit(id, in: repository)
             // Greatest generation first, then the later date; an insertion keeps the queue sorted, greatest last.
-            let place = queue.firstIndex { other in
-                (other.commit.generation, other.commit.creationDate) > (commit.generation, commit.creationDate)
-            } ?? queue.count
+            let place =
+                queue.firstIndex { other in
+                    (other.commit.generation, other.commit.creationDate) > (commit.generation, commit.creationDate)
+                } ?? queue.count
             queue.insert((id, commit), at: place)
         }
         try push(left)
@@ -69,7 +70,8 @@ struct LogCursor {
         var parent = 0
         while true {
             var best = parent
-            for child in [2 * parent + 1, 2 * parent + 2] where child < heap.count && Self.isNewer(heap[child], heap[best]) { best = child }
+            for child in [2 * parent + 1, 2 * parent + 2]
+            where child < heap.count && Self.isNewer(heap[child], heap[best]) { best = child }
             if best == parent { return top }
             heap.swapAt(parent, best)
             parent = best

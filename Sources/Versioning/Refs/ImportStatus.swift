@@ -63,11 +63,15 @@ extension RefStore {
     }
 
     /// False if the condition does not hold.
-    func setImportStatus(_ status: ImportStatus, in repository: Repository, if condition: Precondition) throws(StoreError) -> Bool {
+    func setImportStatus(_ status: ImportStatus, in repository: Repository, if condition: Precondition)
+        throws(StoreError) -> Bool
+    {
         try store.trySet(status.encoded, for: key(status.id), in: repository.partition, if: condition)
     }
 
     func importStatuses(in repository: Repository) throws -> [ImportStatus] {
-        try store.page(of: repository.partition, prefix: "imports/", limit: 1000).map { record in try decode("import \(record.key)") { try ImportStatus(decoding: record.value) } }
+        try store.page(of: repository.partition, prefix: "imports/", limit: 1000).map { record in
+            try decode("import \(record.key)") { try ImportStatus(decoding: record.value) }
+        }
     }
 }

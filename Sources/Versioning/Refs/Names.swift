@@ -7,9 +7,14 @@ package enum Names {
     /// `^[a-z0-9][a-z0-9-]{2,62}$`
     package static func checkRepository(_ name: String) throws {
         let bytes = Array(name.utf8)
-        let isValid = (3...63).contains(bytes.count) && bytes[0] != 45 && bytes.allSatisfy { ($0 >= 97 && $0 <= 122) || ($0 >= 48 && $0 <= 57) || $0 == 45 }
+        let isValid =
+            (3...63).contains(bytes.count) && bytes[0] != 45
+            && bytes.allSatisfy { ($0 >= 97 && $0 <= 122) || ($0 >= 48 && $0 <= 57) || $0 == 45 }
         guard isValid else {
-            throw LakeError(.invalidValue, "repository name '\(name.prefix(80))' is not allowed: use 3 to 63 lower-case letters, digits and hyphens, the first one no hyphen")
+            throw LakeError(
+                .invalidValue,
+                "repository name '\(name.prefix(80))' is not allowed: use 3 to 63 lower-case letters, digits and hyphens, the first one no hyphen"
+            )
         }
     }
 
@@ -18,23 +23,35 @@ package enum Names {
         let bytes = Array(name.utf8)
         let isValid = (1...255).contains(bytes.count) && isWord(bytes[0]) && bytes.allSatisfy { isWord($0) || $0 == 45 }
         guard isValid else {
-            throw LakeError(.invalidValue, "branch name '\(name.prefix(80))' is not allowed: use letters, digits, underscores and hyphens, the first one no hyphen, at most 255")
+            throw LakeError(
+                .invalidValue,
+                "branch name '\(name.prefix(80))' is not allowed: use letters, digits, underscores and hyphens, the first one no hyphen, at most 255"
+            )
         }
     }
 
     package static func checkTag(_ name: String) throws {
-        let bytes = Array(name.utf8), forbidden = Set("^:?*[\\/".utf8)
-        let isValid = (1...1000).contains(bytes.count) && name != "@" && bytes[0] != 0x7e && !name.hasSuffix(".") && !name.hasSuffix(".lock")
-            && !name.contains("..") && !name.contains("@{") && bytes.allSatisfy { $0 > 0x20 && $0 != 0x7f && !forbidden.contains($0) }
+        let bytes = Array(name.utf8)
+        let forbidden = Set("^:?*[\\/".utf8)
+        let isValid =
+            (1...1000).contains(bytes.count) && name != "@" && bytes[0] != 0x7e && !name.hasSuffix(".")
+            && !name.hasSuffix(".lock")
+            && !name.contains("..") && !name.contains("@{")
+            && bytes.allSatisfy { $0 > 0x20 && $0 != 0x7f && !forbidden.contains($0) }
         guard isValid else {
-            throw LakeError(.invalidValue, "tag name '\(name.prefix(80))' is not allowed: no spaces, none of ^ : ? * [ \\ /, no '..' or '@{', no ~ in front, not ending in '.' or '.lock'")
+            throw LakeError(
+                .invalidValue,
+                "tag name '\(name.prefix(80))' is not allowed: no spaces, none of ^ : ? * [ \\ /, no '..' or '@{', no ~ in front, not ending in '.' or '.lock'"
+            )
         }
     }
 
     /// 1 to 1,024 bytes.
     package static func checkPath(_ path: Key) throws {
         guard !path.isEmpty else { throw LakeError(.invalidValue, "path is empty: name an object") }
-        guard path.count <= 1024 else { throw LakeError(.invalidValue, "path of \(path.count) bytes is too long: 1,024 at most") }
+        guard path.count <= 1024 else {
+            throw LakeError(.invalidValue, "path of \(path.count) bytes is too long: 1,024 at most")
+        }
     }
 
     package static func isHex(_ text: String, _ lengths: ClosedRange<Int>) -> Bool {
@@ -59,7 +76,8 @@ struct RefExpression {
     var steps: [Step] = []
 
     init(_ text: String) throws {
-        let bytes = Array(text.utf8), marks = Set("~^@$".utf8)
+        let bytes = Array(text.utf8)
+        let marks = Set("~^@$".utf8)
         guard !bytes.isEmpty, bytes.allSatisfy({ $0 > 0x20 }) else { throw Self.invalid(text) }
         var position = bytes.firstIndex { marks.contains($0) } ?? bytes.count
         base = String(decoding: bytes[..<position], as: UTF8.self)
@@ -83,6 +101,8 @@ struct RefExpression {
     }
 
     static func invalid(_ text: String) -> LakeError {
-        LakeError(.invalidValue, "ref '\(text)' is not valid: name a branch, tag or commit, with ~n, ^n or one @ or $ behind it")
+        LakeError(
+            .invalidValue,
+            "ref '\(text)' is not valid: name a branch, tag or commit, with ~n, ^n or one @ or $ behind it")
     }
 }

@@ -15,7 +15,10 @@ package struct PullRequest: Sendable, Equatable {
     /// When it was closed or merged.
     package var closedDate: Timestamp?
 
-    init(id: String, creationDate: Timestamp, title: String, author: String, description: String, source: String, destination: String) {
+    init(
+        id: String, creationDate: Timestamp, title: String, author: String, description: String, source: String,
+        destination: String
+    ) {
         self.id = id
         self.creationDate = creationDate
         self.title = title
@@ -31,11 +34,17 @@ package struct PullRequest: Sendable, Equatable {
     /// - Throws: `.invalidValue` if it says more than a pull request may.
     func checkSize() throws {
         let count = title.utf8.count + description.utf8.count
-        guard count <= Self.largestTexts else { throw LakeError(.invalidValue, "the title and description of a pull request may have \(Self.largestTexts) bytes: these have \(count)") }
+        guard count <= Self.largestTexts else {
+            throw LakeError(
+                .invalidValue,
+                "the title and description of a pull request may have \(Self.largestTexts) bytes: these have \(count)")
+        }
     }
 
     init(decoding bytes: [UInt8]) throws {
-        self.init(id: "", creationDate: Timestamp(seconds: 0), title: "", author: "", description: "", source: "", destination: "")
+        self.init(
+            id: "", creationDate: Timestamp(seconds: 0), title: "", author: "", description: "", source: "",
+            destination: "")
         try readProtobuf(bytes) { field in
             switch field.number {
             case 1: id = field.string
@@ -82,7 +91,8 @@ extension RefStore {
     }
 
     /// False if the condition does not hold.
-    func setPull(_ pull: PullRequest, in repository: Repository, if condition: Precondition?) throws(StoreError) -> Bool {
+    func setPull(_ pull: PullRequest, in repository: Repository, if condition: Precondition?) throws(StoreError) -> Bool
+    {
         try store.trySet(pull.encoded, for: key(pull.id), in: repository.partition, if: condition)
     }
 
@@ -90,7 +100,8 @@ extension RefStore {
     func indexPull(_ pull: PullRequest, in repository: Repository) throws {
         var index = ProtobufWriter()
         index.string(1, pull.id)
-        try store.set(index.bytes, for: Key("repos/\(repository.partition)/\(pull.source)/\(pull.destination)"), in: Self.pulls)
+        try store.set(
+            index.bytes, for: Key("repos/\(repository.partition)/\(pull.source)/\(pull.destination)"), in: Self.pulls)
     }
 
     func pulls(in repository: Repository, prefix: String, after: String, limit: Int) throws -> [PullRequest] {

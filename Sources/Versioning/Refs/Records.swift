@@ -16,7 +16,9 @@ package struct Repository: Sendable, Equatable {
 
     package var namespace: StorageNamespace {
         get throws {
-            guard let namespace = StorageNamespace(storageNamespace) else { throw LakeError(.corrupt, "repository \(id) has no valid storage namespace: \(storageNamespace)") }
+            guard let namespace = StorageNamespace(storageNamespace) else {
+                throw LakeError(.corrupt, "repository \(id) has no valid storage namespace: \(storageNamespace)")
+            }
             return namespace
         }
     }
@@ -24,7 +26,10 @@ package struct Repository: Sendable, Equatable {
     /// The partition of branches, commits, tags and settings.
     package var partition: Partition { Partition("\(id)-\(instanceUID)") }
 
-    package init(id: String, storageNamespace: String, defaultBranch: String, creationDate: Timestamp, instanceUID: String, isReadOnly: Bool = false) {
+    package init(
+        id: String, storageNamespace: String, defaultBranch: String, creationDate: Timestamp, instanceUID: String,
+        isReadOnly: Bool = false
+    ) {
         self.id = id
         self.storageNamespace = storageNamespace
         self.defaultBranch = defaultBranch
@@ -145,7 +150,10 @@ package struct Commit: Sendable, Equatable {
     package var version: Int32 = 1
     package var generation: Int32
 
-    package init(committer: String, message: String, creationDate: Timestamp, metaRangeID: String, metadata: Metadata = [:], parents: [String], generation: Int32) {
+    package init(
+        committer: String, message: String, creationDate: Timestamp, metaRangeID: String, metadata: Metadata = [:],
+        parents: [String], generation: Int32
+    ) {
         self.committer = committer
         self.message = message
         self.creationDate = creationDate
@@ -155,7 +163,8 @@ package struct Commit: Sendable, Equatable {
         self.generation = generation
     }
 
-    /// The greatest number of ancestors in a row that a commit from outside may claim: no history is as long, and adding to it cannot overflow.
+    /// The greatest number of ancestors in a row that a commit from outside may claim: no history is as long, and
+    /// adding to it cannot overflow.
     static let largestGeneration: Int32 = 1 << 30
 
     /// Bytes of message and metadata that a commit may have: commits are read by the thousand.
@@ -166,7 +175,11 @@ package struct Commit: Sendable, Equatable {
 
     /// - Throws: `.invalidValue` if it says more than a commit may.
     func checkSize() throws {
-        guard byteCount <= Self.largestTexts else { throw LakeError(.invalidValue, "the commit's message and metadata have \(byteCount) bytes: \(Self.largestTexts) at most") }
+        guard byteCount <= Self.largestTexts else {
+            throw LakeError(
+                .invalidValue, "the commit's message and metadata have \(byteCount) bytes: \(Self.largestTexts) at most"
+            )
+        }
     }
 
     /// 64 hex digits. Source: `lakefs-formats.md` 4.4.
@@ -185,7 +198,9 @@ package struct Commit: Sendable, Equatable {
     }
 
     package init(decoding bytes: [UInt8]) throws {
-        self.init(committer: "", message: "", creationDate: Timestamp(seconds: 0), metaRangeID: "", parents: [], generation: 0)
+        self.init(
+            committer: "", message: "", creationDate: Timestamp(seconds: 0), metaRangeID: "", parents: [], generation: 0
+        )
         version = 0
         try readProtobuf(bytes) { field in
             switch field.number {

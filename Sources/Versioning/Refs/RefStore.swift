@@ -7,7 +7,9 @@ package final class RefStore: Sendable {
     /// Commits never change. Most are some 500 bytes.
     private let commits = LRUCache<CommitName, Commit>(budget: 16 << 20)
 
-    private func keep(_ commit: Commit, _ name: CommitName) { commits.insert(commit, for: name, cost: 500 + commit.byteCount) }
+    private func keep(_ commit: Commit, _ name: CommitName) {
+        commits.insert(commit, for: name, cost: 500 + commit.byteCount)
+    }
 
     private struct CommitName: Hashable { let partition: Partition, id: String }
 
@@ -17,7 +19,9 @@ package final class RefStore: Sendable {
     init(_ store: any KeyValueStore) { self.store = store }
 
     func decode<Value>(_ what: String, _ body: () throws -> Value) throws -> Value {
-        do { return try body() } catch is ProtobufError { throw LakeError(.corrupt, "the stored record of \(what) is no message") }
+        do { return try body() } catch is ProtobufError {
+            throw LakeError(.corrupt, "the stored record of \(what) is no message")
+        }
     }
 
     // MARK: repositories
@@ -41,7 +45,9 @@ package final class RefStore: Sendable {
     }
 
     /// Records below a folder of keys, without what does not begin with `prefix` or does not follow `after`.
-    func page(_ partition: Partition, _ folder: String, prefix: String, after: String, limit: Int) throws -> [(key: Key, value: [UInt8])] {
+    func page(_ partition: Partition, _ folder: String, prefix: String, after: String, limit: Int) throws -> [(
+        key: Key, value: [UInt8]
+    )] {
         let from = after.isEmpty ? nil : Key(folder + after).successor
         return try store.page(of: partition, prefix: Key(folder + prefix), from: from, limit: limit)
     }
@@ -55,11 +61,16 @@ package final class RefStore: Sendable {
     }
 
     /// False if the condition does not hold.
-    func setBranch(_ branch: Branch, in repository: Repository, if condition: Precondition?, _ durability: Durability = .durable) throws(StoreError) -> Bool {
-        try store.trySet(branch.encoded, for: Key("branches/\(branch.id)"), in: repository.partition, if: condition, durability)
+    func setBranch(
+        _ branch: Branch, in repository: Repository, if condition: Precondition?, _ durability: Durability = .durable
+    ) throws(StoreError) -> Bool {
+        try store.trySet(
+            branch.encoded, for: Key("branches/\(branch.id)"), in: repository.partition, if: condition, durability)
     }
 
-    func removeBranch(_ id: String, in repository: Repository) throws { try store.remove(Key("branches/\(id)"), in: repository.partition) }
+    func removeBranch(_ id: String, in repository: Repository) throws {
+        try store.remove(Key("branches/\(id)"), in: repository.partition)
+    }
 
     func branches(in repository: Repository, prefix: String, after: String, limit: Int) throws -> [Branch] {
         try page(repository.partition, "branches/", prefix: prefix, after: after, limit: limit).map { record in
@@ -79,7 +90,9 @@ package final class RefStore: Sendable {
         try store.trySet(tag.encoded, for: Key("tags/\(tag.id)"), in: repository.partition, if: condition)
     }
 
-    func removeTag(_ id: String, in repository: Repository) throws { try store.remove(Key("tags/\(id)"), in: repository.partition) }
+    func removeTag(_ id: String, in repository: Repository) throws {
+        try store.remove(Key("tags/\(id)"), in: repository.partition)
+    }
 
     func tags(in repository: Repository, prefix: String, after: String, limit: Int) throws -> [Tag] {
         try page(repository.partition, "tags/", prefix: prefix, after: after, limit: limit).map { record in
@@ -115,7 +128,8 @@ package final class RefStore: Sendable {
     /// - Parameter durability: `.eventual` where a durable write that names the commit follows.
     func addCommit(_ commit: Commit, in repository: Repository, _ durability: Durability = .durable) throws -> String {
         let id = commit.id
-        _ = try store.trySet(commit.encoded, for: Key("commits/\(id)"), in: repository.partition, if: .absent, durability)
+        _ = try store.trySet(
+            commit.encoded, for: Key("commits/\(id)"), in: repository.partition, if: .absent, durability)
         keep(commit, CommitName(partition: repository.partition, id: id))
         return id
     }
@@ -128,14 +142,20 @@ package final class RefStore: Sendable {
     /// Whether a partition is that of a staging token: no other has a colon in its name, but those of imports.
     package static func isStaging(_ partition: Partition) -> Bool { partition.name.bytes.contains(0x3a) }
 
-    static func newToken(_ repository: Repository, _ branch: String) -> String { "\(repository.id)-\(branch):\(randomUUID())" }
+    static func newToken(_ repository: Repository, _ branch: String) -> String {
+        "\(repository.id)-\(branch):\(randomUUID())"
+    }
 
     private static let moveSuffix = ":move"
-    /// A sealed token that holds nothing: as long as a branch has it, its head is about to move to content other than what is staged.
-    static func newMove(_ repository: Repository, _ branch: String) -> String { newToken(repository, branch) + moveSuffix }
+    /// A sealed token that holds nothing: as long as a branch has it, its head is about to move to content other than
+    /// what is staged.
+    static func newMove(_ repository: Repository, _ branch: String) -> String {
+        newToken(repository, branch) + moveSuffix
+    }
     static func isMove(_ token: String) -> Bool { token.hasSuffix(moveSuffix) }
 
-    /// Notes that the partitions of `tokens` are to be emptied; `dropPending` does it. Source: `lakefs-formats.md` 7.11.
+    /// Notes that the partitions of `tokens` are to be emptied; `dropPending` does it. Source: `lakefs-formats.md`
+    /// 7.11.
     func markDropped(_ tokens: [String]) throws {
         guard !tokens.isEmpty else { return }
         let now = Timestamp.now().seconds

@@ -94,7 +94,9 @@ extension RefStore {
             try store.write([.remove(repository.partition, record.key)], .eventual)
         }
         for record in try store.page(of: repository.partition, prefix: "imports/", limit: 1000) {
-            guard let status = try? ImportStatus(decoding: record.value), status.updated.seconds < oldest else { continue }
+            guard let status = try? ImportStatus(decoding: record.value), status.updated.seconds < oldest else {
+                continue
+            }
             try store.write([.remove(repository.partition, record.key)], .eventual)
         }
     }

@@ -15,7 +15,8 @@ package struct GarbageCollectionRules: Sendable, Equatable {
         try readProtobuf(bytes) { field in
             if field.number == 1 { defaultDays = Int(field.signed) }
             guard field.number == 2 else { return }
-            var id = "", days = 0
+            var id = ""
+            var days = 0
             try readProtobuf(field.bytes) { entry in
                 if entry.number == 1 { id = entry.string } else if entry.number == 2 { days = Int(entry.signed) }
             }
@@ -35,16 +36,22 @@ package struct GarbageCollectionRules: Sendable, Equatable {
         return writer.bytes
     }
 
-    package static func == (left: GarbageCollectionRules, right: GarbageCollectionRules) -> Bool { left.encoded == right.encoded }
+    package static func == (left: GarbageCollectionRules, right: GarbageCollectionRules) -> Bool {
+        left.encoded == right.encoded
+    }
 }
 
 extension Catalog {
-    private func rulesLocation(_ repository: Repository) throws -> ObjectLocation { try repository.namespace.location("_lakefs/retention/gc/rules/config.json") }
+    private func rulesLocation(_ repository: Repository) throws -> ObjectLocation {
+        try repository.namespace.location("_lakefs/retention/gc/rules/config.json")
+    }
 
     /// - Throws: `.notFound(.rule)` if none were set.
     package func garbageCollectionRules(_ repositoryID: String) throws -> GarbageCollectionRules {
         let location = try rulesLocation(repository(repositoryID))
-        guard let size = try objects.size(of: location), size > 0 else { throw LakeError(.notFound(.rule), "repository \(repositoryID) has no garbage collection rules") }
+        guard let size = try objects.size(of: location), size > 0 else {
+            throw LakeError(.notFound(.rule), "repository \(repositoryID) has no garbage collection rules")
+        }
         do { return try GarbageCollectionRules(decoding: objects.readAll(location)) } catch is ProtobufError {
             throw LakeError(.corrupt, "the garbage collection rules at \(location) are no message")
         }
@@ -52,12 +59,17 @@ extension Catalog {
 
     package func setGarbageCollectionRules(_ rules: GarbageCollectionRules, in repositoryID: String) throws {
         let repository = try writableRepository(repositoryID, force: false)
-        for (name, days) in [("the default", rules.defaultDays)] + rules.branches.map({ ("branch \($0.id)", $0.days) }) {
-            guard (1...36_500).contains(days) else { throw LakeError(.invalidValue, "retention of \(days) days for \(name) is not valid: 1 to 36,500 are") }
+        for (name, days) in [("the default", rules.defaultDays)] + rules.branches.map({ ("branch \($0.id)", $0.days) })
+        {
+            guard (1...36_500).contains(days) else {
+                throw LakeError(.invalidValue, "retention of \(days) days for \(name) is not valid: 1 to 36,500 are")
+            }
         }
         try objects.put(rules.encoded, at: rulesLocation(repository))
     }
 
     /// Removes the rules; nothing happens if there are none.
-    package func deleteGarbageCollectionRules(_ repositoryID: String) throws { try objects.remove(rulesLocation(writableRepository(repositoryID, force: false))) }
+    package func deleteGarbageCollectionRules(_ repositoryID: String) throws {
+        try objects.remove(rulesLocation(writableRepository(repositoryID, force: false)))
+    }
 }

@@ -53,7 +53,8 @@ package final class LakeCheck {
 
     package func run() throws {
         try checkUsers()
-        var all: [Repository] = [], isComplete = true
+        var all: [Repository] = []
+        var isComplete = true
         var cursor = PartitionCursor(store, RefStore.graveler, from: "repos/", before: Key("repos/").upperBound)
         while let record = try cursor.current() {
             cursor.advance()
@@ -69,12 +70,17 @@ package final class LakeCheck {
             noting("repository \(repository.id)") { try check.run() }
             checks.append(check)
         }
-        // Nothing is removed of what something unreadable may name. Two repositories in one place name each other's objects.
-        isComplete = try sweepPartitions(of: checks, all, isComplete: isComplete && checks.allSatisfy(\.isComplete)) && isComplete
+        // Nothing is removed of what something unreadable may name. Two repositories in one place name each other's
+        // objects.
+        isComplete =
+            try sweepPartitions(of: checks, all, isComplete: isComplete && checks.allSatisfy(\.isComplete))
+            && isComplete
         for check in checks where isComplete && check.isComplete && !all.contains(where: { check.overlaps($0) }) {
             noting("the objects of repository \(check.repository.id)") { try check.sweep() }
         }
-        if options.repairs, !isComplete || checks.contains(where: { !$0.isComplete }) { tell("kept: what nobody seems to name, where something is damaged that may name it") }
+        if options.repairs, !isComplete || checks.contains(where: { !$0.isComplete }) {
+            tell("kept: what nobody seems to name, where something is damaged that may name it")
+        }
     }
 
     private func checkUsers() throws {
@@ -90,8 +96,11 @@ package final class LakeCheck {
 
     /// Staging tokens, parts and imports that no record names.
     /// - Returns: whether nothing was met that may name objects and belongs to nobody.
-    private func sweepPartitions(of checks: [RepositoryCheck], _ repositories: [Repository], isComplete: Bool) throws -> Bool {
-        let known = Set(repositories.map(\.partition)), tokens = checks.reduce(into: Set<Key>()) { $0.formUnion($1.tokens) }
+    private func sweepPartitions(of checks: [RepositoryCheck], _ repositories: [Repository], isComplete: Bool) throws
+        -> Bool
+    {
+        let known = Set(repositories.map(\.partition))
+        let tokens = checks.reduce(into: Set<Key>()) { $0.formUnion($1.tokens) }
         var isClean = true
         for partition in try store.partitions() {
             let name = partition.description
@@ -100,7 +109,12 @@ package final class LakeCheck {
                 // Emptied in the background when it was dropped: that goes on at the next start.
                 if try store.value(for: partition.name, in: RefStore.cleanupTokens) != nil { continue }
                 if name.hasPrefix(Catalog.uploadParts("").description) {
-                    if try store.value(for: Key(String(name.dropFirst(Catalog.uploadParts("").description.count))), in: Catalog.multipartUploads) != nil { continue }
+                    if try store.value(
+                        for: Key(String(name.dropFirst(Catalog.uploadParts("").description.count))),
+                        in: Catalog.multipartUploads) != nil
+                    {
+                        continue
+                    }
                     if isComplete { try leftover("the records of \(name)") { try store.removeAll(in: partition) } }
                     continue
                 }
@@ -108,7 +122,9 @@ package final class LakeCheck {
                 leftovers += 1
                 isClean = false
                 tell("nobody names: the records of \(name): kept, they may be changes of a branch that is lost")
-            } else if let mark = name.lastIndex(of: "-"), XID.bytes(name[name.index(after: mark)...]) != nil, !known.contains(partition) {
+            } else if let mark = name.lastIndex(of: "-"), XID.bytes(name[name.index(after: mark)...]) != nil,
+                !known.contains(partition)
+            {
                 // Never removed: it may be the record of the repository that is lost.
                 fault("the records of \(name) belong to a repository of which there is no record")
                 isClean = false
@@ -153,7 +169,9 @@ package final class LakeCheck {
         /// Whether another repository has objects where this one's are, or above or below.
         func overlaps(_ other: Repository) -> Bool {
             guard other.partition != repository.partition else { return false }
-            guard let here = try? repository.namespace.location("").description.utf8, let there = try? other.namespace.location("").description.utf8 else { return true }
+            guard let here = try? repository.namespace.location("").description.utf8,
+                let there = try? other.namespace.location("").description.utf8
+            else { return true }
             return here.starts(with: there) || there.starts(with: here)
         }
 
@@ -161,7 +179,9 @@ package final class LakeCheck {
             var cursor = PartitionCursor(check.store, repository.partition, from: folder, before: folder.upperBound)
             while let record = try cursor.current() {
                 cursor.advance()
-                noting("the record \(record.key)") { try body(Key(Array(record.key.bytes.dropFirst(folder.count))), record.value) }
+                noting("the record \(record.key)") {
+                    try body(Key(Array(record.key.bytes.dropFirst(folder.count))), record.value)
+                }
             }
         }
 
@@ -177,32 +197,49 @@ package final class LakeCheck {
                         fault("commit \(key) names a parent that is not there: \(parent)")
                         continue
                     }
-                    if found.generation >= commit.generation { fault("commit \(key) has generation \(commit.generation), its parent \(parent) \(found.generation)") }
+                    if found.generation >= commit.generation {
+                        fault(
+                            "commit \(key) has generation \(commit.generation), its parent \(parent) \(found.generation)"
+                        )
+                    }
                 }
                 checkMetaRange(commit.metaRangeID, of: "commit \(key)", in: namespace)
             }
             try records("tags/") { key, value in
                 let tag = try Tag(decoding: value)
-                if try catalog.refs.findCommit(tag.commitID, in: repository) == nil { fault("tag \(key) names a commit that is not there: \(tag.commitID)") }
+                if try catalog.refs.findCommit(tag.commitID, in: repository) == nil {
+                    fault("tag \(key) names a commit that is not there: \(tag.commitID)")
+                }
             }
             try records("branches/") { key, value in
                 let branch = try Branch(decoding: value)
                 tokens.formUnion(branch.tokens.map { Key($0) })
-                if try catalog.refs.findCommit(branch.commitID, in: repository) == nil { fault("branch \(key) names a commit that is not there: \(branch.commitID)") }
+                if try catalog.refs.findCommit(branch.commitID, in: repository) == nil {
+                    fault("branch \(key) names a commit that is not there: \(branch.commitID)")
+                }
                 for token in branch.tokens { try checkStaged(token, of: "branch \(key)", in: namespace) }
-                if let bytes = try check.store.value(for: Compaction.key(branch.id, in: repository), in: Compaction.partition) {
+                if let bytes = try check.store.value(
+                    for: Compaction.key(branch.id, in: repository), in: Compaction.partition)
+                {
                     let compaction = try Compaction(decoding: bytes)
-                    if compaction.fits(branch) { checkMetaRange(compaction.metaRange, of: "the compaction of branch \(key)", in: namespace) }
+                    if compaction.fits(branch) {
+                        checkMetaRange(compaction.metaRange, of: "the compaction of branch \(key)", in: namespace)
+                    }
                 }
             }
             try records("tasks/") { _, value in
-                guard let info = try TaskRecord(decoding: value).info, let dump = try? RefsDump(decoding: info) else { return }
+                guard let info = try TaskRecord(decoding: value).info, let dump = try? RefsDump(decoding: info) else {
+                    return
+                }
                 keepTables(of: dump, in: namespace)
             }
             noting("the manifest of dumped refs") {
                 do {
-                    let manifest = try catalog.objects.read(namespace.location("_lakefs/refs_manifest.json"), 0..<(1 << 20))
-                    guard let dump = RefsDump(manifest: manifest) else { throw LakeError(.corrupt, "it cannot be read") }
+                    let manifest = try catalog.objects.read(
+                        namespace.location("_lakefs/refs_manifest.json"), 0..<(1 << 20))
+                    guard let dump = RefsDump(manifest: manifest) else {
+                        throw LakeError(.corrupt, "it cannot be read")
+                    }
                     keepTables(of: dump, in: namespace)
                 } catch let error as StoreError where error.code == .notFound {}
             }
@@ -216,14 +253,18 @@ package final class LakeCheck {
             while let record = try cursor.current() {
                 cursor.advance()
                 noting("the uncommitted change of \(record.key) on \(owner)") {
-                    guard let envelope = try StagedEntry(key: record.key, decoding: record.value).envelope else { return }
+                    guard let envelope = try StagedEntry(key: record.key, decoding: record.value).envelope else {
+                        return
+                    }
                     try checkEntry(envelope, record.key, of: owner, in: namespace)
                 }
             }
         }
 
         /// Verifies a table's id; nil if it cannot be read.
-        private func table(_ id: String, as range: CommittedRange?, of owner: String, in namespace: StorageNamespace) -> TableReader? {
+        private func table(_ id: String, as range: CommittedRange?, of owner: String, in namespace: StorageNamespace)
+            -> TableReader?
+        {
             var found: TableReader?
             noting("table \(id) of \(owner)") {
                 let table = try catalog.committed.table(id, in: namespace, as: range)
@@ -238,13 +279,16 @@ package final class LakeCheck {
         }
 
         private func checkMetaRange(_ id: String, of owner: String, in namespace: StorageNamespace) {
-            guard !id.isEmpty, metaRanges.insert(id).inserted, let table = table(id, as: nil, of: owner, in: namespace) else { return }
+            guard !id.isEmpty, metaRanges.insert(id).inserted, let table = table(id, as: nil, of: owner, in: namespace)
+            else { return }
             noting("metarange \(id) of \(owner)") {
                 let cursor = table.scan()
                 var last: CommittedRange?
                 while try cursor.advance() {
                     let range = try CommittedRange(decoding: cursor.value)
-                    if range.maxKey < range.minKey || last.map({ !($0.maxKey < range.minKey) }) ?? false { fault("metarange \(id) of \(owner): range \(range.id) is not in order") }
+                    if range.maxKey < range.minKey || last.map({ !($0.maxKey < range.minKey) }) ?? false {
+                        fault("metarange \(id) of \(owner): range \(range.id) is not in order")
+                    }
                     last = range
                     checkRange(range, of: owner, in: namespace)
                 }
@@ -252,29 +296,45 @@ package final class LakeCheck {
         }
 
         private func checkRange(_ range: CommittedRange, of owner: String, in namespace: StorageNamespace) {
-            guard ranges.insert(range.id).inserted, let table = table(range.id, as: range, of: owner, in: namespace) else { return }
+            guard ranges.insert(range.id).inserted, let table = table(range.id, as: range, of: owner, in: namespace)
+            else { return }
             noting("range \(range.id) of \(owner)") {
                 let cursor = table.scan()
                 var count: Int64 = 0
                 while try cursor.advance() {
                     count += 1
                     let key = Key(cursor.key)
-                    noting("the entry of \(key) in range \(range.id)") { try checkEntry(Envelope(decoding: cursor.value), key, of: owner, in: namespace) }
+                    noting("the entry of \(key) in range \(range.id)") {
+                        try checkEntry(Envelope(decoding: cursor.value), key, of: owner, in: namespace)
+                    }
                 }
-                if count != range.count { fault("range \(range.id) of \(owner) has \(count) entries where its metarange says \(range.count)") }
+                if count != range.count {
+                    fault("range \(range.id) of \(owner) has \(count) entries where its metarange says \(range.count)")
+                }
             }
         }
 
-        private func checkEntry(_ envelope: Envelope, _ key: Key, of owner: String, in namespace: StorageNamespace) throws {
-            let entry = try Entry(decoding: envelope.data), location = try entry.location(in: namespace)
+        private func checkEntry(_ envelope: Envelope, _ key: Key, of owner: String, in namespace: StorageNamespace)
+            throws
+        {
+            let entry = try Entry(decoding: envelope.data)
+            let location = try entry.location(in: namespace)
             check.entries += 1
             // The same object under the same entry was looked at already; a shallow copy says the same of it.
             guard named.insert(location.hashValue).inserted else { return }
             check.objects += 1
-            guard let size = try catalog.objects.size(of: location) else { return fault("the object of \(key) on \(owner) is missing: \(location)") }
-            guard size == entry.size else { return fault("the object of \(key) on \(owner) has \(size) bytes where its entry says \(entry.size): \(location)") }
+            guard let size = try catalog.objects.size(of: location) else {
+                return fault("the object of \(key) on \(owner) is missing: \(location)")
+            }
+            guard size == entry.size else {
+                return fault(
+                    "the object of \(key) on \(owner) has \(size) bytes where its entry says \(entry.size): \(location)"
+                )
+            }
             guard check.options.readsObjects, let wanted = entry.contentMD5 else { return }
-            if try catalog.objects.md5(of: location, byteCount: size) != wanted { fault("the object of \(key) on \(owner) has another checksum than its entry says: \(location)") }
+            if try catalog.objects.md5(of: location, byteCount: size) != wanted {
+                fault("the object of \(key) on \(owner) has another checksum than its entry says: \(location)")
+            }
         }
 
         /// Tables of dumped refs are named by who keeps the dump.
@@ -285,7 +345,9 @@ package final class LakeCheck {
                     let cursor = table.scan()
                     while try cursor.advance() {
                         let range = try CommittedRange(decoding: cursor.value)
-                        if ranges.insert(range.id).inserted { _ = self.table(range.id, as: range, of: "dumped refs", in: namespace) }
+                        if ranges.insert(range.id).inserted {
+                            _ = self.table(range.id, as: range, of: "dumped refs", in: namespace)
+                        }
                     }
                 }
             }
@@ -297,10 +359,15 @@ package final class LakeCheck {
             var cursor = PartitionCursor(check.store, Catalog.multipartUploads)
             while let record = try cursor.current() {
                 cursor.advance()
-                var path = "", addresses: [String] = []
+                var path = ""
+                var addresses: [String] = []
                 noting("the multipart upload \(record.key)") {
                     try readProtobuf(record.value) { field in
-                        if field.number == 2 { path = field.string } else if field.number == 4 { addresses.append(field.string) }
+                        if field.number == 2 {
+                            path = field.string
+                        } else if field.number == 4 {
+                            addresses.append(field.string)
+                        }
                     }
                     var parts = PartitionCursor(check.store, Catalog.uploadParts(record.key.description))
                     while let part = try parts.current() {
@@ -316,7 +383,9 @@ package final class LakeCheck {
         /// A dump of refs, which a client may have the names of, or a table that cannot be read.
         private func holdsRefs(_ id: String, in namespace: StorageNamespace) -> Bool {
             guard let table = try? catalog.committed.table(id, in: namespace) else { return true }
-            return table.properties["entity"].map { ["commit", "branch", "tag"].contains(String(decoding: $0, as: UTF8.self)) } ?? false
+            return table.properties["entity"].map {
+                ["commit", "branch", "tag"].contains(String(decoding: $0, as: UTF8.self))
+            } ?? false
         }
 
         /// Seconds that an address which was handed out for a direct upload may be without an entry.
@@ -325,18 +394,26 @@ package final class LakeCheck {
         /// Objects and tables in the namespace that nothing names. Other files there are not ours to judge.
         func sweep() throws {
             guard isComplete else { return }
-            let namespace = try repository.namespace, root = namespace.location("").path, now = Timestamp.now().seconds
+            let namespace = try repository.namespace
+            let root = namespace.location("").path
+            let now = Timestamp.now().seconds
             for folder in ["data", "_lakefs"] {
                 try catalog.objects.walk(namespace.location(folder)) { object in
                     let relative = String(object.location.path.dropFirst(root.count))
                     if folder == "data" {
-                        guard !named.contains(object.location.hashValue), !check.options.named.contains(relative) else { return }
+                        guard !named.contains(object.location.hashValue), !check.options.named.contains(relative) else {
+                            return
+                        }
                         if relative.hasSuffix(Entry.directSuffix), now - object.modified < Self.directSeconds { return }
                     } else {
                         let id = String(relative.dropFirst("_lakefs/".count))
-                        guard Names.isHex(id, 64...64), !metaRanges.contains(id), !ranges.contains(id), !holdsRefs(id, in: namespace) else { return }
+                        guard Names.isHex(id, 64...64), !metaRanges.contains(id), !ranges.contains(id),
+                            !holdsRefs(id, in: namespace)
+                        else { return }
                     }
-                    try check.leftover("\(object.location), \(object.byteCount) bytes", bytes: object.byteCount) { try catalog.objects.remove(object.location) }
+                    try check.leftover("\(object.location), \(object.byteCount) bytes", bytes: object.byteCount) {
+                        try catalog.objects.remove(object.location)
+                    }
                 }
             }
         }
@@ -350,7 +427,8 @@ extension ObjectStore {
             defer { piece.close() }
             return try piece.md5()
         }
-        var hash = Hash(.md5), position: Int64 = 0
+        var hash = Hash(.md5)
+        var position: Int64 = 0
         while position < byteCount {
             let piece = try read(location, position..<min(position + 1 << 20, byteCount))
             guard !piece.isEmpty else { throw StoreError(.corrupt, "\(location) was cut while it was read") }

@@ -21,7 +21,9 @@ struct Footer: Equatable {
 
     /// - Parameter tail: the last 53 bytes of the file, or the whole file if it is shorter.
     init(tail: [UInt8]) throws(SSTableError) {
-        guard tail.count >= Self.levelDBByteCount else { throw .truncated(expected: Self.levelDBByteCount, found: tail.count) }
+        guard tail.count >= Self.levelDBByteCount else {
+            throw .truncated(expected: Self.levelDBByteCount, found: tail.count)
+        }
         let magic = Array(tail.suffix(8))
         var position: Int
         switch magic {
@@ -30,11 +32,15 @@ struct Footer: Equatable {
             guard tail.count == Self.byteCount else { throw .truncated(expected: Self.byteCount, found: tail.count) }
             let version = tail[41..<45].reversed().reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
             guard tail[0] == 1 else { throw .unsupported("checksum kind \(tail[0])") }
-            guard magic == Self.rocksDBMagic ? version == 2 : (1...3).contains(version) else { throw .unsupported("format version \(version)") }
+            guard magic == Self.rocksDBMagic ? version == 2 : (1...3).contains(version) else {
+                throw .unsupported("format version \(version)")
+            }
             position = 1
         default: throw .badMagic
         }
-        guard let metaindex = BlockHandle(tail, &position), let index = BlockHandle(tail, &position) else { throw .malformed("footer handles") }
+        guard let metaindex = BlockHandle(tail, &position), let index = BlockHandle(tail, &position) else {
+            throw .malformed("footer handles")
+        }
         self.index = index
         self.metaindex = metaindex
     }
@@ -73,7 +79,9 @@ struct BlockHandle: Equatable, Hashable {
                 error = .malformed("restart count \(restarts)")
             } else {
                 let end = count - 4 - 4 * restarts
-                for index in 0..<restarts where unsafe Self.word(base, end + 4 * index) > end { error = .malformed("restart offset") }
+                for index in 0..<restarts where unsafe Self.word(base, end + 4 * index) > end {
+                    error = .malformed("restart offset")
+                }
             }
         }
         if let error {
@@ -108,7 +116,9 @@ struct BlockCursor {
     var isAtEnd: Bool { next >= block.entriesEnd }
     var valueBytes: [UInt8] { unsafe Array(valueBuffer) }
     /// Lives as long as the block.
-    var valueBuffer: UnsafeRawBufferPointer { unsafe UnsafeRawBufferPointer(start: block.base + value.lowerBound, count: value.count) }
+    var valueBuffer: UnsafeRawBufferPointer {
+        unsafe UnsafeRawBufferPointer(start: block.base + value.lowerBound, count: value.count)
+    }
 
     /// The varint at `position`, which moves behind it; -1 if it is cut off or does not fit a block.
     @inline(__always)
@@ -117,7 +127,8 @@ struct BlockCursor {
         let first = unsafe base[position]
         position += 1
         if first < 0x80 { return Int(first) }
-        var result = Int(first & 0x7f), shift = 7
+        var result = Int(first & 0x7f)
+        var shift = 7
         while position < end, shift < 35 {
             let byte = unsafe base[position]
             position += 1
@@ -130,11 +141,16 @@ struct BlockCursor {
 
     /// Goes to the next entry; false at the end.
     mutating func advance() throws(SSTableError) -> Bool {
-        let end = block.entriesEnd, base = unsafe block.base
+        let end = block.entriesEnd
+        let base = unsafe block.base
         guard next < end else { return false }
         var position = next
-        let shared = unsafe Self.varint(base, &position, end), unshared = unsafe Self.varint(base, &position, end), length = unsafe Self.varint(base, &position, end)
-        guard shared >= 0, unshared >= 0, length >= 0, shared <= key.count, unshared <= end - position, length <= end - position - unshared else { throw .malformed("block entry") }
+        let shared = unsafe Self.varint(base, &position, end)
+        let unshared = unsafe Self.varint(base, &position, end)
+        let length = unsafe Self.varint(base, &position, end)
+        guard shared >= 0, unshared >= 0, length >= 0, shared <= key.count, unshared <= end - position,
+            length <= end - position - unshared
+        else { throw .malformed("block entry") }
         key.removeLast(key.count - shared)
         unsafe key.append(contentsOf: UnsafeRawBufferPointer(start: base + position, count: unshared))
         value = position + unshared..<position + unshared + length
@@ -142,10 +158,12 @@ struct BlockCursor {
         return true
     }
 
-    /// Goes to the first entry whose user key (its key without `trailer` bytes) is not below `target`; false if there is none.
+    /// Goes to the first entry whose user key (its key without `trailer` bytes) is not below `target`; false if there
+    /// is none.
     mutating func seek(_ target: [UInt8], trailer: Int) throws(SSTableError) -> Bool {
         // The last restart whose key is below the target, by halves.
-        var low = 0, high = block.restartCount - 1
+        var low = 0
+        var high = block.restartCount - 1
         while low < high {
             let middle = (low + high + 1) / 2
             if try restartKey(middle, trailer: trailer, precedes: target) { low = middle } else { high = middle - 1 }
@@ -162,20 +180,30 @@ struct BlockCursor {
     /// Whether the whole key at a restart lies below `target`.
     private func restartKey(_ index: Int, trailer: Int, precedes target: [UInt8]) throws(SSTableError) -> Bool {
         var position = block.restart(index)
-        let end = block.entriesEnd, shared = unsafe Self.varint(block.base, &position, end), unshared = unsafe Self.varint(block.base, &position, end), length = unsafe Self.varint(block.base, &position, end)
-        guard shared == 0, unshared >= trailer, length >= 0, unshared <= end - position else { throw .malformed("restart") }
-        return unsafe compare(UnsafeRawBufferPointer(start: block.base + position, count: unshared - trailer), target) < 0
+        let end = block.entriesEnd
+        let shared = unsafe Self.varint(block.base, &position, end)
+        let unshared = unsafe Self.varint(block.base, &position, end)
+        let length = unsafe Self.varint(block.base, &position, end)
+        guard shared == 0, unshared >= trailer, length >= 0, unshared <= end - position else {
+            throw .malformed("restart")
+        }
+        return unsafe compare(UnsafeRawBufferPointer(start: block.base + position, count: unshared - trailer), target)
+            < 0
     }
 
     /// Negative, zero or positive: how the user key under the cursor compares with `target`.
     func order(to target: [UInt8], trailer: Int) -> Int {
-        unsafe key.withUnsafeBytes { own in unsafe compare(UnsafeRawBufferPointer(rebasing: own[..<(own.count - trailer)]), target) }
+        unsafe key.withUnsafeBytes { own in
+            unsafe compare(UnsafeRawBufferPointer(rebasing: own[..<(own.count - trailer)]), target)
+        }
     }
 }
 
 /// Negative, zero or positive, as `memcmp` and then the lengths say.
 @inline(__always)
-func compare(_ left: UnsafeRawBufferPointer, _ right: [UInt8]) -> Int { unsafe right.withUnsafeBytes { unsafe compare(left, $0) } }
+func compare(_ left: UnsafeRawBufferPointer, _ right: [UInt8]) -> Int {
+    unsafe right.withUnsafeBytes { unsafe compare(left, $0) }
+}
 
 @inline(__always)
 func compare(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBufferPointer) -> Int {

@@ -21,13 +21,21 @@ struct BlockBuilder {
     /// What the block would take: 4 bytes when empty.
     var estimate: Int { bytes.count + 4 * restarts.count + 4 }
 
-    /// Adds an entry. The new key's part that may be shared ends at `shareLimit` (its user key's length; the whole key in raw blocks).
+    /// Adds an entry. The new key's part that may be shared ends at `shareLimit` (its user key's length; the whole key
+    /// in raw blocks).
     mutating func add(_ key: [UInt8], shareLimit: Int, value: [UInt8]) {
-        unsafe key.withUnsafeBytes { key in unsafe value.withUnsafeBytes { unsafe add(UnsafeRawBufferPointer(rebasing: key[..<shareLimit]), trailer: UnsafeRawBufferPointer(rebasing: key[shareLimit...]), value: $0) } }
+        unsafe key.withUnsafeBytes { key in
+            unsafe value.withUnsafeBytes {
+                unsafe add(
+                    UnsafeRawBufferPointer(rebasing: key[..<shareLimit]),
+                    trailer: UnsafeRawBufferPointer(rebasing: key[shareLimit...]), value: $0)
+            }
+        }
     }
 
     /// Adds an entry whose key is `userKey` and `trailer`.
-    mutating func add(_ userKey: UnsafeRawBufferPointer, trailer: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer) {
+    mutating func add(_ userKey: UnsafeRawBufferPointer, trailer: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer)
+    {
         var shared = 0
         if entryCount % restartInterval == 0 {
             restarts.append(UInt32(bytes.count))
@@ -53,7 +61,9 @@ struct BlockBuilder {
         let limit = min(key.count, last.count)
         var shared = 0
         while shared + 8 <= limit {
-            let difference = unsafe key.loadUnaligned(fromByteOffset: shared, as: UInt64.self) ^ last.loadUnaligned(fromByteOffset: shared, as: UInt64.self)
+            let difference =
+                unsafe key.loadUnaligned(fromByteOffset: shared, as: UInt64.self)
+                ^ last.loadUnaligned(fromByteOffset: shared, as: UInt64.self)
             if difference != 0 { return shared + difference.trailingZeroBitCount >> 3 }
             shared += 8
         }
@@ -68,7 +78,8 @@ struct BlockBuilder {
         if size >= TableWriter.blockSize { return true }
         if size <= TableWriter.blockSizeThreshold { return false }
         let restart = entryCount % restartInterval == 0 ? 4 : 0
-        return size + keySize + valueSize + restart + 4 + varintLength(keySize) + varintLength(valueSize) > TableWriter.blockSize
+        return size + keySize + valueSize + restart + 4 + varintLength(keySize) + varintLength(valueSize)
+            > TableWriter.blockSize
     }
 
     /// Gives the finished block to `use`; the builder is empty again.
@@ -88,7 +99,8 @@ struct BlockBuilder {
     mutating func finish() -> [UInt8] { unsafe finish { unsafe Array($0) } }
 
     private func varintLength(_ value: Int) -> Int {
-        var rest = value, length = 1
+        var rest = value
+        var length = 1
         while rest >= 0x80 {
             rest >>= 7
             length += 1

@@ -3,12 +3,16 @@ import CChecksum
 /// CRC-32C (RFC 3720, 12.1).
 package enum CRC32C {
     /// The sum of two runs of bytes, one behind the other.
-    package static func sum(_ bytes: UnsafeRawBufferPointer, then more: UnsafeRawBufferPointer) -> UInt32 { unsafe ~update(update(~0, bytes), more) }
+    package static func sum(_ bytes: UnsafeRawBufferPointer, then more: UnsafeRawBufferPointer) -> UInt32 {
+        unsafe ~update(update(~0, bytes), more)
+    }
 
     fileprivate static func update(_ crc: UInt32, _ bytes: UnsafeRawBufferPointer) -> UInt32 {
         guard bytes.count > 0 else { return crc }
         // ISA-L takes a mutable pointer but only reads.
-        return unsafe crc32_iscsi(UnsafeMutablePointer(mutating: bytes.baseAddress!.assumingMemoryBound(to: UInt8.self)), Int32(bytes.count), crc)
+        return unsafe crc32_iscsi(
+            UnsafeMutablePointer(mutating: bytes.baseAddress!.assumingMemoryBound(to: UInt8.self)), Int32(bytes.count),
+            crc)
     }
 }
 

@@ -1,4 +1,5 @@
-/// Why bytes are no table, or not the one that their name says. `CommittedStore.wrap` turns it into `LakeError`'s `.corrupt`, naming the table.
+/// Why bytes are no table, or not the one that their name says. `CommittedStore.wrap` turns it into `LakeError`'s
+/// `.corrupt`, naming the table.
 package enum SSTableError: Error, Sendable, Equatable {
     case truncated(expected: Int, found: Int)
     case badMagic

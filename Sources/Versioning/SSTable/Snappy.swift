@@ -8,7 +8,9 @@ package enum Snappy {
 
     package static func compress(_ input: [UInt8]) -> [UInt8] {
         unsafe input.withUnsafeBytes { bytes in
-            unsafe [UInt8](unsafeUninitializedCapacity: bound(bytes.count)) { target, count in count = unsafe compress(bytes, into: target.baseAddress!) }
+            unsafe [UInt8](unsafeUninitializedCapacity: bound(bytes.count)) { target, count in
+                count = unsafe compress(bytes, into: target.baseAddress!)
+            }
         }
     }
 
@@ -17,7 +19,8 @@ package enum Snappy {
 
     /// Writes the compressed form to `output`, which has room for `bound` bytes, and returns its length.
     static func compress(_ input: UnsafeRawBufferPointer, into output: UnsafeMutablePointer<UInt8>) -> Int {
-        var out = unsafe output, rest = input.count
+        var out = unsafe output
+        var rest = input.count
         while rest >= 0x80 {
             unsafe out.pointee = UInt8(truncatingIfNeeded: rest) | 0x80
             unsafe out += 1
@@ -82,7 +85,8 @@ package enum Snappy {
 
     private static func compress(_ piece: UnsafeRawPointer, _ count: Int, _ out: inout UnsafeMutablePointer<UInt8>) {
         guard count >= 17 else { return unsafe literal(piece, count, &out) }
-        var size = 256, shift: UInt32 = 24
+        var size = 256
+        var shift: UInt32 = 24
         while size < 16384 && size < count {
             size *= 2
             shift -= 1
@@ -94,9 +98,13 @@ package enum Snappy {
             let table = table.baseAddress!
             unsafe table.initialize(repeating: 0, count: size)
             let limit = count - 15
-            var nextEmit = 0, s = 1, nextHash = hash(1)
+            var nextEmit = 0
+            var s = 1
+            var nextHash = hash(1)
             search: while true {
-                var skip = 32, nextS = s, candidate = 0
+                var skip = 32
+                var nextS = s
+                var candidate = 0
                 repeat {
                     s = nextS
                     let step = skip >> 5
@@ -114,7 +122,9 @@ package enum Snappy {
                     var i = candidate + 4
                     // Eight bytes at a time: the first bit that differs tells how many are equal.
                     while s + 8 <= count {
-                        let difference = unsafe piece.loadUnaligned(fromByteOffset: i, as: UInt64.self) ^ piece.loadUnaligned(fromByteOffset: s, as: UInt64.self)
+                        let difference =
+                            unsafe piece.loadUnaligned(fromByteOffset: i, as: UInt64.self)
+                            ^ piece.loadUnaligned(fromByteOffset: s, as: UInt64.self)
                         if difference != 0 {
                             s += difference.trailingZeroBitCount >> 3
                             i = -1
@@ -123,7 +133,10 @@ package enum Snappy {
                         i += 8
                         s += 8
                     }
-                    while unsafe i >= 0 && s < count && piece.load(fromByteOffset: i, as: UInt8.self) == piece.load(fromByteOffset: s, as: UInt8.self) {
+                    while unsafe i >= 0 && s < count
+                        && piece.load(fromByteOffset: i, as: UInt8.self)
+                            == piece.load(fromByteOffset: s, as: UInt8.self)
+                    {
                         i += 1
                         s += 1
                     }
@@ -149,13 +162,20 @@ package enum Snappy {
     package static func decompress(_ input: ArraySlice<UInt8>, limit: Int) throws(SSTableError) -> [UInt8] {
         var failure: SSTableError?
         let output = unsafe input.withUnsafeBytes { bytes -> [UInt8] in
-            var position = 0, total = 0
+            var position = 0
+            var total = 0
             do throws(SSTableError) { total = unsafe try decompressedLength(bytes, &position, limit: limit) } catch {
                 failure = error
                 return []
             }
             return unsafe [UInt8](unsafeUninitializedCapacity: total) { target, count in
-                if unsafe decompress(bytes, from: position, into: UnsafeMutableBufferPointer(rebasing: target[..<total])) { count = total } else { failure = .malformed("snappy data") }
+                if unsafe decompress(
+                    bytes, from: position, into: UnsafeMutableBufferPointer(rebasing: target[..<total]))
+                {
+                    count = total
+                } else {
+                    failure = .malformed("snappy data")
+                }
             }
         }
         if let failure { throw failure }
@@ -163,8 +183,11 @@ package enum Snappy {
     }
 
     /// The length that a Snappy block says it has; `position` moves behind it.
-    static func decompressedLength(_ input: UnsafeRawBufferPointer, _ position: inout Int, limit: Int) throws(SSTableError) -> Int {
-        var length = 0, shift = 0
+    static func decompressedLength(_ input: UnsafeRawBufferPointer, _ position: inout Int, limit: Int)
+        throws(SSTableError) -> Int
+    {
+        var length = 0
+        var shift = 0
         while position < input.count, shift < 35 {
             let byte = unsafe input[position]
             position += 1
@@ -179,11 +202,16 @@ package enum Snappy {
     }
 
     /// Decompresses what follows the length. False if it is no Snappy block, or not of exactly the target's length.
-    static func decompress(_ input: UnsafeRawBufferPointer, from start: Int, into target: UnsafeMutableBufferPointer<UInt8>) -> Bool {
-        let total = target.count, sourceEnd = input.count
+    static func decompress(
+        _ input: UnsafeRawBufferPointer, from start: Int, into target: UnsafeMutableBufferPointer<UInt8>
+    ) -> Bool {
+        let total = target.count
+        let sourceEnd = input.count
         guard total > 0 else { return start == sourceEnd }
-        let source = input.baseAddress!, to = UnsafeMutableRawPointer(target.baseAddress!)
-        var s = start, d = 0
+        let source = input.baseAddress!
+        let to = UnsafeMutableRawPointer(target.baseAddress!)
+        var s = start
+        var d = 0
         while s < sourceEnd {
             let tag = unsafe Int(source.load(fromByteOffset: s, as: UInt8.self))
             s += 1
@@ -193,14 +221,17 @@ package enum Snappy {
                     let width = length - 59
                     guard sourceEnd - s >= width else { return false }
                     length = 0
-                    for index in 0..<width { unsafe length |= Int(source.load(fromByteOffset: s + index, as: UInt8.self)) << (8 * index) }
+                    for index in 0..<width {
+                        unsafe length |= Int(source.load(fromByteOffset: s + index, as: UInt8.self)) << (8 * index)
+                    }
                     s += width
                 }
                 length += 1
                 guard sourceEnd - s >= length, total - d >= length else { return false }
                 if length <= 16, sourceEnd - s >= 16, total - d >= 16 {
                     // Short ones are most: two words, of which the end is written over by what follows.
-                    unsafe (to + d).storeBytes(of: source.loadUnaligned(fromByteOffset: s, as: SIMD16<UInt8>.self), as: SIMD16<UInt8>.self)
+                    unsafe (to + d).storeBytes(
+                        of: source.loadUnaligned(fromByteOffset: s, as: SIMD16<UInt8>.self), as: SIMD16<UInt8>.self)
                 } else {
                     unsafe (to + d).copyMemory(from: source + s, byteCount: length)
                 }
@@ -210,11 +241,14 @@ package enum Snappy {
             }
             let width = tag & 3 == 1 ? 1 : tag & 3 == 2 ? 2 : 4
             guard sourceEnd - s >= width else { return false }
-            var length = (tag >> 2) + 1, back = 0
+            var length = (tag >> 2) + 1
+            var back = 0
             if width == 2 {
                 back = unsafe Int(source.loadUnaligned(fromByteOffset: s, as: UInt16.self))
             } else {
-                for index in 0..<width { unsafe back |= Int(source.load(fromByteOffset: s + index, as: UInt8.self)) << (8 * index) }
+                for index in 0..<width {
+                    unsafe back |= Int(source.load(fromByteOffset: s + index, as: UInt8.self)) << (8 * index)
+                }
             }
             s += width
             if width == 1 {
@@ -223,7 +257,9 @@ package enum Snappy {
             }
             guard back > 0, back <= d, total - d >= length else { return false }
             if back >= 16, length <= 16, total - d >= 16 {
-                unsafe (to + d).storeBytes(of: UnsafeRawPointer(to).loadUnaligned(fromByteOffset: d - back, as: SIMD16<UInt8>.self), as: SIMD16<UInt8>.self)
+                unsafe (to + d).storeBytes(
+                    of: UnsafeRawPointer(to).loadUnaligned(fromByteOffset: d - back, as: SIMD16<UInt8>.self),
+                    as: SIMD16<UInt8>.self)
             } else if back >= length {
                 unsafe (to + d).copyMemory(from: to + d - back, byteCount: length)
             } else {

@@ -43,19 +43,27 @@ package final class TableCursor {
     /// Negative, zero or positive: how the record's key compares with `key`.
     package func order(to key: [UInt8]) -> Int { data!.order(to: key, trailer: Self.trailer) }
 
-    func order(to other: TableCursor) -> Int { unsafe withKey { own in unsafe other.withKey { unsafe compare(own, $0) } } }
+    func order(to other: TableCursor) -> Int {
+        unsafe withKey { own in unsafe other.withKey { unsafe compare(own, $0) } }
+    }
 
     func withKey<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) rethrows -> Result {
-        unsafe try data!.key.withUnsafeBytes { key in unsafe try body(UnsafeRawBufferPointer(rebasing: key[..<(key.count - Self.trailer)])) }
+        unsafe try data!.key.withUnsafeBytes { key in
+            unsafe try body(UnsafeRawBufferPointer(rebasing: key[..<(key.count - Self.trailer)]))
+        }
     }
 
     // MARK: moving
 
-    private func block(_ handle: BlockHandle) throws -> Block { window == nil ? try table.block(handle) : try window!.block(handle) }
+    private func block(_ handle: BlockHandle) throws -> Block {
+        window == nil ? try table.block(handle) : try window!.block(handle)
+    }
 
     private static func entry(_ cursor: BlockCursor) throws -> IndexEntry {
         var position = 0
-        guard let handle = BlockHandle(cursor.valueBytes, &position), cursor.key.count >= trailer else { throw SSTableError.malformed("index entry") }
+        guard let handle = BlockHandle(cursor.valueBytes, &position), cursor.key.count >= trailer else {
+            throw SSTableError.malformed("index entry")
+        }
         return IndexEntry(key: cursor.key, handle: handle)
     }
 
@@ -98,7 +106,9 @@ package final class TableCursor {
         let next = try peekedBlock ?? block(entry.handle)
         peekedBlock = next
         var cursor = BlockCursor(next)
-        guard try cursor.advance(), cursor.key.count >= Self.trailer else { throw SSTableError.malformed("block without records") }
+        guard try cursor.advance(), cursor.key.count >= Self.trailer else {
+            throw SSTableError.malformed("block without records")
+        }
         return Array(cursor.key.dropLast(Self.trailer))
     }
 
@@ -142,9 +152,12 @@ package final class TableCursor {
         return try advance()
     }
 
-    /// Goes ahead within the open block, if the target lies in it: behind the record under the cursor, and not behind the last one.
+    /// Goes ahead within the open block, if the target lies in it: behind the record under the cursor, and not behind
+    /// the last one.
     private func seekInBlock(_ target: [UInt8]) throws -> Bool {
-        guard data != nil, data!.key.count >= Self.trailer, data!.order(to: target, trailer: Self.trailer) < 0 else { return false }
+        guard data != nil, data!.key.count >= Self.trailer, data!.order(to: target, trailer: Self.trailer) < 0 else {
+            return false
+        }
         var cursor = data!
         guard try cursor.seek(target, trailer: Self.trailer) else { return false }
         data = cursor
@@ -156,11 +169,14 @@ package final class TableCursor {
     /// Whether the next block of both holds the same bytes; false at the end of either. Both read ahead.
     /// Compares what is stored, so nothing is decoded.
     private static func haveEqualNextBlocks(_ left: TableCursor, _ right: TableCursor) throws -> Bool {
-        guard let a = try left.peek(), let b = try right.peek(), a.handle.length == b.handle.length else { return false }
+        guard let a = try left.peek(), let b = try right.peek(), a.handle.length == b.handle.length else {
+            return false
+        }
         return unsafe try left.stored(a.handle).withUnsafeBytes { l in
             unsafe try right.stored(b.handle).withUnsafeBytes { r in
                 // The checksum first: it tells most of them apart.
-                unsafe l.count == r.count && memcmp(l.baseAddress! + l.count - 4, r.baseAddress! + r.count - 4, 4) == 0 && memcmp(l.baseAddress!, r.baseAddress!, l.count) == 0
+                unsafe l.count == r.count && memcmp(l.baseAddress! + l.count - 4, r.baseAddress! + r.count - 4, 4) == 0
+                    && memcmp(l.baseAddress!, r.baseAddress!, l.count) == 0
             }
         }
     }
@@ -185,7 +201,9 @@ package final class TableCursor {
             right.passPeeked()
             right.data = BlockCursor(block)
             guard let follower = try left.firstKeyOfNextBlock() else { return }
-            guard try haveEqualNextBlocks(left, right) || right.firstKeyOfNextBlock() == follower, try take(block, left.stored(entry.handle), entry.key) else { return }
+            guard try haveEqualNextBlocks(left, right) || right.firstKeyOfNextBlock() == follower,
+                try take(block, left.stored(entry.handle), entry.key)
+            else { return }
             left.passBlock()
             right.passBlock()
         }

@@ -1,4 +1,5 @@
-/// Writes one table to the bytes that lakeFS would write; they can be taken out of memory as they come (`takeWritten`). Source: `lakefs-formats.md` section 2.
+/// Writes one table to the bytes that lakeFS would write; they can be taken out of memory as they come (`takeWritten`).
+/// Source: `lakefs-formats.md` section 2.
 package final class TableWriter {
     static let blockSize = 4096
     /// 90 % of the block size, rounded up.
@@ -49,7 +50,8 @@ package final class TableWriter {
     package var estimatedSize: Int { fileSize + data.estimate + index.estimate }
 
     /// Adds a record.
-    /// - Throws: `.malformed` if its key does not lie behind all others: records come from tables, and those may be damaged.
+    /// - Throws: `.malformed` if its key does not lie behind all others: records come from tables, and those may be
+    ///   damaged.
     package func add(_ key: [UInt8], _ value: [UInt8]) throws {
         try unsafe key.withUnsafeBytes { key in try unsafe value.withUnsafeBytes { try unsafe add(key, $0) } }
     }
@@ -87,7 +89,8 @@ package final class TableWriter {
         unhashed.removeAll(keepingCapacity: true)
     }
 
-    /// Takes what is written out of memory, if it is at least so many bytes: the beginning of the file, or what follows what was taken before.
+    /// Takes what is written out of memory, if it is at least so many bytes: the beginning of the file, or what follows
+    /// what was taken before.
     func takeWritten(atLeast byteCount: Int, _ take: (UnsafeRawBufferPointer) throws -> Void) rethrows {
         guard file.count >= byteCount else { return }
         unsafe try file.withUnsafeBytes(take)
@@ -99,23 +102,39 @@ package final class TableWriter {
 
     package var isEmpty: Bool { count == 0 }
 
-    /// Takes over a block of another table as it is stored: what writing its records would give, without compressing them again.
+    /// Takes over a block of another table as it is stored: what writing its records would give, without compressing
+    /// them again.
     ///
-    /// That is so if the other table's blocks end as ours do, and the record that follows the block is the same in both. Refused if a block is open here that goes on.
+    /// That is so if the other table's blocks end as ours do, and the record that follows the block is the same in
+    /// both. Refused if a block is open here that goes on.
     /// - Parameters:
     ///   - stored: with its trailer.
     ///   - indexKey: the key of its index entry, as it is stored.
-    ///   - breaks: tells whether a range ends after a record of that key at that size; the block is refused if any does.
+    ///   - breaks: tells whether a range ends after a record of that key at that size; the block is refused if any
+    ///     does.
     /// - Returns: false if it was refused; nothing was taken then.
-    func take(_ block: Block, stored: ArraySlice<UInt8>, indexKey: [UInt8], breaks: (UnsafeRawBufferPointer, Int) -> Bool) throws -> Bool {
+    func take(
+        _ block: Block, stored: ArraySlice<UInt8>, indexKey: [UInt8], breaks: (UnsafeRawBufferPointer, Int) -> Bool
+    ) throws -> Bool {
         if !data.isEmpty {
             var first = BlockCursor(block)
-            guard try first.advance(), first.key.count >= 8 else { throw SSTableError.malformed("block without records") }
+            guard try first.advance(), first.key.count >= 8 else {
+                throw SSTableError.malformed("block without records")
+            }
             guard data.isFull(beforeKeySize: first.key.count, valueSize: first.value.count) else { return false }
-            unsafe first.key.withUnsafeBytes { unsafe finishDataBlock(next: UnsafeRawBufferPointer(rebasing: $0[..<($0.count - 8)])) }
+            unsafe first.key.withUnsafeBytes {
+                unsafe finishDataBlock(next: UnsafeRawBufferPointer(rebasing: $0[..<($0.count - 8)]))
+            }
         }
-        let mark = unhashed.count, largest = fileSize + block.count + index.estimate
-        var cursor = BlockCursor(block), records = 0, keyBytes = 0, valueBytes = 0, isFirst = true, doesBreak = false, isAscending = true
+        let mark = unhashed.count
+        let largest = fileSize + block.count + index.estimate
+        var cursor = BlockCursor(block)
+        var records = 0
+        var keyBytes = 0
+        var valueBytes = 0
+        var isFirst = true
+        var doesBreak = false
+        var isAscending = true
         while try cursor.advance() {
             guard cursor.key.count >= 8 else { throw SSTableError.malformed("key without trailer") }
             unsafe cursor.key.withUnsafeBytes { stored in
@@ -235,7 +254,8 @@ package final class TableWriter {
         let dataSize = fileSize
         let indexHandle: (offset: Int, length: Int)
         let indexSize: Int
-        var topLevelSize = 0, partitionCount = 0
+        var topLevelSize = 0
+        var partitionCount = 0
         if partitions.isEmpty {
             let block = index.finish()
             indexSize = block.count + 5
@@ -244,7 +264,8 @@ package final class TableWriter {
             let lastKey = index.lastKey
             partitions.append((lastKey, index.finish()))
             partitionCount = partitions.count
-            var top = BlockBuilder(restartInterval: 1), sum = 0
+            var top = BlockBuilder(restartInterval: 1)
+            var sum = 0
             for partition in partitions {
                 sum += partition.block.count
                 let handle = unsafe partition.block.withUnsafeBytes { unsafe write($0, compressed: true) }
@@ -279,7 +300,9 @@ package final class TableWriter {
         number("column.family.id", 2_147_483_647)
         word("comparator", "leveldb.BytewiseComparator")
         word("compression", "Snappy")
-        word("compression_options", "window_bits=-14; level=32767; strategy=0; max_dict_bytes=0; zstd_max_train_bytes=0; enabled=0; ")
+        word(
+            "compression_options",
+            "window_bits=-14; level=32767; strategy=0; max_dict_bytes=0; zstd_max_train_bytes=0; enabled=0; ")
         number("creation.time", 0)
         number("data.size", dataSize)
         number("deleted.keys", 0)
@@ -303,7 +326,9 @@ package final class TableWriter {
         number("raw.key.size", rawKeySize)
         number("raw.value.size", rawValueSize)
         var propertyBlock = BlockBuilder(restartInterval: Int(Int32.max))
-        for (name, value) in properties.sorted(by: { $0.0.precedes($1.0) }) { propertyBlock.add(name, shareLimit: name.count, value: value) }
+        for (name, value) in properties.sorted(by: { $0.0.precedes($1.0) }) {
+            propertyBlock.add(name, shareLimit: name.count, value: value)
+        }
         let propertyHandle = unsafe propertyBlock.finish { unsafe write($0, compressed: false) }
 
         var metaindex = BlockBuilder(restartInterval: 1)
@@ -323,6 +348,8 @@ package final class TableWriter {
         var tail = IdentityHash()
         tail.map(Metadata(userProperties.map { (Array($0.0.utf8), Array($0.1.utf8)) }))
         hash.update(tail.bytes)
-        return Summary(id: Hex.text(hash.finish()), bytes: file, count: count, minKey: Key(firstUserKey), maxKey: Key(lastUserKey), estimatedSize: estimated)
+        return Summary(
+            id: Hex.text(hash.finish()), bytes: file, count: count, minKey: Key(firstUserKey), maxKey: Key(lastUserKey),
+            estimatedSize: estimated)
     }
 }

@@ -13,7 +13,10 @@ package struct Entry: Sendable, Equatable {
     package var metadata: Metadata
     package var contentType: String
 
-    package init(address: String, addressType: AddressType = .relative, lastModified: Timestamp, size: Int64, eTag: String, metadata: Metadata = [:], contentType: String) {
+    package init(
+        address: String, addressType: AddressType = .relative, lastModified: Timestamp, size: Int64, eTag: String,
+        metadata: Metadata = [:], contentType: String
+    ) {
         self.address = address
         self.addressType = addressType
         self.lastModified = lastModified
@@ -23,13 +26,16 @@ package struct Entry: Sendable, Equatable {
         self.contentType = contentType
     }
 
-    /// Bytes of the largest object: what S3 takes is less, and arithmetic on it cannot overflow. Stored entries that say more are
-    /// read as saying this, which no data has.
+    /// Bytes of the largest object: what S3 takes is less, and arithmetic on it cannot overflow. Stored entries that
+    /// say more are read as saying this, which no data has.
     package static let largestSize: Int64 = 1 << 50
 
     /// - Throws: `.invalidValue` for a size that no object has.
     package static func checkSize(_ size: Int64) throws {
-        guard (0...largestSize).contains(size) else { throw LakeError(.invalidValue, "size_bytes \(size) is not a size that an object can have: 0 to \(largestSize)") }
+        guard (0...largestSize).contains(size) else {
+            throw LakeError(
+                .invalidValue, "size_bytes \(size) is not a size that an object can have: 0 to \(largestSize)")
+        }
     }
 
     /// Bytes of an entry's texts: entries are listed by the thousand.
@@ -39,7 +45,10 @@ package struct Entry: Sendable, Equatable {
     func check() throws {
         try Self.checkSize(size)
         let count = metadata.byteCount + contentType.utf8.count + eTag.utf8.count + address.utf8.count
-        guard count <= Self.largestTexts else { throw LakeError(.invalidValue, "the metadata of an object may have \(Self.largestTexts) bytes: these have \(count)") }
+        guard count <= Self.largestTexts else {
+            throw LakeError(
+                .invalidValue, "the metadata of an object may have \(Self.largestTexts) bytes: these have \(count)")
+        }
     }
 
     /// How addresses of objects end that were joined from parts: their entity tags are not the MD5 of their bytes.
@@ -50,7 +59,9 @@ package struct Entry: Sendable, Equatable {
 
     /// The MD5 of the bytes, if the entity tag is that; nil where it was made elsewhere, or of parts.
     package var contentMD5: [UInt8]? {
-        guard isRelative, eTag.utf8.count == 32, !address.hasSuffix(Self.partsSuffix), !address.hasSuffix(Self.directSuffix) else { return nil }
+        guard isRelative, eTag.utf8.count == 32, !address.hasSuffix(Self.partsSuffix),
+            !address.hasSuffix(Self.directSuffix)
+        else { return nil }
         return Hex.bytes(eTag.utf8)
     }
 
@@ -58,12 +69,15 @@ package struct Entry: Sendable, Equatable {
     package var shownContentType: String { contentType.isEmpty ? "application/octet-stream" : contentType }
 
     package init(decoding bytes: ArraySlice<UInt8>) throws {
-        self.init(address: "", addressType: .byPrefixDeprecated, lastModified: Timestamp(seconds: 0), size: 0, eTag: "", contentType: "")
+        self.init(
+            address: "", addressType: .byPrefixDeprecated, lastModified: Timestamp(seconds: 0), size: 0, eTag: "",
+            contentType: "")
         // By hand where it is listed by the thousand: the closures of `readProtobuf` take most of the time.
         unsafe try bytes.withUnsafeBytes { message in
             var position = 0
             func varint() throws -> UInt64 {
-                var result: UInt64 = 0, shift: UInt64 = 0
+                var result: UInt64 = 0
+                var shift: UInt64 = 0
                 while position < message.count, shift <= 63 {
                     let byte = unsafe message[position]
                     position += 1
@@ -78,7 +92,11 @@ package struct Entry: Sendable, Equatable {
                 switch tag & 7 {
                 case 0:
                     let value = Int64(bitPattern: try varint())
-                    if tag == 0x18 { size = min(max(0, value), Self.largestSize) } else if tag == 0x30 { addressType = AddressType(rawValue: value) ?? .byPrefixDeprecated }
+                    if tag == 0x18 {
+                        size = min(max(0, value), Self.largestSize)
+                    } else if tag == 0x30 {
+                        addressType = AddressType(rawValue: value) ?? .byPrefixDeprecated
+                    }
                 case 2:
                     let length = try varint()
                     guard length <= UInt64(message.count - position) else { throw ProtobufError.malformed }
@@ -88,8 +106,11 @@ package struct Entry: Sendable, Equatable {
                     case 0x0a: address = unsafe String(decoding: field, as: UTF8.self)
                     case 0x22: eTag = unsafe String(decoding: field, as: UTF8.self)
                     case 0x3a: contentType = unsafe String(decoding: field, as: UTF8.self)
-                    case 0x12: lastModified = unsafe try ProtobufField(number: 2, integer: 0, bytes: Array(field)[...]).time()
-                    case 0x2a: unsafe metadata.pairs.append(try ProtobufField(number: 5, integer: 0, bytes: Array(field)[...]).pair())
+                    case 0x12:
+                        lastModified = unsafe try ProtobufField(number: 2, integer: 0, bytes: Array(field)[...]).time()
+                    case 0x2a:
+                        unsafe metadata.pairs.append(
+                            try ProtobufField(number: 5, integer: 0, bytes: Array(field)[...]).pair())
                     default: break
                     }
                 case 1, 5:
@@ -136,10 +157,14 @@ package struct Entry: Sendable, Equatable {
     }
 
     /// Whether the address lies below the repository's namespace.
-    package var isRelative: Bool { addressType == .relative || (addressType == .byPrefixDeprecated && ObjectLocation(address: address) == nil) }
+    package var isRelative: Bool {
+        addressType == .relative || (addressType == .byPrefixDeprecated && ObjectLocation(address: address) == nil)
+    }
 
     /// The address with its scheme, as REST shows it.
-    package func fullAddress(in namespace: StorageNamespace) -> String { isRelative ? namespace.location(address).description : address }
+    package func fullAddress(in namespace: StorageNamespace) -> String {
+        isRelative ? namespace.location(address).description : address
+    }
 }
 
 /// An uncommitted change of one key: a value, or a tombstone. Source: `lakefs-formats.md` 5.7.
@@ -154,7 +179,8 @@ struct StagedEntry {
     }
 
     init(key: Key, decoding bytes: [UInt8]) throws {
-        var identity: ArraySlice<UInt8> = [], data: ArraySlice<UInt8> = []
+        var identity: ArraySlice<UInt8> = []
+        var data: ArraySlice<UInt8> = []
         try readProtobuf(bytes) { field in
             if field.number == 2 { identity = field.bytes } else if field.number == 3 { data = field.bytes }
         }
@@ -165,17 +191,24 @@ struct StagedEntry {
     /// The encoded value of a stored record, or nil for a tombstone: without making anything else of it.
     static func envelope(of stored: [UInt8], key: Key) throws -> [UInt8]? {
         do {
-            var identity: ArraySlice<UInt8> = [], data: ArraySlice<UInt8> = []
+            var identity: ArraySlice<UInt8> = []
+            var data: ArraySlice<UInt8> = []
             var position = 0
             while position < stored.count {
                 // Three fields with lengths, each once: anything else goes the long way.
                 let tag = stored[position]
                 position += 1
-                guard tag == 0x0a || tag == 0x12 || tag == 0x1a, let length = stored.varint(at: &position), length <= UInt64(stored.count - position) else {
+                guard tag == 0x0a || tag == 0x12 || tag == 0x1a, let length = stored.varint(at: &position),
+                    length <= UInt64(stored.count - position)
+                else {
                     return try StagedEntry(key: key, decoding: stored).envelope?.bytes
                 }
                 let end = position + Int(length)
-                if tag == 0x12 { identity = stored[position..<end] } else if tag == 0x1a { data = stored[position..<end] }
+                if tag == 0x12 {
+                    identity = stored[position..<end]
+                } else if tag == 0x1a {
+                    data = stored[position..<end]
+                }
                 position = end
             }
             guard !identity.isEmpty else { return nil }

@@ -1,13 +1,14 @@
 import Synchronization
 
-/// Objects that nothing names but uncommitted changes: those that this process uploaded and staged, with the keys that name them. When
-/// the last of these is replaced or taken back before a commit has taken it, the object can go at once; a file that is saved a
-/// thousand times between two commits keeps one object, not a thousand.
+/// Objects that nothing names but uncommitted changes: those that this process uploaded and staged, with the keys that
+/// name them. When the last of these is replaced or taken back before a commit has taken it, the object can go at once;
+/// a file that is saved a thousand times between two commits keeps one object, not a thousand.
 ///
-/// An address counts only with the token that it was staged in: a commit closes the token, and what is staged again later
-/// (by a reset, say) lies in another one. Whoever stages an entry claims its address before, so that an address is either
-/// taken by who replaces it or named anew by who read it, never both. The keys may be more than those that still name it, never
-/// fewer: what is not sure is forgotten here, and left to collection, as is everything that is not known here. Safe from any thread.
+/// An address counts only with the token that it was staged in: a commit closes the token, and what is staged again
+/// later (by a reset, say) lies in another one. Whoever stages an entry claims its address before, so that an address
+/// is either taken by who replaces it or named anew by who read it, never both. The keys may be more than those that
+/// still name it, never fewer: what is not sure is forgotten here, and left to collection, as is everything that is not
+/// known here. Safe from any thread.
 final class FreshObjects: Sendable {
     private struct Place: Equatable {
         let token: String
@@ -48,7 +49,8 @@ final class FreshObjects: Sendable {
         }
     }
 
-    /// An entry with this address is about to be staged. To be followed by `staged` or `keep`; what is not stays for collection.
+    /// An entry with this address is about to be staged. To be followed by `staged` or `keep`; what is not stays for
+    /// collection.
     /// - Returns: nil if the object went meanwhile: the entry is not to be staged.
     func claim(_ address: String) -> Claim? {
         state.withLock { state in
@@ -57,7 +59,8 @@ final class FreshObjects: Sendable {
                 state.moving[address] = place
                 return .moved
             }
-            if state.moving.removeValue(forKey: address) != nil { return .unknown }  // Two at once: who knows what comes of it.
+            // Two at once: who knows what comes of it.
+            if state.moving.removeValue(forKey: address) != nil { return .unknown }
             return state.taken.contains(address) || state.takenBefore.contains(address) ? nil : .unknown
         }
     }
@@ -106,7 +109,9 @@ final class FreshObjects: Sendable {
     /// A key names the object no more. Returns whether nothing does now; it is told once.
     func take(_ address: String, at key: Key, in token: String) -> Bool {
         state.withLock { state in
-            guard let place = state.places[address], place.token == token, state.places[address]!.keys.remove(key) != nil, place.keys.count == 1 else { return false }
+            guard let place = state.places[address], place.token == token,
+                state.places[address]!.keys.remove(key) != nil, place.keys.count == 1
+            else { return false }
             state.places[address] = nil
             if state.taken.count >= Self.mostTaken {
                 state.takenBefore = state.taken
@@ -121,8 +126,8 @@ final class FreshObjects: Sendable {
     var isEmpty: Bool { state.withLock { $0.places.isEmpty } }
 }
 
-/// Removes objects that a write replaced, once that write is durable: a crash of the machine must not bring back an entry
-/// whose object has gone. Who has just read the entry has half a second to open its object. Safe from any thread.
+/// Removes objects that a write replaced, once that write is durable: a crash of the machine must not bring back an
+/// entry whose object has gone. Who has just read the entry has half a second to open its object. Safe from any thread.
 final class LateRemovals: Sendable {
     private struct State {
         var waiting: [ObjectLocation] = [], due: [ObjectLocation] = []
@@ -178,13 +183,19 @@ final class LateRemovals: Sendable {
             if needsSync, !locations.isEmpty {
                 state.withLock { $0.needsSync = false }
                 do { try store.write([], .durable) } catch {
-                    Log.warning("replaced objects stay: what replaced them could not be made durable", ["objects": "\(locations.count)", "reason": "\(error)"])
+                    Log.warning(
+                        "replaced objects stay: what replaced them could not be made durable",
+                        ["objects": "\(locations.count)", "reason": "\(error)"])
                     state.withLock { $0.needsSync = true }
                     continue
                 }
             }
             for location in locations {
-                do { try objects.remove(location) } catch { Log.warning("a replaced object could not be removed", ["object": location.description, "reason": "\(error)"]) }
+                do { try objects.remove(location) } catch {
+                    Log.warning(
+                        "a replaced object could not be removed",
+                        ["object": location.description, "reason": "\(error)"])
+                }
             }
             let isDone = state.withLock { state in
                 state.isRunning = !state.waiting.isEmpty || !state.due.isEmpty

@@ -1,7 +1,7 @@
 import Glibc
 
-/// What the system tells of a file (stat(2)), as values of ours. Modules that wrap C libraries which bring a `stat` of their
-/// own use this: the compiler may take theirs for Glibc's.
+/// What the system tells of a file (stat(2)), as values of ours. Modules that wrap C libraries which bring a `stat` of
+/// their own use this: the compiler may take theirs for Glibc's.
 package struct FileStatus: Sendable {
     package let isFolder: Bool, isRegular: Bool
     package let device: UInt64
@@ -31,7 +31,8 @@ package struct FileStatus: Sendable {
         let file = unsafe open(path, O_RDONLY | O_CLOEXEC)
         guard file >= 0 else { return nil }
         defer { close(file) }
-        var bytes: [UInt8] = [], buffer = [UInt8](repeating: 0, count: 4096)
+        var bytes: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 4096)
         while true {
             let count = unsafe Glibc.read(file, &buffer, buffer.count)
             guard count >= 0 else { return nil }

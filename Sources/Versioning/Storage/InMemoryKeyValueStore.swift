@@ -8,7 +8,8 @@ package final class InMemoryKeyValueStore: KeyValueStore {
         var values: [Key: [UInt8]] = [:]
 
         func firstIndex(from: Key) -> Int {
-            var low = 0, high = keys.count
+            var low = 0
+            var high = keys.count
             while low < high {
                 let middle = (low + high) / 2
                 if keys[middle] < from { low = middle + 1 } else { high = middle }
@@ -33,18 +34,23 @@ package final class InMemoryKeyValueStore: KeyValueStore {
         tables.withLock { $0[partition]?.values[key] }
     }
 
-    package func set(_ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition?, _ durability: Durability) throws(StoreError) {
+    package func set(
+        _ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition?, _ durability: Durability
+    ) throws(StoreError) {
         let isAllowed = tables.withLock { tables in
             let isAllowed = condition?.allows(tables[partition]?.values[key]) ?? true
             if isAllowed { tables[partition, default: Table()].set(value, for: key) }
             return isAllowed
         }
-        guard isAllowed else { throw StoreError(.preconditionFailed, "\(partition)/\(key) was changed by another writer") }
+        guard isAllowed else {
+            throw StoreError(.preconditionFailed, "\(partition)/\(key) was changed by another writer")
+        }
     }
 
     package func write(_ batch: [Mutation], _ durability: Durability) throws(StoreError) {
         let failed = tables.withLock { tables -> Key? in
-            for case .require(let partition, let key, let condition) in batch where !condition.allows(tables[partition]?.values[key]) { return key }
+            for case .require(let partition, let key, let condition) in batch
+            where !condition.allows(tables[partition]?.values[key]) { return key }
             for mutation in batch {
                 switch mutation {
                 case .require: break
@@ -57,7 +63,9 @@ package final class InMemoryKeyValueStore: KeyValueStore {
         if let failed { throw StoreError(.preconditionFailed, "\(failed) was changed by another writer") }
     }
 
-    package func page(of partition: Partition, from: Key?, before end: Key?, limit: Int) throws(StoreError) -> [(key: Key, value: [UInt8])] {
+    package func page(of partition: Partition, from: Key?, before end: Key?, limit: Int) throws(StoreError) -> [(
+        key: Key, value: [UInt8]
+    )] {
         tables.withLock { tables in
             guard let table = tables[partition] else { return [] }
             let start = from.map(table.firstIndex(from:)) ?? 0

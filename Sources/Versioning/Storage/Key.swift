@@ -58,7 +58,9 @@ package struct KeySpan: Hashable, Sendable {
         upper = key.successor
     }
 
-    func contains(_ key: [UInt8]) -> Bool { !key.precedes(lower.bytes) && (upper.map { key.precedes($0.bytes) } ?? true) }
+    func contains(_ key: [UInt8]) -> Bool {
+        !key.precedes(lower.bytes) && (upper.map { key.precedes($0.bytes) } ?? true)
+    }
 }
 
 extension [UInt8] {

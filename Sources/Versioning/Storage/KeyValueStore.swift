@@ -44,7 +44,9 @@ package protocol KeyValueStore: Sendable {
     /// Stores `value` only if `condition` holds at the moment of the write.
     /// Returns when it is as durable as asked; calls from many threads share one sync.
     /// - Throws: `.preconditionFailed` if it does not hold; nothing was written then.
-    func set(_ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition?, _ durability: Durability) throws(StoreError)
+    func set(
+        _ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition?, _ durability: Durability)
+        throws(StoreError)
 
     /// Applies all changes, in order, or none.
     /// - Throws: `.preconditionFailed` if something that the batch requires does not hold.
@@ -55,7 +57,9 @@ package protocol KeyValueStore: Sendable {
     func write(_ batch: [Mutation], _ durability: Durability, then done: @escaping @Sendable (StoreError?) -> Void)
 
     /// Up to `limit` entries with `key >= from` (and below `end`, if given), in unsigned byte order.
-    func page(of partition: Partition, from: Key?, before end: Key?, limit: Int) throws(StoreError) -> [(key: Key, value: [UInt8])]
+    func page(of partition: Partition, from: Key?, before end: Key?, limit: Int) throws(StoreError) -> [(
+        key: Key, value: [UInt8]
+    )]
 
     /// Removes every record of a partition, in steps that let other writers in between. Not atomic; may be repeated.
     func removeAll(in partition: Partition) throws(StoreError)
@@ -65,11 +69,15 @@ package protocol KeyValueStore: Sendable {
 }
 
 extension KeyValueStore {
-    package func set(_ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition? = nil) throws(StoreError) {
+    package func set(_ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition? = nil)
+        throws(StoreError)
+    {
         try set(value, for: key, in: partition, if: condition, .durable)
     }
 
-    package func write(_ batch: [Mutation], _ durability: Durability, then done: @escaping @Sendable (StoreError?) -> Void) {
+    package func write(
+        _ batch: [Mutation], _ durability: Durability, then done: @escaping @Sendable (StoreError?) -> Void
+    ) {
         do throws(StoreError) {
             try write(batch, durability)
             done(nil)
@@ -79,7 +87,10 @@ extension KeyValueStore {
     }
 
     /// As `set`, but tells a condition that does not hold by its result: false, and nothing was written.
-    package func trySet(_ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition?, _ durability: Durability = .durable) throws(StoreError) -> Bool {
+    package func trySet(
+        _ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition?,
+        _ durability: Durability = .durable
+    ) throws(StoreError) -> Bool {
         do throws(StoreError) {
             try set(value, for: key, in: partition, if: condition, durability)
             return true
@@ -106,7 +117,9 @@ extension KeyValueStore {
     }
 
     /// Up to `limit` entries whose keys start with `prefix`, beginning at `from` if that lies behind it.
-    package func page(of partition: Partition, prefix: Key, from: Key? = nil, limit: Int) throws(StoreError) -> [(key: Key, value: [UInt8])] {
+    package func page(of partition: Partition, prefix: Key, from: Key? = nil, limit: Int) throws(StoreError) -> [(
+        key: Key, value: [UInt8]
+    )] {
         let start = from.map { max($0, prefix) } ?? prefix
         return try page(of: partition, from: start, before: prefix.upperBound, limit: limit)
     }
@@ -124,7 +137,10 @@ package struct PartitionCursor {
     private var isExhausted = false
 
     /// - Parameter pageSize: records a page; the first page is a tenth of it, so that short answers stay cheap.
-    package init(_ store: any KeyValueStore, _ partition: Partition, from: Key? = nil, before end: Key? = nil, pageSize: Int = 1000) {
+    package init(
+        _ store: any KeyValueStore, _ partition: Partition, from: Key? = nil, before end: Key? = nil,
+        pageSize: Int = 1000
+    ) {
         self.store = store
         self.partition = partition
         self.end = end
@@ -155,7 +171,8 @@ package struct PartitionCursor {
                 break
             }
             // The target lies in this page: halve towards it.
-            var low = position, high = page.count - 1
+            var low = position
+            var high = page.count - 1
             while low < high {
                 let middle = (low + high) / 2
                 if page[middle].key < target { low = middle + 1 } else { high = middle }

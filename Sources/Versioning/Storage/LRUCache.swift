@@ -15,7 +15,8 @@ package final class LRUCache<Name: Hashable & Sendable, Value: Sendable>: Sendab
         }
     }
 
-    /// Nodes are reachable only through this state, and only under its lock; the dictionary owns them, the links do not.
+    /// Nodes are reachable only through this state, and only under its lock; the dictionary owns them, the links do
+    /// not.
     private struct State: @unchecked Sendable {
         var nodes: [Name: Node] = [:]
         unowned(unsafe) var newest: Node?
@@ -24,7 +25,8 @@ package final class LRUCache<Name: Hashable & Sendable, Value: Sendable>: Sendab
         var hits = 0, misses = 0
 
         mutating func unlink(_ node: Node) {
-            let newer = unsafe node.newer, older = unsafe node.older
+            let newer = unsafe node.newer
+            let older = unsafe node.older
             if let newer { unsafe newer.older = older } else { unsafe newest = older }
             if let older { unsafe older.newer = newer } else { unsafe oldest = newer }
             unsafe node.newer = nil

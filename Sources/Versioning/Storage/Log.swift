@@ -33,7 +33,8 @@ package enum Log {
         var second: Int64 = 0, lines = 0, dropped = 0
     }
 
-    /// Lines a second, so that who makes errors fast cannot fill a disk; the rest are counted. The access log has what it has.
+    /// Lines a second, so that who makes errors fast cannot fill a disk; the rest are counted. The access log has what
+    /// it has.
     private static let mostASecond = 50
     private static let state = Mutex(State())
     private static let least = Atomic<Int>(Level.info.rawValue)
@@ -46,16 +47,24 @@ package enum Log {
     }
 
     /// Whether messages of a level are shown.
-    package static func shows(_ level: Level) -> Bool { level.rawValue >= least.load(ordering: .relaxed) && level != .none }
+    package static func shows(_ level: Level) -> Bool {
+        level.rawValue >= least.load(ordering: .relaxed) && level != .none
+    }
 
     /// Something that happened as it should.
-    package static func info(_ sentence: StaticString, _ values: KeyValuePairs<String, String> = [:]) { write(.info, sentence, values, isBounded: true) }
+    package static func info(_ sentence: StaticString, _ values: KeyValuePairs<String, String> = [:]) {
+        write(.info, sentence, values, isBounded: true)
+    }
 
     /// Something that is not as it should be, and can be gone on with.
-    package static func warning(_ sentence: StaticString, _ values: KeyValuePairs<String, String> = [:]) { write(.warning, sentence, values, isBounded: true) }
+    package static func warning(_ sentence: StaticString, _ values: KeyValuePairs<String, String> = [:]) {
+        write(.warning, sentence, values, isBounded: true)
+    }
 
     /// Something that failed.
-    package static func error(_ sentence: StaticString, _ values: KeyValuePairs<String, String> = [:]) { write(.error, sentence, values, isBounded: true) }
+    package static func error(_ sentence: StaticString, _ values: KeyValuePairs<String, String> = [:]) {
+        write(.error, sentence, values, isBounded: true)
+    }
 
     private static func quoted(_ value: String) -> String {
         var result = "\""
@@ -70,7 +79,9 @@ package enum Log {
     }
 
     /// - Parameter isBounded: whether it is one of the lines of which there are so many a second at most.
-    package static func write(_ level: Level, _ sentence: StaticString, _ values: KeyValuePairs<String, String>, isBounded: Bool = false) {
+    package static func write(
+        _ level: Level, _ sentence: StaticString, _ values: KeyValuePairs<String, String>, isBounded: Bool = false
+    ) {
         guard shows(level) else { return }
         let now = Timestamp.now()
         let (isOver, dropped, format, descriptor) = state.withLock { state in
@@ -98,6 +109,8 @@ package enum Log {
             if dropped > 0 { line += ",\"lines_dropped\":\(dropped)" }
             line += "}"
         }
-        _ = unsafe Array((line + "\n").utf8).withUnsafeBytes { unsafe Glibc.write(descriptor, $0.baseAddress, $0.count) }
+        _ = unsafe Array((line + "\n").utf8).withUnsafeBytes {
+            unsafe Glibc.write(descriptor, $0.baseAddress, $0.count)
+        }
     }
 }

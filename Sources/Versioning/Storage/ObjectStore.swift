@@ -24,7 +24,9 @@ package struct StorageNamespace: Hashable, Sendable, CustomStringConvertible {
     package var description: String { "\(scheme)://\(path)" }
 
     /// Where a relative address, such as `data/…` or `_lakefs/…`, lies.
-    package func location(_ relative: String) -> ObjectLocation { ObjectLocation(scheme: scheme, path: path + "/" + relative) }
+    package func location(_ relative: String) -> ObjectLocation {
+        ObjectLocation(scheme: scheme, path: path + "/" + relative)
+    }
 }
 
 /// Where one immutable object lies, in whatever store serves its scheme.
@@ -37,24 +39,31 @@ package struct ObjectLocation: Hashable, Sendable, CustomStringConvertible {
     }
 
     // By bytes: two texts that look alike are two objects.
-    package static func == (left: ObjectLocation, right: ObjectLocation) -> Bool { left.path.utf8.elementsEqual(right.path.utf8) && left.scheme.utf8.elementsEqual(right.scheme.utf8) }
+    package static func == (left: ObjectLocation, right: ObjectLocation) -> Bool {
+        left.path.utf8.elementsEqual(right.path.utf8) && left.scheme.utf8.elementsEqual(right.scheme.utf8)
+    }
 
     package func hash(into hasher: inout Hasher) {
         for var text in [scheme, path] { text.withUTF8 { unsafe hasher.combine(bytes: UnsafeRawBufferPointer($0)) } }
     }
 
-    /// What a full address names: all behind `scheme://`, as it stands. `local:///x` is the file `/x`, outside of the store.
-    /// Nil if `address` is no URI of the form `scheme://path`.
+    /// What a full address names: all behind `scheme://`, as it stands. `local:///x` is the file `/x`, outside of the
+    /// store. Nil if `address` is no URI of the form `scheme://path`.
     package init?(address: String) {
         let bytes = Array(address.utf8)
-        guard let colon = bytes.firstIndex(of: 0x3a), colon > 0, bytes[colon...].starts(with: [0x3a, 0x2f, 0x2f]), bytes.count > colon + 3,
-              bytes[..<colon].allSatisfy({ ($0 >= 97 && $0 <= 122) || ($0 >= 48 && $0 <= 57) }) else { return nil }
-        self.init(scheme: String(decoding: bytes[..<colon], as: UTF8.self), path: String(decoding: bytes[(colon + 3)...], as: UTF8.self))
+        guard let colon = bytes.firstIndex(of: 0x3a), colon > 0, bytes[colon...].starts(with: [0x3a, 0x2f, 0x2f]),
+            bytes.count > colon + 3,
+            bytes[..<colon].allSatisfy({ ($0 >= 97 && $0 <= 122) || ($0 >= 48 && $0 <= 57) })
+        else { return nil }
+        self.init(
+            scheme: String(decoding: bytes[..<colon], as: UTF8.self),
+            path: String(decoding: bytes[(colon + 3)...], as: UTF8.self))
     }
 
     package var description: String { "\(scheme)://\(path)" }
 
-    /// Whether it is a file outside of the store, by its absolute path. Told by the first byte: a character may be more than its slash.
+    /// Whether it is a file outside of the store, by its absolute path. Told by the first byte: a character may be more
+    /// than its slash.
     package var isOutside: Bool { path.utf8.first == 0x2f }
 }
 
@@ -72,12 +81,14 @@ package struct FilePiece: Sendable {
 
     /// The bytes of `range`, counted from the piece's beginning and cut at its end (pread(2)).
     package func read(_ range: Range<Int64>) throws(StoreError) -> [UInt8] {
-        let start = range.lowerBound, end = min(range.upperBound, byteCount)
+        let start = range.lowerBound
+        let end = min(range.upperBound, byteCount)
         guard end > start else { return [] }
         var failed: Int32 = 0
         let bytes = unsafe [UInt8](unsafeUninitializedCapacity: Int(end - start)) { buffer, count in
             while count < buffer.count {
-                let got = unsafe pread(descriptor, buffer.baseAddress! + count, buffer.count - count, off_t(offset + start) + off_t(count))
+                let got = unsafe pread(
+                    descriptor, buffer.baseAddress! + count, buffer.count - count, off_t(offset + start) + off_t(count))
                 if got < 0 && errno == EINTR { continue }
                 if got <= 0 {
                     failed = got < 0 ? errno : 0
@@ -86,7 +97,9 @@ package struct FilePiece: Sendable {
                 count += got
             }
         }
-        if failed != 0 { throw StoreError(.unavailable, unsafe "cannot read a file: \(String(cString: strerror(failed)))") }
+        if failed != 0 {
+            throw StoreError(.unavailable, unsafe "cannot read a file: \(String(cString: strerror(failed)))")
+        }
         return bytes
     }
 
@@ -95,7 +108,8 @@ package struct FilePiece: Sendable {
 
     /// The MD5 of all its bytes.
     package func md5() throws(StoreError) -> [UInt8] {
-        var hash = Hash(.md5), position: Int64 = 0
+        var hash = Hash(.md5)
+        var position: Int64 = 0
         while position < byteCount {
             let piece = try read(position..<min(position + 1 << 20, byteCount))
             guard !piece.isEmpty else { throw StoreError(.corrupt, "a file was cut while it was read") }
@@ -130,7 +144,9 @@ private final class BufferingWriter<Store: ObjectStore>: UnnamedObjectWriter {
     private var bytes: [UInt8] = []
     init(_ store: Store) { self.store = store }
     func write(_ bytes: UnsafeRawBufferPointer) { unsafe self.bytes.append(contentsOf: bytes) }
-    func finish(at location: ObjectLocation, _ durability: Durability) throws(StoreError) { try store.put(bytes, at: location, durability) }
+    func finish(at location: ObjectLocation, _ durability: Durability) throws(StoreError) {
+        try store.put(bytes, at: location, durability)
+    }
     func abort() {}
 }
 
@@ -159,9 +175,11 @@ package protocol ObjectStore: Sendable {
     func file(_ location: ObjectLocation) throws(StoreError) -> FilePiece?
     /// Up to `limit` objects below `prefix` with a path greater than `after`, in byte order of their paths.
     func list(_ prefix: ObjectLocation, after: String?, limit: Int) throws(StoreError) -> [StoredObject]
-    /// Gives every object below `prefix` to `body`, in byte order of their paths, or `prefix` itself if that is one; ends where `body` throws.
+    /// Gives every object below `prefix` to `body`, in byte order of their paths, or `prefix` itself if that is one;
+    /// ends where `body` throws.
     func walk(_ prefix: ObjectLocation, _ body: (StoredObject) throws -> Void) throws
-    /// Whether an entry may name `location` by its full address: a place outside of all namespaces that is open to readers.
+    /// Whether an entry may name `location` by its full address: a place outside of all namespaces that is open to
+    /// readers.
     func isOpen(_ location: ObjectLocation) -> Bool
     /// Bytes in all, bytes free, bytes free to who is not root: what `statfs` tells. Nil where there is no such bound.
     func capacity() -> (total: Int64, free: Int64, available: Int64)?
@@ -188,7 +206,9 @@ extension ObjectStore {
     package func isOpen(_ location: ObjectLocation) -> Bool { false }
 
     package func walk(_ prefix: ObjectLocation, _ body: (StoredObject) throws -> Void) throws {
-        if let byteCount = try size(of: prefix) { return try body(StoredObject(location: prefix, byteCount: byteCount, modified: Timestamp.now().seconds)) }
+        if let byteCount = try size(of: prefix) {
+            return try body(StoredObject(location: prefix, byteCount: byteCount, modified: Timestamp.now().seconds))
+        }
         var after: String?
         while true {
             let page = try list(prefix, after: after, limit: 1000)
@@ -199,7 +219,9 @@ extension ObjectStore {
     }
 
     /// Writes an object that is in memory.
-    package func put(_ bytes: [UInt8], at location: ObjectLocation, _ durability: Durability = .durable) throws(StoreError) {
+    package func put(_ bytes: [UInt8], at location: ObjectLocation, _ durability: Durability = .durable)
+        throws(StoreError)
+    {
         let writer = try makeWriter(location)
         do throws(StoreError) {
             // A closure's thrown type is not carried through `withUnsafeBytes`: the error travels in a variable.

@@ -2,8 +2,8 @@ import Glibc
 
 /// A value that many threads read at the same time, and few write (pthread_rwlock_init(3)).
 ///
-/// `Mutex` lets readers wait for each other, and under contention in the kernel: a fifth of all time when 48 threads, woken
-/// together by a group commit, look at one branch (measured).
+/// `Mutex` lets readers wait for each other, and under contention in the kernel: a fifth of all time when 48 threads,
+/// woken together by a group commit, look at one branch (measured).
 @safe package final class ReadWriteLock<Value>: @unchecked Sendable {
     // The value is touched under the lock only; the pointer never changes.
     private let lock: UnsafeMutablePointer<pthread_rwlock_t>

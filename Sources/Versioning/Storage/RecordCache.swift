@@ -1,8 +1,8 @@
 /// A key-value store whose small, hot records (refs, settings, users) are answered from memory.
 ///
-/// Right only where no other process writes: every write of this one passes through here and drops what is known of its key
-/// before its caller goes on; while a key is being written, readers ask the store itself. So nobody sees an older value than
-/// the store would show.
+/// Right only where no other process writes: every write of this one passes through here and drops what is known of its
+/// key before its caller goes on; while a key is being written, readers ask the store itself. So nobody sees an older
+/// value than the store would show.
 package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
     private let base: Base
     private let isCached: @Sendable (Partition) -> Bool
@@ -21,7 +21,9 @@ package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
             /// Writes of a key that are under way: until they are told of, nobody knows which value is the newest.
             var writing: [Name: Writing] = [:]
 
-            private static func cost(_ name: Name, _ value: [UInt8]?) -> Int { 128 + name.key.count + (value?.count ?? 0) }
+            private static func cost(_ name: Name, _ value: [UInt8]?) -> Int {
+                128 + name.key.count + (value?.count ?? 0)
+            }
 
             mutating func keep(_ value: [UInt8]?, for name: Name, _ budgetBytes: Int) {
                 remove(name)
@@ -49,7 +51,9 @@ package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
         init(budgetBytes: Int) { self.budgetBytes = budgetBytes }
 
         func value(_ name: Name) -> (known: [UInt8]??, version: UInt64) {
-            state.read { state in (state.writing.isEmpty || state.writing[name] == nil ? state.values[name] : nil, state.version) }
+            state.read { state in
+                (state.writing.isEmpty || state.writing[name] == nil ? state.values[name] : nil, state.version)
+            }
         }
 
         func keep(_ value: [UInt8]?, for name: Name, readAt version: UInt64) {
@@ -123,7 +127,8 @@ package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
 
     package func value(for key: Key, in partition: Partition) throws(StoreError) -> [UInt8]? {
         guard isCached(partition) else { return try base.value(for: key, in: partition) }
-        let name = Name(partition: partition, key: key), shard = shard(name)
+        let name = Name(partition: partition, key: key)
+        let shard = shard(name)
         let (known, version) = shard.value(name)
         if let known { return known }
         let value = try base.value(for: key, in: partition)
@@ -131,7 +136,9 @@ package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
         return value
     }
 
-    package func set(_ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition?, _ durability: Durability) throws(StoreError) {
+    package func set(
+        _ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition?, _ durability: Durability
+    ) throws(StoreError) {
         begin(key, in: partition)
         do throws(StoreError) {
             try base.set(value, for: key, in: partition, if: condition, durability)
@@ -146,7 +153,8 @@ package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
     private func begin(_ batch: [Mutation]) {
         for mutation in batch {
             switch mutation {
-            case .set(let partition, let key, _), .remove(let partition, let key), .require(let partition, let key, _): begin(key, in: partition)
+            case .set(let partition, let key, _), .remove(let partition, let key), .require(let partition, let key, _):
+                begin(key, in: partition)
             }
         }
     }
@@ -172,7 +180,9 @@ package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
         }
     }
 
-    package func write(_ batch: [Mutation], _ durability: Durability, then done: @escaping @Sendable (StoreError?) -> Void) {
+    package func write(
+        _ batch: [Mutation], _ durability: Durability, then done: @escaping @Sendable (StoreError?) -> Void
+    ) {
         begin(batch)
         base.write(batch, durability) { [self] error in
             end(batch, isDone: error == nil)
@@ -180,7 +190,9 @@ package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
         }
     }
 
-    package func page(of partition: Partition, from: Key?, before end: Key?, limit: Int) throws(StoreError) -> [(key: Key, value: [UInt8])] {
+    package func page(of partition: Partition, from: Key?, before end: Key?, limit: Int) throws(StoreError) -> [(
+        key: Key, value: [UInt8]
+    )] {
         try base.page(of: partition, from: from, before: end, limit: limit)
     }
 

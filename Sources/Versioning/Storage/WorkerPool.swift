@@ -101,7 +101,8 @@ package final class PoolTasks: Sendable {
     }
 
     /// Runs `body` soon; waits while too many tasks run, or hold too many bytes. Throws what an earlier task threw.
-    /// - Parameter byteCount: bytes that the task holds until it ends; with none, the bytes of others do not keep it waiting.
+    /// - Parameter byteCount: bytes that the task holds until it ends; with none, the bytes of others do not keep it
+    ///   waiting.
     package func start(byteCount: Int = 0, _ body: @escaping @Sendable () throws -> Void) throws {
         while state.withLock({ isFull($0, for: byteCount) }) { try waitForOne() }
         state.withLock { state in
@@ -162,12 +163,14 @@ package final class Thread: Sendable {
             // 512 KiB: deep enough for every call of ours; only touched pages cost memory.
             unsafe pthread_attr_setstacksize(attributes.baseAddress!, 512 * 1024)
             defer { unsafe pthread_attr_destroy(attributes.baseAddress!) }
-            return unsafe pthread_create(&thread, attributes.baseAddress!, { context in
-                let start = unsafe Unmanaged<Start>.fromOpaque(context!).takeRetainedValue()
-                Thread.name(start.name)
-                start.body()
-                return nil
-            }, unsafe start.toOpaque())
+            return unsafe pthread_create(
+                &thread, attributes.baseAddress!,
+                { context in
+                    let start = unsafe Unmanaged<Start>.fromOpaque(context!).takeRetainedValue()
+                    Thread.name(start.name)
+                    start.body()
+                    return nil
+                }, unsafe start.toOpaque())
         }
         precondition(status == 0, "no thread could be started: error \(status)")
         handle = Mutex(thread)

@@ -30,7 +30,9 @@ struct Command: Sendable {
 
     /// Flags that every command takes.
     static let common: [Flag] = [
-        Flag(name: "config", short: "c", value: "FILE", description: "client configuration file (default ~/.lakectl.yaml)"),
+        Flag(
+            name: "config", short: "c", value: "FILE",
+            description: "client configuration file (default ~/.lakectl.yaml)"),
         Flag(name: "base-uri", value: "URI", description: "prefix of relative URIs, such as lakefs://repo/main"),
         Flag(name: "no-color", description: "no colours (there are none)"),
     ]
@@ -48,7 +50,9 @@ struct Invocation: Sendable {
 
     func number(_ flag: String, default fallback: Int) throws -> Int {
         guard let text = value(flag) else { return fallback }
-        guard let number = Int(text), number >= 0 else { throw UsageError("invalid argument \"\(text)\" for \"--\(flag)\" flag: it must be a number") }
+        guard let number = Int(text), number >= 0 else {
+            throw UsageError("invalid argument \"\(text)\" for \"--\(flag)\" flag: it must be a number")
+        }
         return number
     }
 
@@ -56,7 +60,9 @@ struct Invocation: Sendable {
     func metadata(_ flag: String = "meta") throws -> [String: String] {
         var result: [String: String] = [:]
         for item in all(flag).flatMap({ $0.split(separator: ",").map(String.init) }) {
-            guard let mark = item.firstIndex(of: "="), mark > item.startIndex else { throw LakeError(.invalidValue, "metadata '\(item)' is not of the form key=value") }
+            guard let mark = item.firstIndex(of: "="), mark > item.startIndex else {
+                throw LakeError(.invalidValue, "metadata '\(item)' is not of the form key=value")
+            }
             result[String(item[..<mark])] = String(item[item.index(after: mark)...])
         }
         return result
@@ -67,23 +73,35 @@ struct Invocation: Sendable {
 
     /// - Parameter impatient: whether a server that does not answer is given up soon.
     func client(impatient: Bool) throws -> LakeClient {
-        let home = environment["HOME"] ?? "", chosen = value("config") ?? environment["LAKECTL_CONFIG"]
+        let home = environment["HOME"] ?? ""
+        let chosen = value("config") ?? environment["LAKECTL_CONFIG"]
         var settings: [String: String] = [:]
         let file = chosen ?? home + "/.lakectl.yaml"
         if unsafe chosen != nil || access(file, F_OK) == 0 {
             for (key, value) in try YAML.flatten(Files.read(file), file: file) { settings[key] = value }
         }
         for key in ["server.endpoint_url", "credentials.access_key_id", "credentials.secret_access_key"] {
-            if let value = environment["LAKECTL_" + key.uppercased().split(separator: ".").joined(separator: "_")] { settings[key] = value }
+            if let value = environment["LAKECTL_" + key.uppercased().split(separator: ".").joined(separator: "_")] {
+                settings[key] = value
+            }
         }
-        guard let endpoint = settings["server.endpoint_url"], let id = settings["credentials.access_key_id"], let secret = settings["credentials.secret_access_key"] else {
-            throw LakeError(.invalidValue, "no server is configured: give -c FILE, ~/.lakectl.yaml, or LAKECTL_SERVER_ENDPOINT_URL, LAKECTL_CREDENTIALS_ACCESS_KEY_ID and LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY")
+        guard let endpoint = settings["server.endpoint_url"], let id = settings["credentials.access_key_id"],
+            let secret = settings["credentials.secret_access_key"]
+        else {
+            throw LakeError(
+                .invalidValue,
+                "no server is configured: give -c FILE, ~/.lakectl.yaml, or LAKECTL_SERVER_ENDPOINT_URL, LAKECTL_CREDENTIALS_ACCESS_KEY_ID and LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"
+            )
         }
-        return impatient ? LakeClient(impatientTo: endpoint, accessKeyID: id, secretAccessKey: secret) : LakeClient(endpoint: endpoint, accessKeyID: id, secretAccessKey: secret)
+        return impatient
+            ? LakeClient(impatientTo: endpoint, accessKeyID: id, secretAccessKey: secret)
+            : LakeClient(endpoint: endpoint, accessKeyID: id, secretAccessKey: secret)
     }
 
     /// An argument as a URI, made whole by `--base-uri` or `LAKECTL_BASE_URI`.
-    func uri(_ index: Int) throws -> LakeURI { try LakeURI(arguments[index], base: value("base-uri") ?? environment["LAKECTL_BASE_URI"]) }
+    func uri(_ index: Int) throws -> LakeURI {
+        try LakeURI(arguments[index], base: value("base-uri") ?? environment["LAKECTL_BASE_URI"])
+    }
 }
 
 /// Wrong use of the command line.
@@ -100,23 +118,33 @@ struct LakeURI: Sendable {
 
     init(_ text: String, base: String? = nil) throws {
         var whole = text
-        if !text.hasPrefix("lakefs://"), let base, !base.isEmpty { whole = base.hasSuffix("/") || text.hasPrefix("/") ? base + text : base + "/" + text }
-        guard whole.hasPrefix("lakefs://") else { throw LakeError(.invalidValue, "'\(text)' is no URI: lakefs://repository/ref/path is") }
+        if !text.hasPrefix("lakefs://"), let base, !base.isEmpty {
+            whole = base.hasSuffix("/") || text.hasPrefix("/") ? base + text : base + "/" + text
+        }
+        guard whole.hasPrefix("lakefs://") else {
+            throw LakeError(.invalidValue, "'\(text)' is no URI: lakefs://repository/ref/path is")
+        }
         let rest = whole.dropFirst("lakefs://".count)
         let parts = rest.split(separator: "/", maxSplits: 2, omittingEmptySubsequences: false).map(String.init)
-        guard let first = parts.first, !first.isEmpty else { throw LakeError(.invalidValue, "'\(text)' names no repository") }
+        guard let first = parts.first, !first.isEmpty else {
+            throw LakeError(.invalidValue, "'\(text)' names no repository")
+        }
         repository = first
         ref = parts.count > 1 && !parts[1].isEmpty ? parts[1] : nil
         path = parts.count > 2 ? parts[2] : nil
     }
 
     func requireRef() throws -> String {
-        guard let ref else { throw LakeError(.invalidValue, "lakefs://\(repository) names no ref: not a valid ref URI") }
+        guard let ref else {
+            throw LakeError(.invalidValue, "lakefs://\(repository) names no ref: not a valid ref URI")
+        }
         return ref
     }
 
     func requirePath() throws -> (ref: String, path: String) {
-        guard let ref, let path else { throw LakeError(.invalidValue, "path URI missing path part: not a valid path URI") }
+        guard let ref, let path else {
+            throw LakeError(.invalidValue, "path URI missing path part: not a valid path URI")
+        }
         return (ref, path)
     }
 
@@ -133,7 +161,9 @@ enum Output {
     static func write(_ bytes: [UInt8], to descriptor: Int32 = 1) {
         var done = 0
         while done < bytes.count {
-            let count = unsafe bytes.withUnsafeBytes { unsafe Glibc.write(descriptor, $0.baseAddress! + done, bytes.count - done) }
+            let count = unsafe bytes.withUnsafeBytes {
+                unsafe Glibc.write(descriptor, $0.baseAddress! + done, bytes.count - done)
+            }
             if count < 0 && errno == EINTR { continue }
             guard count > 0 else { exit(1) }
             done += count
@@ -142,7 +172,8 @@ enum Output {
 
     /// Local time, as lakectl shows it.
     static func time(_ seconds: Int64) -> String {
-        var time = time_t(seconds), parts = unsafe tm()
+        var time = time_t(seconds)
+        var parts = unsafe tm()
         unsafe localtime_r(&time, &parts)
         var buffer = [CChar](repeating: 0, count: 64)
         let count = unsafe strftime(&buffer, buffer.count, "%Y-%m-%d %H:%M:%S %z %Z", &parts)
@@ -152,7 +183,8 @@ enum Output {
     /// `29.6 kB`
     static func humanSize(_ bytes: Int64) -> String {
         guard bytes >= 1000 else { return "\(bytes) B" }
-        var value = Double(bytes), unit = -1
+        var value = Double(bytes)
+        var unit = -1
         let units = ["kB", "MB", "GB", "TB", "PB", "EB"]
         while value >= 1000, unit < units.count - 1 {
             value /= 1000

@@ -4,24 +4,43 @@ import Glibc
 import Versioning
 
 extension Command {
-    private static let data = Flag(name: "data", value: "DIR", description: "folder of the lake, which must not be running (default .lakefuse)")
+    private static let data = Flag(
+        name: "data", value: "DIR", description: "folder of the lake, which must not be running (default .lakefuse)")
 
     static let keyValueCommands: [Command] = [
-        Command(path: ["kv", "load"], arguments: ["<file>"], summary: "Load the records of 'lakefs kv dump' or 'lakefs kv scan', or of 'lakefuse kv dump' (- for standard input)",
-                flags: [data, Flag(name: "config", value: "FILE", description: "the server's configuration file")]) { invocation in
+        Command(
+            path: ["kv", "load"], arguments: ["<file>"],
+            summary:
+                "Load the records of 'lakefs kv dump' or 'lakefs kv scan', or of 'lakefuse kv dump' (- for standard input)",
+            flags: [data, Flag(name: "config", value: "FILE", description: "the server's configuration file")]
+        ) { invocation in
             try withStore(invocation) { store in
                 var loader = RecordLoader(store: store)
                 try loader.load(invocation.arguments[0])
-                guard loader.loaded + loader.passedOver > 0 else { throw LakeError(.invalidValue, "\(invocation.arguments[0]) holds no records") }
-                Output.line("loaded \(loader.loaded) records" + (loader.passedOver > 0 ? ", passed over \(loader.passedOver) that are shown without their bytes" : ""))
-                Output.line("key pairs among them open with the auth.encrypt.secret_key that they were stored with: set it, or copy DIR/secrets of a lakefuse")
+                guard loader.loaded + loader.passedOver > 0 else {
+                    throw LakeError(.invalidValue, "\(invocation.arguments[0]) holds no records")
+                }
+                Output.line(
+                    "loaded \(loader.loaded) records"
+                        + (loader.passedOver > 0
+                            ? ", passed over \(loader.passedOver) that are shown without their bytes" : ""))
+                Output.line(
+                    "key pairs among them open with the auth.encrypt.secret_key that they were stored with: set it, or copy DIR/secrets of a lakefuse"
+                )
                 for name in try orphans(store) {
-                    Output.write("warning: no record of the repository behind '\(name)': load the output of 'lakefs kv scan graveler' too\n", to: 2)
+                    Output.write(
+                        "warning: no record of the repository behind '\(name)': load the output of 'lakefs kv scan graveler' too\n",
+                        to: 2)
                 }
             }
         },
-        Command(path: ["kv", "dump"], summary: "Write all records as the document of 'lakefs kv dump'",
-                flags: [data, Flag(name: "config", value: "FILE", description: "the server's configuration file"), Flag(name: "output", short: "o", value: "FILE", description: "where to (default standard output)")]) { invocation in
+        Command(
+            path: ["kv", "dump"], summary: "Write all records as the document of 'lakefs kv dump'",
+            flags: [
+                data, Flag(name: "config", value: "FILE", description: "the server's configuration file"),
+                Flag(name: "output", short: "o", value: "FILE", description: "where to (default standard output)"),
+            ]
+        ) { invocation in
             try withStore(invocation) { store in try dump(store, to: invocation.value("output")) }
         },
     ]
@@ -29,9 +48,12 @@ extension Command {
     /// The key-value store of a lake that is not running.
     private static func withStore(_ invocation: Invocation, _ body: (any KeyValueStore) throws -> Void) throws {
         let configuration = try Configuration.load(invocation)
-        guard configuration.databaseType != "mem" else { throw LakeError(.invalidValue, "database.type is mem: there is nothing to load into or dump") }
+        guard configuration.databaseType != "mem" else {
+            throw LakeError(.invalidValue, "database.type is mem: there is nothing to load into or dump")
+        }
         let directory = try DataDirectory(configuration.dataDirectory)
-        let path = configuration.databaseFile(in: directory), lock = try FileLock(path + ".lock", what: "database \(path)")
+        let path = configuration.databaseFile(in: directory)
+        let lock = try FileLock(path + ".lock", what: "database \(path)")
         let store = try SQLiteStore(path: path)
         defer { store.close() }
         try withExtendedLifetime((directory, lock)) { try body(store) }
@@ -39,27 +61,42 @@ extension Command {
 
     /// Partitions of repositories that no record names.
     private static func orphans(_ store: any KeyValueStore) throws -> [String] {
-        let known = Set(try store.page(of: Partition("graveler"), prefix: "repos/", limit: Int.max).map { try Repository(decoding: $0.value).partition })
+        let known = Set(
+            try store.page(of: Partition("graveler"), prefix: "repos/", limit: Int.max).map {
+                try Repository(decoding: $0.value).partition
+            })
         return try store.partitions().filter { partition in
             guard !known.contains(partition) else { return false }
             // What only the partition of a repository has: the last part of its name is an xid.
-            guard let mark = partition.description.lastIndex(of: "-"), XID.bytes(partition.description[partition.description.index(after: mark)...]) != nil else { return false }
+            guard let mark = partition.description.lastIndex(of: "-"),
+                XID.bytes(partition.description[partition.description.index(after: mark)...]) != nil
+            else { return false }
             return try !store.page(of: partition, from: nil, before: nil, limit: 1).isEmpty
         }.map(\.description)
     }
 
     /// Partitions that are this program's own: caches and work in progress.
-    private static func isPrivate(_ partition: Partition) -> Bool { ["lakefuse-", "import:"].contains { partition.description.hasPrefix($0) } }
+    private static func isPrivate(_ partition: Partition) -> Bool {
+        ["lakefuse-", "import:"].contains { partition.description.hasPrefix($0) }
+    }
 
     private static func dump(_ store: any KeyValueStore, to file: String?) throws {
         var descriptor: Int32 = 1
         if let file {
             descriptor = unsafe open(file + ".new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-            guard descriptor >= 0 else { throw LakeError(.unavailable, unsafe "cannot write \(file): \(String(cString: strerror(errno)))") }
+            guard descriptor >= 0 else {
+                throw LakeError(.unavailable, unsafe "cannot write \(file): \(String(cString: strerror(errno)))")
+            }
         }
-        var text: [UInt8] = [], count = 0
+        var text: [UInt8] = []
+        var count = 0
         func quote(_ key: Key) throws -> String {
-            guard let name = String(validating: key.bytes, as: UTF8.self) else { throw LakeError(.invalidValue, "the key \(key) is not UTF-8, and the document has no way to tell it: commit or reset the branch first") }
+            guard let name = String(validating: key.bytes, as: UTF8.self) else {
+                throw LakeError(
+                    .invalidValue,
+                    "the key \(key) is not UTF-8, and the document has no way to tell it: commit or reset the branch first"
+                )
+            }
             return String(decoding: try JSONEncoder().encode(name), as: UTF8.self)
         }
         text += Array(#"{"version":"1.0","timestamp":"\#(Timestamp.now().rfc3339)","entries":["#.utf8)
@@ -68,7 +105,9 @@ extension Command {
             let name = try quote(partition.name)
             while let record = try cursor.current() {
                 cursor.advance()
-                text += Array("\(count == 0 ? "" : ",")\n{\"partition\":\(name),\"key\":\(try quote(record.key)),\"value\":\"\(Base64.encode(record.value))\"}".utf8)
+                text += Array(
+                    "\(count == 0 ? "" : ",")\n{\"partition\":\(name),\"key\":\(try quote(record.key)),\"value\":\"\(Base64.encode(record.value))\"}"
+                        .utf8)
                 count += 1
                 if text.count > 1 << 16 {
                     Output.write(text, to: descriptor)
@@ -78,7 +117,9 @@ extension Command {
         }
         Output.write(text + Array("\n]}\n".utf8), to: descriptor)
         if let file {
-            guard fsync(descriptor) == 0, close(descriptor) == 0, unsafe rename(file + ".new", file) == 0 else { throw LakeError(.unavailable, unsafe "cannot write \(file): \(String(cString: strerror(errno)))") }
+            guard fsync(descriptor) == 0, close(descriptor) == 0, unsafe rename(file + ".new", file) == 0 else {
+                throw LakeError(.unavailable, unsafe "cannot write \(file): \(String(cString: strerror(errno)))")
+            }
             Output.line("wrote \(count) records to \(file)")
         }
     }
@@ -102,7 +143,10 @@ private struct RecordLoader {
 
     /// A value as text (base64 in dumps, hex in lines that say which message it is), or decoded by `kv scan`.
     private enum Value: Decodable {
-        case text(String), repository(RepositoryFields), staged(StagedFields), other
+        case text(String)
+        case repository(RepositoryFields)
+        case staged(StagedFields)
+        case other
 
         struct RepositoryFields: Decodable {
             struct Time: Decodable { var seconds: Int64?, nanos: Int32? }
@@ -117,22 +161,32 @@ private struct RecordLoader {
 
         init(from decoder: any Decoder) throws {
             let container = try decoder.singleValueContainer()
-            if let text = try? container.decode(String.self) { self = .text(text) }
-            else if let fields = try? container.decode(RepositoryFields.self) { self = .repository(fields) }
-            else if let fields = try? container.decode(StagedFields.self) { self = .staged(fields) }
-            else { self = .other }
+            if let text = try? container.decode(String.self) {
+                self = .text(text)
+            } else if let fields = try? container.decode(RepositoryFields.self) {
+                self = .repository(fields)
+            } else if let fields = try? container.decode(StagedFields.self) {
+                self = .staged(fields)
+            } else {
+                self = .other
+            }
         }
     }
 
     mutating func load(_ path: String) throws {
         self.path = path
         let descriptor = path == "-" ? 0 : unsafe open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw LakeError(.invalidValue, unsafe "cannot read \(path): \(String(cString: strerror(errno)))") }
+        guard descriptor >= 0 else {
+            throw LakeError(.invalidValue, unsafe "cannot read \(path): \(String(cString: strerror(errno)))")
+        }
         defer { if descriptor > 0 { close(descriptor) } }
-        var piece = [UInt8](repeating: 0, count: 1 << 16), splitter = ObjectSplitter()
+        var piece = [UInt8](repeating: 0, count: 1 << 16)
+        var splitter = ObjectSplitter()
         while true {
             let count = unsafe read(descriptor, &piece, piece.count)
-            guard count >= 0 else { throw LakeError(.invalidValue, unsafe "cannot read \(path): \(String(cString: strerror(errno)))") }
+            guard count >= 0 else {
+                throw LakeError(.invalidValue, unsafe "cannot read \(path): \(String(cString: strerror(errno)))")
+            }
             if count == 0 { break }
             try splitter.feed(piece[..<count]) { try take($0) }
         }
@@ -148,19 +202,32 @@ private struct RecordLoader {
 
     private mutating func take(_ object: [UInt8]) throws {
         let text = Data(object)
-        guard let record = try? JSONDecoder().decode(Record.self, from: text), !record.partition.isEmpty, !record.key.isEmpty else {
-            throw LakeError(.invalidValue, "\(path) holds something that is no record of a key-value store: \(String(decoding: object.prefix(80), as: UTF8.self))")
+        guard let record = try? JSONDecoder().decode(Record.self, from: text), !record.partition.isEmpty,
+            !record.key.isEmpty
+        else {
+            throw LakeError(
+                .invalidValue,
+                "\(path) holds something that is no record of a key-value store: \(String(decoding: object.prefix(80), as: UTF8.self))"
+            )
         }
         let value: [UInt8]
         switch record.value {
         case .text(let encoded):
             struct Line: Decodable { var message: String? }
             let isHex = (try? JSONDecoder().decode(Line.self, from: text))?.message != nil
-            guard let bytes = isHex ? Hex.bytes(encoded.utf8) : Base64.decode(encoded) else { throw LakeError(.invalidValue, "\(path): the value of \(record.partition)/\(record.key) is no \(isHex ? "hex" : "base64")") }
+            guard let bytes = isHex ? Hex.bytes(encoded.utf8) : Base64.decode(encoded) else {
+                throw LakeError(
+                    .invalidValue,
+                    "\(path): the value of \(record.partition)/\(record.key) is no \(isHex ? "hex" : "base64")")
+            }
             value = bytes
         case .repository(let fields) where record.partition == "graveler":
-            let date = Timestamp(seconds: fields.creation_date?.seconds ?? 0, nanoseconds: fields.creation_date?.nanos ?? 0)
-            var repository = Repository(id: fields.id, storageNamespace: fields.storage_namespace, defaultBranch: fields.default_branch_id ?? "", creationDate: date, instanceUID: fields.instance_uid, isReadOnly: fields.read_only ?? false)
+            let date = Timestamp(
+                seconds: fields.creation_date?.seconds ?? 0, nanoseconds: fields.creation_date?.nanos ?? 0)
+            var repository = Repository(
+                id: fields.id, storageNamespace: fields.storage_namespace,
+                defaultBranch: fields.default_branch_id ?? "", creationDate: date, instanceUID: fields.instance_uid,
+                isReadOnly: fields.read_only ?? false)
             repository.storageID = fields.storage_id ?? ""
             repository.state = Repository.State(rawValue: fields.state ?? 0) ?? .active
             value = repository.encoded
@@ -179,7 +246,8 @@ private struct RecordLoader {
     }
 }
 
-/// Cuts a stream of JSON into its records: objects in an array of the outermost object, or outermost objects without such an array.
+/// Cuts a stream of JSON into its records: objects in an array of the outermost object, or outermost objects without
+/// such an array.
 private struct ObjectSplitter {
     private var stack: [UInt8] = []
     private var isText = false, isEscaped = false
@@ -193,7 +261,13 @@ private struct ObjectSplitter {
         for byte in bytes {
             object.append(byte)
             if isText {
-                if isEscaped { isEscaped = false } else if byte == 0x5c { isEscaped = true } else if byte == 0x22 { isText = false }
+                if isEscaped {
+                    isEscaped = false
+                } else if byte == 0x5c {
+                    isEscaped = true
+                } else if byte == 0x22 {
+                    isText = false
+                }
                 continue
             }
             switch byte {

@@ -13,7 +13,9 @@ struct MountedFolder {
         let start = folder.map { Files.absolute($0) } ?? FileManager.default.currentDirectoryPath
         var place = start
         while unsafe access(place + "/.lake/ref", F_OK) != 0 {
-            guard place != "/", !place.isEmpty else { throw LakeError(.invalidValue, "\(start) is in no mount: go into one, or name a lakefs:// URI") }
+            guard place != "/", !place.isEmpty else {
+                throw LakeError(.invalidValue, "\(start) is in no mount: go into one, or name a lakefs:// URI")
+            }
             place = place.lastIndex(of: "/").flatMap { $0 > place.startIndex ? String(place[..<$0]) : nil } ?? "/"
         }
         control = (place == "/" ? "" : place) + "/.lake/"
@@ -30,13 +32,18 @@ struct MountedFolder {
         guard descriptor >= 0 else { throw failure(name) }
         defer { close(descriptor) }
         // One write is one order; an empty one is a line.
-        let bytes = Array((text + "\n").utf8), count = unsafe write(descriptor, bytes, bytes.count)
+        let bytes = Array((text + "\n").utf8)
+        let count = unsafe write(descriptor, bytes, bytes.count)
         guard count == bytes.count else { throw failure(name) }
     }
 
     private func failure(_ name: String) -> LakeError {
         let number = errno
-        if let text = try? read("errors"), let line = text.split(separator: "\n").last(where: { $0.hasPrefix(name + ": ") }) { return LakeError(.unavailable, String(line.dropFirst(name.count + 2))) }
+        if let text = try? read("errors"),
+            let line = text.split(separator: "\n").last(where: { $0.hasPrefix(name + ": ") })
+        {
+            return LakeError(.unavailable, String(line.dropFirst(name.count + 2)))
+        }
         return LakeError(.unavailable, unsafe "\(control)\(name): \(String(cString: strerror(number)))")
     }
 
@@ -53,7 +60,11 @@ extension Command {
     /// `lakefs://repo/ref/prefix` or `repo@ref`.
     private static func target(_ invocation: Invocation) throws -> (repository: String, ref: String, prefix: String?) {
         let text = invocation.arguments[0]
-        if !text.contains("://"), let mark = text.firstIndex(of: "@"), mark > text.startIndex, text.index(after: mark) < text.endIndex { return (String(text[..<mark]), String(text[text.index(after: mark)...]), nil) }
+        if !text.contains("://"), let mark = text.firstIndex(of: "@"), mark > text.startIndex,
+            text.index(after: mark) < text.endIndex
+        {
+            return (String(text[..<mark]), String(text[text.index(after: mark)...]), nil)
+        }
         let uri = try invocation.uri(0)
         return (uri.repository, try uri.requireRef(), uri.path?.isEmpty == true ? nil : uri.path)
     }
@@ -61,7 +72,11 @@ extension Command {
     /// A number that a flag has; octal for permissions.
     private static func number(_ flag: String, _ invocation: Invocation, radix: Int = 10) throws -> UInt32? {
         guard let text = invocation.value(flag) else { return nil }
-        guard let number = UInt32(text, radix: radix) else { throw UsageError("invalid argument \"\(text)\" for \"--\(flag)\" flag: it must be a number\(radix == 8 ? " such as 022" : "")") }
+        guard let number = UInt32(text, radix: radix) else {
+            throw UsageError(
+                "invalid argument \"\(text)\" for \"--\(flag)\" flag: it must be a number\(radix == 8 ? " such as 022" : "")"
+            )
+        }
         return number
     }
 
@@ -69,7 +84,9 @@ extension Command {
     private static func mountMessage(_ invocation: Invocation) throws -> MountMessage {
         var (repository, ref, prefix) = try target(invocation)
         if invocation.has("pin"), !ref.hasSuffix("@") { ref += "@" }
-        var message = MountMessage(repository: repository, ref: ref, directory: Files.absolute(invocation.arguments[1]), readOnly: invocation.has("read-only") ? true : nil)
+        var message = MountMessage(
+            repository: repository, ref: ref, directory: Files.absolute(invocation.arguments[1]),
+            readOnly: invocation.has("read-only") ? true : nil)
         message.prefix = prefix
         message.noOpen = invocation.has("no-open") ? true : nil
         message.syncOnClose = invocation.has("sync-on-close") ? true : nil
@@ -81,36 +98,68 @@ extension Command {
     }
 
     static let mountCommands: [Command] = [
-        Command(path: ["mount"], arguments: ["<ref or path URI, or repository@ref>", "<folder>"], summary: "Mount a ref, or a folder of it, on an empty folder: a branch read-write, anything else read-only",
-                flags: [
-                    Flag(name: "read-only", description: "mount a branch read-only too"), Flag(name: "pin", description: "mount the commit that a branch stands on now, read-only"),
-                    Flag(name: "sync-on-close", description: "a close returns when the file is on disk"),
-                    Flag(name: "no-open", description: "of a tag, a commit or with --pin: files are opened and closed without a request; for many small ones. No .lake/ then"),
-                    Flag(name: "uid", value: "UID", description: "owner of what says nothing of an owner"), Flag(name: "gid", value: "GID", description: "group of what says nothing of a group"),
-                    Flag(name: "umask", value: "MASK", description: "permissions that what says nothing of them does not have, such as 022"),
-                    Flag(name: "allow-other", description: "let other users in (who may at all: user_allow_other of fuse.conf); root's mounts do"),
-                ] + RemoteMountCommand.flags) { invocation in
+        Command(
+            path: ["mount"], arguments: ["<ref or path URI, or repository@ref>", "<folder>"],
+            summary: "Mount a ref, or a folder of it, on an empty folder: a branch read-write, anything else read-only",
+            flags: [
+                Flag(name: "read-only", description: "mount a branch read-only too"),
+                Flag(name: "pin", description: "mount the commit that a branch stands on now, read-only"),
+                Flag(name: "sync-on-close", description: "a close returns when the file is on disk"),
+                Flag(
+                    name: "no-open",
+                    description:
+                        "of a tag, a commit or with --pin: files are opened and closed without a request; for many small ones. No .lake/ then"
+                ),
+                Flag(name: "uid", value: "UID", description: "owner of what says nothing of an owner"),
+                Flag(name: "gid", value: "GID", description: "group of what says nothing of a group"),
+                Flag(
+                    name: "umask", value: "MASK",
+                    description: "permissions that what says nothing of them does not have, such as 022"),
+                Flag(
+                    name: "allow-other",
+                    description: "let other users in (who may at all: user_allow_other of fuse.conf); root's mounts do"),
+            ] + RemoteMountCommand.flags
+        ) { invocation in
             let message = try mountMessage(invocation)
             if try invocation.has("remote") || RemoteMountCommand.isElsewhere(invocation.client.endpoint) {
                 try RemoteMountCommand.run(invocation, message)
             } else {
                 try invocation.client.post(["mounts"], message, api: "lakefuse")
             }
-            Output.line("mounted lakefs://\(message.repository)/\(message.ref)\(message.prefix.map { "/" + $0 } ?? "") on \(message.directory)")
+            Output.line(
+                "mounted lakefs://\(message.repository)/\(message.ref)\(message.prefix.map { "/" + $0 } ?? "") on \(message.directory)"
+            )
         },
-        Command(path: ["umount"], arguments: ["<folder>"], summary: "Unmount; what was written is published first",
-                flags: [Flag(name: "keep-unpushed", description: "of a server elsewhere that does not answer: what it does not have waits until it is mounted again")]) { invocation in
+        Command(
+            path: ["umount"], arguments: ["<folder>"], summary: "Unmount; what was written is published first",
+            flags: [
+                Flag(
+                    name: "keep-unpushed",
+                    description:
+                        "of a server elsewhere that does not answer: what it does not have waits until it is mounted again"
+                )
+            ]
+        ) { invocation in
             let folder = Files.absolute(invocation.arguments[0])
             // A mount of a server elsewhere is a process of this machine.
             if MountTable.source(of: folder)?.hasPrefix("lakefs+") == true {
                 // One whose process died says nothing any more: what it kept is there when it is mounted again.
-                if let mount = try? MountedFolder(folder), !invocation.has("keep-unpushed"), try !mount.read("stats").contains("pushes_by_hand 1\n") { try mount.order("now", "push") }
-                guard unsafe umount2(folder, 0) == 0 || MountTable.unmountAsUser(folder) else { throw LakeError(.unavailable, "\(folder) is in use: close what is open in it, and leave it") }
+                if let mount = try? MountedFolder(folder), !invocation.has("keep-unpushed"),
+                    try !mount.read("stats").contains("pushes_by_hand 1\n")
+                {
+                    try mount.order("now", "push")
+                }
+                guard unsafe umount2(folder, 0) == 0 || MountTable.unmountAsUser(folder) else {
+                    throw LakeError(.unavailable, "\(folder) is in use: close what is open in it, and leave it")
+                }
                 return
             }
             unsafe try invocation.client.send("DELETE", ["mounts"], [("directory", folder)], api: "lakefuse")
         },
-        Command(path: ["mount", "status"], arguments: ["<folder>"], optional: 1, summary: "Show counters of a mount, what waits in it, and what went wrong") { invocation in
+        Command(
+            path: ["mount", "status"], arguments: ["<folder>"], optional: 1,
+            summary: "Show counters of a mount, what waits in it, and what went wrong"
+        ) { invocation in
             let mount = try MountedFolder(invocation.arguments.first)
             Output.write("mount \(mount.root)\nref \(try mount.read("ref"))\(try mount.read("stats"))")
             let errors = try mount.read("errors")
@@ -118,23 +167,46 @@ extension Command {
             let unshown = try mount.read("unshown")
             if !unshown.isEmpty { Output.write("keys that are not shown:\n\(unshown)") }
         },
-        Command(path: ["status"], arguments: ["<folder>"], optional: 1, summary: "Show what a mount shows, and what was changed in it") { invocation in
+        Command(
+            path: ["status"], arguments: ["<folder>"], optional: 1,
+            summary: "Show what a mount shows, and what was changed in it"
+        ) { invocation in
             Output.write(try MountedFolder(invocation.arguments.first).read("status"))
         },
-        Command(path: ["switch"], arguments: ["<ref>"], summary: "Have the mount that you are in show another branch, tag or commit") { invocation in
-            let mount = try MountedFolder(), ref = invocation.arguments[0]
+        Command(
+            path: ["switch"], arguments: ["<ref>"],
+            summary: "Have the mount that you are in show another branch, tag or commit"
+        ) { invocation in
+            let mount = try MountedFolder()
+            let ref = invocation.arguments[0]
             try mount.order(ref, "ref")
             Output.line("\(mount.root) shows \(try mount.read("ref").split(separator: "\n").first ?? "nothing")")
         },
-        Command(path: ["sync"], arguments: ["<folder>"], optional: 1, summary: "Return when all that was written in a mount is on disk") { try MountedFolder($0.arguments.first).synchronize() },
-        Command(path: ["push"], arguments: ["<folder>"], optional: 1, summary: "Publish what was written in a mount now, and return when the branch has it") { try MountedFolder($0.arguments.first).order("now", "push") },
-        Command(path: ["recover"], arguments: ["<path>"], optional: 1, summary: "List files of a mount that were being written when the server died; with a path, or 'all', say that they are whole") { invocation in
+        Command(
+            path: ["sync"], arguments: ["<folder>"], optional: 1,
+            summary: "Return when all that was written in a mount is on disk"
+        ) { try MountedFolder($0.arguments.first).synchronize() },
+        Command(
+            path: ["push"], arguments: ["<folder>"], optional: 1,
+            summary: "Publish what was written in a mount now, and return when the branch has it"
+        ) { try MountedFolder($0.arguments.first).order("now", "push") },
+        Command(
+            path: ["recover"], arguments: ["<path>"], optional: 1,
+            summary:
+                "List files of a mount that were being written when the server died; with a path, or 'all', say that they are whole"
+        ) { invocation in
             let mount = try MountedFolder()
-            if let path = invocation.arguments.first { try mount.order(path, "recover") } else { Output.write(try mount.read("recover")) }
+            if let path = invocation.arguments.first {
+                try mount.order(path, "recover")
+            } else {
+                Output.write(try mount.read("recover"))
+            }
         },
         Command(path: ["mounts"], summary: "List mounts") { invocation in
             for mount in try invocation.client.get(MountList.self, ["mounts"], api: "lakefuse").mounts {
-                Output.line("lakefs://\(mount.repository)/\(mount.ref)\(mount.prefix.map { "/" + $0 } ?? "")\t\(mount.directory)\t\(mount.readOnly == true ? "read-only" : "read-write")")
+                Output.line(
+                    "lakefs://\(mount.repository)/\(mount.ref)\(mount.prefix.map { "/" + $0 } ?? "")\t\(mount.directory)\t\(mount.readOnly == true ? "read-only" : "read-write")"
+                )
             }
         },
     ]

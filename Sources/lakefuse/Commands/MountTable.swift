@@ -14,9 +14,12 @@ enum MountTable {
 
     /// Blanks and backslashes are told as octal numbers.
     private static func decoded(_ text: Substring) -> String {
-        var bytes: [UInt8] = [], rest = Array(text.utf8)[...]
+        var bytes: [UInt8] = []
+        var rest = Array(text.utf8)[...]
         while let byte = rest.popFirst() {
-            if byte == 0x5c, rest.count >= 3, let number = UInt8(String(decoding: rest.prefix(3), as: UTF8.self), radix: 8) {
+            if byte == 0x5c, rest.count >= 3,
+                let number = UInt8(String(decoding: rest.prefix(3), as: UTF8.self), radix: 8)
+            {
                 bytes.append(number)
                 rest = rest.dropFirst(3)
             } else {
@@ -28,10 +31,13 @@ enum MountTable {
 
     /// Has fusermount3(1) do it, for who is not root.
     static func unmountAsUser(_ folder: String) -> Bool {
-        var child = pid_t(), status: Int32 = 0
+        var child = pid_t()
+        var status: Int32 = 0
         var words = unsafe ["fusermount3", "-u", "-q", folder].map { (word: String) in unsafe strdup(word) } + [nil]
         defer { unsafe words.forEach { unsafe free($0) } }
-        guard unsafe posix_spawnp(&child, "fusermount3", nil, nil, &words, environ) == 0, unsafe waitpid(child, &status, 0) == child else { return false }
+        guard unsafe posix_spawnp(&child, "fusermount3", nil, nil, &words, environ) == 0,
+            unsafe waitpid(child, &status, 0) == child
+        else { return false }
         return status == 0
     }
 }

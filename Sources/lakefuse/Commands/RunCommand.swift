@@ -9,14 +9,17 @@ extension Command {
     static let runServer = Command(
         path: ["run"], summary: "Run a lake: REST, S3 and mounts, until SIGTERM or SIGINT",
         flags: [
-            Flag(name: "config", value: "FILE", description: "configuration file (YAML, lakeFS's names)"), Flag(name: "data", value: "DIR", description: "folder for everything that is kept (default .lakefuse)"),
-            Flag(name: "listen", value: "HOST:PORT", description: "address to listen on (default 127.0.0.1:8000; port 0: any free one)"),
+            Flag(name: "config", value: "FILE", description: "configuration file (YAML, lakeFS's names)"),
+            Flag(name: "data", value: "DIR", description: "folder for everything that is kept (default .lakefuse)"),
+            Flag(
+                name: "listen", value: "HOST:PORT",
+                description: "address to listen on (default 127.0.0.1:8000; port 0: any free one)"),
         ]
     ) { invocation in
         var configuration = try Configuration.load(invocation)
         if let listen = invocation.value("listen") { configuration.listenAddress = listen }
-        // Four arenas, as many as threads that answer: with two these wait for each other in long listings; the default of eight a core
-        // takes four times the memory and makes nothing faster (measured).
+        // Four arenas, as many as threads that answer: with two these wait for each other in long listings; the default
+        // of eight a core takes four times the memory and makes nothing faster (measured).
         lake_tune_malloc(4, 4 << 20, 16 << 20)
         // Signals are waited for here; every thread started from now on has them blocked.
         var signals = sigset_t()
@@ -39,7 +42,9 @@ extension Command {
         Output.line("lakefuse is ready at \(lake.address)")
         var received: Int32 = 0
         while unsafe sigwait(&signals, &received) == 0, received == SIGHUP {
-            do { try configuration.openLog() } catch { Log.error("the log goes on in the old file", ["reason": LakeError(error).message]) }
+            do { try configuration.openLog() } catch {
+                Log.error("the log goes on in the old file", ["reason": LakeError(error).message])
+            }
         }
         let watchdog = Thread(name: "stop") {
             sleep(stopSeconds)

@@ -18,13 +18,15 @@ struct Configuration {
     var blockstoreType = "local"
     /// `blockstore.local.path`: a folder; `<data>/objects` if empty.
     var blockstorePath = ""
-    /// `blockstore.local.import_enabled`, `blockstore.local.allowed_external_prefixes` (comma-separated folders): what imports may name.
+    /// `blockstore.local.import_enabled`, `blockstore.local.allowed_external_prefixes` (comma-separated folders): what
+    /// imports may name.
     var isImportEnabled = false, allowedExternalPrefixes: [String] = []
     /// Folders outside of the store that may be read.
     var externalPrefixes: [String] { isImportEnabled ? allowedExternalPrefixes : [] }
     /// `blockstore.signing.secret_key`: signs upload addresses; made up and kept in `<data>/secrets` if empty.
     var signingSecret = ""
-    /// `auth.encrypt.secret_key`: encrypts stored secrets and signs tokens; made up and kept in `<data>/secrets` if empty.
+    /// `auth.encrypt.secret_key`: encrypts stored secrets and signs tokens; made up and kept in `<data>/secrets` if
+    /// empty.
     var encryptSecret = ""
     /// `installation.user_name`, `.access_key_id`, `.secret_access_key`: the first user of an empty lake.
     var userName = "admin", accessKeyID = "", secretAccessKey = ""
@@ -36,14 +38,17 @@ struct Configuration {
     var logLevel = Log.Level.info, logFormat = Log.Format.text, accessLogLevel = Log.Level.debug
     /// `logging.output`: `=` for standard error, `-` for standard output, else a file, opened anew on SIGHUP.
     var logOutput = "="
-    /// `limits.memory_bytes`: what requests under way may hold in memory, all together: bodies that are read whole, answers that wait.
+    /// `limits.memory_bytes`: what requests under way may hold in memory, all together: bodies that are read whole,
+    /// answers that wait.
     var memoryBytes = 128 << 20
-    /// `limits.connections`, `limits.connections_per_address`, `limits.idle_seconds`, `limits.head_seconds`, `limits.progress_seconds`.
+    /// `limits.connections`, `limits.connections_per_address`, `limits.idle_seconds`, `limits.head_seconds`,
+    /// `limits.progress_seconds`.
     var limits = HTTPServer.Limits()
-    /// `mounts.allowed_folders` (comma-separated): where REST may mount on this machine. None: where whoever asks over the loopback, as
-    /// the server's own user, owns the folder.
+    /// `mounts.allowed_folders` (comma-separated): where REST may mount on this machine. None: where whoever asks over
+    /// the loopback, as the server's own user, owns the folder.
     var mountFolders: [String] = []
-    /// `mounts.passthrough`, `mounts.directory_cache`, `mounts.events`, `mounts.read_ahead_kib`: what of the kernel's offers mounts take.
+    /// `mounts.passthrough`, `mounts.directory_cache`, `mounts.events`, `mounts.read_ahead_kib`: what of the kernel's
+    /// offers mounts take.
     var levers = Levers(announcesEvents: true)
     /// `blockstore.verify_reads`: whole reads are held against their checksums; large objects are then read twice.
     var verifiesReads = false
@@ -53,16 +58,27 @@ struct Configuration {
     /// Sets one key from text.
     private mutating func set(_ key: String, _ value: String) throws {
         func number(_ least: Int) throws -> Int {
-            guard let number = Int(value), number >= least else { throw LakeError(.invalidValue, "configuration key \(key): '\(value)' is not a number of at least \(least)") }
+            guard let number = Int(value), number >= least else {
+                throw LakeError(
+                    .invalidValue, "configuration key \(key): '\(value)' is not a number of at least \(least)")
+            }
             return number
         }
         func seconds() throws -> UInt32 { UInt32(min(try number(1), 86_400)) }
         func choice(_ allowed: [String]) throws -> String {
-            guard allowed.contains(value) else { throw LakeError(.invalidValue, "configuration key \(key): '\(value)' is not known: \(allowed.joined(separator: ", ")) are") }
+            guard allowed.contains(value) else {
+                throw LakeError(
+                    .invalidValue,
+                    "configuration key \(key): '\(value)' is not known: \(allowed.joined(separator: ", ")) are")
+            }
             return value
         }
         func level() throws -> Log.Level {
-            guard let level = Log.Level(name: value) else { throw LakeError(.invalidValue, "configuration key \(key): '\(value)' is not known: trace, debug, info, warn, error, none are") }
+            guard let level = Log.Level(name: value) else {
+                throw LakeError(
+                    .invalidValue,
+                    "configuration key \(key): '\(value)' is not known: trace, debug, info, warn, error, none are")
+            }
             return level
         }
         switch key {
@@ -73,7 +89,8 @@ struct Configuration {
         case "blockstore.type": blockstoreType = try choice(["local", "mem"])
         case "blockstore.local.path": blockstorePath = value
         case "blockstore.local.import_enabled": isImportEnabled = try choice(["true", "false"]) == "true"
-        case "blockstore.local.allowed_external_prefixes": allowedExternalPrefixes = value.split(separator: ",").map(String.init)
+        case "blockstore.local.allowed_external_prefixes":
+            allowedExternalPrefixes = value.split(separator: ",").map(String.init)
         case "blockstore.signing.secret_key": signingSecret = value
         case "auth.encrypt.secret_key": encryptSecret = value
         case "installation.user_name": userName = value
@@ -112,23 +129,32 @@ struct Configuration {
         return configuration
     }
 
-    /// Has the log be as it is told to be. Called again, it opens the log's file anew: the old one may have been moved away.
+    /// Has the log be as it is told to be. Called again, it opens the log's file anew: the old one may have been moved
+    /// away.
     func openLog() throws {
         switch logOutput {
         case "=": Log.configure(level: logLevel, format: logFormat)
         case "-": Log.configure(level: logLevel, format: logFormat, descriptor: 1)
         default:
-            let path = Files.absolute(logOutput), file = unsafe open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
-            guard file >= 0 else { throw LakeError(.invalidValue, unsafe "cannot write the log to \(path): \(String(cString: strerror(errno)))") }
+            let path = Files.absolute(logOutput)
+            let file = unsafe open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
+            guard file >= 0 else {
+                throw LakeError(
+                    .invalidValue, unsafe "cannot write the log to \(path): \(String(cString: strerror(errno)))")
+            }
             Log.configure(level: logLevel, format: logFormat, descriptor: file)
         }
     }
 
     /// The folder of the objects, where they are files.
-    func objectsFolder(in directory: DataDirectory) -> String { blockstorePath.isEmpty ? directory.path + "/objects" : Files.absolute(blockstorePath) }
+    func objectsFolder(in directory: DataDirectory) -> String {
+        blockstorePath.isEmpty ? directory.path + "/objects" : Files.absolute(blockstorePath)
+    }
 
     /// The file of the embedded database.
-    func databaseFile(in directory: DataDirectory) -> String { databasePath.isEmpty ? directory.path + "/lake.db" : Files.absolute(databasePath) }
+    func databaseFile(in directory: DataDirectory) -> String {
+        databasePath.isEmpty ? directory.path + "/lake.db" : Files.absolute(databasePath)
+    }
 
     /// Folders that hold secrets and records: no import reads them.
     func closedFolders(in directory: DataDirectory) -> [String] {
@@ -138,13 +164,18 @@ struct Configuration {
 
     /// All keys: what the environment is searched for.
     static let keys = [
-        "data", "listen_address", "database.type", "database.sqlite.path", "blockstore.type", "blockstore.local.path", "blockstore.local.import_enabled",
+        "data", "listen_address", "database.type", "database.sqlite.path", "blockstore.type", "blockstore.local.path",
+        "blockstore.local.import_enabled",
         "blockstore.local.allowed_external_prefixes", "blockstore.signing.secret_key", "auth.encrypt.secret_key",
-        "installation.user_name", "installation.access_key_id", "installation.secret_access_key", "gateways.s3.region", "gateways.s3.domain_name",
+        "installation.user_name", "installation.access_key_id", "installation.secret_access_key", "gateways.s3.region",
+        "gateways.s3.domain_name",
         "logging.level", "logging.audit_log_level", "logging.format", "logging.output",
-        "limits.memory_bytes", "limits.connections", "limits.connections_per_address", "limits.idle_seconds", "limits.head_seconds", "limits.progress_seconds", "mounts.allowed_folders",
-        "mounts.passthrough", "mounts.directory_cache", "mounts.events", "mounts.read_ahead_kib", "blockstore.verify_reads",
-        "committed.sstable.memory.cache_size_bytes", "committed.permanent.min_range_size_bytes", "committed.permanent.max_range_size_bytes", "committed.permanent.range_raggedness_entries",
+        "limits.memory_bytes", "limits.connections", "limits.connections_per_address", "limits.idle_seconds",
+        "limits.head_seconds", "limits.progress_seconds", "mounts.allowed_folders",
+        "mounts.passthrough", "mounts.directory_cache", "mounts.events", "mounts.read_ahead_kib",
+        "blockstore.verify_reads",
+        "committed.sstable.memory.cache_size_bytes", "committed.permanent.min_range_size_bytes",
+        "committed.permanent.max_range_size_bytes", "committed.permanent.range_raggedness_entries",
     ]
 
     /// The file's keys, then the environment's (`LAKEFUSE_…` before `LAKEFS_…`).
@@ -155,7 +186,9 @@ struct Configuration {
         }
         for key in keys {
             let name = key.uppercased().split(separator: ".").joined(separator: "_")
-            if let value = environment["LAKEFUSE_" + name] ?? environment["LAKEFS_" + name] { try configuration.set(key, value) }
+            if let value = environment["LAKEFUSE_" + name] ?? environment["LAKEFS_" + name] {
+                try configuration.set(key, value)
+            }
         }
         return configuration
     }
@@ -163,7 +196,9 @@ struct Configuration {
     /// Host and port of `listen_address`.
     var address: (host: String, port: UInt16) {
         get throws {
-            guard let colon = listenAddress.lastIndex(of: ":"), let port = UInt16(listenAddress[listenAddress.index(after: colon)...]) else {
+            guard let colon = listenAddress.lastIndex(of: ":"),
+                let port = UInt16(listenAddress[listenAddress.index(after: colon)...])
+            else {
                 throw LakeError(.invalidValue, "listen address '\(listenAddress)' is not of the form HOST:PORT")
             }
             return (String(listenAddress[..<colon]), port)
@@ -175,12 +210,17 @@ struct Configuration {
 enum Files {
     static func read(_ path: String) throws -> [UInt8] {
         let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw LakeError(.invalidValue, unsafe "cannot read \(path): \(String(cString: strerror(errno)))") }
+        guard descriptor >= 0 else {
+            throw LakeError(.invalidValue, unsafe "cannot read \(path): \(String(cString: strerror(errno)))")
+        }
         defer { close(descriptor) }
-        var bytes: [UInt8] = [], piece = [UInt8](repeating: 0, count: 65536)
+        var bytes: [UInt8] = []
+        var piece = [UInt8](repeating: 0, count: 65536)
         while true {
             let count = unsafe Glibc.read(descriptor, &piece, piece.count)
-            guard count >= 0 else { throw LakeError(.invalidValue, unsafe "cannot read \(path): \(String(cString: strerror(errno)))") }
+            guard count >= 0 else {
+                throw LakeError(.invalidValue, unsafe "cannot read \(path): \(String(cString: strerror(errno)))")
+            }
             if count == 0 { return bytes }
             bytes += piece[..<count]
         }
@@ -188,8 +228,13 @@ enum Files {
 
     /// Writes a file whole: temporary file, sync, rename.
     static func write(_ bytes: [UInt8], to path: String, mode: mode_t) throws {
-        func failure() -> LakeError { LakeError(errno == ENOSPC ? .noSpace : .unavailable, unsafe "cannot write \(path): \(String(cString: strerror(errno)))") }
-        let temporary = path + ".new", descriptor = unsafe open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode)
+        func failure() -> LakeError {
+            LakeError(
+                errno == ENOSPC ? .noSpace : .unavailable,
+                unsafe "cannot write \(path): \(String(cString: strerror(errno)))")
+        }
+        let temporary = path + ".new"
+        let descriptor = unsafe open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode)
         guard descriptor >= 0 else { throw failure() }
         let written = unsafe bytes.withUnsafeBytes { unsafe Glibc.write(descriptor, $0.baseAddress, $0.count) }
         guard written == bytes.count, fsync(descriptor) == 0 else {
@@ -206,7 +251,10 @@ enum Files {
         var prefix = path.hasPrefix("/") ? "/" : ""
         for part in path.split(separator: "/") {
             prefix += (prefix.isEmpty || prefix == "/" ? "" : "/") + part
-            guard unsafe mkdir(prefix, 0o700) == 0 || errno == EEXIST else { throw LakeError(.unavailable, unsafe "cannot make the folder \(prefix): \(String(cString: strerror(errno)))") }
+            guard unsafe mkdir(prefix, 0o700) == 0 || errno == EEXIST else {
+                throw LakeError(
+                    .unavailable, unsafe "cannot make the folder \(prefix): \(String(cString: strerror(errno)))")
+            }
         }
     }
 

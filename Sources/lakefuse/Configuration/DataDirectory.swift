@@ -21,7 +21,10 @@ final class DataDirectory: Sendable {
         if unsafe access(file, F_OK) == 0 {
             let text = String(decoding: try Files.read(file), as: UTF8.self).prefix { $0 != "\n" }
             guard let found = Int(text), found <= Self.format else {
-                throw LakeError(.unavailable, "data folder \(self.path) has format \(text), newer than this lakefuse's \(Self.format): use a newer lakefuse")
+                throw LakeError(
+                    .unavailable,
+                    "data folder \(self.path) has format \(text), newer than this lakefuse's \(Self.format): use a newer lakefuse"
+                )
             }
         } else {
             try Files.write(Array("\(Self.format)\n".utf8), to: file, mode: 0o600)
@@ -37,7 +40,9 @@ final class DataDirectory: Sendable {
     func keepReserve() {
         guard unsafe access(reserveFile, F_OK) != 0 else { return }
         var room = statvfs()
-        guard unsafe statvfs(path, &room) == 0, room.f_bavail * room.f_frsize > 16 * UInt(Self.reserveBytes) else { return }
+        guard unsafe statvfs(path, &room) == 0, room.f_bavail * room.f_frsize > 16 * UInt(Self.reserveBytes) else {
+            return
+        }
         let descriptor = unsafe open(reserveFile, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { return }
         defer { close(descriptor) }
@@ -60,14 +65,19 @@ final class DataDirectory: Sendable {
 
     private var databaseNote: String { path + "/database" }
 
-    /// Refuses a database that this folder's lake had, and that is gone: an empty one in its place would look like a lake without
-    /// repositories, to which all objects are nobody's.
+    /// Refuses a database that this folder's lake had, and that is gone: an empty one in its place would look like a
+    /// lake without repositories, to which all objects are nobody's.
     /// - Throws: `.corrupt`.
     func requireDatabase(_ file: String) throws {
-        guard unsafe access(databaseNote, F_OK) == 0, try Files.read(databaseNote).elementsEqual(file.utf8) else { return }
+        guard unsafe access(databaseNote, F_OK) == 0, try Files.read(databaseNote).elementsEqual(file.utf8) else {
+            return
+        }
         var info = stat()
         guard unsafe stat(file, &info) != 0 || info.st_size == 0 else { return }
-        throw LakeError(.corrupt, "the database \(file) of data folder \(path) is gone, or empty: restore it; to begin a new lake, choose another folder, or remove this one")
+        throw LakeError(
+            .corrupt,
+            "the database \(file) of data folder \(path) is gone, or empty: restore it; to begin a new lake, choose another folder, or remove this one"
+        )
     }
 
     /// The database is there from now on.
@@ -82,9 +92,14 @@ final class DataDirectory: Sendable {
     /// The file of a made-up key pair tells where the server is now; without one there is nothing to do.
     func updateEndpoint(_ endpoint: String) throws {
         guard unsafe access(credentialsFile, F_OK) == 0 else { return }
-        let settings = Dictionary(try YAML.flatten(Files.read(credentialsFile), file: credentialsFile).map { ($0.key, $0.value) }) { $1 }
-        guard settings["server.endpoint_url"] != endpoint, let id = settings["credentials.access_key_id"], let secret = settings["credentials.secret_access_key"] else { return }
-        try write(Credentials(accessKeyID: id, secretAccessKey: secret, userName: "", issued: .now()), endpoint: endpoint)
+        let settings = Dictionary(
+            try YAML.flatten(Files.read(credentialsFile), file: credentialsFile).map { ($0.key, $0.value) }
+        ) { $1 }
+        guard settings["server.endpoint_url"] != endpoint, let id = settings["credentials.access_key_id"],
+            let secret = settings["credentials.secret_access_key"]
+        else { return }
+        try write(
+            Credentials(accessKeyID: id, secretAccessKey: secret, userName: "", issued: .now()), endpoint: endpoint)
     }
 
     /// Writes the key pair as lakectl's configuration file.
@@ -109,7 +124,9 @@ final class FileLock: Sendable {
     /// - Throws: `.unavailable` if another process holds it, or it cannot be made.
     init(_ path: String, what: String) throws {
         descriptor = unsafe open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw LakeError(.unavailable, unsafe "cannot write \(path): \(String(cString: strerror(errno)))") }
+        guard descriptor >= 0 else {
+            throw LakeError(.unavailable, unsafe "cannot write \(path): \(String(cString: strerror(errno)))")
+        }
         guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
             close(descriptor)
             throw LakeError(.unavailable, "\(what) is in use by another lakefuse: stop it, or choose another one")

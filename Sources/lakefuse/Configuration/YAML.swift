@@ -7,18 +7,25 @@ enum YAML {
     static func flatten(_ text: [UInt8], file: String) throws -> [(key: String, value: String)] {
         unsafe try withUnsafeTemporaryAllocation(of: yaml_parser_t.self, capacity: 1) { parser in
             let parser = parser.baseAddress!
-            guard unsafe yaml_parser_initialize(parser) == 1 else { throw LakeError(.unavailable, "no memory for reading \(file)") }
+            guard unsafe yaml_parser_initialize(parser) == 1 else {
+                throw LakeError(.unavailable, "no memory for reading \(file)")
+            }
             defer { unsafe yaml_parser_delete(parser) }
             return unsafe try text.withUnsafeBufferPointer { bytes in
                 unsafe yaml_parser_set_input_string(parser, bytes.baseAddress, bytes.count)
                 return unsafe try withUnsafeTemporaryAllocation(of: yaml_document_t.self, capacity: 1) { document in
                     let document = document.baseAddress!
                     guard unsafe yaml_parser_load(parser, document) == 1 else {
-                        throw LakeError(.invalidValue, unsafe "\(file), line \(parser.pointee.problem_mark.line + 1): \(parser.pointee.problem.map { unsafe String(cString: $0) } ?? "this is no YAML")")
+                        throw LakeError(
+                            .invalidValue,
+                            unsafe "\(file), line \(parser.pointee.problem_mark.line + 1): \(parser.pointee.problem.map { unsafe String(cString: $0) } ?? "this is no YAML")"
+                        )
                     }
                     defer { unsafe yaml_document_delete(document) }
                     var result: [(key: String, value: String)] = []
-                    if let root = unsafe yaml_document_get_root_node(document) { unsafe try collect(document, root, "", &result, file) }
+                    if let root = unsafe yaml_document_get_root_node(document) {
+                        unsafe try collect(document, root, "", &result, file)
+                    }
                     return result
                 }
             }
@@ -26,24 +33,36 @@ enum YAML {
     }
 
     private static func scalar(_ node: UnsafeMutablePointer<yaml_node_t>) -> String {
-        unsafe String(decoding: UnsafeBufferPointer(start: node.pointee.data.scalar.value, count: node.pointee.data.scalar.length), as: UTF8.self)
+        unsafe String(
+            decoding: UnsafeBufferPointer(
+                start: node.pointee.data.scalar.value, count: node.pointee.data.scalar.length), as: UTF8.self)
     }
 
-    private static func collect(_ document: UnsafeMutablePointer<yaml_document_t>, _ node: UnsafeMutablePointer<yaml_node_t>, _ prefix: String, _ result: inout [(key: String, value: String)], _ file: String) throws {
+    private static func collect(
+        _ document: UnsafeMutablePointer<yaml_document_t>, _ node: UnsafeMutablePointer<yaml_node_t>, _ prefix: String,
+        _ result: inout [(key: String, value: String)], _ file: String
+    ) throws {
         switch unsafe node.pointee.type {
         case YAML_MAPPING_NODE:
             var pair = unsafe node.pointee.data.mapping.pairs.start!
             while unsafe pair < node.pointee.data.mapping.pairs.top {
-                guard let key = unsafe yaml_document_get_node(document, pair.pointee.key), let value = unsafe yaml_document_get_node(document, pair.pointee.value), unsafe key.pointee.type == YAML_SCALAR_NODE else {
+                guard let key = unsafe yaml_document_get_node(document, pair.pointee.key),
+                    let value = unsafe yaml_document_get_node(document, pair.pointee.value),
+                    unsafe key.pointee.type == YAML_SCALAR_NODE
+                else {
                     throw LakeError(.invalidValue, "\(file): a name under '\(prefix)' is no text")
                 }
-                unsafe try collect(document, value, prefix.isEmpty ? scalar(key) : prefix + "." + scalar(key), &result, file)
+                unsafe try collect(
+                    document, value, prefix.isEmpty ? scalar(key) : prefix + "." + scalar(key), &result, file)
                 unsafe pair += 1
             }
         case YAML_SEQUENCE_NODE:
-            var items: [String] = [], item = unsafe node.pointee.data.sequence.items.start!
+            var items: [String] = []
+            var item = unsafe node.pointee.data.sequence.items.start!
             while unsafe item < node.pointee.data.sequence.items.top {
-                guard let value = unsafe yaml_document_get_node(document, item.pointee), unsafe value.pointee.type == YAML_SCALAR_NODE else { throw LakeError(.invalidValue, "\(file): '\(prefix)' must be a list of plain values") }
+                guard let value = unsafe yaml_document_get_node(document, item.pointee),
+                    unsafe value.pointee.type == YAML_SCALAR_NODE
+                else { throw LakeError(.invalidValue, "\(file): '\(prefix)' must be a list of plain values") }
                 unsafe items.append(scalar(value))
                 unsafe item += 1
             }
