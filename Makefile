@@ -7,7 +7,7 @@ BINARY = .build-release/release/lakefuse
 # Root installs as it is, others by sudo.
 SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: build demo demo-stop test bench packages test-packages clean
+.PHONY: build demo demo-stop test bench format packages test-packages clean
 
 build: packages
 	swift build -c release --scratch-path .build-release --product lakefuse
@@ -19,7 +19,11 @@ demo: build
 demo-stop:
 	@examples/demo.sh stop
 
+format:
+	swift format -i -p -r Sources Tests Package.swift
+
 test: test-packages build
+	swift format lint --strict -p -r Sources Tests Package.swift
 	@# Leaks are not looked for: the toolchain's own XCTest and FoundationEssentials have some. The thread sanitizer is of no use
 	@# here: it does not see the futexes that Swift's Mutex is made of, and takes all that is guarded by one for a race.
 	ASAN_OPTIONS=detect_leaks=0 swift test --sanitize address --scratch-path .build-asan

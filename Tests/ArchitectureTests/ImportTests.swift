@@ -1,7 +1,7 @@
 import FoundationEssentials
 import Testing
 
-/// Who may import whom. The table of `architecture.md`, with what it hurt to do without:
+/// Who may import whom. The table of `docs/architecture.md`, with what it hurt to do without:
 /// `Transport` imports Versioning for its hashes and times (one wrapper of OpenSSL, not two); `CSodium` opens lakeFS's
 /// secret boxes; `CLinux` has the system calls that Swift's Glibc lacks.
 @Suite struct ImportTests {
@@ -51,6 +51,33 @@ import Testing
                 if let home = Self.homes[module] {
                     #expect(file.path.hasPrefix(home), "\(file.path) imports \(module), whose home is \(home)")
                 }
+            }
+        }
+    }
+
+    /// `swift format` breaks code, not comments.
+    @Test func noCommentIsTooWide() {
+        for file in Self.files() {
+            for (index, line) in file.text.split(separator: "\n", omittingEmptySubsequences: false).enumerated()
+            where line.utf8.count > 130 && line.count > 120 {
+                let text = line.drop { $0 == " " }
+                #expect(!text.hasPrefix("//") || text.hasPrefix("///    "), "\(file.path):\(index + 1)")
+            }
+        }
+    }
+
+    /// What comments name is in the clone.
+    @Test func everyPageThatIsNamedIsHere() {
+        let root = FileManager.default.currentDirectoryPath
+        for file in Self.files() {
+            for word in file.text.split(whereSeparator: {
+                $0 == "`" || $0 == " " || $0 == "(" || $0 == "\n" || $0 == ","
+            })
+            where word.hasSuffix(".md") && word.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) {
+                let isHere = ["/docs/", "/", "/Sources/" + file.path.prefix { $0 != "/" } + "/SSTable/"].contains {
+                    FileManager.default.fileExists(atPath: root + $0 + word)
+                }
+                #expect(isHere, "\(file.path) names \(word)")
             }
         }
     }
