@@ -36,6 +36,23 @@ import Testing
         item.allowed && item.statements.allSatisfy { ["allow", "deny"].contains($0.effect) }
     }
 
+    /// Whoever asks with made-up key ids has the store read a little, however many pairs there are.
+    @Test func unknownKeysCostLittle() throws {
+        let cut = Cut()
+        let access = Access(store: CutKeyValueStore(InMemoryKeyValueStore(), cut), secretKey: "s")
+        let first = try access.setUp(userName: "admin")
+        #expect(try access.credentials(first.accessKeyID)?.secretAccessKey == first.secretAccessKey)
+        let before = cut.calls
+        for number in 0..<500 { #expect(try access.credentials("AKIA\(number)") == nil) }
+        #expect(cut.calls - before < 100, "500 unknown ids took \(cut.calls - before) calls of the store")
+        // What is made or removed here is known at once.
+        let second = try access.createCredentials(for: "admin")
+        #expect(try access.credentials(second.accessKeyID)?.userName == "admin")
+        try access.deleteCredentials(second.accessKeyID, of: "admin")
+        #expect(try access.credentials(second.accessKeyID) == nil)
+        #expect(try access.credentials("") == nil && access.credentials("x/credentials/\(first.accessKeyID)") == nil)
+    }
+
     @Test(.enabled(if: Fixtures.areHere)) func recordedPolicies() throws {
         let cases = try JSONDecoder().decode(
             [Case].self, from: Data(Fixtures.bytes("permissions/policy-language.json")))

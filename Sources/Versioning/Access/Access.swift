@@ -125,6 +125,7 @@ package final class Access: Sendable {
             try? store.remove(Self.setupKey, in: Self.auth)
             throw error
         }
+        index.withLock { $0.made = nil }
         return credentials
     }
 
@@ -221,6 +222,7 @@ package final class Access: Sendable {
         _ = try self.user(user)
         let credentials = Credentials.make(for: user)
         try store.set(encode(credentials), for: Key(Self.key(of: credentials)), in: Self.auth)
+        index.withLock { $0.made = nil }
         return credentials
     }
 
@@ -230,6 +232,7 @@ package final class Access: Sendable {
             throw LakeError.notFound(.credentials, accessKeyID)
         }
         try store.remove(key, in: Self.auth)
+        index.withLock { _ = $0.places.removeValue(forKey: accessKeyID) }
         credentialsCache.remove(accessKeyID)
     }
 
@@ -239,35 +242,60 @@ package final class Access: Sendable {
         if let known = credentialsCache[accessKeyID], now.seconds - known.read.seconds < Self.lifetimeSeconds {
             return known.credentials
         }
+        guard let key = try place(of: accessKeyID), let value = try store.value(for: key, in: Self.auth) else {
+            return nil
+        }
+        var sealed: [UInt8] = []
+        var user = ""
+        var issued = Timestamp(seconds: 0)
+        try readProtobuf(value) { field in
+            switch field.number {
+            case 2: sealed = field.array
+            case 3: issued = try field.time()
+            case 4: user = field.string
+            default: break
+            }
+        }
+        guard let secret = box.open(sealed) else {
+            throw LakeError(
+                .unavailable,
+                "the secret of key \(accessKeyID) cannot be read: auth.encrypt.secret_key is not the one it was stored with"
+            )
+        }
+        let found = Credentials(accessKeyID: accessKeyID, secretAccessKey: secret, userName: user, issued: issued)
+        credentialsCache.insert((found, now), for: accessKeyID)
+        return found
+    }
+
+    /// Where the key pairs lie, by their ids: lakeFS keeps them under their users.
+    private struct Index {
+        var places: [String: Key] = [:]
+        /// When it was made, in milliseconds; nil if something changed since.
+        var made: Int64?
+    }
+    private let index = Mutex(Index())
+    /// How old the index may be when an id is not in it: who asks for unknown ids has all pairs read once in that time.
+    private static let indexMilliseconds: Int64 = 1000
+
+    private func place(of accessKeyID: String) throws -> Key? {
+        let asked = Timestamp.monotonicMilliseconds()
+        let (known, isFresh) = index.withLock { index in
+            (index.places[accessKeyID], index.made.map { asked - $0 < Self.indexMilliseconds } ?? false)
+        }
+        if known != nil || isFresh { return known }
+        var places: [String: Key] = [:]
         var after: Key?
         while true {
             let page = try store.page(of: Self.auth, prefix: Key("uCredentials/"), from: after, limit: 1000)
-            for record in page where record.key.description.hasSuffix("/credentials/" + accessKeyID) {
-                var sealed: [UInt8] = []
-                var user = ""
-                var issued = Timestamp(seconds: 0)
-                try readProtobuf(record.value) { field in
-                    switch field.number {
-                    case 2: sealed = field.array
-                    case 3: issued = try field.time()
-                    case 4: user = field.string
-                    default: break
-                    }
-                }
-                guard let secret = box.open(sealed) else {
-                    throw LakeError(
-                        .unavailable,
-                        "the secret of key \(accessKeyID) cannot be read: auth.encrypt.secret_key is not the one it was stored with"
-                    )
-                }
-                let found = Credentials(
-                    accessKeyID: accessKeyID, secretAccessKey: secret, userName: user, issued: issued)
-                credentialsCache.insert((found, now), for: accessKeyID)
-                return found
+            for record in page {
+                guard let slash = record.key.bytes.lastIndex(of: 0x2f) else { continue }
+                places[String(decoding: record.key.bytes[(slash + 1)...], as: UTF8.self)] = record.key
             }
-            guard page.count == 1000 else { return nil }
+            guard page.count == 1000 else { break }
             after = page.last!.key.successor
         }
+        index.withLock { $0 = Index(places: places, made: asked) }
+        return places[accessKeyID]
     }
 
     // MARK: authorising

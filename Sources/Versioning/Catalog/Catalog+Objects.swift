@@ -298,12 +298,15 @@ extension Catalog {
         if unsettled.isHolding { return stageLater(staged, on: id, in: repository, then: done) }
         store.write([.set(Partition(token), path, staged.encoded)], .durable) { [self] error in
             if let error { return done(error) }
-            if let branch = try? branch(id, in: repository).branch, branch.stagingToken == token {
-                events.publish(Change(repository: repository.id, branch: id, kind: .keys([path])))
-                return done(nil)
+            // What follows may wait, for the store or for a mount: the turn of the group commit does not.
+            committed.pool.run { [self] in
+                if let branch = try? branch(id, in: repository).branch, branch.stagingToken == token {
+                    events.publish(Change(repository: repository.id, branch: id, kind: .keys([path])))
+                    return done(nil)
+                }
+                // A commit came between: written again into the token that is open now.
+                stageLater(staged, on: id, in: repository, then: done)
             }
-            // A commit came between: written again into the token that is open now.
-            stageLater(staged, on: id, in: repository, then: done)
         }
     }
 
