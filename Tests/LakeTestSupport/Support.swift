@@ -223,7 +223,8 @@ package final class MemoryLake: Sendable {
     package let catalog: Catalog
 
     package init(
-        store: any KeyValueStore = InMemoryKeyValueStore(), objects: any ObjectStore, raggedness: UInt64 = 50_000
+        store: any KeyValueStore = InMemoryKeyValueStore(), objects: any ObjectStore, raggedness: UInt64 = 50_000,
+        hooks: (any HookRunner)? = nil
     ) {
         self.store = store
         var parameters = CommittedStore.Parameters()
@@ -231,7 +232,7 @@ package final class MemoryLake: Sendable {
         catalog = Catalog(
             store: store,
             committed: CommittedStore(objects: objects, pool: pool, cacheBytes: 1 << 20, parameters: parameters),
-            tasks: tasks)
+            tasks: tasks, hooks: hooks)
     }
 
     deinit { stop() }

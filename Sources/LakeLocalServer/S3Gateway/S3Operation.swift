@@ -41,7 +41,7 @@ enum S3Operation: String, CaseIterable, Sendable {
 }
 
 /// How an operation of S3 is asked for. The first row that fits is it.
-struct S3Row: Sendable {
+final class S3Row: Sendable {
     /// What a request's path names.
     enum Scope { case service, bucket, ref, object }
 

@@ -36,14 +36,20 @@ extension Catalog {
         guard old == nil || force else { throw LakeError(.alreadyExists(.branch), "branch \(id): already exists") }
         let branch = Branch(
             id: id, commitID: commitID, stagingToken: RefStore.newToken(repository, id), isHidden: isHidden)
-        guard try refs.setBranch(branch, in: repository, if: old.map { .matches($0.bytes) } ?? .absent) else {
-            throw LakeError(.alreadyExists(.branch), "branch \(id): already exists")
+        var event = HookEvent(.preCreateBranch, repository: repositoryID, sourceRef: source)
+        (event.branch, event.commitID) = (id, commitID)
+        return try inPhases([event]) {
+            guard try refs.setBranch(branch, in: repository, if: old.map { .matches($0.bytes) } ?? .absent) else {
+                throw LakeError(.alreadyExists(.branch), "branch \(id): already exists")
+            }
+            if let old {
+                try drop(old.branch.tokens, of: old.branch, in: repository)
+                events.publish(Change(repository: repositoryID, branch: id, kind: .everything))
+            }
+            return commitID
+        } after: { _, event in
+            event.followed(by: .postCreateBranch)
         }
-        if let old {
-            try drop(old.branch.tokens, of: old.branch, in: repository)
-            events.publish(Change(repository: repositoryID, branch: id, kind: .everything))
-        }
-        return commitID
     }
 
     package func deleteBranch(_ id: String, in repositoryID: String, force: Bool) throws {
@@ -52,10 +58,17 @@ extension Catalog {
             throw LakeError(
                 .permissionDenied, "branch \(id) is the default branch of \(repositoryID): it cannot be deleted")
         }
-        let branch = try branch(id, in: repository).branch
-        try refs.removeBranch(id, in: repository)
-        events.publish(Change(repository: repositoryID, branch: id, kind: .removed))
-        try drop(branch.tokens, of: branch, in: repository)
+        let seen = try branch(id, in: repository).branch
+        var event = HookEvent(.preDeleteBranch, repository: repositoryID, sourceRef: seen.commitID)
+        event.branch = id
+        try inPhases([event]) {
+            let branch = try branch(id, in: repository).branch
+            try refs.removeBranch(id, in: repository)
+            events.publish(Change(repository: repositoryID, branch: id, kind: .removed))
+            try drop(branch.tokens, of: branch, in: repository)
+        } after: { _, event in
+            event.followed(by: .postDeleteBranch)
+        }
     }
 
     /// Changes a branch by compare-and-set, computing again when another writer was first.
@@ -99,20 +112,22 @@ extension Catalog {
         return try turns.withTurn(of: Self.turn(id, in: repository)) { try moveHeadInTurn(id, in: repository, compute) }
     }
 
+    func refuseDirty(_ branch: Branch, _ tokens: [String], in repository: Repository) throws {
+        guard try !isDirty(branch, tokens: tokens, in: repository) else {
+            throw LakeError(
+                .dirtyBranch,
+                "branch \(branch.id) has uncommitted changes (dirty branch): commit or reset them first")
+        }
+    }
+
     private func moveHeadInTurn(_ id: String, in repository: Repository, _ compute: (Branch) throws -> String) throws
         -> String
     {
-        func refuseDirty(_ branch: Branch, _ tokens: [String]) throws {
-            guard try !isDirty(branch, tokens: tokens, in: repository) else {
-                throw LakeError(
-                    .dirtyBranch, "branch \(id) has uncommitted changes (dirty branch): commit or reset them first")
-            }
-        }
         let move = RefStore.newMove(repository, id)
         for attempt in 0..<Self.tries {
             if attempt > 0 { pauseBeforeRetry(attempt) }
             _ = try updateBranch(id, in: repository, .eventual) { branch in
-                try refuseDirty(branch, branch.tokens)
+                try refuseDirty(branch, branch.tokens, in: repository)
                 seal(&branch, in: repository)
                 branch.sealedTokens.insert(move, at: 0)
             }
@@ -121,7 +136,7 @@ extension Catalog {
             do {
                 (old, new) = try updateBranch(id, in: repository) { branch in
                     guard branch.sealedTokens.contains(move) else { return }
-                    try refuseDirty(branch, branch.sealedTokens)
+                    try refuseDirty(branch, branch.sealedTokens, in: repository)
                     branch.commitID = try compute(branch)
                     branch.sealedTokens = []
                 }

@@ -35,16 +35,21 @@ extension Catalog {
         let branch = try branch(id, in: repository).branch
         try checkProtection(of: id, blocks: .commit, in: repository)
         try objects.synchronize()  // What the mount published is durable before a commit names it.
-        if let source = request.sourceMetaRange {
-            return try commit(metaRange: source, request, on: id, in: repository)
-        }
-        if !request.allowEmpty {
+        if request.sourceMetaRange == nil, !request.allowEmpty {
             guard try hasStaged(tokens: branch.tokens) else {
                 throw LakeError(.noChanges, "commit: no changes on branch \(id)")
             }
         }
-        return try turns.withTurn(of: Self.turn(id, in: repository)) {
-            try commitStaged(request, on: id, in: repository)
+        let before = [HookEvent.Kind.prepareCommit, .preCommit].map { HookEvent($0, request, on: id, in: repositoryID) }
+        return try inPhases(before) {
+            if let source = request.sourceMetaRange {
+                return try commit(metaRange: source, request, on: id, in: repository)
+            }
+            return try turns.withTurn(of: Self.turn(id, in: repository)) {
+                try commitStaged(request, on: id, in: repository)
+            }
+        } after: { made, event in
+            event.followed(by: .postCommit, commitID: made.id)
         }
     }
 

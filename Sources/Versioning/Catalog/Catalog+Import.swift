@@ -194,25 +194,24 @@ private final class ImportJob: @unchecked Sendable {
         if request.message.isEmpty { request.message = "Import objects" }
         request.metadata[".lakefs.merge.strategy"] = MergeStrategy.sourceWins.rawValue
         try catalog.checkProtection(of: branch, blocks: .commit, in: repository)
-        var made: (id: String, commit: Commit)?
-        _ = try catalog.moveHead(branch, in: repository) { branch in
+        let made = try catalog.moveHead(branch, in: repository, (.preCommit, .postCommit), request) { branch in
             let head = try catalog.refs.commit(branch.commitID, in: repository)
             let result = try catalog.committed.merge(
                 source: metaRange, into: head.metaRangeID, base: "", strategy: .sourceWins,
                 hiding: sources.map(\.replaced), in: repository.namespace)
-            made = try catalog.addCommit(request, metaRange: result, parents: [(branch.commitID, head)], in: repository)
-            return made!.id
+            return try catalog.addCommit(
+                request, metaRange: result, parents: [(branch.commitID, head)], in: repository)
         }
         status.isCompleted = true
         status.commit = made
-        status.metaRangeID = made!.commit.metaRangeID
+        status.metaRangeID = made.commit.metaRangeID
         status.updated = .now()
         if try !catalog.refs.setImportStatus(status, in: repository, if: .matches(stored)) {
             // Cancelled too late: the commit is there.
             _ = try catalog.refs.setImportStatus(status, in: repository, if: .present)
         }
         try catalog.updateRepositoryMetadata(repository.id, force: true) {
-            $0[".lakefs.last.import.timestamp"] = String(made!.commit.creationDate.seconds)
+            $0[".lakefs.last.import.timestamp"] = String(made.commit.creationDate.seconds)
         }
     }
 

@@ -22,7 +22,7 @@ extension Catalog {
         var request = request
         if request.message.isEmpty { request.message = "Merge '\(source)' into '\(destination)'" }
         request.metadata[".lakefs.merge.strategy"] = options.strategy == .none ? "default" : options.strategy.rawValue
-        return try moveHead(destination, in: repository) { branch in
+        return try mergeHead(destination, in: repository, from: (source, sourceID), request) { branch in
             guard let base = try refs.mergeBase(sourceID, branch.commitID, in: repository) else {
                 throw LakeError(
                     .invalidValue, "\(source) and \(destination) have no common history: nothing to merge over")
@@ -41,8 +41,7 @@ extension Catalog {
                     in: repository.namespace)
             let parents = [(branch.commitID, ours)] + (options.squash ? [] : [(sourceID, theirs)])
             return try addCommit(request, metaRange: result, parents: parents, generationOf: [theirs], in: repository)
-                .id
-        }
+        }.id
     }
 
     /// The parent's metarange that a revert or cherry-pick compares with. Parent 0 means the only one.
@@ -83,8 +82,7 @@ extension Catalog {
         }
         var request = request
         if request.message.isEmpty { request.message = "Revert \(ref)" }
-        var result: (id: String, commit: Commit)?
-        _ = try moveHead(id, in: repository) { branch in
+        return try moveHead(id, in: repository, (.preRevert, .postRevert), request) { branch in
             let head = try refs.commit(branch.commitID, in: repository)
             let metaRange = try committed.merge(
                 source: before, into: head.metaRangeID, base: commit.metaRangeID, strategy: .none,
@@ -92,10 +90,8 @@ extension Catalog {
             guard request.allowEmpty || metaRange != head.metaRangeID else {
                 throw LakeError(.noChanges, "revert of \(ref): no changes")
             }
-            result = try addCommit(request, metaRange: metaRange, parents: [(branch.commitID, head)], in: repository)
-            return result!.id
+            return try addCommit(request, metaRange: metaRange, parents: [(branch.commitID, head)], in: repository)
         }
-        return result!
     }
 
     /// Applies the changes of a commit on a branch. Message and metadata are the commit's own unless `overrides` has
@@ -118,15 +114,12 @@ extension Catalog {
             committer: committer, message: message ?? commit.message, metadata: metadata ?? commit.metadata)
         request.metadata["cherry-pick-origin"] = commitID
         request.metadata["cherry-pick-committer"] = commit.committer
-        var result: (id: String, commit: Commit)?
-        _ = try moveHead(id, in: repository) { branch in
+        return try moveHead(id, in: repository, (.preCherryPick, .postCherryPick), request) { branch in
             let head = try refs.commit(branch.commitID, in: repository)
             let metaRange = try committed.merge(
                 source: commit.metaRangeID, into: head.metaRangeID, base: before, strategy: .none,
                 in: repository.namespace)
-            result = try addCommit(request, metaRange: metaRange, parents: [(branch.commitID, head)], in: repository)
-            return result!.id
+            return try addCommit(request, metaRange: metaRange, parents: [(branch.commitID, head)], in: repository)
         }
-        return result!
     }
 }

@@ -109,17 +109,34 @@ extension Catalog {
         guard try refs.branch(id, in: repository) == nil, try refs.findCommit(id, in: repository) == nil else {
             throw LakeError(.alreadyExists(.tag), "tag \(id): a branch or commit of that name exists")
         }
-        let tag = Tag(id: id, commitID: commitID)
-        guard try refs.setTag(tag, in: repository, if: force ? nil : .absent) else {
+        guard try force || refs.tag(id, in: repository) == nil else {
             throw LakeError(.alreadyExists(.tag), "tag \(id): already exists")
         }
-        return tag
+        let tag = Tag(id: id, commitID: commitID)
+        return try inPhases([Self.event(.preCreateTag, tag, in: repository)]) {
+            guard try refs.setTag(tag, in: repository, if: force ? nil : .absent) else {
+                throw LakeError(.alreadyExists(.tag), "tag \(id): already exists")
+            }
+            return tag
+        } after: { _, event in
+            event.followed(by: .postCreateTag)
+        }
     }
 
     package func deleteTag(_ id: String, in repositoryID: String, force: Bool) throws {
         let repository = try writableRepository(repositoryID, force: force)
-        guard try refs.tag(id, in: repository) != nil else { throw LakeError.notFound(.tag, id) }
-        try refs.removeTag(id, in: repository)
+        guard let tag = try refs.tag(id, in: repository) else { throw LakeError.notFound(.tag, id) }
+        try inPhases([Self.event(.preDeleteTag, tag, in: repository)]) {
+            try refs.removeTag(id, in: repository)
+        } after: { _, event in
+            event.followed(by: .postDeleteTag)
+        }
+    }
+
+    private static func event(_ kind: HookEvent.Kind, _ tag: Tag, in repository: Repository) -> HookEvent {
+        var event = HookEvent(kind, repository: repository.id, sourceRef: tag.commitID)
+        (event.tag, event.commitID) = (tag.id, tag.commitID)
+        return event
     }
 
     // MARK: commits

@@ -54,14 +54,21 @@ package final class Catalog: Sendable {
     /// Looked at by long loops.
     var isStopping: Bool { stopping.load(ordering: .relaxed) }
 
+    /// Who runs hooks around changes of refs; nil for nobody.
+    let hooks: (any HookRunner)?
+
     /// No other process works on this store: what none of this one's threads does, nobody does.
     let isAlone: Bool
 
     /// - Parameters:
     ///   - tasks: threads for long operations that nobody waits for; the owner stops it after `stop()`.
     ///   - isAlone: whether this is the only process on the store.
-    package init(store: any KeyValueStore, committed: CommittedStore, tasks: WorkerPool, isAlone: Bool = true) {
+    package init(
+        store: any KeyValueStore, committed: CommittedStore, tasks: WorkerPool, isAlone: Bool = true,
+        hooks: (any HookRunner)? = nil
+    ) {
         self.isAlone = isAlone
+        self.hooks = hooks
         refs = RefStore(store)
         late = LateRemovals(store, committed.objects)
         self.committed = committed
