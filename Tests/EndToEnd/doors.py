@@ -1,4 +1,5 @@
 """One object, three doors: what is written through one is at once, and whole, in the others."""
+import base64
 import hashlib
 import os
 import threading
@@ -192,6 +193,65 @@ class S3Test(LakeTest):
                 urllib.request.urlopen(url)
             refused.exception.close()
             self.assertEqual(refused.exception.code, 403)
+
+
+    def test_what_tools_expect_beside_objects(self):
+        """Deletes of what is no object, sub-resources, versions, access control lists: as a bucket without them answers."""
+        self.s3_put(self.bucket, "main/a/k", b"1")
+        # S3A asks for this after each file that it makes.
+        deleted = self.s3.delete_objects(Bucket=self.bucket, Delete={"Objects": [{"Key": "main/"}, {"Key": "main/a/"}, {"Key": "main"}]})
+        self.assertEqual(([entry["Key"] for entry in deleted["Deleted"]], deleted.get("Errors")), (["main/", "main/a/", "main"], None))
+        refused = self.s3.delete_objects(Bucket=self.bucket, Delete={"Objects": [{"Key": "nobranch/"}]})
+        self.assertEqual([error["Key"] for error in refused["Errors"]], ["nobranch/"])
+        self.assertEqual(self.s3.delete_object(Bucket=self.bucket, Key="main/")["ResponseMetadata"]["HTTPStatusCode"], 204)
+        self.s3_put(self.bucket, "main/", b"")
+        self.assertEqual(self.s3.head_object(Bucket=self.bucket, Key="main/")["ContentLength"], 0)
+        self.assert_s3_error(501, "NotImplemented", self.s3.delete_object_tagging, Bucket=self.bucket, Key="main/a/k")
+        self.assertEqual(self.s3_keys(self.bucket, "main/"), ["main/a/k"])
+
+        grant = self.s3.get_bucket_acl(Bucket=self.bucket)["Grants"][0]
+        self.assertEqual((grant["Grantee"]["Type"], grant["Permission"]), ("CanonicalUser", "FULL_CONTROL"))
+        self.assertEqual(self.s3.get_object_acl(Bucket=self.bucket, Key="main/a/k")["Grants"][0]["Grantee"]["Type"], "CanonicalUser")
+        self.s3.put_bucket_acl(Bucket=self.bucket, ACL="private")
+        self.s3.put_object_acl(Bucket=self.bucket, Key="main/a/k", ACL="bucket-owner-full-control")
+        self.assert_s3_error(501, "NotImplemented", self.s3.put_bucket_acl, Bucket=self.bucket, ACL="public-read")
+        self.assert_s3_error(501, "NotImplemented", self.s3.put_bucket_versioning, Bucket=self.bucket, VersioningConfiguration={"Status": "Enabled"})
+        self.assert_s3_error(501, "NotImplemented", self.s3.put_bucket_policy, Bucket=self.bucket, Policy="{}")
+        for call in (self.s3.delete_bucket_policy, self.s3.delete_bucket_lifecycle, self.s3.delete_bucket_tagging):
+            self.assertEqual(call(Bucket=self.bucket)["ResponseMetadata"]["HTTPStatusCode"], 204)
+
+        for n in range(3):
+            self.s3_put(self.bucket, f"main/v/{n}", b"x" * n)
+        pages = list(self.s3.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix="main/v/", PaginationConfig={"PageSize": 2}))
+        found = [(entry["Key"], entry["VersionId"], entry["IsLatest"], entry["Size"]) for page in pages for entry in page["Versions"]]
+        self.assertEqual(found, [(f"main/v/{n}", "null", True, n) for n in range(3)])
+        self.assertEqual(len(pages), 2)
+        owned = self.s3.list_objects_v2(Bucket=self.bucket, Prefix="main/v/", FetchOwner=True)["Contents"][0]
+        self.assertEqual(owned["Owner"]["ID"], "admin")
+        answer = self.s3.head_object(Bucket=self.bucket, Key="main/v/1")["ResponseMetadata"]["HTTPHeaders"]
+        self.assertTrue(answer["x-amz-request-id"] and answer["x-amz-id-2"])
+
+    def test_headers_that_are_kept(self):
+        """Cache-Control and the like come back; text beyond ASCII goes as encoded words; a copy has all of it."""
+        sent = {"CacheControl": "max-age=5", "ContentDisposition": 'attachment; filename="a b"', "ContentLanguage": "de", "ContentEncoding": "gzip"}
+        text = "gr\u00f6\u00dfe \u8a66"
+        word = "=?UTF-8?B?" + base64.b64encode(text.encode()).decode() + "?="
+        self.s3_put(self.bucket, "main/k", b"1", Metadata={"note": word, "plain": "a (b)"}, **sent)
+        self.s3.copy_object(Bucket=self.bucket, Key="main/copy", CopySource={"Bucket": self.bucket, "Key": "main/k"})
+        upload = self.s3.create_multipart_upload(Bucket=self.bucket, Key="main/parts", Metadata={"note": word, "plain": "a (b)"}, **sent)["UploadId"]
+        part = self.s3.upload_part(Bucket=self.bucket, Key="main/parts", UploadId=upload, PartNumber=1, Body=b"1")["ETag"]
+        self.s3.complete_multipart_upload(Bucket=self.bucket, Key="main/parts", UploadId=upload, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part}]})
+        for key in ("main/k", "main/copy", "main/parts"):
+            for answer in (self.s3.head_object(Bucket=self.bucket, Key=key), self.s3.get_object(Bucket=self.bucket, Key=key)):
+                self.assertEqual({name: answer.get(name) for name in sent}, sent, key)
+                self.assertEqual(answer["Metadata"], {"note": word, "plain": "a (b)"}, key)
+        told = self.lake.ask("GET", f"/repositories/{self.bucket}/refs/main/objects/stat", path="k").json["metadata"]
+        self.assertEqual(told["X-Amz-Meta-Note"] if "X-Amz-Meta-Note" in told else told["X-Amz-Meta-note"], text)
+        other = self.s3.get_object(Bucket=self.bucket, Key="main/k", ResponseCacheControl="no-store")
+        self.assertEqual(other["CacheControl"], "no-store")
+        # The SDK's own framing of a body is none of its coding.
+        self.s3_put(self.bucket, "main/framed", b"2", ChecksumAlgorithm="SHA256")
+        self.assertNotIn("ContentEncoding", self.s3.head_object(Bucket=self.bucket, Key="main/framed"))
 
 
 class ConsistencyTest(LakeTest):

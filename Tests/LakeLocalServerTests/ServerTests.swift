@@ -60,7 +60,7 @@ import Versioning
             ]
         let canonical = SigV4.canonicalRequest(
             method: method, path: URIEncoding.decode(plain.rawPath),
-            query: URIEncoding.query(plain.rawQuery, plusIsSpace: false),
+            query: URIEncoding.query(plain.rawQuery, plusIsSpace: true),
             headers: signed.map { (name: $0.0, value: $0.1) }, payloadHash: payload)
         let signature = SigV4.signature(
             key: SigV4.signingKey(secret: secret ?? credentials.secretAccessKey, scope: scope), time: stamp,
@@ -93,6 +93,40 @@ import Versioning
         #expect(try lake.contents("main").isEmpty)
         #expect(server.answer(Request(method: "GET", target: "/api/v1/repositories", headers: [])).status == 401)
         #expect(server.answer(Request(method: "GET", target: "/repo/main/k", headers: [])).status == 403)
+    }
+
+    /// A plus in a query is a space, for what it says and for its signature: SDKs of Java's first version send it so.
+    @Test func aPlusInAQueryIsASpace() throws {
+        #expect(s3("PUT", "/repo/main/a%20b", [1]).status == 200)
+        let listed = s3("GET", "/repo?list-type=2&prefix=main/a+b")
+        #expect(listed.status == 200)
+        #expect(String(decoding: listed.bytes, as: UTF8.self).contains("<Key>main/a b</Key>"))
+        let other = s3("GET", "/repo?list-type=2&prefix=main/a%2Bb")
+        #expect(!String(decoding: other.bytes, as: UTF8.self).contains("<Key>"))
+    }
+
+    /// A trailer is told by its whole name: the name of one checksum is the beginning of another's.
+    @Test(arguments: [
+        ("crc32c", "4waSgw=="), ("crc32", "y/Q5Jg=="), ("sha256", "FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU="),
+    ])
+    func trailersHaveWholeNames(name: String, value: String) throws {
+        let body = Array("9\r\n123456789\r\n0\r\nx-amz-checksum-\(name):\(value)\r\n\r\n".utf8)
+        let headers = [
+            ("x-amz-trailer", "x-amz-checksum-\(name)"), ("x-amz-decoded-content-length", "9"),
+            ("content-encoding", "aws-chunked"),
+        ]
+        let answer = s3("PUT", "/repo/main/t", body, headers: headers, hash: "STREAMING-UNSIGNED-PAYLOAD-TRAILER")
+        #expect(answer.status == 200, "\(String(decoding: answer.bytes, as: UTF8.self))")
+        #expect(try bytes(s3("GET", "/repo/main/t")) == Array("123456789".utf8))
+    }
+
+    @Test(arguments: [
+        ("=?UTF-8?B?w7w=?=", "ü"), ("=?utf-8?Q?a_=C3=BC?= b", "a ü b"), ("=?UTF-8?B?w7w=?= =?UTF-8?B?w7w=?=", "üü"),
+        ("=?iso-8859-1?q?=FC?=", "ü"), ("=?x?", "=?x?"), ("=?UTF-8?B?!?=", "=?UTF-8?B?!?="), ("a  b ", "a  b "),
+    ])
+    func encodedWords(header: String, text: String) {
+        #expect(EncodedWord.decode(header) == text)
+        #expect(EncodedWord.decode(EncodedWord.encode(text)) == text)
     }
 
     /// The checksums of "123456789" that the algorithms are known by.

@@ -502,6 +502,7 @@ package import Versioning
             let request = request!
             unsafe MHD_add_response_header(
                 made, request.note.isS3 ? "x-amz-request-id" : "X-Request-Id", request.note.id)
+            if request.note.isS3 { unsafe MHD_add_response_header(made, "x-amz-id-2", "lakefuse") }
             core.handler.answered(request, response)
             for header in response.headers {
                 unsafe MHD_add_response_header(made, header.name, header.value.isEmpty ? " " : header.value)

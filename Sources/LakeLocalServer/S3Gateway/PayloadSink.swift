@@ -55,7 +55,9 @@ final class PayloadSink: BodySink, @unchecked Sendable {
         case .hash: payloadHash = HashBox(.sha256)
         case .chunked(let signing): chunked = ChunkedBody(signing: signing)
         }
-        let trailers = (call.request.header("x-amz-trailer") ?? "").lowercased()
+        let trailers = (call.request.header("x-amz-trailer") ?? "").lowercased().split(separator: ",").map {
+            $0.filter { $0 != " " && $0 != "\t" }
+        }
         checksums = S3Checksum.Algorithm.allCases.filter {
             call.request.header($0.header) != nil || trailers.contains($0.header)
         }.map { S3Checksum($0) }

@@ -96,6 +96,35 @@ extension S3Gateway {
         return .respond(try tell())
     }
 
+    /// A configuration that is to be set: of features that are not here, which it says.
+    func putConfiguration(_ call: S3Call) throws -> Reception {
+        _ = try catalog.repository(call.bucket)
+        try access.require([.repository("UpdateRepository", call.bucket)], for: call.caller)
+        return try answerACL(call)
+    }
+
+    func putObjectACL(_ call: S3Call) throws -> Reception {
+        try access.require([.object("WriteObject", call.bucket, call.key)], for: call.caller)
+        _ = try catalog.entry(call.key, at: call.ref, in: call.bucket)
+        return try answerACL(call)
+    }
+
+    /// An access control list that says what is so anyway is taken; who may what is policies' to say.
+    private func answerACL(_ call: S3Call) throws -> Reception {
+        let owners: Set<String?> = ["private", "bucket-owner-full-control", "bucket-owner-read"]
+        guard call.value("acl") != nil, !call.request.hasBody, owners.contains(call.request.header("x-amz-acl")) else {
+            throw S3Error(501, "NotImplemented", "This is not to be set here: who may what, policies say.")
+        }
+        return .respond(Response(status: 200, headers: [("Content-Type", "application/xml")]))
+    }
+
+    /// A configuration that is not there is gone.
+    func deleteConfiguration(_ call: S3Call) throws -> Reception {
+        _ = try catalog.repository(call.bucket)
+        try access.require([.repository("UpdateRepository", call.bucket)], for: call.caller)
+        return .respond(Response(status: 204))
+    }
+
     /// The configuration of a feature that buckets here do not have.
     func absent(_ call: S3Call) throws -> Response {
         for item in call.query {
@@ -107,10 +136,14 @@ extension S3Gateway {
 
     func ownACL(_ call: S3Call) -> Response {
         xml("AccessControlPolicy") { xml in
-            xml.element("Owner") { $0.text("ID", call.identity.user) }
+            func user(_ xml: inout XMLWriter) {
+                xml.text("ID", call.identity.user)
+                xml.text("DisplayName", call.identity.user)
+            }
+            xml.element("Owner") { user(&$0) }
             xml.element("AccessControlList") { list in
                 list.element("Grant") { grant in
-                    grant.element("Grantee") { $0.text("ID", call.identity.user) }
+                    grant.element("Grantee", attributes: XMLWriter.canonicalUser) { user(&$0) }
                     grant.text("Permission", "FULL_CONTROL")
                 }
             }
@@ -122,6 +155,7 @@ extension S3Gateway {
     /// Lists of both versions. Keys are `ref/path`; without a ref in the prefix, branches are the common prefixes.
     func list(_ call: S3Call, _ repository: Repository) throws -> Response {
         let isV2 = call.value("list-type") == "2"
+        let hasVersions = call.value("versions") != nil
         let prefix = call.keyValue("prefix")
         let delimiter = call.keyValue("delimiter")
         // Without a whole ref in the prefix it is branches that are listed.
@@ -135,20 +169,37 @@ extension S3Gateway {
             }
             limit = min(number, 1000)
         }
-        let token = isV2 ? call.value("continuation-token").flatMap { $0.isEmpty ? nil : $0 } : nil
-        let after = PageToken.key(call.keyValue(!isV2 ? "marker" : token != nil ? "continuation-token" : "start-after"))
+        let token = isV2 ? call.value("continuation-token") : nil
+        let start =
+            hasVersions
+            ? "key-marker" : !isV2 ? "marker" : token?.isEmpty == false ? "continuation-token" : "start-after"
+        let after = PageToken.key(call.keyValue(start))
         let encodes = call.value("encoding-type") == "url"
         func shown(_ key: Key) -> String { encodes ? URIEncoding.encode(key.bytes, keepsSlash: true) : key.description }
         let page =
             limit == 0
             ? Page<S3Listing>(items: [], hasMore: false)
             : try listing(call, repository, prefix: prefix, delimiter: delimiter, after: after, limit: limit)
-        return xml("ListBucketResult") { xml in
+        func owner(_ xml: inout XMLWriter) {
+            xml.element("Owner") {
+                $0.text("ID", call.identity.user)
+                $0.text("DisplayName", call.identity.user)
+            }
+        }
+        let withOwner = hasVersions || !isV2 || call.value("fetch-owner") == "true"
+        return xml(hasVersions ? "ListVersionsResult" : "ListBucketResult") { xml in
             xml.text("Name", call.bucket)
             xml.text("IsTruncated", page.hasMore ? "true" : "false")
             xml.text("Prefix", shown(prefix))
             if !delimiter.isEmpty { xml.text("Delimiter", shown(delimiter)) }
-            if isV2 {
+            if hasVersions {
+                xml.text("KeyMarker", shown(call.keyValue("key-marker")))
+                xml.text("VersionIdMarker", call.value("version-id-marker") ?? "")
+                if page.hasMore, let last = page.items.last {
+                    xml.text("NextKeyMarker", shown(Key(PageToken.text(last.key))))
+                    xml.text("NextVersionIdMarker", "null")
+                }
+            } else if isV2 {
                 xml.text("KeyCount", page.items.count)
                 if let token { xml.text("ContinuationToken", token) }
                 if page.hasMore, let last = page.items.last {
@@ -166,11 +217,16 @@ extension S3Gateway {
             if encodes { xml.text("EncodingType", "url") }
             for item in page.items {
                 guard let entry = item.entry else { continue }
-                xml.element("Contents") {
+                xml.element(hasVersions ? "Version" : "Contents") {
                     $0.text("Key", shown(item.key))
+                    if hasVersions {
+                        $0.text("VersionId", "null")
+                        $0.text("IsLatest", "true")
+                    }
                     $0.text("LastModified", entry.lastModified.rfc3339Milliseconds)
                     $0.text("ETag", "\"\(entry.eTag)\"")
                     $0.text("Size", entry.size)
+                    if withOwner { owner(&$0) }
                     $0.text("StorageClass", "STANDARD")
                 }
             }
@@ -238,11 +294,14 @@ extension S3Gateway {
             for key in keys {
                 let (ref, path, _) = S3Call.split(key.utf8)
                 do {
+                    try access.require([.object("DeleteObject", call.bucket, path)], for: call.caller)
                     guard !path.isEmpty else {
-                        throw S3Error.invalidArgument("The key '\(key)' names no object: it needs a branch and a path")
+                        // A ref with nothing behind it is no object: as gone as one can be, if there is such a branch.
+                        _ = try catalog.checkWritable(ref, in: call.bucket)
+                        outcomes.append((key, nil))
+                        continue
                     }
                     try Names.checkPath(path)
-                    try access.require([.object("DeleteObject", call.bucket, path)], for: call.caller)
                     byRef[ref, default: []].append((key, path))
                 } catch {
                     outcomes.append((key, S3Error(error, isWrite: true)))

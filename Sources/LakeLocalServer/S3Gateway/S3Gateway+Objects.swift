@@ -2,33 +2,54 @@ import Transport
 import Versioning
 
 extension S3Gateway {
-    /// User metadata as headers, names in lower case.
+    /// Headers that an object keeps for whoever reads it, beside its type. They live in the entry's metadata, under a
+    /// name of ours that no header can have (`docs/lakefs-formats.md` 11); lakeFS passes them through.
+    static let kept = ["Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Expires"]
+    private static let keptPrefix = "::lakefuse::"
+
+    /// What an object was stored with, as headers: those that it keeps, and user metadata with names in lower case.
     static func metadataHeaders(_ metadata: Metadata) -> [(name: String, value: String)] {
         metadata.pairs.compactMap { pair in
-            let name = String(decoding: pair.key, as: UTF8.self).lowercased()
+            let whole = String(decoding: pair.key, as: UTF8.self)
+            let value = EncodedWord.encode(String(decoding: pair.value, as: UTF8.self))
+            if whole.hasPrefix(keptPrefix) {
+                let name = String(whole.dropFirst(keptPrefix.count))
+                return kept.contains(name) ? (name, value) : nil
+            }
+            let name = whole.lowercased()
             guard !name.hasPrefix("::lakefs::"), name.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != 0x3a }) else {
                 return nil
             }
-            return (
-                name.hasPrefix("x-amz-meta-") ? name : "x-amz-meta-" + name, String(decoding: pair.value, as: UTF8.self)
-            )
+            return (name.hasPrefix("x-amz-meta-") ? name : "x-amz-meta-" + name, value)
         }
     }
 
     /// Bytes of names and values that an object's metadata may have.
     private static let largestMetadata = 2048
 
-    /// User metadata of a request, stored under lakeFS's spelling (`lakefs-formats.md` 3.2).
+    /// User metadata of a request, stored under lakeFS's spelling (`lakefs-formats.md` 3.2), and the headers that are
+    /// kept.
     static func metadata(of request: Request) throws -> Metadata {
         var metadata = Metadata()
         var size = 0
         for header in request.headers where header.name.hasPrefix("x-amz-meta-") {
             let name = header.name.dropFirst("x-amz-meta-".count)
             size += name.utf8.count + header.value.utf8.count
-            metadata["X-Amz-Meta-" + name] = header.value
+            metadata["X-Amz-Meta-" + name] = EncodedWord.decode(header.value)
         }
         guard size <= largestMetadata else {
-            throw S3Error(400, "MetadataTooLarge", "Your metadata headers exceed the maximum allowed metadata size")
+            throw S3Error(
+                400, "MetadataTooLarge", "Your metadata headers exceed the maximum allowed metadata size")
+        }
+        for name in kept {
+            guard var value = request.header(name.lowercased()), !value.isEmpty else { continue }
+            guard value.utf8.count <= 1024 else { throw S3Error.invalidArgument("\(name) is longer than 1024 bytes") }
+            // How a body came is not how it is (Amazon S3 API reference, "Signature calculations: chunked upload").
+            if name == "Content-Encoding" {
+                value = value.split(separator: ",").map { $0.drop { $0 == " " } }
+                    .filter { $0.lowercased().prefix { $0 != " " } != "aws-chunked" }.joined(separator: ", ")
+            }
+            if !value.isEmpty { metadata[keptPrefix + name] = value }
         }
         return metadata
     }
@@ -50,9 +71,7 @@ extension S3Gateway {
             throw S3Error.invalidArgument("Invalid version id specified: objects here have versions through refs")
         }
         if call.value("tagging") != nil { return xml("Tagging") { $0.element("TagSet") { _ in } } }
-        if call.value("acl") != nil {
-            throw S3Error(501, "NotImplemented", "Access control lists are not used here: policies are.")
-        }
+        if call.value("acl") != nil { return ownACL(call) }
         switch Precheck(call.request, eTag: entry.eTag, modified: entry.lastModified) {
         case .proceed: break
         case .notModified:
@@ -78,7 +97,7 @@ extension S3Gateway {
         ] {
             if let value = call.value("response-" + name) { headers.append((header, value)) }
         }
-        headers += Self.metadataHeaders(entry.metadata)
+        headers += Self.metadataHeaders(entry.metadata).filter { kept in !headers.contains { $0.name == kept.name } }
         var range = 0..<entry.size
         var status = 200
         switch ByteRange(call.request.header("range"), size: entry.size) {

@@ -43,7 +43,7 @@ package struct S3Gateway: Door {
     package func begin(_ request: Request) -> Reception {
         request.note.isS3 = true
         let path = URIEncoding.decode(request.rawPath)
-        let query = URIEncoding.query(request.rawQuery, plusIsSpace: false)
+        let query = URIEncoding.query(request.rawQuery, plusIsSpace: true)
         var call: S3Call?
         do {
             if let fault = request.fault {
@@ -123,7 +123,10 @@ package struct S3Gateway: Door {
         case .getBucketRequestPayment:
             try configuration(call) { xml("RequestPaymentConfiguration") { $0.text("Payer", "BucketOwner") } }
         case .getBucketConfiguration: try configuration(call) { try absent(call) }
-        case .listObjects, .listObjectsV2: .respond(try list(call, catalog.repository(call.bucket)))
+        case .putBucketConfiguration, .putBucketAcl: try putConfiguration(call)
+        case .deleteBucketConfiguration: try deleteConfiguration(call)
+        case .listObjects, .listObjectsV2, .listObjectVersions:
+            .respond(try list(call, catalog.repository(call.bucket)))
         case .refOnly: try refOnly(call)
         case .listParts: try uploads.listParts(call, self)
         case .getObject, .headObject, .getObjectTagging, .getObjectAcl:
@@ -135,7 +138,8 @@ package struct S3Gateway: Door {
         case .deleteObject: try delete(call)
         case .createMultipartUpload: try uploads.create(call, self)
         case .completeMultipartUpload: try uploads.complete(call, self)
-        case .getObjectAttributes, .getObjectTorrent, .getObjectRetention, .getObjectLegalHold, .putObjectAcl,
+        case .putObjectAcl: try putObjectACL(call)
+        case .getObjectAttributes, .getObjectTorrent, .getObjectRetention, .getObjectLegalHold, .deleteObjectTagging,
             .putObjectTagging, .putObjectRetention, .putObjectLegalHold:
             throw Self.unsupported
         }
@@ -147,16 +151,29 @@ package struct S3Gateway: Door {
 
     /// Requests for a ref without a key: there is no such object; making its "folder" is nothing to do.
     private func refOnly(_ call: S3Call) throws -> Reception {
-        guard call.request.method == "PUT" else { throw S3Error.noSuchKey }
-        try access.require([.object("WriteObject", call.bucket, call.key)], for: call.caller)
-        _ = try catalog.checkWritable(call.ref, in: call.bucket)
-        guard call.hasKeySlash, (call.request.contentLength ?? 0) == 0 else {
-            throw S3Error.invalidArgument("The key names no object: it needs a path behind the branch")
-        }
-        return try body(call, limit: 0) { _ in
-            Response(
-                status: 200,
-                headers: [("Content-Type", "application/xml"), ("ETag", "\"d41d8cd98f00b204e9800998ecf8427e\"")])
+        let tag = ("ETag", "\"d41d8cd98f00b204e9800998ecf8427e\"")
+        switch call.request.method {
+        case "GET", "HEAD":
+            // The folder of a ref is there when the ref is: what a PUT of it answered.
+            guard call.hasKeySlash else { throw S3Error.noSuchKey }
+            try access.require([.object("ReadObject", call.bucket, call.key)], for: call.caller)
+            _ = try catalog.resolve(call.ref, in: call.bucket)
+            return .respond(Response(status: 200, headers: [("Content-Type", "application/octet-stream"), tag]))
+        case "DELETE":
+            // There is no such object, so it is gone.
+            try access.require([.object("DeleteObject", call.bucket, call.key)], for: call.caller)
+            _ = try catalog.checkWritable(call.ref, in: call.bucket)
+            return .respond(Response(status: 204, headers: [("Content-Type", "application/xml")]))
+        case "PUT":
+            try access.require([.object("WriteObject", call.bucket, call.key)], for: call.caller)
+            _ = try catalog.checkWritable(call.ref, in: call.bucket)
+            guard call.hasKeySlash, (call.request.contentLength ?? 0) == 0 else {
+                throw S3Error.invalidArgument("The key names no object: it needs a path behind the branch")
+            }
+            return try body(call, limit: 0) { _ in
+                Response(status: 200, headers: [("Content-Type", "application/xml"), tag])
+            }
+        default: throw S3Error.noSuchKey
         }
     }
 }

@@ -12,6 +12,11 @@ enum S3Operation: String, CaseIterable, Sendable {
     case getBucketRequestPayment = "GetBucketRequestPayment"
     /// Of any feature that buckets here do not have.
     case getBucketConfiguration = "GetBucketConfiguration"
+    case putBucketConfiguration = "PutBucketConfiguration"
+    case deleteBucketConfiguration = "DeleteBucketConfiguration"
+    case putBucketAcl = "PutBucketAcl"
+    case listObjectVersions = "ListObjectVersions"
+    case deleteObjectTagging = "DeleteObjectTagging"
     case listObjects = "ListObjects"
     case listObjectsV2 = "ListObjectsV2"
     case deleteObjects = "DeleteObjects"
@@ -71,6 +76,10 @@ final class S3Row: Sendable {
 
     static let all: [S3Row] = [
         S3Row(.listBuckets, "GET HEAD", .service, .store),
+        S3Row(.putBucketAcl, "PUT", .bucket, .point, ["acl"]),
+        S3Row(
+            .putBucketConfiguration, "PUT", .bucket, .point, S3Gateway.configurations.union(["requestPayment"])),
+        S3Row(.deleteBucketConfiguration, "DELETE", .bucket, .point, S3Gateway.configurations),
         S3Row(.createBucket, "PUT", .bucket, .point),
         S3Row(.deleteBucket, "DELETE", .bucket, .point),
         S3Row(.headBucket, "HEAD", .bucket, .point),
@@ -80,6 +89,7 @@ final class S3Row: Sendable {
         S3Row(.getBucketAcl, "GET", .bucket, .point, ["acl"]),
         S3Row(.getBucketRequestPayment, "GET", .bucket, .point, ["requestPayment"]),
         S3Row(.listMultipartUploads, "GET", .bucket, .store, ["uploads"]),
+        S3Row(.listObjectVersions, "GET", .bucket, .store, ["versions"]),
         S3Row(.listObjectsV2, "GET", .bucket, .store, ["list-type"]),
         S3Row(.listObjects, "GET", .bucket, .store),
         S3Row(.refOnly, "GET HEAD PUT POST DELETE", .ref, .point),
@@ -93,7 +103,8 @@ final class S3Row: Sendable {
         S3Row(.getObject, "GET", .object, .point),
         S3Row(.headObject, "HEAD", .object, .point),
         S3Row(.uploadPart, "PUT", .object, .store, ["partNumber", "uploadId"]),
-        S3Row(.putObjectAcl, "PUT", .object, .point, ["acl"], isBuilt: false),
+        S3Row(.putObjectAcl, "PUT", .object, .point, ["acl"]),
+        S3Row(.deleteObjectTagging, "DELETE", .object, .point, ["tagging"], isBuilt: false),
         S3Row(.putObjectTagging, "PUT", .object, .point, ["tagging"], isBuilt: false),
         S3Row(.putObjectRetention, "PUT", .object, .point, ["retention"], isBuilt: false),
         S3Row(.putObjectLegalHold, "PUT", .object, .point, ["legal-hold"], isBuilt: false),

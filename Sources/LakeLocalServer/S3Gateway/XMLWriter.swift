@@ -10,6 +10,16 @@ struct XMLWriter {
         bytes += Array("</\(name)>".utf8)
     }
 
+    /// What says of a grantee that it is a user (Amazon S3 API reference, "Grantee").
+    static let canonicalUser = "xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"CanonicalUser\""
+
+    /// An element with attributes, written as they are.
+    mutating func element(_ name: String, attributes: String, _ content: (inout XMLWriter) -> Void) {
+        bytes += Array("<\(name) \(attributes)>".utf8)
+        content(&self)
+        bytes += Array("</\(name)>".utf8)
+    }
+
     /// An element with text in it. Characters that XML cannot hold are left out, as S3 clients that need them ask for
     /// `encoding-type=url`.
     mutating func text(_ name: String, _ value: String) {

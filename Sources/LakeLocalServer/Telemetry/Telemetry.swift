@@ -119,7 +119,7 @@ package final class Telemetry: Sendable {
         let note = request.note
         let isRefused = response.status == 401 || response.status == 403
         let isAudited = isRefused || Self.isAudited(note.operation)
-        let isBroken = response.status >= 500
+        let isBroken = response.status >= 500 && response.status != 501
         guard isAudited || isBroken || Log.shows(accessLevel) else { return }
         // The query may hold a signature: it is not told.
         let fields: KeyValuePairs = [
