@@ -88,38 +88,40 @@ class Bench:
             sys.exit(f"wrk: {result['errors']} of {result['requests']} requests failed\n{done.stdout}{self.lake.log_tail()}")
         return result["requests"] / result["seconds"], result["p50_us"], result["p99_us"]
 
-    def presigned(self, method, repository, keys):
-        """Targets with a SigV4 signature in the query, good for an hour (Amazon S3 API reference, "query parameters")."""
+    def signer(self):
+        """Key id, time and scope of SigV4 signatures, and what signs a canonical request with them."""
         key, secret = self.lake.keys
         stamp = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
         scope = f"{stamp[:8]}/us-east-1/s3/aws4_request"
         signing = ("AWS4" + secret).encode()
         for part in scope.split("/"):
             signing = hmac.digest(signing, part.encode(), "sha256")
+
+        def sign(canonical):
+            text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+            return hmac.digest(signing, text.encode(), "sha256").hex()
+        return key, stamp, scope, sign
+
+    def presigned(self, method, repository, keys):
+        """Targets with a SigV4 signature in the query, good for an hour (Amazon S3 API reference, "query parameters")."""
+        key, stamp, scope, sign = self.signer()
         query = (f"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={key}%2F{scope.replace('/', '%2F')}"
                  f"&X-Amz-Date={stamp}&X-Amz-Expires=3600&X-Amz-SignedHeaders=host")
         for name in keys:
             path = f"/{repository}/main/{name}"
             canonical = f"{method}\n{path}\n{query}\nhost:127.0.0.1:{self.lake.port}\n\nhost\nUNSIGNED-PAYLOAD"
-            text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
-            yield f"{path}?{query}&X-Amz-Signature={hmac.digest(signing, text.encode(), 'sha256').hex()}"
+            yield f"{path}?{query}&X-Amz-Signature={sign(canonical)}"
 
     def signed(self, method, repository, keys):
         """Lines for wrk with a SigV4 signature in the header: good for 15 minutes."""
-        key, secret = self.lake.keys
-        stamp = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-        scope = f"{stamp[:8]}/us-east-1/s3/aws4_request"
-        signing = ("AWS4" + secret).encode()
-        for part in scope.split("/"):
-            signing = hmac.digest(signing, part.encode(), "sha256")
+        key, stamp, scope, sign = self.signer()
         names = "host;x-amz-content-sha256;x-amz-date"
         for name in keys:
             path = f"/{repository}/main/{name}"
             canonical = (f"{method}\n{path}\n\nhost:127.0.0.1:{self.lake.port}\nx-amz-content-sha256:UNSIGNED-PAYLOAD\n"
                          f"x-amz-date:{stamp}\n\n{names}\nUNSIGNED-PAYLOAD")
-            text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
             yield (f"{path}\tAuthorization: AWS4-HMAC-SHA256 Credential={key}/{scope}, SignedHeaders={names}, "
-                   f"Signature={hmac.digest(signing, text.encode(), 'sha256').hex()}\tX-Amz-Date: {stamp}\tX-Amz-Content-Sha256: UNSIGNED-PAYLOAD")
+                   f"Signature={sign(canonical)}\tX-Amz-Date: {stamp}\tX-Amz-Content-Sha256: UNSIGNED-PAYLOAD")
 
     @staticmethod
     def processor_seconds(processes):

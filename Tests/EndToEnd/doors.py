@@ -177,6 +177,32 @@ class S3Test(LakeTest):
         self.assertFalse(os.path.exists(mount / "never"))
         self.assertEqual(self.s3_keys(self.bucket, "main/"), ["main/20mb"])
 
+    def test_an_upload_in_parts_has_one_tag(self):
+        """The tag with the number of parts is the same in every answer, conditions take it, and a repeated Complete says it again."""
+        upload = self.s3.create_multipart_upload(Bucket=self.bucket, Key="main/p")["UploadId"]
+        bodies = [os.urandom(5 << 20), b"end"]
+        parts = [{"PartNumber": n, "ETag": self.s3.upload_part(Bucket=self.bucket, Key="main/p", UploadId=upload, PartNumber=n, Body=body)["ETag"]} for n, body in enumerate(bodies, 1)]
+        complete = {"Bucket": self.bucket, "Key": "main/p", "UploadId": upload, "MultipartUpload": {"Parts": parts}}
+        tag = self.s3.complete_multipart_upload(**complete)["ETag"]
+        wanted = hashlib.md5(b"".join(hashlib.md5(body).digest() for body in bodies)).hexdigest()
+        self.assertEqual(tag, f'"{wanted}-2"')
+        for _ in range(2):
+            self.assertEqual(self.s3.complete_multipart_upload(**complete)["ETag"], tag)
+        self.assert_s3_error(404, "NoSuchUpload", self.s3.complete_multipart_upload, **complete | {"MultipartUpload": {"Parts": parts[:1]}})
+        self.assert_s3_error(404, "NoSuchUpload", self.s3.abort_multipart_upload, Bucket=self.bucket, Key="main/p", UploadId=upload)
+        self.assert_s3_error(404, "NoSuchUpload", self.s3.upload_part, Bucket=self.bucket, Key="main/p", UploadId=upload, PartNumber=3, Body=b"")
+        self.assertNotIn("Uploads", self.s3.list_multipart_uploads(Bucket=self.bucket))
+        self.lake.commit(self.bucket, "main")
+        self.s3.copy_object(Bucket=self.bucket, Key="main/q", CopySource={"Bucket": self.bucket, "Key": "main/p"}, CopySourceIfMatch=tag)
+        for key in ("main/p", "main/q"):
+            self.assertEqual(self.s3.head_object(Bucket=self.bucket, Key=key)["ETag"], tag)
+            self.assertEqual(self.s3.get_object(Bucket=self.bucket, Key=key, IfMatch=tag)["ETag"], tag)
+        self.assertEqual({entry["ETag"] for entry in self.s3.list_objects_v2(Bucket=self.bucket, Prefix="main/")["Contents"]}, {tag})
+        self.assertEqual(self.lake.ask("GET", f"/repositories/{self.bucket}/refs/main/objects/stat", path="p").json["checksum"], wanted)
+        self.s3_put(self.bucket, "main/p", b"new", IfMatch=tag)
+        self.assert_s3_error(412, "PreconditionFailed", self.s3.put_object, Bucket=self.bucket, Key="main/q", Body=b"", IfMatch='"other"')
+        self.assertEqual(self.s3_get(self.bucket, "main/q"), b"".join(bodies))
+
     def test_presigned(self):
         """Presigned PUT and GET by urllib, one that has expired, one whose key was changed."""
         arguments = {"Bucket": self.bucket, "Key": "main/a folder/x y.txt"}

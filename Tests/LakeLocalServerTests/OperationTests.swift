@@ -15,16 +15,8 @@ import Versioning
     private let credentials: Credentials
 
     init() throws {
-        access = Access(store: lake.store, secretKey: "s")
-        let login = Login(access: access, secretKey: "s")
-        let budget = MemoryBudget(limitBytes: 64 << 20)
-        var settings = ServerSettings(signingSecret: "s")
-        settings.schemes = ["mem"]
-        server = Server(
-            rest: REST(
-                catalog: lake.catalog, access: access, login: login, settings: settings, mounts: nil, budget: budget),
-            gateway: S3Gateway(catalog: lake.catalog, access: access, login: login, settings: settings, budget: budget),
-            access: access)
+        let doors = TestDoors(lake)
+        (access, server) = (doors.access, doors.server)
         try lake.make()
         credentials = try access.setUp(userName: "admin")
     }

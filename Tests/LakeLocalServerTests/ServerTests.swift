@@ -14,18 +14,9 @@ import Versioning
     private let credentials: Credentials
 
     init() throws {
-        let access = Access(store: lake.store, secretKey: "s")
-        let login = Login(access: access, secretKey: "s")
-        credentials = try access.setUp(userName: "admin")
-        var settings = ServerSettings(signingSecret: "s")
-        settings.schemes = ["mem"]
-        server = Server(
-            rest: REST(
-                catalog: lake.catalog, access: access, login: login, settings: settings, mounts: nil,
-                budget: MemoryBudget(limitBytes: 64 << 20)),
-            gateway: S3Gateway(
-                catalog: lake.catalog, access: access, login: login, settings: settings,
-                budget: MemoryBudget(limitBytes: 64 << 20)), access: access)
+        let doors = TestDoors(lake)
+        server = doors.server
+        credentials = try doors.access.setUp(userName: "admin")
         try lake.make()
     }
 

@@ -12,6 +12,9 @@ struct MultipartUploads: Sendable {
     /// An upload in progress. Source: `lakefs-formats.md` 5.6, UploadData.
     private struct Record {
         var id: String, path: String, created: Timestamp, address: String, metadata: Metadata, contentType: String
+        /// Of one that was completed: the entity tag that it got, and which parts were asked for. Ours: lakeFS passes
+        /// over them. It is kept for a day, for a client that did not hear the answer and asks again.
+        var completedTag = "", completedParts: [UInt8] = []
 
         init(id: String, path: String, address: String, metadata: Metadata, contentType: String) {
             self.id = id
@@ -32,6 +35,8 @@ struct MultipartUploads: Sendable {
                 case 4: address = field.string
                 case 5: metadata.pairs.append(try field.pair())
                 case 6: contentType = field.string
+                case 101: completedTag = field.string
+                case 102: completedParts = field.array
                 default: break
                 }
             }
@@ -45,6 +50,8 @@ struct MultipartUploads: Sendable {
             writer.string(4, address)
             writer.map(5, metadata)
             writer.string(6, contentType)
+            writer.string(101, completedTag)
+            writer.bytes(102, completedParts)
             return writer.bytes
         }
     }
@@ -88,12 +95,15 @@ struct MultipartUploads: Sendable {
     }
 
     /// The upload that a request names, which must be of its bucket and key.
-    private func find(_ call: S3Call) throws -> Record {
+    /// - Parameter isCompleted: whether one that was completed is wanted too.
+    private func find(_ call: S3Call, isCompleted: Bool = false) throws -> Record {
         let id = call.value("uploadId") ?? ""
         guard Names.isHex(id, 32...32), let bytes = try catalog.store.value(for: Key(id), in: Catalog.multipartUploads)
         else { throw S3Error.noSuchUpload }
         let record = try Record(decoding: bytes)
-        guard record.path == Self.path(call) else { throw S3Error.noSuchUpload }
+        guard record.path == Self.path(call), isCompleted || record.completedTag.isEmpty else {
+            throw S3Error.noSuchUpload
+        }
         return record
     }
 
@@ -212,13 +222,27 @@ struct MultipartUploads: Sendable {
         try gateway.access.require([.object("WriteObject", call.bucket, call.key)], for: call.caller)
         let repository = try catalog.checkWritable(call.ref, in: call.bucket)
         let namespace = try repository.namespace
-        let record = try find(call)
+        let record = try find(call, isCompleted: true)
+        @Sendable func answer(_ tag: String) -> Response {
+            gateway.xml("CompleteMultipartUploadResult") {
+                $0.text(
+                    "Location", "http://\(call.request.header("host") ?? "")/\(call.bucket)/\(call.ref)/\(call.key)")
+                $0.text("Bucket", call.bucket)
+                $0.text("Key", "\(call.ref)/\(call.key)")
+                $0.text("ETag", "\"\(tag)\"")
+            }
+        }
         return try gateway.body(call) { bytes in
             guard let root = XMLElement.parse(bytes), root.name == "CompleteMultipartUpload" else {
                 throw S3Error.malformedXML
             }
             let wanted = root.all("Part")
             guard !wanted.isEmpty else { throw S3Error.malformedXML }
+            let asked = Self.fingerprint(wanted)
+            guard record.completedTag.isEmpty else {
+                guard record.completedParts == asked else { throw S3Error.noSuchUpload }
+                return answer(record.completedTag)
+            }
             let known = Dictionary(uniqueKeysWithValues: try allParts(record.id).map { ($0.number, $0.part) })
             var chosen: [Part] = []
             var last = 0
@@ -244,7 +268,7 @@ struct MultipartUploads: Sendable {
             }
             let eTag = Hex.text(Hash.digest(.md5, chosen.flatMap(\.md5)))
             // An address of its own for each completion: objects are never overwritten.
-            let address = catalog.newPartsAddress()
+            let address = catalog.newPartsAddress(of: chosen.count)
             let location = namespace.location(address)
             let size = try catalog.objects.join(chosen.map { namespace.location($0.address) }, to: location)
             do {
@@ -262,22 +286,47 @@ struct MultipartUploads: Sendable {
                 catalog.discard(location, after: error)
                 throw error
             }
-            try drop(record, namespace)
-            return gateway.xml("CompleteMultipartUploadResult") {
-                $0.text(
-                    "Location", "http://\(call.request.header("host") ?? "")/\(call.bucket)/\(call.ref)/\(call.key)")
-                $0.text("Bucket", call.bucket)
-                $0.text("Key", "\(call.ref)/\(call.key)")
-                $0.text("ETag", "\"\(eTag)-\(chosen.count)\"")
-            }
+            var done = record
+            done.completedTag = "\(eTag)-\(chosen.count)"
+            done.completedParts = asked
+            done.created = .now()
+            try drop(record, namespace, leaving: done)
+            try forgetCompleted()
+            return answer(done.completedTag)
         }
     }
 
+    /// Which parts a client names, and by which entity tags.
+    private static func fingerprint(_ parts: [XMLElement]) -> [UInt8] {
+        Hash.digest(
+            .sha256,
+            parts.flatMap { part in
+                Array("\(part.value("PartNumber") ?? "") \((part.value("ETag") ?? "").filter { $0 != "\"" })\n".utf8)
+            })
+    }
+
+    /// How long an upload that was completed is known, in seconds.
+    private static let completedSeconds: Int64 = 24 * 3600
+
+    /// Removes records of uploads that were completed long ago, some at a time.
+    private func forgetCompleted() throws {
+        let now = Timestamp.now().seconds
+        let old = try catalog.store.page(of: Catalog.multipartUploads, from: nil, before: nil, limit: 200).filter {
+            guard let record = try? Record(decoding: $0.value) else { return false }  // What it is, `check` says.
+            return !record.completedTag.isEmpty && now - record.created.seconds > Self.completedSeconds
+        }
+        if !old.isEmpty { try catalog.store.write(old.map { .remove(Catalog.multipartUploads, $0.key) }, .eventual) }
+    }
+
     /// Forgets an upload, then its parts: a crash between leaves only unreferenced files.
-    private func drop(_ record: Record, _ namespace: StorageNamespace) throws {
+    /// - Parameter done: what is to be known of it from now on; nil for nothing.
+    private func drop(_ record: Record, _ namespace: StorageNamespace, leaving done: Record? = nil) throws {
         let parts = try allParts(record.id)
         try catalog.store.write(
-            [.remove(Catalog.multipartUploads, Key(record.id))]
+            [
+                done.map { .set(Catalog.multipartUploads, Key(record.id), $0.encoded) }
+                    ?? .remove(Catalog.multipartUploads, Key(record.id))
+            ]
                 + parts.map { .remove(Catalog.uploadParts(record.id), Self.key($0.number)) }, .durable)
         for part in parts { try catalog.objects.remove(namespace.location(part.part.address)) }
     }
@@ -336,9 +385,10 @@ struct MultipartUploads: Sendable {
             return keyMarker == nil || marker < path
                 || (marker == path && !idMarker.isEmpty && idMarker < Key(record.id))
         }
-        found = found.filter { Key($0.path).hasPrefix(Key(prefix)) && isBehindMarker($0) }.sorted {
-            (Key($0.path), Key($0.id)) < (Key($1.path), Key($1.id))
-        }
+        found = found.filter { $0.completedTag.isEmpty && Key($0.path).hasPrefix(Key(prefix)) && isBehindMarker($0) }
+            .sorted {
+                (Key($0.path), Key($0.id)) < (Key($1.path), Key($1.id))
+            }
         let shown = found.prefix(limit)
         return gateway.xml("ListMultipartUploadsResult") { xml in
             xml.text("Bucket", call.bucket)

@@ -224,7 +224,7 @@ extension S3Gateway {
                         $0.text("IsLatest", "true")
                     }
                     $0.text("LastModified", entry.lastModified.rfc3339Milliseconds)
-                    $0.text("ETag", "\"\(entry.eTag)\"")
+                    $0.text("ETag", "\"\(entry.s3Tag)\"")
                     $0.text("Size", entry.size)
                     if withOwner { owner(&$0) }
                     $0.text("StorageClass", "STANDARD")

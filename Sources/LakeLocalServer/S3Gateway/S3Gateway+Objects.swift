@@ -72,11 +72,11 @@ extension S3Gateway {
         }
         if call.value("tagging") != nil { return xml("Tagging") { $0.element("TagSet") { _ in } } }
         if call.value("acl") != nil { return ownACL(call) }
-        switch Precheck(call.request, eTag: entry.eTag, modified: entry.lastModified) {
+        switch Precheck(call.request, eTag: entry.s3Tag, modified: entry.lastModified) {
         case .proceed: break
         case .notModified:
             return Response(
-                status: 304, headers: [("ETag", "\"\(entry.eTag)\""), ("Last-Modified", entry.lastModified.httpDate)])
+                status: 304, headers: [("ETag", "\"\(entry.s3Tag)\""), ("Last-Modified", entry.lastModified.httpDate)])
         case .failed: throw S3Error.preconditionFailed
         }
         for item in call.query where item.name.hasPrefix("response-") {
@@ -88,7 +88,7 @@ extension S3Gateway {
         var headers: [(name: String, value: String)] =
             [
                 ("Content-Type", type),
-                ("ETag", "\"\(entry.eTag)\""), ("Last-Modified", entry.lastModified.httpDate),
+                ("ETag", "\"\(entry.s3Tag)\""), ("Last-Modified", entry.lastModified.httpDate),
                 ("Accept-Ranges", "bytes"),
             ] + Response.untrusted(type)
         for (name, header) in [
@@ -187,7 +187,7 @@ extension S3Gateway {
                     header.name.hasPrefix("x-amz-copy-source-if-")
                         ? (String(header.name.dropFirst("x-amz-copy-source-".count)), header.value) : nil
                 })
-            guard case .proceed = Precheck(conditions, eTag: found.eTag, modified: found.lastModified) else {
+            guard case .proceed = Precheck(conditions, eTag: found.s3Tag, modified: found.lastModified) else {
                 throw S3Error.preconditionFailed
             }
             let entry = try catalog.copy(
@@ -197,7 +197,7 @@ extension S3Gateway {
                 condition: Precheck.writeCondition(call.request))
             return xml("CopyObjectResult") {
                 $0.text("LastModified", entry.lastModified.rfc3339Milliseconds)
-                $0.text("ETag", "\"\(entry.eTag)\"")
+                $0.text("ETag", "\"\(entry.s3Tag)\"")
             }
         }
     }

@@ -25,10 +25,14 @@ package enum WriteCondition: Sendable {
     func allows(_ entry: Entry?) -> Bool {
         switch self {
         case .absent: entry == nil
-        case .matches(let tags): entry.map { entry in tags.contains { $0 == "*" || $0 == entry.eTag } } ?? false
+        case .matches(let tags): entry.map { Self.names($0, tags) } ?? false
         case .sameAddress(let address): entry?.address == address
-        case .matchesNone(let tags): entry.map { entry in !tags.contains { $0 == "*" || $0 == entry.eTag } } ?? true
+        case .matchesNone(let tags): entry.map { !Self.names($0, tags) } ?? true
         }
+    }
+
+    private static func names(_ entry: Entry, _ tags: [String]) -> Bool {
+        tags.contains { $0 == "*" || $0 == entry.eTag || $0 == entry.s3Tag }
     }
 }
 
@@ -400,7 +404,9 @@ extension Catalog {
             try stage(entry, at: destination, on: id, in: repositoryID, if: condition, force: force)
             return entry
         }
-        entry.address = newAddress()
+        // Its address goes on to say what its entity tag is.
+        entry.address =
+            entry.partCount.map { newPartsAddress(of: $0) } ?? (entry.isOfParts ? newPartsAddress() : newAddress())
         entry.addressType = .relative
         let copied = try entry.location(in: repository.namespace)
         do {
@@ -464,8 +470,9 @@ extension Catalog {
     package func newDirectAddress() -> String { addresses.next() + Entry.directSuffix }
 
     /// An address for an object that is joined from parts.
-    package func newPartsAddress() -> String {
-        let address = addresses.next() + Entry.partsSuffix
+    /// - Parameter count: how many; nil if nobody knows.
+    package func newPartsAddress(of count: Int? = nil) -> String {
+        let address = addresses.next() + (count.map { ".\($0)" } ?? "") + Entry.partsSuffix
         fresh.issue(address)
         return address
     }

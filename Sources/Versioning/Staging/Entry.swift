@@ -54,14 +54,26 @@ package struct Entry: Sendable, Equatable {
     /// How addresses of objects end that were joined from parts: their entity tags are not the MD5 of their bytes.
     package static let partsSuffix = ".parts"
 
+    /// Whether its object was joined from parts here.
+    var isOfParts: Bool { isRelative && address.hasSuffix(Self.partsSuffix) }
+
+    /// How many parts its object was joined from, as its address says; nil if it was not, or does not say.
+    package var partCount: Int? {
+        guard isOfParts else { return nil }
+        let name = address.dropLast(Self.partsSuffix.count)
+        return name.lastIndex(of: ".").flatMap { Int(name[name.index(after: $0)...]) }
+    }
+
+    /// The entity tag that S3 tells: of an object of parts with their number behind it (Amazon S3 user guide, "Checking
+    /// object integrity"). REST tells it without, as lakeFS does.
+    package var s3Tag: String { partCount.map { "\(eTag)-\($0)" } ?? eTag }
+
     /// How addresses end that were handed out for a direct upload: a client says what is there, and when.
     package static let directSuffix = ".direct"
 
     /// The MD5 of the bytes, if the entity tag is that; nil where it was made elsewhere, or of parts.
     package var contentMD5: [UInt8]? {
-        guard isRelative, eTag.utf8.count == 32, !address.hasSuffix(Self.partsSuffix),
-            !address.hasSuffix(Self.directSuffix)
-        else { return nil }
+        guard isRelative, eTag.utf8.count == 32, !isOfParts, !address.hasSuffix(Self.directSuffix) else { return nil }
         return Hex.bytes(eTag.utf8)
     }
 
