@@ -30,10 +30,16 @@ class CutTest(OwnLakeTest):
         server = self.lake.process.pid
         tracer = subprocess.Popen(["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={calls}", "-e", f"inject={calls}:{what}", "-p", str(server)], stderr=subprocess.PIPE)
 
+        def is_held(status):
+            try:
+                return "TracerPid:\t0\n" not in status.read_text()
+            except FileNotFoundError:
+                return True  # A thread that has ended since it was listed.
+
         def is_traced():
             if tracer.poll() is not None:
                 self.skipTest(f"strace may not trace here: {tracer.stderr.read().decode()[:200]}")
-            return all("TracerPid:\t0\n" not in (task / "status").read_text() for task in pathlib.Path(f"/proc/{server}/task").iterdir())
+            return all(is_held(task / "status") for task in pathlib.Path(f"/proc/{server}/task").iterdir())
         wait_until(is_traced, 10, "strace at every thread")
         try:
             yield
