@@ -33,7 +33,7 @@ class CutTest(OwnLakeTest):
         def is_held(status):
             try:
                 return "TracerPid:\t0\n" not in status.read_text()
-            except FileNotFoundError:
+            except (FileNotFoundError, ProcessLookupError):
                 return True  # A thread that has ended since it was listed.
 
         def is_traced():
