@@ -66,7 +66,12 @@ struct FormReader {
                 if state == .headers { pending.insert(contentsOf: [0x0d, 0x0a], at: 0) }
             case .headers:
                 guard let end = Self.firstIndex(of: [0x0d, 0x0a, 0x0d, 0x0a], in: pending) else {
-                    if pending.count > Self.largestHeaders { state = .done }
+                    // The same bound whether they came whole or in pieces: their end may have begun.
+                    if pending.count - 3 > Self.largestHeaders { state = .done }
+                    return
+                }
+                guard end <= Self.largestHeaders else {
+                    state = .done
                     return
                 }
                 let text = String(decoding: pending[..<end], as: UTF8.self)
