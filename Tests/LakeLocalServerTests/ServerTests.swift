@@ -186,6 +186,29 @@ import Versioning
         }
     }
 
+    /// A form is the same however it is cut into pieces: also an empty part, whose boundary follows its headers at once.
+    @Test(arguments: [
+        "--b\r\nContent-Disposition: form-data; name=\"content\"\r\n\r\n\r\n--b--",
+        "--b\r\nContent-Disposition: form-data; name=\"content\"\r\n\r\n--b--",
+        "--b\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\n--b\r\nname=\"content\"\r\n\r\n--a\r\n--b--",
+        "--b\r\nX: " + String(repeating: "x", count: 16_500) + "\r\n\r\n--b\r\nname=\"content\"\r\n\r\na\r\n--b--",
+    ])
+    func formsInPieces(text: String) throws {
+        let bytes = Array(text.utf8)
+        var found: Set<[UInt8]> = []
+        for step in [bytes.count, 1, 2, 5] {
+            var form = FormReader(contentType: "multipart/form-data; boundary=b", field: "content")!
+            var taken: [UInt8] = []
+            for start in stride(from: 0, to: bytes.count, by: step) {
+                try unsafe bytes[start..<min(bytes.count, start + step)].withUnsafeBytes { piece in
+                    try unsafe form.feed(piece) { unsafe taken += Array($0) }
+                }
+            }
+            found.insert(taken + [form.isComplete ? 1 : 0])
+        }
+        #expect(found.count == 1)
+    }
+
     @Test func formsMayBeCutAnywhere() throws {
         let text = Array(
             "--XX\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nother\r\n--XX\r\nContent-Disposition: form-data; name=\"content\"\r\nContent-Type: text/csv\r\n\r\nline\r\n--X\r\n--XX--\r\n"

@@ -1,13 +1,15 @@
 /// Reads one part of a `multipart/form-data` body as it arrives (RFC 7578): a value that is fed, no bytes kept beyond a
 /// boundary's length.
 struct FormReader {
-    private enum State { case preamble, headers, content, skipping, done }
+    private enum State { case preamble, headers, begin, content, skipping, done }
     private let field: String
     /// `\r\n--boundary`
     private let delimiter: [UInt8]
     private var state = State.preamble
     private var pending: [UInt8] = Array("\r\n".utf8)  // The first boundary has no line before it.
     private var wasFound = false
+    /// The part that begins is the one that is asked for.
+    private var isWantedPart = false
     /// The part's own content type, if it has one.
     private(set) var partType: String?
 
@@ -75,7 +77,7 @@ struct FormReader {
                     return
                 }
                 let text = String(decoding: pending[..<end], as: UTF8.self)
-                pending.removeFirst(end + 4)
+                pending.removeFirst(end + 2)  // The line break behind them may begin the next boundary.
                 let isWanted = !wasFound && text.contains("name=\"\(field)\"")
                 if isWanted {
                     wasFound = true
@@ -84,9 +86,15 @@ struct FormReader {
                         partType = String(line.dropFirst(13).drop { $0 == " " })
                     }
                 }
-                state = isWanted ? .content : .skipping
+                isWantedPart = isWanted
+                state = .begin
+            case .begin:
                 // An empty part's boundary follows its headers' last line directly.
-                if pending.starts(with: delimiter.dropFirst(2)) { pending.insert(contentsOf: [0x0d, 0x0a], at: 0) }
+                if !pending.starts(with: delimiter) {
+                    guard !delimiter.starts(with: pending) else { return }
+                    pending.removeFirst(2)
+                }
+                state = isWantedPart ? .content : .skipping
             }
         }
     }
