@@ -309,9 +309,10 @@ extension Herald {
         case .removeFolder: result = unsafe unlinkat(folder, name, AT_REMOVEDIR)
         case .change:
             let file = unsafe openat(folder, name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
-            guard file >= 0, unsafe fstat(file, &status) == 0 else { return errno }
+            guard file >= 0 else { return errno }
+            defer { Glibc.close(file) }
+            guard unsafe fstat(file, &status) == 0 else { return errno }
             result = ftruncate(file, status.st_size)
-            Glibc.close(file)
         }
         return result == 0 ? 0 : errno
     }

@@ -133,11 +133,13 @@ extension Tree {
         for listener in all { for notice in notices { listener(notice) } }
     }
 
-    /// Tells the mounts but one of what that one did itself.
-    func tell(_ notices: [Notice], except own: Int) {
+    /// Tells the mounts but one of what that one did itself; the notices are made only if there are others.
+    func tell(_ make: @autoclosure () -> [Notice], except own: Int) {
         let others = listeners.withLock { listeners in
             listeners.count > 1 ? listeners.filter { $0.key != own }.map(\.value) : []
         }
+        guard !others.isEmpty else { return }
+        let notices = make()
         for listener in others { for notice in notices { listener(notice) } }
     }
 

@@ -57,8 +57,13 @@ enum Cost: Sendable {
     case point
     /// Listings, diffs, writes: on a thread of the pool.
     case store
-    /// As long as the repository is large: a pool's thread too, counted apart.
+    /// As long as the repository is large: on a thread of a pool of its own.
     case long
+
+    /// Work that may block, where it belongs.
+    func reception(_ work: @escaping @Sendable () -> Response) -> Reception {
+        self == .long ? .long(work) : .work(work)
+    }
 }
 
 /// One operation of the API: how it is asked for, what it needs, and where it is worked off.

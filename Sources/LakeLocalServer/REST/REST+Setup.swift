@@ -51,11 +51,7 @@ extension REST {
                         issued: .now())
                 }
                 let made = try access.setUp(userName: body.username, credentials: given)
-                return .json(
-                    200,
-                    CredentialsWithSecret(
-                        accessKeyId: made.accessKeyID, creationDate: made.issued.seconds,
-                        secretAccessKey: made.secretAccessKey))
+                return .json(200, withSecret(made))
             }
         }
         router.on(.login) { call in
@@ -142,6 +138,11 @@ extension REST {
         func encode(to encoder: any Encoder) throws {}
     }
 
+    private func withSecret(_ made: Credentials) -> CredentialsWithSecret {
+        CredentialsWithSecret(
+            accessKeyId: made.accessKeyID, creationDate: made.issued.seconds, secretAccessKey: made.secretAccessKey)
+    }
+
     private func message(_ user: User) -> UserMessage {
         UserMessage(
             id: user.name, creationDate: user.creationDate.seconds,
@@ -174,11 +175,7 @@ extension REST {
         router.on(.createCredentials) { call in
             return call.work {
                 let made = try access.createCredentials(for: call[.userId])
-                return .json(
-                    201,
-                    CredentialsWithSecret(
-                        accessKeyId: made.accessKeyID, creationDate: made.issued.seconds,
-                        secretAccessKey: made.secretAccessKey))
+                return .json(201, withSecret(made))
             }
         }
         router.on(.getCredentials) { call in

@@ -103,10 +103,9 @@ package struct REST: Door {
                 try call.checkParameters()
                 // What may wait does so on another thread; a body has to be read on this one.
                 guard row.cost != .point, !request.hasBody else { return try begin(route, call) }
-                let work: @Sendable () -> Response = {
+                return row.cost.reception {
                     do { return try begin(route, call).answer(to: []) } catch { return Self.failure(error, request) }
                 }
-                return row.cost == .long ? .long(work) : .work(work)
             case .otherMethod:
                 return .respond(.failure(405, "method \(request.method) is not allowed for \(request.rawPath)"))
             case .none: return .respond(.failure(404, "invalid API endpoint: \(request.rawPath)"))

@@ -179,8 +179,7 @@ struct Call: Sendable {
 
     /// Work without a body that may block.
     func work(_ work: @escaping @Sendable () throws -> Response) -> Reception {
-        let work: @Sendable () -> Response = { do { return try work() } catch { return Response(error) } }
-        return row.cost == .long ? .long(work) : .work(work)
+        row.cost.reception { do { return try work() } catch { return Response(error) } }
     }
 
     /// A read that is answered on the spot.

@@ -8,6 +8,12 @@ extension S3Gateway {
         return Response(status: 200, headers: [("Content-Type", "application/xml")], body: .bytes(writer.bytes))
     }
 
+    /// Who asks, as S3 tells of users.
+    private func user(_ call: S3Call, _ xml: inout XMLWriter) {
+        xml.text("ID", call.identity.user)
+        xml.text("DisplayName", call.identity.user)
+    }
+
     func listBuckets(_ call: S3Call) throws -> Reception {
         try access.requireSome("fs:ListRepositories", below: Permission.repository("", "").resource, for: call.caller)
         let prefix = call.value("prefix") ?? ""
@@ -23,10 +29,7 @@ extension S3Gateway {
         }
         return .respond(
             xml("ListAllMyBucketsResult") { xml in
-                xml.element("Owner") {
-                    $0.text("ID", call.identity.user)
-                    $0.text("DisplayName", call.identity.user)
-                }
+                xml.element("Owner") { user(call, &$0) }
                 xml.element("Buckets") { xml in
                     for repository in repositories {
                         xml.element("Bucket") {
@@ -136,14 +139,10 @@ extension S3Gateway {
 
     func ownACL(_ call: S3Call) -> Response {
         xml("AccessControlPolicy") { xml in
-            func user(_ xml: inout XMLWriter) {
-                xml.text("ID", call.identity.user)
-                xml.text("DisplayName", call.identity.user)
-            }
-            xml.element("Owner") { user(&$0) }
+            xml.element("Owner") { user(call, &$0) }
             xml.element("AccessControlList") { list in
                 list.element("Grant") { grant in
-                    grant.element("Grantee", attributes: XMLWriter.canonicalUser) { user(&$0) }
+                    grant.element("Grantee", attributes: XMLWriter.canonicalUser) { user(call, &$0) }
                     grant.text("Permission", "FULL_CONTROL")
                 }
             }
@@ -180,12 +179,6 @@ extension S3Gateway {
             limit == 0
             ? Page<S3Listing>(items: [], hasMore: false)
             : try listing(call, repository, prefix: prefix, delimiter: delimiter, after: after, limit: limit)
-        func owner(_ xml: inout XMLWriter) {
-            xml.element("Owner") {
-                $0.text("ID", call.identity.user)
-                $0.text("DisplayName", call.identity.user)
-            }
-        }
         let withOwner = hasVersions || !isV2 || call.value("fetch-owner") == "true"
         return xml(hasVersions ? "ListVersionsResult" : "ListBucketResult") { xml in
             xml.text("Name", call.bucket)
@@ -226,7 +219,7 @@ extension S3Gateway {
                     $0.text("LastModified", entry.lastModified.rfc3339Milliseconds)
                     $0.text("ETag", "\"\(entry.s3Tag)\"")
                     $0.text("Size", entry.size)
-                    if withOwner { owner(&$0) }
+                    if withOwner { $0.element("Owner") { user(call, &$0) } }
                     $0.text("StorageClass", "STANDARD")
                 }
             }

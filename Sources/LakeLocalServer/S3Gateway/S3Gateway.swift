@@ -76,8 +76,8 @@ package struct S3Gateway: Door {
     }
 
     /// Runs blocking work off the connection's thread.
-    func work(_ call: S3Call, _ work: @escaping @Sendable () throws -> Response) -> Reception {
-        .work {
+    func work(_ call: S3Call, _ cost: Cost = .store, _ work: @escaping @Sendable () throws -> Response) -> Reception {
+        cost.reception {
             do { return try work() } catch {
                 return failure(S3Error(error, isWrite: call.request.isWrite), call, to: call.request)
             }
@@ -97,17 +97,8 @@ package struct S3Gateway: Door {
             throw S3Error(405, "MethodNotAllowed", "The specified method is not allowed against this resource.")
         }
         call.request.note.operation = .s3(row.operation)
-        let handle = { @Sendable () throws -> Reception in
-            guard row.isBuilt else { throw Self.unsupported }
-            return try answer(row.operation, call)
-        }
-        guard row.cost != .point, !call.request.hasBody else { return try handle() }
-        let work: @Sendable () -> Response = {
-            do { return try handle().answer(to: []) } catch {
-                return failure(S3Error(error, isWrite: call.request.isWrite), call, to: call.request)
-            }
-        }
-        return row.cost == .long ? .long(work) : .work(work)
+        guard row.cost != .point, !call.request.hasBody else { return try answer(row.operation, call) }
+        return work(call, row.cost) { try answer(row.operation, call).answer(to: []) }
     }
 
     private func answer(_ operation: S3Operation, _ call: S3Call) throws -> Reception {

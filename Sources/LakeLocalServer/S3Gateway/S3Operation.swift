@@ -58,12 +58,10 @@ final class S3Row: Sendable {
     /// A header that must be there.
     let header: String?
     let cost: Cost
-    /// Whether it does what it is for; others say that they do not.
-    let isBuilt: Bool
 
     private init(
         _ operation: S3Operation, _ methods: String, _ scope: Scope, _ cost: Cost, _ parameters: Set<String> = [],
-        header: String? = nil, isBuilt: Bool = true
+        header: String? = nil
     ) {
         self.operation = operation
         self.methods = methods.split(separator: " ").map(String.init)
@@ -71,7 +69,6 @@ final class S3Row: Sendable {
         self.parameters = parameters
         self.header = header
         self.cost = cost
-        self.isBuilt = isBuilt
     }
 
     static let all: [S3Row] = [
@@ -94,20 +91,20 @@ final class S3Row: Sendable {
         S3Row(.listObjects, "GET", .bucket, .store),
         S3Row(.refOnly, "GET HEAD PUT POST DELETE", .ref, .point),
         S3Row(.listParts, "GET", .object, .store, ["uploadId"]),
-        S3Row(.getObjectAttributes, "GET HEAD", .object, .point, ["attributes"], isBuilt: false),
-        S3Row(.getObjectTorrent, "GET HEAD", .object, .point, ["torrent"], isBuilt: false),
-        S3Row(.getObjectRetention, "GET HEAD", .object, .point, ["retention"], isBuilt: false),
-        S3Row(.getObjectLegalHold, "GET HEAD", .object, .point, ["legal-hold"], isBuilt: false),
+        S3Row(.getObjectAttributes, "GET HEAD", .object, .point, ["attributes"]),
+        S3Row(.getObjectTorrent, "GET HEAD", .object, .point, ["torrent"]),
+        S3Row(.getObjectRetention, "GET HEAD", .object, .point, ["retention"]),
+        S3Row(.getObjectLegalHold, "GET HEAD", .object, .point, ["legal-hold"]),
         S3Row(.getObjectTagging, "GET", .object, .point, ["tagging"]),
         S3Row(.getObjectAcl, "GET", .object, .point, ["acl"]),
         S3Row(.getObject, "GET", .object, .point),
         S3Row(.headObject, "HEAD", .object, .point),
         S3Row(.uploadPart, "PUT", .object, .store, ["partNumber", "uploadId"]),
         S3Row(.putObjectAcl, "PUT", .object, .point, ["acl"]),
-        S3Row(.deleteObjectTagging, "DELETE", .object, .point, ["tagging"], isBuilt: false),
-        S3Row(.putObjectTagging, "PUT", .object, .point, ["tagging"], isBuilt: false),
-        S3Row(.putObjectRetention, "PUT", .object, .point, ["retention"], isBuilt: false),
-        S3Row(.putObjectLegalHold, "PUT", .object, .point, ["legal-hold"], isBuilt: false),
+        S3Row(.deleteObjectTagging, "DELETE", .object, .point, ["tagging"]),
+        S3Row(.putObjectTagging, "PUT", .object, .point, ["tagging"]),
+        S3Row(.putObjectRetention, "PUT", .object, .point, ["retention"]),
+        S3Row(.putObjectLegalHold, "PUT", .object, .point, ["legal-hold"]),
         S3Row(.copyObject, "PUT", .object, .long, header: "x-amz-copy-source"),
         S3Row(.putObject, "PUT", .object, .point),
         S3Row(.abortMultipartUpload, "DELETE", .object, .store, ["uploadId"]),
