@@ -14,6 +14,8 @@ static inline int lake_begin_sync(int descriptor, long long offset, long long co
 // Shares the bytes of a file with another, where the file system can (ioctl_ficlone(2), FICLONE).
 static inline int lake_clone(int from, int to) { return ioctl(to, _IOW(0x94, 9, int), from); }
 static inline int lake_close_from(unsigned first) { return (int)syscall(SYS_close_range, first, ~0u, 0); }
+// A file in memory that goes with its last descriptor (memfd_create(2), MFD_CLOEXEC).
+static inline int lake_memory_file(const char *name) { return (int)syscall(SYS_memfd_create, name, 1u); }
 static inline int lake_syncfs(int descriptor) { return (int)syscall(SYS_syncfs, descriptor); }
 // mallopt(3), whose parameters are macros. Every thread would get an arena of its own, up to eight a core, and each keeps what it once
 // took; and answers of some hundred KiB would be mapped and faulted in anew each time.

@@ -11,14 +11,20 @@ package enum URIEncoding {
     package static func encode(_ bytes: some Collection<UInt8>, keepsSlash: Bool = false) -> String {
         var result: [UInt8] = []
         result.reserveCapacity(bytes.count)
+        append(bytes, keepsSlash: keepsSlash, to: &result)
+        return String(decoding: result, as: UTF8.self)
+    }
+
+    static func append(_ bytes: some Collection<UInt8>, keepsSlash: Bool, to result: inout [UInt8]) {
         for byte in bytes {
             if isUnreserved(byte) || (keepsSlash && byte == 0x2f) {
                 result.append(byte)
             } else {
-                result += [0x25, hex[Int(byte >> 4)], hex[Int(byte & 15)]]
+                result.append(0x25)
+                result.append(hex[Int(byte >> 4)])
+                result.append(hex[Int(byte & 15)])
             }
         }
-        return String(decoding: result, as: UTF8.self)
     }
 
     package static func encode(_ text: String, keepsSlash: Bool = false) -> String {

@@ -38,16 +38,20 @@ final class Lake {
     init(_ configuration: Configuration) throws {
         directory = try DataDirectory(configuration.dataDirectory)
         let root = configuration.objectsFolder(in: directory)
-        let objects: any ObjectStore =
-            configuration.blockstoreType == "mem"
-            ? MemoryObjectStore()
-            : try LocalObjectStore(
+        let objects: any ObjectStore
+        if configuration.blockstoreType == "mem" {
+            objects = MemoryObjectStore()
+            objectsLock = nil
+        } else {
+            try Files.makeFolder(root)
+            // Two lakes on the same objects would collect each other's. Before they are looked at: what another process
+            // is about to write is not a leftover.
+            objectsLock = try FileLock(root + "/.lock", what: "the objects in \(root)")
+            objects = try LocalObjectStore(
                 root: root, externalPrefixes: configuration.externalPrefixes,
-                closedFolders: configuration.closedFolders(in: directory))
+                closedFolders: configuration.closedFolders(in: directory), keepsLog: true)
+        }
         self.objects = objects
-        // Two lakes on the same objects would collect each other's.
-        objectsLock =
-            configuration.blockstoreType == "mem" ? nil : try FileLock(root + "/.lock", what: "the objects in \(root)")
         if configuration.databaseType == "mem" {
             database = nil
             lock = nil

@@ -426,7 +426,7 @@ class BytesTest(AttackTest):
             self.assertEqual([item["path"] for item in page["results"]], wanted, after)
 
     def objects(self):
-        return [path for path in (self.lake.data / "objects").rglob("*") if path.is_file() and "/data/" in str(path)]
+        return self.lake.objects()
 
     def test_damaged_objects(self):
         """A cut object is told, at every door, and no copy makes it official."""
@@ -735,7 +735,7 @@ class BadDayTest(AttackTest):
         self.assertGreater(len(made), 50)
 
     def objects(self):
-        return [path for path in (self.lake.data / "objects").rglob("*") if path.is_file() and "/data/" in str(path)]
+        return self.lake.objects()
 
     def test_what_fails_leaves_no_objects(self):
         repository = self.repository()

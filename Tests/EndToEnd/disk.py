@@ -45,7 +45,7 @@ class DiskTest(LakeTest):
         self.root = self.mount(self.bucket)
 
     def object_bytes(self, bucket=None):
-        return sum(path.stat().st_blocks * 512 for path in (self.lake.data / "objects" / (bucket or self.bucket)).rglob("*") if path.is_file())
+        return sum(path.stat().st_blocks * 512 for path in self.lake.objects(repository=bucket or self.bucket))
 
     def again(self):
         """The same branch, mounted anew."""

@@ -90,6 +90,12 @@ class Lake:
         self.process = None
         atexit.register(self.kill)
 
+    def objects(self, folder="data", repository=""):
+        """The files of objects (or `_lakefs`: of tables), once small ones are files: for some seconds they are in a log."""
+        root = self.data / "objects"
+        wait_until(lambda: not any((root / ".log").glob("*")), 20, "small objects are files")
+        return [path for path in (root / repository).rglob("*") if path.is_file() and f"/{folder}/" in str(path)]
+
     def server_environment(self):
         if not self.keys:
             return self.environment

@@ -16,6 +16,13 @@ import Versioning
         try checkObjectStore(store, scheme: "local")
     }
 
+    @Test func localWithALog() throws {
+        let folder = TemporaryFolder()
+        let store = try LocalObjectStore(root: folder.path + "/objects", keepsLog: true)
+        defer { store.close() }
+        try checkObjectStore(store, scheme: "local")
+    }
+
     @Test(arguments: ["../x", "a/../../x", "/etc/passwd", "a//b", ".", "a/./b", ""]) func addressesStayUnderTheRoot(
         path: String
     ) throws {

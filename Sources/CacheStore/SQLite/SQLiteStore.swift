@@ -30,6 +30,7 @@ package final class SQLiteStore: KeyValueStore {
     /// Rows that one step of `removeAll` takes, so that other writers come in between.
     private static let dropStep = 5000
 
+    package let capabilities: KeyValueCapabilities
     private let path: String
     private let readers = (0..<readerShards).map { _ in ReaderPool() }
     private let writer: GroupCommit<Request, Outcome>
@@ -48,15 +49,15 @@ package final class SQLiteStore: KeyValueStore {
     private struct Reader: @unchecked Sendable { let connection: Connection }
 
     /// Opens the file, making it if there is none.
-    /// - Parameter beforeSync: runs before writes that were `.eventual` are made durable: what they name must be so
-    ///   first.
+    /// - Parameter beforeSync: runs before writes are made durable: the objects that they name must be so first.
     /// - Parameter syncsByItself: what was written as `.eventual` is made durable within a second; otherwise the caller
     ///   sees to it.
     /// - Throws: `.refused` if a newer version of this program wrote it.
     package init(
-        path: String, syncsByItself: Bool = true, beforeSync: @escaping @Sendable () throws(StoreError) -> Void = {}
+        path: String, syncsByItself: Bool = true, beforeSync: (@Sendable () throws(StoreError) -> Void)? = nil
     ) throws(StoreError) {
         self.path = path
+        capabilities = KeyValueCapabilities(syncsObjects: beforeSync != nil)
         try PageChecksums.convert(path)
         let connection = try Self.open(path, cacheKiB: 8000)
         var version: Int64 = 0
@@ -113,7 +114,7 @@ package final class SQLiteStore: KeyValueStore {
     /// One transaction for all requests. A request that fails leaves the others untouched.
     private static func apply(
         _ requests: [Request], on connection: Connection, _ timer: SyncTimer,
-        _ beforeSync: () throws(StoreError) -> Void
+        _ beforeSync: (() throws(StoreError) -> Void)?
     ) -> [Outcome] {
         let isDurable = requests.contains { $0.durability == .durable }
         do throws(StoreError) {
@@ -122,7 +123,7 @@ package final class SQLiteStore: KeyValueStore {
             try connection.execute(isDurable ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL")
             // Bytes before the entries that name them: what was written without a sync becomes durable with this
             // commit.
-            if isDurable && (timer.hasUnsynced || requests.contains { $0.durability == .eventual }) { try beforeSync() }
+            if isDurable { try beforeSync?() }
             try connection.execute("BEGIN IMMEDIATE")
             var outcomes: [Outcome] = []
             for request in requests { outcomes.append(try apply(request.write, on: connection)) }

@@ -109,7 +109,7 @@ enum Precheck {
 /// The body of an object, or of a part of it.
 enum ObjectBody {
     /// Small objects as they were read: they never change, and opening a file costs more than sending it.
-    private static let small = LRUCache<ObjectLocation, [UInt8]>(budget: 16 << 20)
+    private static let small = SmallObjectCache(budget: 16 << 20)
     /// Bytes of the largest object that is kept.
     private static let largestSmall: Int64 = 16 << 10
 
@@ -144,10 +144,10 @@ enum ObjectBody {
                 let whole = try objects.read(location, 0..<size + 1)
                 try check(Int64(whole.count), entry, location)
                 if verifies { try verify(Hash.digest(.md5, whole), entry, location) }
-                small.insert(whole, for: location, cost: whole.count + 256)
+                small.insert(whole, at: location)
                 return part(of: whole, range)
             }
-            if let file = try objects.file(location) {
+            if let file = try objects.piece(location) {
                 do throws(StoreError) {
                     try check(file.byteCount, entry, location)
                     if verifies, range == 0..<size { try verify(try file.md5(), entry, location) }

@@ -32,10 +32,7 @@ package struct Request: Sendable {
         rawPath = String(local[..<mark])
         rawQuery = mark == local.endIndex ? "" : String(local[local.utf8.index(after: mark)...])
         self.headers = headers.map { name, value in
-            // White space around a value is none of it (RFC 9110, 5.5).
-            var value = value[...]
-            while value.last == " " || value.last == "\t" { value = value.dropLast() }
-            return (name.lowercased(), String(value))
+            (Self.lowercased(name), Self.trimmed(value))
         }
         self.fault = fault ?? Self.fault(in: local.utf8) ?? Self.fault(in: self.headers, version: version)
     }
@@ -49,6 +46,17 @@ package struct Request: Sendable {
 
     /// The same with one more header, its name in lower case.
     func adding(_ header: (name: String, value: String)) -> Request { Request(self, headers: headers + [header]) }
+
+    private static func lowercased(_ name: String) -> String {
+        name.utf8.contains { $0 >= 65 && $0 <= 90 } ? name.lowercased() : name
+    }
+
+    /// White space around a value is none of it (RFC 9110, 5.5); at its beginning its reader has taken it away.
+    private static func trimmed(_ value: String) -> String {
+        guard let last = value.utf8.last, last == 0x20 || last == 0x09 else { return value }
+        let end = value.utf8.lastIndex { $0 != 0x20 && $0 != 0x09 }
+        return end.map { String(value[...$0]) } ?? ""
+    }
 
     /// The path and query of an absolute-form target; others as they are.
     private static func withoutAuthority(_ target: String) -> Substring {

@@ -20,6 +20,7 @@ final class PayloadSink: BodySink, @unchecked Sendable {
     private let upload: Upload?
     private let limit: Int
     private let work: @Sendable ([UInt8], Written?) throws -> Response
+    private let soon: Soon?
     private var bytes: [UInt8] = []
     private var share: MemoryBudget.Share
     private var chunked: ChunkedBody?
@@ -34,14 +35,18 @@ final class PayloadSink: BodySink, @unchecked Sendable {
         init(_ algorithm: Hash.Algorithm) { hash = Hash(algorithm) }
     }
 
+    /// Does something with what was written, without blocking; then its closure gets the answer, or what went wrong.
+    typealias Soon = @Sendable (Written, @escaping @Sendable (Result<Response, any Error>) -> Void) throws -> Void
+
     /// Bytes of memory that a byte of a document may take while it is read.
     private static let expansion = 8
 
     /// - Parameters:
     ///   - upload: where the bytes go; nil keeps them in memory, up to `limit`.
+    ///   - soon: what it does with a small upload, if that can be done without blocking.
     ///   - work: what the request does with the body, once it is all there and right.
     init(
-        call: S3Call, gateway: S3Gateway, upload: Upload?, limit: Int,
+        call: S3Call, gateway: S3Gateway, upload: Upload?, limit: Int, soon: Soon? = nil,
         work: @escaping @Sendable ([UInt8], Written?) throws -> Response
     ) throws {
         self.call = call
@@ -49,6 +54,7 @@ final class PayloadSink: BodySink, @unchecked Sendable {
         self.upload = upload
         self.limit = limit
         self.work = work
+        self.soon = soon
         share = MemoryBudget.Share(of: gateway.budget)
         switch call.identity.payload {
         case .unsigned: break
@@ -98,30 +104,47 @@ final class PayloadSink: BodySink, @unchecked Sendable {
         }
     }
 
+    /// Ends the upload, of a body that is all there and right.
+    private func written(to upload: Upload) throws -> Written {
+        try check()
+        let digest = upload.digest()
+        if let wantedMD5, wantedMD5 != digest { throw Self.badDigest("Content-MD5") }
+        try upload.finish()
+        return Written(
+            address: upload.address, location: upload.location, size: upload.size, md5: digest, checksums: results)
+    }
+
+    private func failure(_ error: any Error) -> Response {
+        // Bytes that may be named already stay.
+        if !LakeError(error).mayBeStaged { upload?.discard() }
+        return gateway.failure(S3Error(error, isWrite: true), call, to: call.request)
+    }
+
     func finish() -> Response {
         do {
-            try check()
-            guard let upload else { return try work(bytes, nil) }
-            let digest = upload.digest()
-            if let wantedMD5, wantedMD5 != digest { throw Self.badDigest("Content-MD5") }
-            try upload.finish()
-            do {
-                return try work(
-                    [],
-                    Written(
-                        address: upload.address, location: upload.location, size: upload.size, md5: digest,
-                        checksums: results))
-            } catch {
-                if LakeError(error).mayBeStaged {
-                    return gateway.failure(S3Error(error, isWrite: true), call, to: call.request)
-                }  // The bytes may be named already.
-                upload.discard()
-                throw error
+            guard let upload else {
+                try check()
+                return try work(bytes, nil)
+            }
+            return try work([], written(to: upload))
+        } catch {
+            return failure(error)
+        }
+    }
+
+    func finishSoon(_ answer: @escaping @Sendable (Response) -> Void) -> Bool {
+        guard let soon, let upload, upload.finishesAtOnce else { return false }
+        do {
+            try soon(written(to: upload)) { [self] result in
+                switch result {
+                case .success(let response): answer(response)
+                case .failure(let error): answer(failure(error))
+                }
             }
         } catch {
-            upload?.discard()
-            return gateway.failure(S3Error(error, isWrite: true), call, to: call.request)
+            answer(failure(error))
         }
+        return true
     }
 
     private static func badDigest(_ name: String) -> S3Error {

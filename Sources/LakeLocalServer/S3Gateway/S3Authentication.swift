@@ -1,3 +1,4 @@
+import Synchronization
 import Transport
 import Versioning
 
@@ -23,9 +24,22 @@ struct S3Authentication: Sendable {
     private static let skewSeconds: Int64 = 15 * 60
     /// The longest life of a presigned request, in seconds.
     private static let longestPresign: Int64 = 7 * 24 * 3600
-    /// Signing keys of the day: four HMACs each.
-    private let keys = LRUCache<KeyName, [UInt8]>(budget: 1024)
-    private struct KeyName: Hashable { let id: String, secret: String, scope: SigV4.Scope }
+    /// Signing keys of the day, four HMACs each, by the credential that requests name.
+    private let keys = SigningKeys()
+
+    /// What a credential of a request says, and the key that was derived from it.
+    private struct Signing {
+        let id: String, scope: SigV4.Scope
+        /// Which it was derived from; empty if it was not yet.
+        var secret = ""
+        var key: [UInt8] = []
+    }
+
+    private final class SigningKeys: Sendable {
+        let known = Mutex<[String: Signing]>([:])
+        /// Beyond it all are derived anew.
+        static let most = 1024
+    }
 
     init(access: Access, login: Login) {
         self.access = access
@@ -68,32 +82,43 @@ struct S3Authentication: Sendable {
         return found
     }
 
-    private func scope(_ credential: Substring) throws -> (id: String, scope: SigV4.Scope) {
-        let parts = credential.utf8.split(separator: 0x2f, omittingEmptySubsequences: false).map {
-            String(decoding: Array($0), as: UTF8.self)
+    /// Who a credential names, and the key to check its signatures with.
+    private func signing(_ credential: String) throws -> (credentials: Credentials, scope: SigV4.Scope, key: [UInt8]) {
+        var signing = keys.known.withLock { $0[credential] }
+        if signing == nil {
+            let parts = credential.utf8.split(separator: 0x2f, omittingEmptySubsequences: false).map {
+                String(decoding: Array($0), as: UTF8.self)
+            }
+            guard parts.count == 5, parts[4] == "aws4_request" else {
+                throw S3Error(
+                    400, "AuthorizationHeaderMalformed",
+                    "The credential '\(credential)' is not of the form key/day/region/service/aws4_request")
+            }
+            signing = Signing(id: parts[0], scope: SigV4.Scope(day: parts[1], region: parts[2], service: parts[3]))
         }
-        guard parts.count == 5, parts[4] == "aws4_request" else {
-            throw S3Error(
-                400, "AuthorizationHeaderMalformed",
-                "The credential '\(credential)' is not of the form key/day/region/service/aws4_request")
+        var found = signing!
+        let credentials = try credentials(found.id)
+        if found.secret != credentials.secretAccessKey {
+            found.secret = credentials.secretAccessKey
+            found.key = SigV4.signingKey(secret: found.secret, scope: found.scope)
+            keys.known.withLock { [found] known in
+                if known.count >= SigningKeys.most { known.removeAll() }
+                known[credential] = found
+            }
         }
-        return (parts[0], SigV4.Scope(day: parts[1], region: parts[2], service: parts[3]))
+        return (credentials, found.scope, found.key)
     }
 
-    private func signingKey(_ credentials: Credentials, _ scope: SigV4.Scope) -> [UInt8] {
-        let name = KeyName(id: credentials.accessKeyID, secret: credentials.secretAccessKey, scope: scope)
-        if let known = keys[name] { return known }
-        let key = SigV4.signingKey(secret: credentials.secretAccessKey, scope: scope)
-        keys.insert(key, for: name)
-        return key
-    }
+    /// Headers of which a signature covers the value without naming them.
+    private static let covered: Set<String> = ["x-amz-date", "x-amz-content-sha256"]
 
-    private func signedHeaders(_ names: Substring, _ request: Request) throws -> [(name: String, value: String)] {
-        let names = names.utf8.split(separator: 0x3b).map { String(decoding: Array($0), as: UTF8.self) }
+    private func signedHeaders(_ names: String, _ request: Request) throws -> [(name: String, value: String)] {
+        let names = names.utf8.split(separator: 0x3b).map { String(Substring($0)) }
         // Headers that change what a request does are no one's to add to a signed one.
-        let binding = ["x-amz-copy-source", "x-amz-meta", "x-amz-acl", "x-amz-tagging"]
         for header in request.headers
-        where binding.contains(where: { header.name.hasPrefix($0) }) && !names.contains(header.name) {
+        where header.name.utf8.starts(with: "x-amz-".utf8) && !names.contains(header.name)
+            && !Self.covered.contains(header.name)
+        {
             throw S3Error(
                 403, "AccessDenied", "There were headers present in the request which were not signed: \(header.name)")
         }
@@ -101,27 +126,44 @@ struct S3Authentication: Sendable {
             throw S3Error(400, "AuthorizationHeaderMalformed", "The signed headers must have host among them")
         }
         return names.map { name in
-            (name, request.headers.filter { $0.name == name }.map(\.value).joined(separator: ","))
+            var value: String?
+            for header in request.headers where header.name == name {
+                value = value.map { $0 + "," + header.value } ?? header.value
+            }
+            return (name, value ?? "")
         }
+    }
+
+    /// The three parts of a SigV4 header.
+    private static func parts(of header: String) -> (credential: String, names: String, signature: String)? {
+        var (credential, names, signature) = (String?.none, String?.none, String?.none)
+        for field in header.utf8.dropFirst("AWS4-HMAC-SHA256".utf8.count).split(separator: 0x2c) {
+            let field = field.drop { $0 == 0x20 }
+            guard let mark = field.firstIndex(of: 0x3d) else { continue }
+            let (name, value) = (field[..<mark], String(Substring(field[field.index(after: mark)...])))
+            if name.elementsEqual("Credential".utf8) {
+                credential = value
+            } else if name.elementsEqual("SignedHeaders".utf8) {
+                names = value
+            } else if name.elementsEqual("Signature".utf8) {
+                signature = value
+            }
+        }
+        guard let credential, let names, let signature, !credential.isEmpty, !names.isEmpty, !signature.isEmpty else {
+            return nil
+        }
+        return (credential, names, signature)
     }
 
     private func checkHeader(_ header: String, _ request: Request, _ path: [UInt8], _ query: [QueryItem]) throws
         -> S3Identity
     {
-        var fields: [String: Substring] = [:]
-        for field in header.dropFirst("AWS4-HMAC-SHA256".count).split(separator: ",") {
-            let parts = field.drop { $0 == " " }.split(separator: "=", maxSplits: 1)
-            if parts.count == 2 { fields[String(parts[0])] = parts[1] }
-        }
-        guard let credential = fields["Credential"], let names = fields["SignedHeaders"],
-            let signature = fields["Signature"]
-        else {
+        guard let (credential, names, signature) = Self.parts(of: header) else {
             throw S3Error(
                 400, "AuthorizationHeaderMalformed",
                 "The authorization header needs Credential, SignedHeaders and Signature")
         }
-        let (id, scope) = try scope(credential)
-        let credentials = try credentials(id)
+        let (credentials, scope, key) = try signing(credential)
         let stamp =
             request.header("x-amz-date") ?? request.header("date").flatMap { Timestamp(httpDate: $0)?.basic } ?? ""
         guard let time = Timestamp(basic: stamp) else {
@@ -131,7 +173,6 @@ struct S3Authentication: Sendable {
         let canonical = SigV4.canonicalRequest(
             method: request.method, path: path, query: query, headers: try signedHeaders(names, request),
             payloadHash: payload)
-        let key = signingKey(credentials, scope)
         let expected = SigV4.signature(key: key, time: stamp, scope: scope, canonicalRequest: canonical)
         guard isEqualInConstantTime(Array(expected.utf8), Array(signature.utf8)), stamp.hasPrefix(scope.day) else {
             throw S3Error.signatureDoesNotMatch
@@ -171,7 +212,7 @@ struct S3Authentication: Sendable {
         guard try value("X-Amz-Algorithm") == "AWS4-HMAC-SHA256" else {
             throw S3Error(400, "AuthorizationQueryParametersError", "X-Amz-Algorithm only supports AWS4-HMAC-SHA256")
         }
-        let (id, scope) = try scope(value("X-Amz-Credential")[...])
+        let credential = try value("X-Amz-Credential")
         let stamp = try value("X-Amz-Date")
         let signature = try value("X-Amz-Signature")
         guard let time = Timestamp(basic: stamp) else {
@@ -182,11 +223,10 @@ struct S3Authentication: Sendable {
                 400, "AuthorizationQueryParametersError",
                 "X-Amz-Expires must be a number of seconds from 0 to \(Self.longestPresign)")
         }
-        let credentials = try credentials(id)
-        let key = signingKey(credentials, scope)
+        let (credentials, scope, key) = try signing(credential)
         let canonical = SigV4.canonicalRequest(
             method: request.method, path: path, query: query.filter { $0.name != "X-Amz-Signature" },
-            headers: try signedHeaders(value("X-Amz-SignedHeaders")[...], request),
+            headers: try signedHeaders(value("X-Amz-SignedHeaders"), request),
             payloadHash: request.header("x-amz-content-sha256") ?? "UNSIGNED-PAYLOAD")
         let expected = SigV4.signature(key: key, time: stamp, scope: scope, canonicalRequest: canonical)
         guard isEqualInConstantTime(Array(expected.utf8), Array(signature.utf8)) else {

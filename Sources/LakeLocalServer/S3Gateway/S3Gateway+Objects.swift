@@ -136,17 +136,31 @@ extension S3Gateway {
         try Names.checkPath(call.key)
         let metadata = try Self.metadata(of: call.request)
         let repository = try catalog.checkWritable(call.ref, in: call.bucket)
-        let sink = try PayloadSink(call: call, gateway: self, upload: catalog.upload(to: repository), limit: .max) {
-            [self] _, written in
-            let eTag = Hex.text(written!.md5)
-            let entry = Entry(
-                address: written!.address, lastModified: .now(), size: written!.size, eTag: eTag, metadata: metadata,
-                contentType: Self.contentType(of: call.request))
-            try catalog.stage(
-                entry, at: call.key, on: call.ref, in: call.bucket, if: Precheck.writeCondition(call.request))
-            return Response(
+        let condition = Precheck.writeCondition(call.request)
+        let contentType = Self.contentType(of: call.request)
+        @Sendable func entry(_ written: PayloadSink.Written) -> Entry {
+            Entry(
+                address: written.address, lastModified: .now(), size: written.size, eTag: Hex.text(written.md5),
+                metadata: metadata, contentType: contentType)
+        }
+        @Sendable func answer(_ written: PayloadSink.Written, _ entry: Entry) -> Response {
+            Response(
                 status: 200,
-                headers: [("Content-Type", "application/xml"), ("ETag", "\"\(eTag)\"")] + written!.checksums)
+                headers: [("Content-Type", "application/xml"), ("ETag", "\"\(entry.eTag)\"")] + written.checksums)
+        }
+        let soon: PayloadSink.Soon = { [catalog] written, done in
+            let entry = entry(written)
+            try catalog.stage(entry, at: call.key, on: call.ref, in: repository) { error in
+                done(error.map { .failure($0) } ?? .success(answer(written, entry)))
+            }
+        }
+        let sink = try PayloadSink(
+            call: call, gateway: self, upload: catalog.upload(to: repository), limit: .max,
+            soon: condition == nil ? soon : nil
+        ) { [catalog] _, written in
+            let entry = entry(written!)
+            try catalog.stage(entry, at: call.key, on: call.ref, in: call.bucket, if: condition)
+            return answer(written!, entry)
         }
         return .body(sink)
     }

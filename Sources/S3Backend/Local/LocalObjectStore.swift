@@ -8,6 +8,7 @@ package import Versioning
 ///
 /// An object is written to a temporary file in the root, synced, renamed to its place, and the folder synced:
 /// whole and durable before it is acknowledged. Syncs of folders are shared by all who wait for the same one.
+/// Small ones go to a log first, whose sync is shared by all, and become files a little later (`ObjectLog`).
 package final class LocalObjectStore: ObjectStore {
     package let root: String
     private let incoming: String
@@ -26,13 +27,17 @@ package final class LocalObjectStore: ObjectStore {
     private let written = Atomic<UInt64>(0), synced = Atomic<UInt64>(0)
     /// One sync of the whole disk at a time; the one lock here that is held over I/O, for that is what it is about.
     private let syncing = Mutex<Void>(())
+    fileprivate let log: ObjectLog?
 
     /// Uses `root`, making it if it is not there. Temporary files that a crash left are removed.
     /// - Parameters:
     ///   - externalPrefixes: folders whose files may be read by full addresses (`local:///folder/file`); none by
     ///     default.
     ///   - closedFolders: folders that may not, though they lie under one of these; the root is one of them anyway.
-    package init(root: String, externalPrefixes: [String] = [], closedFolders: [String] = []) throws(StoreError) {
+    ///   - keepsLog: small objects go through a log, until `close`. Without, what a log holds becomes files now.
+    package init(
+        root: String, externalPrefixes: [String] = [], closedFolders: [String] = [], keepsLog: Bool = false
+    ) throws(StoreError) {
         self.root = root
         let given = externalPrefixes.map { prefix in
             prefix.hasSuffix("/") && prefix != "/" ? String(prefix.dropLast()) : prefix
@@ -55,9 +60,18 @@ package final class LocalObjectStore: ObjectStore {
         }
         try Self.makeFolders(incoming)
         for name in try Folder.names(of: incoming) { unsafe unlink(incoming + "/" + name) }
+        let log = try ObjectLog(folder: root + "/.log", root: root)
+        if keepsLog {
+            self.log = log
+        } else {
+            self.log = nil
+            try log.drain()
+            log.close()
+        }
     }
 
     package func close() {
+        log?.close()
         folderSync.stop()
         writers.stop()
     }
@@ -77,7 +91,7 @@ package final class LocalObjectStore: ObjectStore {
         return StoreError(kind, unsafe "\(what) \(path): \(String(cString: strerror(code)))")
     }
 
-    private static func synchronize(folder: String) throws(StoreError) {
+    static func synchronize(folder: String) throws(StoreError) {
         let descriptor = unsafe open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard descriptor >= 0 else { throw failure("cannot open", "a folder of objects") }
         defer { Glibc.close(descriptor) }
@@ -86,7 +100,7 @@ package final class LocalObjectStore: ObjectStore {
 
     /// Makes a folder and those above it that are not there; each is durable in its parent then. Only their owner may
     /// look in.
-    private static func makeFolders(_ path: String) throws(StoreError) {
+    static func makeFolders(_ path: String) throws(StoreError) {
         var missing = [path]
         while let next = missing.last {
             let parent = next.lastIndex(of: "/").flatMap { $0 > next.startIndex ? String(next[..<$0]) : nil }
@@ -159,14 +173,17 @@ package final class LocalObjectStore: ObjectStore {
         return unsafe String(cString: found)
     }
 
-    private static func folder(of path: String) -> String { String(path[..<path.lastIndex(of: "/")!]) }
+    static func folder(of path: String) -> String { String(path[..<path.lastIndex(of: "/")!]) }
 
     fileprivate func temporaryPath() -> String {
         "\(incoming)/\(getpid())-\(temporaryCount.add(1, ordering: .relaxed).newValue)"
     }
 
     /// Moves a finished file to its place.
-    fileprivate func place(_ temporary: String, at path: String, _ durability: Durability) throws(StoreError) {
+    fileprivate func place(
+        _ temporary: String, at path: String, _ location: ObjectLocation, _ durability: Durability
+    ) throws(StoreError) {
+        log?.remove(location)
         let folder = Self.folder(of: path)
         if !folders.withLock({ $0.contains(folder) }) {
             try Self.makeFolders(folder)
@@ -182,7 +199,7 @@ package final class LocalObjectStore: ObjectStore {
             guard unsafe rename(temporary, path) == 0 else { throw Self.failure("cannot write", "an object") }
         }
         switch durability {
-        case .durable:
+        case .durable, .ordered:
             if let outcome = folderSync.submit(folder), let error = outcome { throw error }
         case .eventual:
             written.add(1, ordering: .releasing)
@@ -192,21 +209,46 @@ package final class LocalObjectStore: ObjectStore {
     // MARK: the port
 
     package func makeWriter(_ location: ObjectLocation) throws(StoreError) -> any ObjectWriter {
-        try LocalObjectWriter(store: self, path: path(location), temporary: temporaryPath())
+        _ = try path(location)
+        return LocalObjectWriter(store: self, location)
     }
 
     package func makeWriter() throws(StoreError) -> any UnnamedObjectWriter {
-        let temporary = temporaryPath()
-        return try LocalObjectWriter(store: self, path: temporary, temporary: temporary)
+        LocalObjectWriter(store: self, nil)
     }
 
     package func read(_ location: ObjectLocation, _ range: Range<Int64>) throws(StoreError) -> [UInt8] {
-        guard let piece = try file(location) else { return [] }
+        if let bytes = try log?.read(location, range) { return bytes }
+        guard let piece = try opened(location) else { return [] }
         defer { Glibc.close(piece.descriptor) }
         return try piece.read(range)
     }
 
+    package func piece(_ location: ObjectLocation) throws(StoreError) -> FilePiece? {
+        if let piece = try log?.piece(location) { return piece }
+        return try opened(location)
+    }
+
     package func file(_ location: ObjectLocation) throws(StoreError) -> FilePiece? {
+        do throws(StoreError) { try log?.makeFile(location) } catch {
+            // What there is can be read though the disk is full.
+            guard error.code == .noSpace, let bytes = try log?.read(location, 0..<Int64.max) else { throw error }
+            return try Self.inMemory(bytes)
+        }
+        return try opened(location)
+    }
+
+    private static func inMemory(_ bytes: [UInt8]) throws(StoreError) -> FilePiece {
+        let descriptor = unsafe lake_memory_file("object")
+        guard descriptor >= 0 else { throw failure("cannot open", "an object") }
+        do throws(StoreError) { try ObjectLog.write(bytes, to: descriptor, at: 0) } catch {
+            Glibc.close(descriptor)
+            throw error
+        }
+        return FilePiece(descriptor: descriptor, offset: 0, byteCount: Int64(bytes.count))
+    }
+
+    private func opened(_ location: ObjectLocation) throws(StoreError) -> FilePiece? {
         let path = try readablePath(location)
         // A pipe would hold its reader up until someone writes into it: it is refused below.
         let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
@@ -220,6 +262,7 @@ package final class LocalObjectStore: ObjectStore {
     }
 
     package func size(of location: ObjectLocation) throws(StoreError) -> Int64? {
+        if let size = log?.size(of: location) { return size }
         var info = stat()
         let path: String
         do throws(StoreError) { path = try readablePath(location) } catch {
@@ -235,6 +278,7 @@ package final class LocalObjectStore: ObjectStore {
 
     package func remove(_ location: ObjectLocation) throws(StoreError) {
         let path = try path(location)
+        log?.remove(location)
         guard unsafe unlink(path) == 0 || errno == ENOENT || errno == ENOTDIR else {
             throw Self.failure("cannot remove", location.description)
         }
@@ -245,10 +289,10 @@ package final class LocalObjectStore: ObjectStore {
     }
 
     package func join(_ parts: [ObjectLocation], to destination: ObjectLocation) throws(StoreError) -> Int64 {
-        let target = try LocalObjectWriter(store: self, path: path(destination), temporary: temporaryPath())
+        let target = LocalObjectWriter(store: self, destination)
         do throws(StoreError) {
             for part in parts {
-                guard let piece = try file(part) else { continue }
+                guard let piece = try self.piece(part) else { continue }
                 defer { Glibc.close(piece.descriptor) }
                 try target.append(piece)
             }
@@ -266,10 +310,10 @@ package final class LocalObjectStore: ObjectStore {
         let descriptor = unsafe open(source, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { throw Self.failure("cannot open", "a staged file") }
         defer { Glibc.close(descriptor) }
-        if durability == .durable, fdatasync(descriptor) != 0 { throw Self.failure("cannot sync", "a staged file") }
+        if durability != .eventual, fdatasync(descriptor) != 0 { throw Self.failure("cannot sync", "a staged file") }
         var info = stat()
         guard unsafe fstat(descriptor, &info) == 0 else { throw Self.failure("cannot look at", "a staged file") }
-        try place(source, at: path, durability)
+        try place(source, at: path, location, durability)
         return Int64(info.st_size)
     }
 
@@ -298,6 +342,7 @@ package final class LocalObjectStore: ObjectStore {
 
     private func walk(_ prefix: ObjectLocation, after: String, _ body: (StoredObject) throws -> Void) throws {
         var base = root + "/"
+        if !prefix.isOutside { try log?.drain() }
         if prefix.isOutside {
             base = ""
             let resolved = try readablePath(prefix)
@@ -370,6 +415,7 @@ package final class LocalObjectStore: ObjectStore {
     }
 
     package func synchronize() throws(StoreError) {
+        try log?.synchronize()
         let wanted = written.load(ordering: .acquiring)
         guard synced.load(ordering: .acquiring) < wanted else { return }
         // Whoever comes while a sync runs waits for it, and runs another only if it began too early for them.
@@ -378,10 +424,7 @@ package final class LocalObjectStore: ObjectStore {
             guard synced.load(ordering: .acquiring) < wanted else { return }
             let covered = written.load(ordering: .acquiring)
             do throws(StoreError) {
-                let descriptor = unsafe open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-                guard descriptor >= 0 else { throw Self.failure("cannot open", "the folder of objects") }
-                defer { Glibc.close(descriptor) }
-                guard lake_syncfs(descriptor) == 0 else { throw Self.failure("cannot sync", "the folder of objects") }
+                try Self.synchronize(disk: root)
                 synced.store(covered, ordering: .releasing)
             } catch {
                 failure = error
@@ -389,57 +432,101 @@ package final class LocalObjectStore: ObjectStore {
         }
         if let failure { throw failure }
     }
+
+    /// Makes all files durable of the disk that `folder` is on (syncfs(2)).
+    static func synchronize(disk folder: String) throws(StoreError) {
+        let descriptor = unsafe open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw failure("cannot open", "the folder of objects") }
+        defer { Glibc.close(descriptor) }
+        guard lake_syncfs(descriptor) == 0 else { throw failure("cannot sync", "the folder of objects") }
+    }
 }
 
 /// One object on its way into a local store.
 private final class LocalObjectWriter: ObjectWriter, UnnamedObjectWriter {
     private let store: LocalObjectStore
-    /// Where the object goes; for one that has no name yet its temporary file.
-    private var path: String
-    private let temporary: String
-    /// Nil when finished or given up.
+    /// Nil as long as it has no name.
+    private var location: ObjectLocation?
+    /// What there is of an object that may be small enough for the log.
+    private var small: [UInt8]?
+    /// The file of one that is not, and where it is until it is finished.
     private var output: FileOutput?
+    private var temporary = ""
 
-    init(store: LocalObjectStore, path: String, temporary: String) throws(StoreError) {
+    init(store: LocalObjectStore, _ location: ObjectLocation?) {
         self.store = store
-        self.path = path
-        self.temporary = temporary
-        let descriptor = unsafe open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw LocalObjectStore.failure("cannot make", "an object") }
-        output = FileOutput(descriptor, threads: store.writers)
+        self.location = location
+        small = store.log == nil ? nil : []
     }
 
     deinit { abort() }
 
-    func write(_ bytes: UnsafeRawBufferPointer) throws(StoreError) { unsafe try output!.write(bytes) }
+    func write(_ bytes: UnsafeRawBufferPointer) throws(StoreError) {
+        if let small, small.count + bytes.count <= ObjectLog.largestObject {
+            unsafe self.small!.append(contentsOf: bytes)
+        } else {
+            unsafe try file().write(bytes)
+        }
+    }
+
+    /// The object's file, begun with what there is.
+    private func file() throws(StoreError) -> FileOutput {
+        if let output { return output }
+        temporary = store.temporaryPath()
+        let descriptor = unsafe open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { throw LocalObjectStore.failure("cannot make", "an object") }
+        let output = FileOutput(descriptor, threads: store.writers)
+        self.output = output
+        if let small {
+            self.small = nil
+            var failure: StoreError?
+            unsafe small.withUnsafeBytes { bytes in
+                do throws(StoreError) { unsafe try output.write(bytes) } catch { failure = error }
+            }
+            if let failure { throw failure }
+        }
+        return output
+    }
 
     /// Adds a file's bytes: shared where the disk can, else moved by the kernel (copy_file_range(2)).
     func append(_ piece: FilePiece) throws(StoreError) {
-        try output!.flush()
+        if let small, Int64(small.count) + piece.byteCount <= ObjectLog.largestObject {
+            self.small! += try piece.read(0..<piece.byteCount)
+            return
+        }
+        let output = try file()
+        try output.flush()
         var offset = CLongLong(piece.offset)
         var rest = piece.byteCount
         while rest > 0 {
             let count = unsafe lake_copy_file_range(
-                piece.descriptor, &offset, output!.descriptor, nil, Int(min(rest, 1 << 30)))
+                piece.descriptor, &offset, output.descriptor, nil, Int(min(rest, 1 << 30)))
             if count < 0 && errno == EINTR { continue }
             guard count > 0 else {
                 throw LocalObjectStore.failure("cannot copy to", "an object", count == 0 ? EIO : errno)
             }
             rest -= Int64(count)
         }
-        output!.skip(piece.byteCount)
+        output.skip(piece.byteCount)
     }
 
     func finish(_ durability: Durability) throws(StoreError) -> Int64 {
-        let output = output!
+        let location = location!
+        let path = try store.path(location)
+        if let log = store.log, let small, log.append(small, at: location) {
+            self.small = nil
+            if durability != .ordered { try log.synchronize() }
+            return Int64(small.count)
+        }
+        let output = try file()
         try output.flush()
-        if durability == .durable, fdatasync(output.descriptor) != 0 {
+        if durability != .eventual, fdatasync(output.descriptor) != 0 {
             throw LocalObjectStore.failure("cannot sync", "an object")
         }
         self.output = nil
         do throws(StoreError) {
             guard close(output.descriptor) == 0 else { throw LocalObjectStore.failure("cannot write", "an object") }
-            try store.place(temporary, at: path, durability)
+            try store.place(temporary, at: path, location, durability)
         } catch {
             unsafe unlink(temporary)
             throw error
@@ -447,12 +534,15 @@ private final class LocalObjectWriter: ObjectWriter, UnnamedObjectWriter {
         return output.byteCount
     }
 
+    var finishesAtOnce: Bool { small != nil && store.log!.hasRoom }
+
     func finish(at location: ObjectLocation, _ durability: Durability) throws(StoreError) {
-        path = try store.path(location)
+        self.location = location
         _ = try finish(durability)
     }
 
     func abort() {
+        small = nil
         guard let output else { return }
         self.output = nil
         try? output.wait()

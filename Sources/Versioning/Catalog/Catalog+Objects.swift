@@ -296,21 +296,35 @@ extension Catalog {
         try Names.checkPath(path)
         try entry.check()
         let staged = StagedEntry(key: path, envelope: entry.envelope)
-        let token = try branch(id, in: repository).branch.stagingToken
-        // Another entry may name it already, or have named it until its object went.
-        for (address, _) in try claim([staged]) { fresh.share(address) }
-        if unsettled.isHolding { return stageLater(staged, on: id, in: repository, then: done) }
-        store.write([.set(Partition(token), path, staged.encoded)], .durable) { [self] error in
-            if let error { return done(error) }
-            // What follows may wait, for the store or for a mount: the turn of the group commit does not.
-            committed.pool.run { [self] in
-                if let branch = try? branch(id, in: repository).branch, branch.stagingToken == token {
-                    events.publish(Change(repository: repository.id, branch: id, kind: .keys([path])))
-                    return done(nil)
+        guard !unsettled.isHolding else { return stageLater(staged, on: id, in: repository, then: done) }
+        let claims = try claim([staged])
+        do {
+            let (branch, bytes) = try branch(id, in: repository)
+            let token = branch.stagingToken
+            let replaced = try fresh.isEmpty ? nil : replacement(of: path, in: token)
+            // As long as the branch is what it was, its token is open.
+            let batch: [Mutation] =
+                [.require(repository.partition, RefStore.key(ofBranch: id), .matches(bytes))]
+                + (replaced.map { [.require(Partition(token), path, .matches($0.value))] } ?? [])
+                + [.set(Partition(token), path, staged.encoded)]
+            store.write(batch, .durable) { [self] error in
+                if let error {
+                    for (address, claim) in claims { fresh.keep(address, claim) }
+                    guard error.code == .preconditionFailed else { return done(error) }
+                    return stageLater(staged, on: id, in: repository, then: done)
                 }
-                // A commit came between: written again into the token that is open now.
-                stageLater(staged, on: id, in: repository, then: done)
+                noteStaged([staged], claims, in: token)
+                if let replaced { remove([replaced], in: token, of: repository, .durable) }
+                guard events.hasListeners else { return done(nil) }
+                // Mounts are waited for: the turn of the group commit is not.
+                committed.pool.run { [self] in
+                    events.publish(Change(repository: repository.id, branch: id, kind: .keys([path])))
+                    done(nil)
+                }
             }
+        } catch {
+            for (address, claim) in claims { fresh.keep(address, claim) }
+            throw error
         }
     }
 
@@ -481,7 +495,9 @@ extension Catalog {
     package func upload(to repository: Repository) throws -> Upload {
         let address = newAddress()
         let location = try repository.namespace.location(address)
-        return Upload(address: address, location: location, objects: objects, writer: try objects.makeWriter(location))
+        return Upload(
+            address: address, location: location, objects: objects, writer: try objects.makeWriter(location),
+            store.capabilities.syncsObjects ? .ordered : .durable)
     }
 }
 
@@ -491,11 +507,16 @@ package final class Upload {
     package let location: ObjectLocation
     private let objects: any ObjectStore
     private let writer: any ObjectWriter
+    private let durability: Durability
     private var md5 = Hash(.md5)
     package private(set) var size: Int64 = 0
     private var isFinished = false
 
-    init(address: String, location: ObjectLocation, objects: any ObjectStore, writer: any ObjectWriter) {
+    init(
+        address: String, location: ObjectLocation, objects: any ObjectStore, writer: any ObjectWriter,
+        _ durability: Durability
+    ) {
+        self.durability = durability
         self.address = address
         self.location = location
         self.objects = objects
@@ -510,12 +531,15 @@ package final class Upload {
         unsafe try writer.write(bytes)
     }
 
+    /// Whether `finish` would not block now.
+    package var finishesAtOnce: Bool { durability == .ordered && writer.finishesAtOnce }
+
     /// The MD5 of all bytes so far. Call once, when all are in.
     package func digest() -> [UInt8] { md5.finish() }
 
-    /// Makes the bytes durable under their address. No entry names them yet.
+    /// Makes the bytes an object, which is durable before any record that names it. None does yet.
     package func finish() throws {
-        _ = try writer.finish(.durable)
+        _ = try writer.finish(durability)
         isFinished = true
     }
 

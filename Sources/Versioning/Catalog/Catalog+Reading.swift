@@ -23,10 +23,17 @@ extension Catalog {
         if let staged = try stagedEntry(path, tokens: tokens) {
             return try staged.envelope.map { try decode($0, path) }
         }
-        return try committed.record(path, metaRange: metaRange, in: ref.repository.namespace).map {
+        let name = CommittedName(metaRange: metaRange, path: path)
+        if let known = entries[name] { return known }
+        let entry = try committed.record(path, metaRange: metaRange, in: ref.repository.namespace).map {
             try decode($0, path)
         }
+        entries.insert(entry, for: name, cost: 400 + path.count + (entry?.metadata.pairs.count ?? 0) * 100)
+        return entry
     }
+
+    /// An entry of a metarange, which never changes.
+    struct CommittedName: Hashable { let metaRange: String, path: Key }
 
     /// - Throws: `.notFound(.object)`, and what `resolve` throws.
     package func entry(_ path: Key, at ref: String, in repositoryID: String) throws -> (

@@ -32,6 +32,8 @@ package final class Catalog: Sendable {
     /// Repositories as read a short while ago: another process may change them.
     private let repositories = ReadWriteLock<[String: (repository: Repository, read: Timestamp)]>([:])
     private static let repositoriesKept = 1000
+    /// Committed entries that were looked up, or nil for what was not there.
+    let entries = ShardedCache<CommittedName, Entry?>(budget: 8 << 20)
     private static let repositoryLifetimeSeconds: Int64 = 5
     /// Tries of a compare-and-set on a contended branch (`lakefs-formats.md` 7.2).
     static let tries = 10

@@ -60,7 +60,7 @@ package final class CommittedStore: Sendable {
             self.objects = objects
             self.location = location
             self.byteCount = byteCount
-            file = try objects.file(location)
+            file = try objects.piece(location)
         }
 
         deinit { if let file { close(file.descriptor) } }

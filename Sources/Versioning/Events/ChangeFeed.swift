@@ -54,6 +54,9 @@ package final class ChangeFeed: Sendable {
 
     package func unsubscribe(_ number: Int) { _ = listeners.withLock { $0.all.removeValue(forKey: number) } }
 
+    /// Whether there is anybody to tell.
+    package var hasListeners: Bool { listeners.withLock { !$0.all.isEmpty } }
+
     /// Tells all listeners. Changes of a mount (`origin` given) do not wait: the kernel may hold locks for them
     /// (`mount.md`, "Invalidation without deadlock").
     package func publish(_ change: Change) {

@@ -109,7 +109,9 @@ package struct Timestamp: Sendable, Hashable, Comparable {
     package init?(basic text: String) {
         let u = Array(text.utf8)
         guard u.count == 16, u[8] == 0x54, u[15] == 0x5a else { return nil }
-        func number(_ range: Range<Int>) -> Int? { Int(String(decoding: u[range], as: UTF8.self)) }
+        func number(_ range: Range<Int>) -> Int? {
+            u[range].allSatisfy { $0 >= 48 && $0 <= 57 } ? u[range].reduce(0) { $0 * 10 + Int($1 - 48) } : nil
+        }
         guard let year = number(0..<4), let month = number(4..<6), let day = number(6..<8), let hour = number(9..<11),
             let minute = number(11..<13),
             let second = number(13..<15),

@@ -4,19 +4,20 @@
 package struct Repository: Sendable, Equatable {
     package enum State: Int64, Sendable { case active, inDeletion }
 
-    package var id: String
+    package var id: String { didSet { partition = Self.partition(id, instanceUID) } }
     /// As it was given, for showing.
-    package var storageNamespace: String
+    package var storageNamespace: String { didSet { parsedNamespace = StorageNamespace(storageNamespace) } }
+    private var parsedNamespace: StorageNamespace?
     package var defaultBranch: String
     package var creationDate: Timestamp
     package var state = State.active
-    package var instanceUID: String
+    package var instanceUID: String { didSet { partition = Self.partition(id, instanceUID) } }
     package var isReadOnly = false
     package var storageID = ""
 
     package var namespace: StorageNamespace {
         get throws {
-            guard let namespace = StorageNamespace(storageNamespace) else {
+            guard let namespace = parsedNamespace else {
                 throw LakeError(.corrupt, "repository \(id) has no valid storage namespace: \(storageNamespace)")
             }
             return namespace
@@ -24,7 +25,11 @@ package struct Repository: Sendable, Equatable {
     }
 
     /// The partition of branches, commits, tags and settings.
-    package var partition: Partition { Partition("\(id)-\(instanceUID)") }
+    package private(set) var partition: Partition
+
+    private static func partition(_ id: String, _ instanceUID: String) -> Partition {
+        Partition("\(id)-\(instanceUID)")
+    }
 
     package init(
         id: String, storageNamespace: String, defaultBranch: String, creationDate: Timestamp, instanceUID: String,
@@ -32,9 +37,11 @@ package struct Repository: Sendable, Equatable {
     ) {
         self.id = id
         self.storageNamespace = storageNamespace
+        parsedNamespace = StorageNamespace(storageNamespace)
         self.defaultBranch = defaultBranch
         self.creationDate = creationDate
         self.instanceUID = instanceUID
+        partition = Self.partition(id, instanceUID)
         self.isReadOnly = isReadOnly
     }
 

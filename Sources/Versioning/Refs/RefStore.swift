@@ -11,6 +11,9 @@ package final class RefStore: Sendable {
         commits.insert(commit, for: name, cost: 500 + commit.byteCount)
     }
 
+    /// Branches as they were read last: good as long as the store still has these bytes.
+    private let branches = ShardedCache<CommitName, (bytes: [UInt8], branch: Branch)>(budget: 4000)
+
     private struct CommitName: Hashable { let partition: Partition, id: String }
 
     static let graveler = Partition("graveler")
@@ -54,10 +57,16 @@ package final class RefStore: Sendable {
 
     // MARK: branches
 
+    static func key(ofBranch id: String) -> Key { Key("branches/\(id)") }
+
     /// A branch and the bytes it was read as: what a compare-and-set needs.
     func branch(_ id: String, in repository: Repository) throws -> (branch: Branch, bytes: [UInt8])? {
-        guard let bytes = try store.value(for: Key("branches/\(id)"), in: repository.partition) else { return nil }
-        return (try decode("branch \(id)") { try Branch(decoding: bytes) }, bytes)
+        guard let bytes = try store.value(for: Self.key(ofBranch: id), in: repository.partition) else { return nil }
+        let name = CommitName(partition: repository.partition, id: id)
+        if let known = branches[name], known.bytes == bytes { return (known.branch, bytes) }
+        let branch = try decode("branch \(id)") { try Branch(decoding: bytes) }
+        branches.insert((bytes, branch), for: name, cost: 1)
+        return (branch, bytes)
     }
 
     /// False if the condition does not hold.
@@ -65,11 +74,11 @@ package final class RefStore: Sendable {
         _ branch: Branch, in repository: Repository, if condition: Precondition?, _ durability: Durability = .durable
     ) throws(StoreError) -> Bool {
         try store.trySet(
-            branch.encoded, for: Key("branches/\(branch.id)"), in: repository.partition, if: condition, durability)
+            branch.encoded, for: Self.key(ofBranch: branch.id), in: repository.partition, if: condition, durability)
     }
 
     func removeBranch(_ id: String, in repository: Repository) throws {
-        try store.remove(Key("branches/\(id)"), in: repository.partition)
+        try store.remove(Self.key(ofBranch: id), in: repository.partition)
     }
 
     func branches(in repository: Repository, prefix: String, after: String, limit: Int) throws -> [Branch] {

@@ -32,12 +32,24 @@ package enum Durability: Sendable {
     case durable
     /// Until every reader sees it; durable within a second, and at the latest with the next durable write.
     case eventual
+    /// Of an object: not longer than what names it. It is durable before any record that is written durably afterwards,
+    /// if the key-value store sees to that (`KeyValueCapabilities.syncsObjects`).
+    case ordered
+}
+
+/// What a key-value store can do beyond the port.
+package struct KeyValueCapabilities: Sendable {
+    /// What is durable of a store includes the objects that were finished as `.ordered` before.
+    package var syncsObjects = false
+    package init(syncsObjects: Bool = false) { self.syncsObjects = syncsObjects }
 }
 
 /// Ordered bytes under a partition: where refs, commits, staging and settings live.
 /// Every method may be called from any thread at any time, and blocks its caller until it is done.
 /// Reads are consistent: they see every write that was acknowledged before. Source: `lakefs-formats.md` section 6.
 package protocol KeyValueStore: Sendable {
+    var capabilities: KeyValueCapabilities { get }
+
     /// The value of `key`, or nil if there is none. Absence is not an error.
     func value(for key: Key, in partition: Partition) throws(StoreError) -> [UInt8]?
 
@@ -69,6 +81,8 @@ package protocol KeyValueStore: Sendable {
 }
 
 extension KeyValueStore {
+    package var capabilities: KeyValueCapabilities { KeyValueCapabilities() }
+
     package func set(_ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition? = nil)
         throws(StoreError)
     {

@@ -93,3 +93,35 @@ package final class LRUCache<Name: Hashable & Sendable, Value: Sendable>: Sendab
 
     package func removeAll() { state.withLock { $0 = State() } }
 }
+
+/// The same in parts with a lock each, so that threads seldom meet at one.
+final class ShardedCache<Name: Hashable & Sendable, Value: Sendable>: Sendable {
+    private let shards: [LRUCache<Name, Value>]
+
+    /// - Parameter budget: of all parts together.
+    init(budget: Int, parts: Int = 16) { shards = (0..<parts).map { _ in LRUCache(budget: budget / parts) } }
+
+    private func shard(_ name: Name) -> LRUCache<Name, Value> {
+        var hasher = Hasher()
+        name.hash(into: &hasher)
+        return shards[Int(UInt(bitPattern: hasher.finalize()) % UInt(shards.count))]
+    }
+
+    subscript(name: Name) -> Value? { shard(name)[name] }
+
+    func insert(_ value: Value, for name: Name, cost: Int) { shard(name).insert(value, for: name, cost: cost) }
+}
+
+/// Bytes of small objects, which never change. Not generic, so that other modules call it as fast as this one.
+package final class SmallObjectCache: Sendable {
+    private let objects: ShardedCache<ObjectLocation, [UInt8]>
+
+    /// - Parameter budget: in bytes.
+    package init(budget: Int) { objects = ShardedCache(budget: budget) }
+
+    package subscript(location: ObjectLocation) -> [UInt8]? { objects[location] }
+
+    package func insert(_ bytes: [UInt8], at location: ObjectLocation) {
+        objects.insert(bytes, for: location, cost: bytes.count + 256)
+    }
+}

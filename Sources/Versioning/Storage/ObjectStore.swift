@@ -40,7 +40,17 @@ package struct ObjectLocation: Hashable, Sendable, CustomStringConvertible {
 
     // By bytes: two texts that look alike are two objects.
     package static func == (left: ObjectLocation, right: ObjectLocation) -> Bool {
-        left.path.utf8.elementsEqual(right.path.utf8) && left.scheme.utf8.elementsEqual(right.scheme.utf8)
+        hasSameBytes(left.path, right.path) && hasSameBytes(left.scheme, right.scheme)
+    }
+
+    private static func hasSameBytes(_ left: String, _ right: String) -> Bool {
+        var (left, right) = (left, right)
+        return left.withUTF8 { left in
+            right.withUTF8 { right in
+                unsafe left.count == right.count
+                    && (left.count == 0 || memcmp(left.baseAddress!, right.baseAddress!, left.count) == 0)
+            }
+        }
     }
 
     package func hash(into hasher: inout Hasher) {
@@ -125,8 +135,14 @@ package protocol ObjectWriter: AnyObject {
     func write(_ bytes: UnsafeRawBufferPointer) throws(StoreError)
     /// Makes the object visible under its location, whole; when it is as durable as asked. Returns its size.
     func finish(_ durability: Durability) throws(StoreError) -> Int64
+    /// Whether `finish(.ordered)` would not block now.
+    var finishesAtOnce: Bool { get }
     /// Gives up; nothing becomes visible. Harmless after `finish`.
     func abort()
+}
+
+extension ObjectWriter {
+    package var finishesAtOnce: Bool { false }
 }
 
 /// One object being written whose name is known at its end: what is named by its content. Used by one thread at a time.
@@ -170,8 +186,10 @@ package protocol ObjectStore: Sendable {
     func join(_ parts: [ObjectLocation], to destination: ObjectLocation) throws(StoreError) -> Int64
     /// Takes a finished local file as the object; the file is gone from its old place then. Returns its size.
     func adopt(file path: String, as location: ObjectLocation, _ durability: Durability) throws(StoreError) -> Int64
-    /// The object as an open file, if it is one here; nil if it has to be read through `read`.
+    /// The object as a piece of an open file, if it is one here; nil if it has to be read through `read`.
     /// - Throws: `.notFound` if there is no such object.
+    func piece(_ location: ObjectLocation) throws(StoreError) -> FilePiece?
+    /// As `piece`, but as a file that is this object and nothing else: for the kernel to read from by itself.
     func file(_ location: ObjectLocation) throws(StoreError) -> FilePiece?
     /// Up to `limit` objects below `prefix` with a path greater than `after`, in byte order of their paths.
     func list(_ prefix: ObjectLocation, after: String?, limit: Int) throws(StoreError) -> [StoredObject]
@@ -204,6 +222,8 @@ extension ObjectStore {
     package func makeWriter() throws(StoreError) -> any UnnamedObjectWriter { BufferingWriter(self) }
 
     package func isOpen(_ location: ObjectLocation) -> Bool { false }
+
+    package func piece(_ location: ObjectLocation) throws(StoreError) -> FilePiece? { try file(location) }
 
     package func walk(_ prefix: ObjectLocation, _ body: (StoredObject) throws -> Void) throws {
         if let byteCount = try size(of: prefix) {

@@ -97,6 +97,8 @@ package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
         }
     }
 
+    private let emptiness = Emptiness()
+
     /// - Parameters:
     ///   - budgetBytes: records to keep.
     ///   - isCached: whether a partition's records are kept.
@@ -107,14 +109,19 @@ package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
         shards = (0..<count).map { _ in Shard(budgetBytes: budgetBytes / count) }
     }
 
+    package var capabilities: KeyValueCapabilities { base.capabilities }
+
     private func shard(_ name: Name) -> Shard {
         var hasher = Hasher()
         name.hash(into: &hasher)
         return shards[Int(UInt(bitPattern: hasher.finalize()) % UInt(shards.count))]
     }
 
-    private func begin(_ key: Key, in partition: Partition) {
-        guard isCached(partition) else { return }
+    private func begin(_ key: Key, in partition: Partition, isRemoval: Bool = false) {
+        guard isCached(partition) else {
+            if !isRemoval { emptiness.fill(partition) }
+            return
+        }
         let name = Name(partition: partition, key: key)
         shard(name).begin(name)
     }
@@ -126,7 +133,17 @@ package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
     }
 
     package func value(for key: Key, in partition: Partition) throws(StoreError) -> [UInt8]? {
-        guard isCached(partition) else { return try base.value(for: key, in: partition) }
+        guard isCached(partition) else {
+            let (isEmpty, version) = emptiness.known(partition)
+            if isEmpty == true { return nil }
+            let value = try base.value(for: key, in: partition)
+            if isEmpty == nil {
+                let first = try value == nil ? base.page(of: partition, from: nil, before: nil, limit: 1) : []
+                let isEmpty = value == nil && first.isEmpty
+                emptiness.keep(partition, isEmpty: isEmpty, readAt: version)
+            }
+            return value
+        }
         let name = Name(partition: partition, key: key)
         let shard = shard(name)
         let (known, version) = shard.value(name)
@@ -153,8 +170,9 @@ package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
     private func begin(_ batch: [Mutation]) {
         for mutation in batch {
             switch mutation {
-            case .set(let partition, let key, _), .remove(let partition, let key), .require(let partition, let key, _):
-                begin(key, in: partition)
+            case .set(let partition, let key, _): begin(key, in: partition)
+            case .remove(let partition, let key): begin(key, in: partition, isRemoval: true)
+            case .require: break  // Only looked at.
             }
         }
     }
@@ -164,7 +182,8 @@ package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
             switch mutation {
             case .set(let partition, let key, let value): end(key, in: partition, isDone ? .some(value) : nil)
             case .remove(let partition, let key): end(key, in: partition, isDone ? .some(nil) : nil)
-            case .require(let partition, let key, _): end(key, in: partition, nil)
+            // What is known here may be why it did not hold.
+            case .require(let partition, let key, _): if !isDone { end(key, in: partition, nil) }
             }
         }
     }
@@ -202,4 +221,44 @@ package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
     }
 
     package func partitions() throws(StoreError) -> [Partition] { try base.partitions() }
+}
+
+/// Which of the partitions that are not cached hold nothing: most staging tokens of branches that are read.
+private final class Emptiness: Sendable {
+    private struct State {
+        /// Those that were written to are not empty, whatever became of that.
+        var known: [Partition: Bool] = [:]
+        var version: UInt64 = 0
+    }
+    private let state = ReadWriteLock(State())
+    /// Beyond it all are forgotten.
+    private static let most = 10_000
+
+    func known(_ partition: Partition) -> (isEmpty: Bool?, version: UInt64) {
+        state.read { ($0.known[partition], $0.version) }
+    }
+
+    /// What was found, if nobody has written to it since.
+    func keep(_ partition: Partition, isEmpty: Bool, readAt version: UInt64) {
+        state.write { state in
+            guard state.version == version, state.known[partition] == nil else { return }
+            if state.known.count >= Self.most {
+                state.known.removeAll()
+                state.version &+= 1
+            }
+            state.known[partition] = isEmpty
+        }
+    }
+
+    /// Somebody is about to write to it.
+    func fill(_ partition: Partition) {
+        guard known(partition).isEmpty != false else { return }
+        state.write { state in
+            if state.known.count >= Self.most {
+                state.known.removeAll()
+                state.version &+= 1
+            }
+            state.known[partition] = false
+        }
+    }
 }
