@@ -96,6 +96,7 @@ final class Lake {
         settings.isImportEnabled = configuration.isImportEnabled
         settings.region = configuration.region
         settings.verifiesReads = configuration.verifiesReads
+        settings.createsRepositories = configuration.createsRepositories
         settings.s3Domains = configuration.s3Domains
         // Staged on the objects' own disk: publishing is a rename.
         mounts =

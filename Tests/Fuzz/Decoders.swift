@@ -9,7 +9,7 @@ import Glibc
 public func fuzzDecoders(_ start: UnsafePointer<UInt8>?, _ count: Int) -> Int32 {
     guard let start, count > 1 else { return 0 }
     let bytes = Array(UnsafeBufferPointer(start: start + 1, count: count - 1))
-    switch start.pointee % 16 {
+    switch start.pointee % 17 {
     case 0, 1: readTable(bytes)
     case 2: readBlock(bytes)
     case 3: readSnappy(bytes)
@@ -23,6 +23,7 @@ public func fuzzDecoders(_ start: UnsafePointer<UInt8>?, _ count: Int) -> Int32 
     case 11: readForm(bytes)
     case 12: readMessages(bytes)
     case 13: readYAML(bytes)
+    case 14: readFacts(bytes)
     default: askServer(bytes)
     }
     return 0

@@ -106,18 +106,39 @@ func readXML(_ bytes: [UInt8]) { _ = XMLElement.parse(bytes)?.all("Object").comp
 func readForm(_ bytes: [UInt8]) {
     var whole: [[UInt8]] = []
     for step in [bytes.count, 1, 5] {
-        guard var form = FormReader(contentType: "multipart/form-data; boundary=b", field: "content") else { return }
+        guard var form = FormReader(contentType: "multipart/form-data; boundary=b") else { return }
         var position = 0
         var taken: [UInt8] = []
         while position < bytes.count {
             let end = min(bytes.count, position + max(1, step))
-            bytes[position..<end].withUnsafeBytes { piece in try? form.feed(piece) { taken += Array($0) } }
+            bytes[position..<end].withUnsafeBytes { piece in
+                try? form.feed(piece) {
+                    $0.name == "content" || $0.fileName != nil
+                } _: {
+                    taken += Array($0)
+                }
+            }
             position = end
         }
         if form.isComplete { whole.append(taken) }
     }
     precondition(Set(whole).count <= 1, "a form is another one when it comes in other pieces")
-    _ = FormReader(contentType: text(bytes), field: "content")
+    _ = FormReader(contentType: text(bytes))
+}
+
+/// What S3 keeps of an object, and what a browser's form may be.
+func readFacts(_ bytes: [UInt8]) {
+    try? PostPolicy.parse(Base64.encode(bytes)).check(["key": "main/a", "bucket": "b"])
+    _ = try? ObjectFacts.tags(ofHeader: text(bytes))
+    _ = try? ObjectFacts.tags(ofDocument: bytes)
+    let metadata: Metadata = ["::lakefuse::Content": "0123;" + text(bytes), "::lakefuse::Tags": text(bytes)]
+    let entry = Entry(
+        address: "data/a", lastModified: Timestamp(seconds: 0), size: 100, eTag: "0123", metadata: metadata,
+        contentType: "")
+    let content = ObjectFacts.content(of: entry)
+    precondition(content.parts.isEmpty || content.parts.reduce(0, +) == 100)
+    for part in 0...content.parts.count + 1 { _ = content.range(ofPart: part) }
+    _ = ObjectFacts.headers(metadata)
 }
 
 func readMessages(_ bytes: [UInt8]) {

@@ -176,3 +176,19 @@ import Versioning
         #expect(root.name == "a" && root.all("b").map(\.text) == [" x&y ", "2"])
     }
 }
+
+/// The checksum of two pieces together is that of the bytes one behind the other.
+@Test(arguments: S3Checksum.Algorithm.allCases) func checksumsOfPieces(algorithm: S3Checksum.Algorithm) throws {
+    func sum(_ bytes: ArraySlice<UInt8>) throws -> [UInt8] {
+        var checksum = S3Checksum(algorithm)
+        unsafe bytes.withUnsafeBytes { unsafe checksum.update($0) }
+        return try #require(Base64.decode(checksum.base64()))
+    }
+    let bytes = (0..<5000).map { UInt8(truncatingIfNeeded: $0 &* 7 ^ $0 >> 3) }
+    for cut in [0, 1, 2500, 4999, 5000] {
+        let (first, second) = (try sum(bytes[..<cut]), try sum(bytes[cut...]))
+        let whole = S3Checksum.combine(algorithm, first, second, length: Int64(5000 - cut))
+        #expect(try whole == (algorithm.isCRC ? sum(bytes[...]) : nil))
+    }
+    #expect(S3Checksum.combine(algorithm, [1], [2], length: 1) == nil)
+}

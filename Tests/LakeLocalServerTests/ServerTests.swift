@@ -197,11 +197,15 @@ import Versioning
         let bytes = Array(text.utf8)
         var found: Set<[UInt8]> = []
         for step in [bytes.count, 1, 2, 5] {
-            var form = FormReader(contentType: "multipart/form-data; boundary=b", field: "content")!
+            var form = FormReader(contentType: "multipart/form-data; boundary=b")!
             var taken: [UInt8] = []
             for start in stride(from: 0, to: bytes.count, by: step) {
                 try unsafe bytes[start..<min(bytes.count, start + step)].withUnsafeBytes { piece in
-                    try unsafe form.feed(piece) { unsafe taken += Array($0) }
+                    try unsafe form.feed(piece) {
+                        $0.name == "content"
+                    } _: {
+                        unsafe taken += Array($0)
+                    }
                 }
             }
             found.insert(taken + [form.isComplete ? 1 : 0])
@@ -214,11 +218,19 @@ import Versioning
             "--XX\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nother\r\n--XX\r\nContent-Disposition: form-data; name=\"content\"\r\nContent-Type: text/csv\r\n\r\nline\r\n--X\r\n--XX--\r\n"
                 .utf8)
         for cut in 0...text.count {
-            var form = FormReader(contentType: "multipart/form-data; boundary=XX", field: "content")!
+            var form = FormReader(contentType: "multipart/form-data; boundary=XX")!
             var got: [UInt8] = []
-            unsafe try pieces(text, cut) { try unsafe form.feed($0) { unsafe got.append(contentsOf: $0) } }
+            var types: [String?] = []
+            unsafe try pieces(text, cut) { piece in
+                try unsafe form.feed(piece) { part in
+                    if part.name == "content" { types.append(part.contentType) }
+                    return part.name == "content"
+                } _: {
+                    unsafe got.append(contentsOf: $0)
+                }
+            }
             #expect(
-                String(decoding: got, as: UTF8.self) == "line\r\n--X" && form.isComplete && form.partType == "text/csv",
+                String(decoding: got, as: UTF8.self) == "line\r\n--X" && form.isComplete && types == ["text/csv"],
                 "cut at \(cut)")
         }
     }

@@ -13,6 +13,7 @@ package final class ObjectCache: Sendable {
     /// An object that is there in part or whole.
     private final class Object: Sendable {
         struct State {
+            /// Who has it, open or about to open it: as long as there is one, there is no second one of this name.
             var descriptor: Int32 = -1, users = 0
             /// Blocks that are there; empty once all are.
             var present: [Bool] = [], isWhole = false, missing = 0
@@ -102,19 +103,23 @@ package final class ObjectCache: Sendable {
 
     // MARK: objects
 
+    /// The object of that id, for one user more: who is given it releases it.
     private func object(_ id: String, _ size: Int64) -> Object {
         let name = Self.name(id)
         return state.withLock { state in
             state.turn += 1
             state.used[name] = (state.turn, state.used[name]?.bytes ?? 0)
-            if let known = state.objects[name], known.size == size { return known }
-            let made = Object(name, size)
-            state.objects[name] = made
-            return made
+            var object = state.objects[name]
+            if object == nil || object!.size != size {
+                object = Object(name, size)
+                state.objects[name] = object
+            }
+            object!.state.withLock { $0.users += 1 }
+            return object!
         }
     }
 
-    /// Opens an object's file, made if `makes`; false if there is none. Whoever opens it lets go of it.
+    /// Opens an object's file, made if `makes`; false if there is none.
     private func open(_ object: Object, makes: Bool) throws -> Bool {
         try object.state.withLock { state in
             if state.descriptor < 0 {
@@ -142,7 +147,6 @@ package final class ObjectCache: Sendable {
                     (state.present, state.missing) = Self.present(in: state.descriptor, object.size)
                 }
             }
-            state.users += 1
             return true
         }
     }
@@ -150,7 +154,7 @@ package final class ObjectCache: Sendable {
     private func release(_ object: Object) {
         object.state.withLock { state in
             state.users -= 1
-            guard state.users == 0 else { return }
+            guard state.users == 0, state.descriptor >= 0 else { return }
             close(state.descriptor)
             state.descriptor = -1
         }
@@ -179,11 +183,11 @@ package final class ObjectCache: Sendable {
     /// A whole object as a file; nil if not all of it is there. Whoever gets it closes it.
     package func file(_ id: String, size: Int64) throws -> FilePiece? {
         let object = object(id, size)
+        defer { release(object) }
         guard try open(object, makes: false) else {
             forget(object)
             return nil
         }
-        defer { release(object) }
         return object.state.withLock { state in
             guard state.isWhole else { return nil }
             hits.add(1, ordering: .relaxed)
@@ -194,6 +198,8 @@ package final class ObjectCache: Sendable {
 
     private func forget(_ object: Object) {
         state.withLock { state in
+            // Others may be about to make it.
+            guard object.state.withLock({ $0.users }) == 1 else { return }
             if state.used[object.name]?.bytes == 0 { state.used[object.name] = nil }
             if state.objects[object.name] === object { state.objects[object.name] = nil }
         }
@@ -210,8 +216,8 @@ package final class ObjectCache: Sendable {
         let range = min(range.lowerBound, size)..<min(range.upperBound, size)
         guard !range.isEmpty else { return [] }
         let object = object(id, size)
-        guard try open(object, makes: true) else { return [] }
         defer { release(object) }
+        guard try open(object, makes: true) else { return [] }
         if isPresent(range, object) {
             hits.add(1, ordering: .relaxed)
         } else {
@@ -289,6 +295,7 @@ package final class ObjectCache: Sendable {
     /// Takes a finished local file as an object; it is gone from its old place then.
     package func adopt(file path: String, as id: String, size: Int64) throws {
         let object = object(id, size)
+        defer { release(object) }
         guard unsafe rename(path, folder + "/" + object.name) == 0 else {
             throw LakeError(
                 .unavailable, unsafe "cannot move \(path) into the cache: \(String(cString: strerror(errno)))")

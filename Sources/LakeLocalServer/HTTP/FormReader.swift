@@ -1,31 +1,34 @@
-/// Reads one part of a `multipart/form-data` body as it arrives (RFC 7578): a value that is fed, no bytes kept beyond a
+/// Reads parts of a `multipart/form-data` body as it arrives (RFC 7578): a value that is fed, no bytes kept beyond a
 /// boundary's length.
 struct FormReader {
+    /// A part that begins.
+    struct Part {
+        let name: String
+        /// The name of the file that a browser sends; nil for a part that is none.
+        let fileName: String?
+        let contentType: String?
+    }
+
     private enum State { case preamble, headers, begin, content, skipping, done }
-    private let field: String
     /// `\r\n--boundary`
     private let delimiter: [UInt8]
     private var state = State.preamble
     private var pending: [UInt8] = Array("\r\n".utf8)  // The first boundary has no line before it.
-    private var wasFound = false
-    /// The part that begins is the one that is asked for.
+    /// The part that begins is one that is asked for.
     private var isWantedPart = false
-    /// The part's own content type, if it has one.
-    private(set) var partType: String?
 
-    /// The part was there, and its end too.
+    /// A part that was asked for was there, and the end of the last one too.
     private(set) var isComplete = false
 
     /// Headers of a part larger than this are refused.
     private static let largestHeaders = 16384
 
     /// Nil if the content type names no boundary.
-    init?(contentType: String, field: String) {
+    init?(contentType: String) {
         guard let mark = contentType.firstRange(of: "boundary=") else { return nil }
         var boundary = contentType[mark.upperBound...].prefix { $0 != ";" }
         if boundary.hasPrefix("\"") { boundary = boundary.dropFirst().prefix { $0 != "\"" } }
         guard !boundary.isEmpty else { return nil }
-        self.field = field
         delimiter = Array("\r\n--\(boundary)".utf8)
     }
 
@@ -41,8 +44,12 @@ struct FormReader {
         return nil
     }
 
-    /// Hands the part's bytes to `take`.
-    mutating func feed(_ piece: UnsafeRawBufferPointer, _ take: (UnsafeRawBufferPointer) throws -> Void) throws {
+    /// - Parameters:
+    ///   - wants: is asked for each part that begins.
+    ///   - take: gets the bytes of those that are wanted.
+    mutating func feed(
+        _ piece: UnsafeRawBufferPointer, wants: (Part) throws -> Bool, _ take: (UnsafeRawBufferPointer) throws -> Void
+    ) throws {
         unsafe pending.append(contentsOf: piece)
         while true {
             switch state {
@@ -78,15 +85,8 @@ struct FormReader {
                 }
                 let text = String(decoding: pending[..<end], as: UTF8.self)
                 pending.removeFirst(end + 2)  // The line break behind them may begin the next boundary.
-                let isWanted = !wasFound && text.contains("name=\"\(field)\"")
-                if isWanted {
-                    wasFound = true
-                    for line in text.split(whereSeparator: \.isNewline)
-                    where line.lowercased().hasPrefix("content-type:") {
-                        partType = String(line.dropFirst(13).drop { $0 == " " })
-                    }
-                }
-                isWantedPart = isWanted
+                isWantedPart = try wants(Self.part(text))
+                if isWantedPart { isComplete = false }
                 state = .begin
             case .begin:
                 // An empty part's boundary follows its headers' last line directly.
@@ -97,5 +97,26 @@ struct FormReader {
                 state = isWantedPart ? .content : .skipping
             }
         }
+    }
+
+    private static func part(_ headers: String) -> Part {
+        var type: String?
+        for line in headers.split(whereSeparator: \.isNewline) where line.lowercased().hasPrefix("content-type:") {
+            type = String(line.dropFirst(13).drop { $0 == " " })
+        }
+        return Part(
+            name: parameter("name", of: headers) ?? "", fileName: parameter("filename", of: headers), contentType: type)
+    }
+
+    /// A quoted parameter of a part's headers.
+    private static func parameter(_ name: String, of headers: String) -> String? {
+        var rest = headers[...]
+        while let mark = rest.firstRange(of: "\(name)=\"") {
+            let before = mark.lowerBound == headers.startIndex ? " " : headers[headers.index(before: mark.lowerBound)]
+            rest = rest[mark.upperBound...]
+            // `name` ends `filename` too.
+            if before == " " || before == ";" || before == "\t" { return String(rest.prefix { $0 != "\"" }) }
+        }
+        return nil
     }
 }

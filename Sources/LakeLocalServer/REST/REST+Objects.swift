@@ -21,7 +21,7 @@ extension REST {
         json.object { json in
             json.member("checksum", entry.eTag)
             json.member("content_type", contentType ?? entry.shownContentType)
-            if let withMetadata { json.member("metadata", withMetadata ? entry.metadata.dictionary : [:]) }
+            if let withMetadata { json.member("metadata", withMetadata ? ObjectFacts.shown(entry.metadata) : [:]) }
             json.member("mtime", entry.lastModified.seconds)
             json.member("path", path.description)
             json.member("path_type", "object")
@@ -162,7 +162,9 @@ extension REST {
         router.on(.updateObjectUserMetadata) { call in
             let path = try call.path()
             return call.json(UserMetadataUpdate.self) { body in
-                try catalog.updateMetadata(Metadata(body.set), of: path, on: call[.branch], in: call[.repository])
+                try catalog.updateMetadata(of: path, on: call[.branch], in: call[.repository]) {
+                    $0 = Metadata(body.set)
+                }
                 return .noContent
             }
         }
@@ -348,6 +350,8 @@ private final class UploadSink: BodySink, @unchecked Sendable {
     private let isForced: Bool
     private let upload: Upload
     private var form: FormReader?
+    /// The form's first part of the name has begun.
+    private var wasFound = false
     private var contentType: String
 
     init(call: Call, rest: REST, path: Key, repository: Repository, force: Bool) throws {
@@ -359,7 +363,7 @@ private final class UploadSink: BodySink, @unchecked Sendable {
         let type = call.request.header("content-type") ?? ""
         contentType = type.isEmpty ? "application/octet-stream" : type
         if type.lowercased().hasPrefix("multipart/form-data") {
-            guard let form = FormReader(contentType: type, field: "content") else {
+            guard let form = FormReader(contentType: type) else {
                 throw LakeError(.invalidValue, "content type '\(type)' names no boundary")
             }
             self.form = form
@@ -370,7 +374,14 @@ private final class UploadSink: BodySink, @unchecked Sendable {
     func receive(_ piece: UnsafeRawBufferPointer) throws(Refusal) {
         do {
             guard form != nil else { return unsafe try upload.write(piece) }
-            unsafe try form!.feed(piece) { unsafe try upload.write($0) }
+            unsafe try form!.feed(piece) { part in
+                guard !wasFound, part.name == "content" else { return false }
+                wasFound = true
+                contentType = part.contentType ?? ""
+                return true
+            } _: {
+                unsafe try upload.write($0)
+            }
         } catch {
             throw Refusal(Response(error))
         }
@@ -382,7 +393,6 @@ private final class UploadSink: BodySink, @unchecked Sendable {
                 guard form.isComplete else {
                     throw LakeError(.invalidValue, "the form has no complete part named 'content'")
                 }
-                contentType = form.partType ?? ""
             }
             var metadata = Metadata()
             for header in call.request.headers where header.name.hasPrefix("x-lakefs-meta-") {

@@ -19,6 +19,8 @@ package struct ServerSettings: Sendable {
     package var mountFolders: [String] = []
     /// Hosts at and under which the S3 gateway is addressed by virtual hosts.
     package var s3Domains = ["s3.local.lakefs.io"]
+    /// `gateways.s3.create_repositories`: whether buckets are made and deleted over S3.
+    package var createsRepositories = false
     package init(signingSecret: String) { self.signingSecret = signingSecret }
 }
 

@@ -15,6 +15,8 @@ struct MultipartUploads: Sendable {
         /// Of one that was completed: the entity tag that it got, and which parts were asked for. Ours: lakeFS passes
         /// over them. It is kept for a day, for a client that did not hear the answer and asks again.
         var completedTag = "", completedParts: [UInt8] = []
+        /// Ours too: the checksum that its parts have, and whether the object's is to be of all bytes.
+        var checksum: S3Checksum.Algorithm?, isFullObject = false
 
         init(id: String, path: String, address: String, metadata: Metadata, contentType: String) {
             self.id = id
@@ -37,6 +39,8 @@ struct MultipartUploads: Sendable {
                 case 6: contentType = field.string
                 case 101: completedTag = field.string
                 case 102: completedParts = field.array
+                case 103: checksum = S3Checksum.Algorithm(rawValue: field.string)
+                case 104: isFullObject = field.integer != 0
                 default: break
                 }
             }
@@ -52,6 +56,8 @@ struct MultipartUploads: Sendable {
             writer.string(6, contentType)
             writer.string(101, completedTag)
             writer.bytes(102, completedParts)
+            writer.string(103, checksum?.rawValue ?? "")
+            writer.integer(104, isFullObject ? 1 : 0)
             return writer.bytes
         }
     }
@@ -59,25 +65,36 @@ struct MultipartUploads: Sendable {
     /// One part: where its bytes are, and what they are. Our own record; lakeFS keeps none.
     private struct Part {
         var address: String, size: Int64, md5: [UInt8], modified: Timestamp
+        /// Nil if it came without.
+        var checksum: (algorithm: S3Checksum.Algorithm, value: String)?
 
-        init(address: String, size: Int64, md5: [UInt8]) {
+        init(
+            address: String, size: Int64, md5: [UInt8],
+            checksum: (algorithm: S3Checksum.Algorithm, value: String)? = nil
+        ) {
             self.address = address
             self.size = size
             self.md5 = md5
+            self.checksum = checksum
             modified = .now()
         }
 
         init(decoding bytes: [UInt8]) throws {
             self.init(address: "", size: 0, md5: [])
+            var algorithm: S3Checksum.Algorithm?
+            var value = ""
             try readProtobuf(bytes) { field in
                 switch field.number {
                 case 1: address = field.string
                 case 2: size = field.signed
                 case 3: md5 = field.array
                 case 4: modified = try field.time()
+                case 5: algorithm = S3Checksum.Algorithm(rawValue: field.string)
+                case 6: value = field.string
                 default: break
                 }
             }
+            checksum = algorithm.map { ($0, value) }
         }
 
         var encoded: [UInt8] {
@@ -86,6 +103,8 @@ struct MultipartUploads: Sendable {
             writer.integer(2, size)
             writer.bytes(3, md5)
             writer.time(4, modified)
+            writer.string(5, checksum?.algorithm.rawValue ?? "")
+            writer.string(6, checksum?.value ?? "")
             return writer.bytes
         }
     }
@@ -120,17 +139,74 @@ struct MultipartUploads: Sendable {
         try gateway.access.require([.object("WriteObject", call.bucket, call.key)], for: call.caller)
         try Names.checkPath(call.key)
         _ = try catalog.checkWritable(call.ref, in: call.bucket)
-        let record = Record(
+        var record = Record(
             id: Hex.text(randomBytes(16)), path: Self.path(call), address: catalog.newAddress(),
-            metadata: try S3Gateway.metadata(of: call.request), contentType: S3Gateway.contentType(of: call.request))
-        return try gateway.body(call) { _ in
+            metadata: try ObjectFacts.metadata(of: call.request), contentType: S3Gateway.contentType(of: call.request))
+        (record.checksum, record.isFullObject) = try Self.checksum(call.request)
+        return try gateway.body(call) { [record] _ in
             try catalog.store.set(record.encoded, for: Key(record.id), in: Catalog.multipartUploads)
-            return gateway.xml("InitiateMultipartUploadResult") {
+            var response = gateway.xml("InitiateMultipartUploadResult") {
                 $0.text("Bucket", call.bucket)
                 $0.text("Key", "\(call.ref)/\(call.key)")
                 $0.text("UploadId", record.id)
             }
+            if let algorithm = record.checksum {
+                response.headers.append(("x-amz-checksum-algorithm", algorithm.name))
+                response.headers.append(("x-amz-checksum-type", record.isFullObject ? "FULL_OBJECT" : "COMPOSITE"))
+            }
+            return response
         }
+    }
+
+    /// Which checksum an upload asks for (Amazon S3 API reference, CreateMultipartUpload).
+    private static func checksum(_ request: Request) throws -> (S3Checksum.Algorithm?, isFullObject: Bool) {
+        let type = request.header("x-amz-checksum-type")?.uppercased()
+        guard let name = request.header("x-amz-checksum-algorithm"), !name.isEmpty else {
+            guard type == nil else {
+                throw S3Error(
+                    400, "InvalidRequest", "The x-amz-checksum-type header needs x-amz-checksum-algorithm beside it.")
+            }
+            return (nil, false)
+        }
+        guard let algorithm = S3Checksum.Algorithm(rawValue: name.lowercased()) else {
+            throw S3Error(
+                400, "InvalidRequest",
+                "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]"
+            )
+        }
+        switch type {
+        case nil: return (algorithm, algorithm == .crc64nvme)
+        case "FULL_OBJECT" where algorithm.isCRC: return (algorithm, true)
+        case "COMPOSITE" where algorithm != .crc64nvme: return (algorithm, false)
+        default:
+            throw S3Error(
+                400, "InvalidRequest",
+                "The \(type!) checksum type cannot be used with the \(name.lowercased()) checksum algorithm.")
+        }
+    }
+
+    /// The checksum of an object of parts: put together from theirs, or made of theirs with their number behind it.
+    /// - Returns: nil if they have not all one of the same kind.
+    private static func checksum(of parts: [Part], _ record: Record) -> (S3Checksum.Algorithm, String)? {
+        guard let algorithm = record.checksum ?? parts.first?.checksum?.algorithm else { return nil }
+        var values: [(bytes: [UInt8], size: Int64)] = []
+        for part in parts {
+            guard let checksum = part.checksum, checksum.algorithm == algorithm,
+                let bytes = Base64.decode(checksum.value)
+            else { return nil }
+            values.append((bytes, part.size))
+        }
+        if record.isFullObject || algorithm == .crc64nvme {
+            var sum = values[0].bytes
+            for value in values.dropFirst() {
+                guard let next = S3Checksum.combine(algorithm, sum, value.bytes, length: value.size) else { return nil }
+                sum = next
+            }
+            return (algorithm, Base64.encode(sum))
+        }
+        var whole = S3Checksum(algorithm)
+        unsafe values.flatMap(\.bytes).withUnsafeBytes { unsafe whole.update($0) }
+        return (algorithm, "\(whole.base64())-\(parts.count)")
     }
 
     private func partNumber(_ call: S3Call) throws -> Int {
@@ -148,15 +224,18 @@ struct MultipartUploads: Sendable {
         let number = try partNumber(call)
         let record = try find(call)
         if let source { return copyPart(source, call, gateway, record, number, repository) }
-        let sink = try PayloadSink(call: call, gateway: gateway, upload: catalog.upload(to: repository), limit: .max) {
-            _, written in
+        let sink = try PayloadSink(
+            call: call, gateway: gateway, upload: catalog.upload(to: repository), limit: .max,
+            computes: record.checksum
+        ) { _, written in
+            let checksum = written!.checksums.first { $0.algorithm == record.checksum } ?? written!.checksum
             try keep(
-                Part(address: written!.address, size: written!.size, md5: written!.md5), number, of: record,
-                in: repository, call)
+                Part(address: written!.address, size: written!.size, md5: written!.md5, checksum: checksum), number,
+                of: record, in: repository, call)
             return Response(
                 status: 200,
                 headers: [("Content-Type", "application/xml"), ("ETag", "\"\(Hex.text(written!.md5))\"")]
-                    + written!.checksums)
+                    + written!.checksumHeaders)
         }
         return .body(sink)
     }
@@ -189,14 +268,28 @@ struct MultipartUploads: Sendable {
             var range = 0..<found.entry.size
             if let header = call.request.header("x-amz-copy-source-range") {
                 guard case .part(let part) = ByteRange(header, size: found.entry.size) else {
+                    if case .unsatisfiable = ByteRange(header, size: found.entry.size) {
+                        throw S3Error(
+                            416, "InvalidRange",
+                            "The requested range is not satisfiable: the source has \(found.entry.size) bytes")
+                    }
                     throw S3Error.invalidArgument(
                         "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy"
                     )
+                }
+                // S3 cuts no range of a copy.
+                guard header.utf8.reversed().prefix(while: { $0 != 0x2d }).isEmpty == false,
+                    Int64(header.split(separator: "-").last ?? "").map({ $0 < found.entry.size }) == true
+                else {
+                    throw S3Error(
+                        416, "InvalidRange",
+                        "The requested range is not satisfiable: the source has \(found.entry.size) bytes")
                 }
                 range = part
             }
             try catalog.checkWhole(found.entry, at: found.location, path: source.key)
             let upload = try catalog.upload(to: repository)
+            var checksum = record.checksum.map { S3Checksum($0) }
             var position = range.lowerBound
             while position < range.upperBound {
                 let piece = try catalog.objects.read(
@@ -204,12 +297,17 @@ struct MultipartUploads: Sendable {
                 guard !piece.isEmpty else {
                     throw LakeError(.dataGone, "the data of \(source.key) is shorter than its entry says")
                 }
-                unsafe try piece.withUnsafeBytes { unsafe try upload.write($0) }
+                unsafe try piece.withUnsafeBytes {
+                    unsafe checksum?.update($0)
+                    unsafe try upload.write($0)
+                }
                 position += Int64(piece.count)
             }
             let md5 = upload.digest()
             try upload.finish()
-            let part = Part(address: upload.address, size: upload.size, md5: md5)
+            let part = Part(
+                address: upload.address, size: upload.size, md5: md5,
+                checksum: checksum.map { ($0.algorithm, $0.base64()) })
             try keep(part, number, of: record, in: repository, call)
             return gateway.xml("CopyObjectResult") {
                 $0.text("LastModified", part.modified.rfc3339Milliseconds)
@@ -223,16 +321,20 @@ struct MultipartUploads: Sendable {
         let repository = try catalog.checkWritable(call.ref, in: call.bucket)
         let namespace = try repository.namespace
         let record = try find(call, isCompleted: true)
-        @Sendable func answer(_ tag: String) -> Response {
+        @Sendable func answer(_ tag: String, _ checksum: (S3Checksum.Algorithm, String)? = nil) -> Response {
             gateway.xml("CompleteMultipartUploadResult") {
                 $0.text(
                     "Location", "http://\(call.request.header("host") ?? "")/\(call.bucket)/\(call.ref)/\(call.key)")
                 $0.text("Bucket", call.bucket)
                 $0.text("Key", "\(call.ref)/\(call.key)")
                 $0.text("ETag", "\"\(tag)\"")
+                if let (algorithm, value) = checksum {
+                    $0.text("Checksum\(algorithm.name)", value)
+                    $0.text("ChecksumType", value.contains("-") ? "COMPOSITE" : "FULL_OBJECT")
+                }
             }
         }
-        return try gateway.body(call) { bytes in
+        return try gateway.body(call, checksIt: false) { bytes in
             guard let root = XMLElement.parse(bytes), root.name == "CompleteMultipartUpload" else {
                 throw S3Error.malformedXML
             }
@@ -261,7 +363,21 @@ struct MultipartUploads: Sendable {
                         "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified entity tag may not match the part's entity tag."
                     )
                 }
+                if let checksum = part.checksum, let told = item.value("Checksum\(checksum.algorithm.name)"),
+                    told != checksum.value
+                {
+                    throw S3Error(
+                        400, "InvalidPart",
+                        "The checksum of part \(number) is not the one that it was uploaded with.")
+                }
                 chosen.append(part)
+            }
+            let checksum = Self.checksum(of: chosen, record)
+            if let (algorithm, value) = checksum, let wanted = call.request.header(algorithm.header), wanted != value,
+                wanted + "-\(chosen.count)" != value
+            {
+                throw S3Error(
+                    400, "BadDigest", "The \(algorithm.name) you specified did not match the calculated checksum.")
             }
             guard chosen.dropLast().allSatisfy({ $0.size >= Self.leastPartBytes }) else {
                 throw S3Error(400, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size")
@@ -277,9 +393,11 @@ struct MultipartUploads: Sendable {
                         .corrupt,
                         "the parts of the upload \(record.id) have \(size) bytes where they had others when they came")
                 }
-                let entry = Entry(
+                var entry = Entry(
                     address: address, lastModified: .now(), size: size, eTag: eTag, metadata: record.metadata,
                     contentType: record.contentType)
+                ObjectFacts.set(
+                    .init(checksum: checksum, parts: chosen.map(\.size)), eTag: eTag, in: &entry.metadata)
                 try catalog.stage(
                     entry, at: call.key, on: call.ref, in: call.bucket, if: Precheck.writeCondition(call.request))
             } catch {
@@ -292,7 +410,7 @@ struct MultipartUploads: Sendable {
             done.created = .now()
             try drop(record, namespace, leaving: done)
             try forgetCompleted()
-            return answer(done.completedTag)
+            return answer(done.completedTag, checksum)
         }
     }
 
@@ -364,6 +482,7 @@ struct MultipartUploads: Sendable {
                         $0.text("LastModified", item.part.modified.rfc3339Milliseconds)
                         $0.text("ETag", "\"\(Hex.text(item.part.md5))\"")
                         $0.text("Size", item.part.size)
+                        if let (algorithm, value) = item.part.checksum { $0.text("Checksum\(algorithm.name)", value) }
                     }
                 }
             })

@@ -10,8 +10,12 @@ final class PayloadSink: BodySink, @unchecked Sendable {
         let location: ObjectLocation
         let size: Int64
         let md5: [UInt8]
-        /// Headers that give the checksums back.
-        let checksums: [(name: String, value: String)]
+        /// Those that were sent and were right, or asked for.
+        let checksums: [(algorithm: S3Checksum.Algorithm, value: String)]
+        /// The one that is kept.
+        var checksum: (algorithm: S3Checksum.Algorithm, value: String)? { checksums.first }
+        /// Headers that give them back.
+        var checksumHeaders: [(name: String, value: String)] { checksums.map { ($0.algorithm.header, $0.value) } }
     }
 
     // One thread at a time feeds and finishes a sink, as the protocol says.
@@ -43,10 +47,12 @@ final class PayloadSink: BodySink, @unchecked Sendable {
 
     /// - Parameters:
     ///   - upload: where the bytes go; nil keeps them in memory, up to `limit`.
+    ///   - computes: a checksum that is wanted though the request has none.
     ///   - soon: what it does with a small upload, if that can be done without blocking.
     ///   - work: what the request does with the body, once it is all there and right.
     init(
-        call: S3Call, gateway: S3Gateway, upload: Upload?, limit: Int, soon: Soon? = nil,
+        call: S3Call, gateway: S3Gateway, upload: Upload?, limit: Int,
+        checksIt: Bool = true, computes: S3Checksum.Algorithm? = nil, soon: Soon? = nil,
         work: @escaping @Sendable ([UInt8], Written?) throws -> Response
     ) throws {
         self.call = call
@@ -61,11 +67,9 @@ final class PayloadSink: BodySink, @unchecked Sendable {
         case .hash: payloadHash = HashBox(.sha256)
         case .chunked(let signing): chunked = ChunkedBody(signing: signing)
         }
-        let trailers = (call.request.header("x-amz-trailer") ?? "").lowercased().split(separator: ",").map {
-            $0.filter { $0 != " " && $0 != "\t" }
-        }
+        let trailers = Self.trailers(call.request)
         checksums = S3Checksum.Algorithm.allCases.filter {
-            call.request.header($0.header) != nil || trailers.contains($0.header)
+            $0 == computes || checksIt && (call.request.header($0.header) != nil || trailers.contains($0.header))
         }.map { S3Checksum($0) }
         if let header = call.request.header("content-md5") {
             guard let digest = Base64.decode(header), digest.count == 16 else {
@@ -151,7 +155,16 @@ final class PayloadSink: BodySink, @unchecked Sendable {
         S3Error(400, "BadDigest", "The \(name) you specified did not match what we received.")
     }
 
-    private var results: [(name: String, value: String)] = []
+    private var results: [(algorithm: S3Checksum.Algorithm, value: String)] = []
+
+    /// Names of trailers that a request announces.
+    private static func trailers(_ request: Request) -> [String] {
+        (request.header("x-amz-trailer") ?? "").lowercased().split(separator: ",").map {
+            $0.filter { $0 != " " && $0 != "\t" }
+        }
+    }
+
+    private func isAnnounced(_ name: String) -> Bool { Self.trailers(call.request).contains(name) }
 
     private func check() throws {
         if let chunked {
@@ -169,14 +182,20 @@ final class PayloadSink: BodySink, @unchecked Sendable {
         }
         for checksum in checksums {
             let name = checksum.algorithm.header
-            guard let wanted = call.request.header(name) ?? chunked?.trailers.first(where: { $0.name == name })?.value
-            else { throw S3Error(400, "InvalidRequest", "The trailer \(name) that was announced did not come.") }
             let value = checksum.base64()
+            guard let wanted = call.request.header(name) ?? chunked?.trailers.first(where: { $0.name == name })?.value
+            else {
+                guard !isAnnounced(name) else {
+                    throw S3Error(400, "InvalidRequest", "The trailer \(name) that was announced did not come.")
+                }
+                results.append((checksum.algorithm, value))
+                continue
+            }
             guard let decoded = Base64.decode(wanted), decoded.count == Base64.decode(value)!.count else {
                 throw S3Error(400, "InvalidRequest", "Value for \(name) header is invalid.")
             }
             guard Base64.encode(decoded) == value else { throw Self.badDigest(name) }
-            results.append((name, value))
+            results.append((checksum.algorithm, value))
         }
         if let md5, let wantedMD5, md5.hash.finish() != wantedMD5 { throw Self.badDigest("Content-MD5") }
     }

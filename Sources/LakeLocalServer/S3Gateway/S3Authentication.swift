@@ -58,10 +58,14 @@ struct S3Authentication: Sendable {
             || (names.contains(Self.keyName) && names.contains(Self.signatureName))
     }
 
-    func identify(_ request: Request, path: [UInt8], query: [QueryItem]) throws -> S3Identity {
+    /// - Parameter virtualBucket: the bucket that the host names, if it does.
+    func identify(_ request: Request, path: [UInt8], query: [QueryItem], virtualBucket: String? = nil) throws
+        -> S3Identity
+    {
         func value(_ name: String) -> String? { query.first { $0.name == name }?.value }
         if let header = request.header("authorization") {
             if header.hasPrefix("AWS4-HMAC-SHA256") { return try checkHeader(header, request, path, query) }
+            if header.hasPrefix("AWS ") { return try checkOldHeader(header, request, query, virtualBucket) }
             guard !header.hasPrefix("AWS") else {
                 throw S3Error(
                     400, "InvalidRequest",
@@ -71,7 +75,7 @@ struct S3Authentication: Sendable {
         }
         if value("X-Amz-Algorithm") != nil { return try checkQuery(request, path, query) }
         if let id = value("AWSAccessKeyId"), let signature = value("Signature"), let expires = value("Expires") {
-            return try checkOldQuery(request, path, query, id, signature, expires)
+            return try checkOldQuery(request, query, virtualBucket, id, signature, expires)
         }
         if request.header("cookie") != nil { return S3Identity(user: try login.user(of: request), payload: .unsigned) }
         throw S3Error.accessDenied
@@ -251,33 +255,101 @@ struct S3Authentication: Sendable {
         "tagging", "torrent", "uploadId", "uploads", "versionId", "versioning", "versions", "website",
     ]
 
-    /// Presigned requests as `aws s3 presign` and s3fs make them. Source: "Signing and authenticating REST requests
-    /// (signature version 2)".
-    private func checkOldQuery(
-        _ request: Request, _ path: [UInt8], _ query: [QueryItem], _ id: String, _ signature: String, _ expires: String
-    ) throws -> S3Identity {
-        let credentials = try credentials(id)
-        guard let end = Int64(expires) else {
-            throw S3Error(403, "AccessDenied", "Invalid date (should be seconds since epoch): \(expires)")
-        }
+    /// Whether an older signature is right.
+    /// - Parameter date: what stands in the place of the date. Source: "Signing and authenticating REST requests
+    ///   (signature version 2)".
+    private func isSigned(
+        _ request: Request, _ query: [QueryItem], _ virtualBucket: String?, date: String, by secret: String,
+        _ signature: String
+    ) -> Bool {
         let amz = Dictionary(grouping: request.headers.filter { $0.name.hasPrefix("x-amz-") }, by: \.name).sorted {
             $0.key < $1.key
         }
         var text =
-            "\(request.method)\n\(request.header("content-md5") ?? "")\n\(request.header("content-type") ?? "")\n\(expires)\n"
+            "\(request.method)\n\(request.header("content-md5") ?? "")\n\(request.header("content-type") ?? "")\n\(date)\n"
         for (name, values) in amz { text += "\(name):\(values.map(\.value).joined(separator: ","))\n" }
         let resources = query.filter { Self.signedResources.contains($0.name) }.sorted { $0.name < $1.name }
         let tail =
             resources.isEmpty
             ? "" : "?" + resources.map { $0.value.isEmpty ? $0.name : "\($0.name)=\($0.value)" }.joined(separator: "&")
         // Of a bucket alone botocore asks without a slash at the end, and signs with one.
-        let isRight = [request.rawPath, request.rawPath + "/"].contains { path in
+        var paths = [request.rawPath, request.rawPath + "/"]
+        if let virtualBucket { paths = paths.map { "/" + virtualBucket + $0 } }
+        return paths.contains { path in
             let expected = Base64.encode(
-                Hash.hmacSHA1(key: Array(credentials.secretAccessKey.utf8), Array((text + path + tail).utf8)))
+                Hash.hmacSHA1(key: Array(secret.utf8), Array((text + path + tail).utf8)))
             return isEqualInConstantTime(Array(expected.utf8), Array(signature.utf8))
         }
-        guard isRight else { throw S3Error.signatureDoesNotMatch }
-        guard end >= Timestamp.now().seconds else { throw S3Error(403, "AccessDenied", "Request has expired") }
+    }
+
+    /// Requests with the older signature in their header, as s3cmd and old SDKs make them.
+    private func checkOldHeader(
+        _ header: String, _ request: Request, _ query: [QueryItem], _ virtualBucket: String?
+    ) throws -> S3Identity {
+        let pair = header.utf8.dropFirst("AWS ".utf8.count)
+        guard let mark = pair.firstIndex(of: 0x3a) else {
+            throw S3Error(
+                400, "InvalidArgument", "The authorization header is not of the form AWS AccessKeyId:Signature")
+        }
+        let (id, signature) = (String(Substring(pair[..<mark])), String(Substring(pair[pair.index(after: mark)...])))
+        let credentials = try credentials(id)
+        let date = request.header("x-amz-date") ?? request.header("date") ?? ""
+        guard let time = Timestamp(httpDate: date) ?? Timestamp(basic: date) else {
+            throw S3Error(403, "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header")
+        }
+        guard
+            isSigned(
+                request, query, virtualBucket, date: request.header("x-amz-date") == nil ? date : "",
+                by: credentials.secretAccessKey, signature)
+        else { throw S3Error.signatureDoesNotMatch }
+        guard abs(Timestamp.now().seconds - time.seconds) <= Self.skewSeconds else {
+            throw S3Error(
+                403, "RequestTimeTooSkewed",
+                "The difference between the request time and the server's time is too large.")
+        }
         return S3Identity(user: credentials.userName, payload: .unsigned)
+    }
+
+    /// Presigned requests as `aws s3 presign` and s3fs make them.
+    private func checkOldQuery(
+        _ request: Request, _ query: [QueryItem], _ virtualBucket: String?, _ id: String, _ signature: String,
+        _ expires: String
+    ) throws -> S3Identity {
+        let credentials = try credentials(id)
+        guard let end = Int64(expires) else {
+            throw S3Error(403, "AccessDenied", "Invalid date (should be seconds since epoch): \(expires)")
+        }
+        guard isSigned(request, query, virtualBucket, date: expires, by: credentials.secretAccessKey, signature) else {
+            throw S3Error.signatureDoesNotMatch
+        }
+        let left = end - Timestamp.now().seconds
+        guard left >= 0 else { throw S3Error(403, "AccessDenied", "Request has expired") }
+        return S3Identity(user: credentials.userName, payload: .unsigned)
+    }
+
+    /// Whose a form is: its policy is signed, by either version.
+    /// - Parameter fields: names in lower case.
+    func user(ofForm fields: [String: String], policy: String) throws -> String {
+        let text = Array(policy.utf8)
+        if let signature = fields["x-amz-signature"], let credential = fields["x-amz-credential"] {
+            guard fields["x-amz-algorithm"] == "AWS4-HMAC-SHA256" else {
+                throw S3Error.invalidArgument("x-amz-algorithm only supports AWS4-HMAC-SHA256")
+            }
+            let (credentials, _, key) = try signing(credential)
+            let expected = Hex.text(Hash.hmac(key: key, text))
+            guard isEqualInConstantTime(Array(expected.utf8), Array(signature.utf8)) else {
+                throw S3Error.signatureDoesNotMatch
+            }
+            return credentials.userName
+        }
+        guard let id = fields["awsaccesskeyid"], let signature = fields["signature"] else {
+            throw S3Error.invalidArgument("Bucket POST must contain a signature and who it is of beside its policy.")
+        }
+        let credentials = try credentials(id)
+        let expected = Base64.encode(Hash.hmacSHA1(key: Array(credentials.secretAccessKey.utf8), text))
+        guard isEqualInConstantTime(Array(expected.utf8), Array(signature.utf8)) else {
+            throw S3Error.signatureDoesNotMatch
+        }
+        return credentials.userName
     }
 }

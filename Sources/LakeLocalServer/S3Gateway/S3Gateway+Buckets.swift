@@ -80,8 +80,44 @@ extension S3Gateway {
                 409, "BucketAlreadyExists",
                 "The requested bucket name is not available: a repository of that name exists.")
         }
-        throw S3Error(
-            501, "NotImplemented", "A repository is made over REST, where its storage namespace can be named.")
+        guard settings.createsRepositories else {
+            throw S3Error(
+                501, "NotImplemented",
+                "A repository is made over REST, where its storage namespace can be named, or here if gateways.s3.create_repositories is set."
+            )
+        }
+        return try body(call, limit: 1 << 16) { [catalog, settings] _ in
+            _ = try catalog.createRepository(
+                call.bucket, storageNamespace: "\(settings.blockstoreType)://\(call.bucket)", defaultBranch: "main",
+                schemes: settings.schemes)
+            return Response(
+                status: 200, headers: [("Location", "/\(call.bucket)"), ("Content-Type", "application/xml")])
+        }
+    }
+
+    /// Most branches that a bucket may have that is deleted here.
+    private static let mostBranches = 1000
+
+    func deleteBucket(_ call: S3Call) throws -> Reception {
+        let repository = try catalog.repository(call.bucket)
+        try access.require([.repository("DeleteRepository", call.bucket)], for: call.caller)
+        guard settings.createsRepositories else {
+            throw S3Error(
+                405, "MethodNotAllowed",
+                "A repository is deleted over REST, or here if gateways.s3.create_repositories is set.")
+        }
+        let branches = try catalog.listBranches(
+            call.bucket, prefix: "", after: "", limit: Self.mostBranches, showHidden: true)
+        let isEmpty =
+            try !branches.hasMore
+            && branches.items.allSatisfy {
+                try !catalog.hasObjects(under: Key([]), at: catalog.resolve($0.id, in: repository))
+            }
+        guard isEmpty else {
+            throw S3Error(409, "BucketNotEmpty", "The bucket you tried to delete is not empty")
+        }
+        try catalog.deleteRepository(call.bucket, force: false)
+        return .respond(Response(status: 204))
     }
 
     func headBucket(_ call: S3Call) throws -> Reception {
@@ -220,7 +256,7 @@ extension S3Gateway {
                     $0.text("ETag", "\"\(entry.s3Tag)\"")
                     $0.text("Size", entry.size)
                     if withOwner { $0.element("Owner") { user(call, &$0) } }
-                    $0.text("StorageClass", "STANDARD")
+                    $0.text("StorageClass", ObjectFacts.storageClass(entry.metadata))
                 }
             }
             for item in page.items where item.entry == nil {

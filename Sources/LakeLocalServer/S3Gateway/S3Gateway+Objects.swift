@@ -2,58 +2,6 @@ import Transport
 import Versioning
 
 extension S3Gateway {
-    /// Headers that an object keeps for whoever reads it, beside its type. They live in the entry's metadata, under a
-    /// name of ours that no header can have (`docs/lakefs-formats.md` 11); lakeFS passes them through.
-    static let kept = ["Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Expires"]
-    private static let keptPrefix = "::lakefuse::"
-
-    /// What an object was stored with, as headers: those that it keeps, and user metadata with names in lower case.
-    static func metadataHeaders(_ metadata: Metadata) -> [(name: String, value: String)] {
-        metadata.pairs.compactMap { pair in
-            let whole = String(decoding: pair.key, as: UTF8.self)
-            let value = EncodedWord.encode(String(decoding: pair.value, as: UTF8.self))
-            if whole.hasPrefix(keptPrefix) {
-                let name = String(whole.dropFirst(keptPrefix.count))
-                return kept.contains(name) ? (name, value) : nil
-            }
-            let name = whole.lowercased()
-            guard !name.hasPrefix("::lakefs::"), name.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != 0x3a }) else {
-                return nil
-            }
-            return (name.hasPrefix("x-amz-meta-") ? name : "x-amz-meta-" + name, value)
-        }
-    }
-
-    /// Bytes of names and values that an object's metadata may have.
-    private static let largestMetadata = 2048
-
-    /// User metadata of a request, stored under lakeFS's spelling (`lakefs-formats.md` 3.2), and the headers that are
-    /// kept.
-    static func metadata(of request: Request) throws -> Metadata {
-        var metadata = Metadata()
-        var size = 0
-        for header in request.headers where header.name.hasPrefix("x-amz-meta-") {
-            let name = header.name.dropFirst("x-amz-meta-".count)
-            size += name.utf8.count + header.value.utf8.count
-            metadata["X-Amz-Meta-" + name] = EncodedWord.decode(header.value)
-        }
-        guard size <= largestMetadata else {
-            throw S3Error(
-                400, "MetadataTooLarge", "Your metadata headers exceed the maximum allowed metadata size")
-        }
-        for name in kept {
-            guard var value = request.header(name.lowercased()), !value.isEmpty else { continue }
-            guard value.utf8.count <= 1024 else { throw S3Error.invalidArgument("\(name) is longer than 1024 bytes") }
-            // How a body came is not how it is (Amazon S3 API reference, "Signature calculations: chunked upload").
-            if name == "Content-Encoding" {
-                value = value.split(separator: ",").map { $0.drop { $0 == " " } }
-                    .filter { $0.lowercased().prefix { $0 != " " } != "aws-chunked" }.joined(separator: ", ")
-            }
-            if !value.isEmpty { metadata[keptPrefix + name] = value }
-        }
-        return metadata
-    }
-
     static func contentType(of request: Request) -> String {
         let type = request.header("content-type") ?? ""
         return type.isEmpty ? "application/octet-stream" : type
@@ -70,7 +18,18 @@ extension S3Gateway {
         if call.value("versionId").map({ $0 != "null" }) == true {
             throw S3Error.invalidArgument("Invalid version id specified: objects here have versions through refs")
         }
-        if call.value("tagging") != nil { return xml("Tagging") { $0.element("TagSet") { _ in } } }
+        if call.value("tagging") != nil {
+            return xml("Tagging") { tagging in
+                tagging.element("TagSet") { set in
+                    for tag in ObjectFacts.tags(entry.metadata) {
+                        set.element("Tag") {
+                            $0.text("Key", tag.key)
+                            $0.text("Value", tag.value)
+                        }
+                    }
+                }
+            }
+        }
         if call.value("acl") != nil { return ownACL(call) }
         switch Precheck(call.request, eTag: entry.s3Tag, modified: entry.lastModified) {
         case .proceed: break
@@ -97,7 +56,7 @@ extension S3Gateway {
         ] {
             if let value = call.value("response-" + name) { headers.append((header, value)) }
         }
-        headers += Self.metadataHeaders(entry.metadata).filter { kept in !headers.contains { $0.name == kept.name } }
+        headers += ObjectFacts.headers(entry.metadata).filter { kept in !headers.contains { $0.name == kept.name } }
         var range = 0..<entry.size
         var status = 200
         switch ByteRange(call.request.header("range"), size: entry.size) {
@@ -108,12 +67,22 @@ extension S3Gateway {
         case .unsatisfiable where Self.isPlain(call.request.header("range")!):
             throw S3Error(416, "InvalidRange", "The requested range is not satisfiable")
         case .whole, .malformed, .unsatisfiable:
+            let content = ObjectFacts.content(of: entry)
             if let part = call.value("partNumber") {
-                guard part == "1" else {
-                    throw S3Error(416, "InvalidPartNumber", "The requested partnumber is not satisfiable")
-                }
+                guard let number = Int(part),
+                    let found = content.range(ofPart: number) ?? (number == 1 && content.parts.isEmpty ? range : nil)
+                else { throw S3Error(416, "InvalidPartNumber", "The requested partnumber is not satisfiable") }
+                range = found
                 status = 206
-                if entry.size > 0 { headers.append(("Content-Range", "bytes 0-\(entry.size - 1)/\(entry.size)")) }
+                if !range.isEmpty {
+                    headers.append(("Content-Range", "bytes \(range.lowerBound)-\(range.upperBound - 1)/\(entry.size)"))
+                }
+                if let count = entry.partCount { headers.append(("x-amz-mp-parts-count", "\(count)")) }
+            } else if call.request.header("x-amz-checksum-mode")?.uppercased() == "ENABLED",
+                let (algorithm, value) = content.checksum
+            {
+                headers.append((algorithm.header, value))
+                headers.append(("x-amz-checksum-type", content.isComposite ? "COMPOSITE" : "FULL_OBJECT"))
             }
         }
         let body = try ObjectBody.make(
@@ -134,19 +103,21 @@ extension S3Gateway {
     func put(_ call: S3Call) throws -> Reception {
         try access.require([.object("WriteObject", call.bucket, call.key)], for: call.caller)
         try Names.checkPath(call.key)
-        let metadata = try Self.metadata(of: call.request)
+        let metadata = try ObjectFacts.metadata(of: call.request)
         let repository = try catalog.checkWritable(call.ref, in: call.bucket)
         let condition = Precheck.writeCondition(call.request)
         let contentType = Self.contentType(of: call.request)
         @Sendable func entry(_ written: PayloadSink.Written) -> Entry {
-            Entry(
+            var entry = Entry(
                 address: written.address, lastModified: .now(), size: written.size, eTag: Hex.text(written.md5),
                 metadata: metadata, contentType: contentType)
+            ObjectFacts.set(.init(checksum: written.checksum), eTag: entry.eTag, in: &entry.metadata)
+            return entry
         }
         @Sendable func answer(_ written: PayloadSink.Written, _ entry: Entry) -> Response {
             Response(
                 status: 200,
-                headers: [("Content-Type", "application/xml"), ("ETag", "\"\(entry.eTag)\"")] + written.checksums)
+                headers: [("Content-Type", "application/xml"), ("ETag", "\"\(entry.eTag)\"")] + written.checksumHeaders)
         }
         let soon: PayloadSink.Soon = { [catalog] written, done in
             let entry = entry(written)
@@ -185,7 +156,7 @@ extension S3Gateway {
             for: call.caller)
         try Names.checkPath(call.key)
         let replaces = call.request.header("x-amz-metadata-directive")?.uppercased() == "REPLACE"
-        let metadata = replaces ? try Self.metadata(of: call.request) : nil
+        _ = try ObjectFacts.metadata(of: call.request)
         _ = try catalog.checkWritable(call.ref, in: call.bucket)
         return work(call) { [self] in
             let found: Entry
@@ -204,6 +175,16 @@ extension S3Gateway {
             guard case .proceed = Precheck(conditions, eTag: found.s3Tag, modified: found.lastModified) else {
                 throw S3Error.preconditionFailed
             }
+            let metadata = try ObjectFacts.metadata(ofCopy: call.request, from: found.metadata)
+            guard
+                source.bucket != call.bucket || source.ref != call.ref || source.key != call.key || replaces
+                    || metadata != found.metadata
+            else {
+                throw S3Error(
+                    400, "InvalidRequest",
+                    "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes."
+                )
+            }
             let entry = try catalog.copy(
                 source.key, at: source.ref, from: source.bucket, to: call.key, on: call.ref, in: call.bucket,
                 metadata: metadata,
@@ -214,6 +195,70 @@ extension S3Gateway {
                 $0.text("ETag", "\"\(entry.s3Tag)\"")
             }
         }
+    }
+
+    // MARK: tags and attributes
+
+    /// Tags are part of an entry: it is staged anew with others.
+    func setTags(_ call: S3Call) throws -> Reception {
+        try access.require([.object("WriteObject", call.bucket, call.key)], for: call.caller)
+        _ = try catalog.checkWritable(call.ref, in: call.bucket)
+        guard call.request.method == "PUT" else {
+            return work(call) { [catalog] in
+                try catalog.updateMetadata(of: call.key, on: call.ref, in: call.bucket) { ObjectFacts.set([], in: &$0) }
+                return Response(status: 204, headers: [("Content-Type", "application/xml")])
+            }
+        }
+        return try body(call, limit: 1 << 20) { [catalog] bytes in
+            let tags = try ObjectFacts.tags(ofDocument: bytes)
+            try catalog.updateMetadata(of: call.key, on: call.ref, in: call.bucket) { ObjectFacts.set(tags, in: &$0) }
+            return Response(status: 200, headers: [("Content-Type", "application/xml")])
+        }
+    }
+
+    /// GetObjectAttributes: those that the request names.
+    func attributes(_ call: S3Call) throws -> Response {
+        try access.require([.object("ReadObject", call.bucket, call.key)], for: call.caller)
+        let entry = try catalog.entry(call.key, at: call.ref, in: call.bucket).entry
+        let known: Set = ["ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"]
+        let asked = (call.request.header("x-amz-object-attributes") ?? "").split(separator: ",").map { name in
+            name.filter { $0 != " " }
+        }
+        guard !asked.isEmpty, asked.allSatisfy(known.contains) else {
+            throw S3Error.invalidArgument("Invalid attribute name specified.")
+        }
+        let content = ObjectFacts.content(of: entry)
+        let most = min(max(call.request.header("x-amz-max-parts").flatMap { Int($0) } ?? 1000, 1), 1000)
+        let marker = max(call.request.header("x-amz-part-number-marker").flatMap { Int($0) } ?? 0, 0)
+        var response = xml("GetObjectAttributesResponse") { xml in
+            if asked.contains("ETag") { xml.text("ETag", entry.s3Tag) }
+            if asked.contains("Checksum"), let (algorithm, value) = content.checksum {
+                xml.element("Checksum") {
+                    $0.text("Checksum\(algorithm.name)", value)
+                    $0.text("ChecksumType", content.isComposite ? "COMPOSITE" : "FULL_OBJECT")
+                }
+            }
+            if asked.contains("ObjectParts"), let count = entry.partCount {
+                let shown = content.parts.enumerated().dropFirst(marker).prefix(most)
+                xml.element("ObjectParts") { parts in
+                    parts.text("PartsCount", count)
+                    parts.text("PartNumberMarker", marker)
+                    parts.text("NextPartNumberMarker", shown.last.map { $0.offset + 1 } ?? 0)
+                    parts.text("MaxParts", most)
+                    parts.text("IsTruncated", marker + shown.count < content.parts.count ? "true" : "false")
+                    for part in shown {
+                        parts.element("Part") {
+                            $0.text("PartNumber", part.offset + 1)
+                            $0.text("Size", part.element)
+                        }
+                    }
+                }
+            }
+            if asked.contains("StorageClass") { xml.text("StorageClass", ObjectFacts.storageClass(entry.metadata)) }
+            if asked.contains("ObjectSize") { xml.text("ObjectSize", entry.size) }
+        }
+        response.headers.append(("Last-Modified", entry.lastModified.httpDate))
+        return response
     }
 
     func delete(_ call: S3Call) throws -> Reception {

@@ -22,7 +22,7 @@ package struct S3Gateway: Door {
 
     /// Whether a request is for this door: it is signed as S3's are, or addressed to one of the gateway's hosts.
     package func serves(_ request: Request) -> Bool {
-        S3Authentication.isSigned(request) || virtualBucket(request) != nil
+        S3Authentication.isSigned(request) || Self.isForm(request) || virtualBucket(request) != nil
             || settings.s3Domains.contains(Self.host(request))
     }
 
@@ -30,6 +30,13 @@ package struct S3Gateway: Door {
 
     private static func host(_ request: Request) -> String {
         String((request.header("host") ?? "").prefix { $0 != ":" })
+    }
+
+    /// Whether it is an upload by a browser's form, whose signature is in a field.
+    private static func isForm(_ request: Request) -> Bool {
+        request.method == "POST" && !request.rawPath.hasPrefix("/api/")
+            && request.header("content-type")?.lowercased().hasPrefix("multipart/form-data") == true
+            && request.header("authorization") == nil
     }
 
     private func virtualBucket(_ request: Request) -> String? {
@@ -49,13 +56,20 @@ package struct S3Gateway: Door {
             if let fault = request.fault {
                 throw S3Error(400, "InvalidRequest", "This is no request that can be understood: \(fault).")
             }
-            let identity = try authentication.identify(request, path: path, query: query)
+            let virtualBucket = virtualBucket(request)
+            if Self.isForm(request) {
+                request.note.operation = .s3(.postObject)
+                let bucket = virtualBucket ?? String(decoding: path.dropFirst().prefix { $0 != 0x2f }, as: UTF8.self)
+                return .body(try PostObjectSink(self, request, bucket: bucket))
+            }
+            let identity = try authentication.identify(
+                request, path: path, query: query, virtualBucket: virtualBucket)
             request.note.user = identity.user
             if let name = QueryItem.firstRepeated(query) {
                 throw S3Error.invalidArgument("The parameter \(name) is given more than once")
             }
             call = S3Call(
-                request: request, query: query, identity: identity, path: path, virtualBucket: virtualBucket(request))
+                request: request, query: query, identity: identity, path: path, virtualBucket: virtualBucket)
             return try dispatch(call!)
         } catch {
             let response = failure(S3Error(error, isWrite: request.isWrite), call, to: request)
@@ -85,17 +99,19 @@ package struct S3Gateway: Door {
     }
 
     /// Takes a small body as a whole, then works.
-    func body(_ call: S3Call, limit: Int = 8 << 20, _ work: @escaping @Sendable ([UInt8]) throws -> Response) throws
-        -> Reception
-    {
-        let sink = try PayloadSink(call: call, gateway: self, upload: nil, limit: limit) { bytes, _ in try work(bytes) }
+    /// - Parameter checksIt: whether checksums of the request are of its body, and not of what it speaks of.
+    func body(
+        _ call: S3Call, limit: Int = 8 << 20, checksIt: Bool = true,
+        _ work: @escaping @Sendable ([UInt8]) throws -> Response
+    ) throws -> Reception {
+        let sink = try PayloadSink(call: call, gateway: self, upload: nil, limit: limit, checksIt: checksIt) {
+            bytes, _ in try work(bytes)
+        }
         return .body(sink)
     }
 
     private func dispatch(_ call: S3Call) throws -> Reception {
-        guard let row = S3Row.of(call) else {
-            throw S3Error(405, "MethodNotAllowed", "The specified method is not allowed against this resource.")
-        }
+        guard let row = S3Row.of(call) else { throw Self.otherMethod }
         call.request.note.operation = .s3(row.operation)
         guard row.cost != .point, !call.request.hasBody else { return try answer(row.operation, call) }
         return work(call, row.cost) { try answer(row.operation, call).answer(to: []) }
@@ -105,7 +121,7 @@ package struct S3Gateway: Door {
         switch operation {
         case .listBuckets: try listBuckets(call)
         case .createBucket: try createBucket(call)
-        case .deleteBucket: throw S3Error(405, "MethodNotAllowed", "A repository is deleted over REST.")
+        case .deleteBucket: try deleteBucket(call)
         case .headBucket: try headBucket(call)
         case .deleteObjects: try deleteMany(call)
         case .listMultipartUploads: try configuration(call) { try uploads.list(call, self) }
@@ -130,12 +146,17 @@ package struct S3Gateway: Door {
         case .createMultipartUpload: try uploads.create(call, self)
         case .completeMultipartUpload: try uploads.complete(call, self)
         case .putObjectAcl: try putObjectACL(call)
-        case .getObjectAttributes, .getObjectTorrent, .getObjectRetention, .getObjectLegalHold, .deleteObjectTagging,
-            .putObjectTagging, .putObjectRetention, .putObjectLegalHold:
+        case .putObjectTagging, .deleteObjectTagging: try setTags(call)
+        case .getObjectAttributes: .respond(try attributes(call))
+        // A form has its signature in a field, and is told before.
+        case .postObject: throw Self.otherMethod
+        case .getObjectTorrent, .getObjectRetention, .getObjectLegalHold, .putObjectRetention, .putObjectLegalHold:
             throw Self.unsupported
         }
     }
 
+    private static let otherMethod = S3Error(
+        405, "MethodNotAllowed", "The specified method is not allowed against this resource.")
     private static let unsupported = S3Error(
         501, "NotImplemented", "A header or sub-resource that you sent asks for something that this server does not do."
     )

@@ -20,6 +20,8 @@ enum S3Operation: String, CaseIterable, Sendable {
     case listObjects = "ListObjects"
     case listObjectsV2 = "ListObjectsV2"
     case deleteObjects = "DeleteObjects"
+    /// An upload by a browser's form.
+    case postObject = "PostObject"
     case getObject = "GetObject"
     case headObject = "HeadObject"
     case putObject = "PutObject"
@@ -77,10 +79,11 @@ final class S3Row: Sendable {
         S3Row(
             .putBucketConfiguration, "PUT", .bucket, .point, S3Gateway.configurations.union(["requestPayment"])),
         S3Row(.deleteBucketConfiguration, "DELETE", .bucket, .point, S3Gateway.configurations),
-        S3Row(.createBucket, "PUT", .bucket, .point),
-        S3Row(.deleteBucket, "DELETE", .bucket, .point),
+        S3Row(.createBucket, "PUT", .bucket, .store),
+        S3Row(.deleteBucket, "DELETE", .bucket, .store),
         S3Row(.headBucket, "HEAD", .bucket, .point),
         S3Row(.deleteObjects, "POST", .bucket, .store, ["delete"]),
+        S3Row(.postObject, "POST", .bucket, .point),
         S3Row(.getBucketConfiguration, "GET", .bucket, .point, S3Gateway.configurations),
         S3Row(.getBucketLocation, "GET", .bucket, .point, ["location"]),
         S3Row(.getBucketAcl, "GET", .bucket, .point, ["acl"]),
@@ -101,8 +104,8 @@ final class S3Row: Sendable {
         S3Row(.headObject, "HEAD", .object, .point),
         S3Row(.uploadPart, "PUT", .object, .store, ["partNumber", "uploadId"]),
         S3Row(.putObjectAcl, "PUT", .object, .point, ["acl"]),
-        S3Row(.deleteObjectTagging, "DELETE", .object, .point, ["tagging"]),
-        S3Row(.putObjectTagging, "PUT", .object, .point, ["tagging"]),
+        S3Row(.deleteObjectTagging, "DELETE", .object, .store, ["tagging"]),
+        S3Row(.putObjectTagging, "PUT", .object, .store, ["tagging"]),
         S3Row(.putObjectRetention, "PUT", .object, .point, ["retention"]),
         S3Row(.putObjectLegalHold, "PUT", .object, .point, ["legal-hold"]),
         S3Row(.copyObject, "PUT", .object, .long, header: "x-amz-copy-source"),

@@ -252,6 +252,8 @@ extension Catalog {
             guard try self.branch(id, in: repository).branch == branch else { continue }
             // What this call wrote before a commit came between is no obstacle to itself.
             guard current?.address == entry.address || condition.allows(current) else {
+                // What is to match is not there at all: S3 tells these apart.
+                if case .matches = condition, current == nil { throw LakeError.notFound(.object, path) }
                 throw LakeError(.preconditionFailed, "path \(path): the condition of the request does not hold")
             }
             // A head about to move may bring what the condition forbids: it goes first, unless it takes long.
@@ -459,12 +461,14 @@ extension Catalog {
         }
     }
 
-    /// Replaces an object's user metadata.
-    package func updateMetadata(_ metadata: Metadata, of path: Key, on id: String, in repositoryID: String) throws {
+    /// Changes an object's user metadata.
+    package func updateMetadata(
+        of path: Key, on id: String, in repositoryID: String, _ change: (inout Metadata) throws -> Void
+    ) throws {
         _ = try checkWritable(id, in: repositoryID)
         for _ in 0..<Self.tries {
             var entry = try entry(path, at: id, in: repositoryID).entry
-            entry.metadata = metadata
+            try change(&entry.metadata)
             do {
                 return try stage(entry, at: path, on: id, in: repositoryID, if: .sameAddress(entry.address))
                 // Someone wrote it anew: their bytes stay.
