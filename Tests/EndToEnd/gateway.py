@@ -114,6 +114,9 @@ class KeptTest(LakeTest):
             self.assert_s3_error(416, "416", self.s3.head_object, Bucket=self.bucket, Key=key, PartNumber=4)
             told = self.s3.get_object_attributes(Bucket=self.bucket, Key=key, ObjectAttributes=["ObjectParts"], MaxParts=2)["ObjectParts"]
             self.assertEqual((told["TotalPartsCount"], told["IsTruncated"], [part["Size"] for part in told["Parts"]]), (3, True, [5 << 20, 5 << 20]))
+            self.assertEqual([part["ChecksumCRC32"] for part in told["Parts"]], [crc32(piece) for piece in pieces[:2]])
+            again = self.s3.complete_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload["UploadId"], MultipartUpload={"Parts": parts})
+            self.assertEqual((again["ETag"], again["ChecksumCRC32"]), (done["ETag"], wanted))
         self.assertEqual(self.s3_get(self.bucket, "main/COMPOSITE"), whole)
         self.assertEqual(self.s3.get_object(Bucket=self.bucket, Key=self.plain(), PartNumber=1)["Body"].read(), b"plain")
 
@@ -130,7 +133,8 @@ class KeptTest(LakeTest):
         upload = self.s3.create_multipart_upload(Bucket=self.bucket, Key="main/b")["UploadId"]
         for span in ("bytes=0-10", "bytes=10-11", "bytes=100-200"):
             self.assert_s3_error(416, "InvalidRange", self.s3.upload_part_copy, Bucket=self.bucket, Key="main/b", UploadId=upload, PartNumber=1, CopySource=source, CopySourceRange=span)
-        self.assert_s3_error(400, "InvalidArgument", self.s3.upload_part_copy, Bucket=self.bucket, Key="main/b", UploadId=upload, PartNumber=1, CopySource=source, CopySourceRange="bytes=x")
+        for span in ("bytes=x", "0-2", "bytes=0", "bytes=hello-world", "bytes=0-bar", "bytes=hello-", "bytes=0-2,3-5", "bytes=3-2", "bytes=-2"):
+            self.assert_s3_error(400, "InvalidArgument", self.s3.upload_part_copy, Bucket=self.bucket, Key="main/b", UploadId=upload, PartNumber=1, CopySource=source, CopySourceRange=span)
         self.s3.upload_part_copy(Bucket=self.bucket, Key="main/b", UploadId=upload, PartNumber=1, CopySource=source, CopySourceRange="bytes=0-9")
 
     def test_conditions_of_writes(self):
@@ -140,6 +144,18 @@ class KeptTest(LakeTest):
         self.assert_s3_error(412, "PreconditionFailed", self.s3.put_object, Bucket=self.bucket, Key="main/a", Body=b"2", IfMatch='"' + "0" * 32 + '"')
         self.s3_put(self.bucket, "main/a", b"2", IfMatch=tag)
         self.assertEqual(self.s3_get(self.bucket, "main/a"), b"2")
+
+    def test_conditions_of_deletions(self):
+        for condition in ({"IfMatch": '"0"'}, {"IfMatchSize": 7}, {"IfMatchLastModifiedTime": "2001-01-01T00:00:00Z"}):
+            self.s3_put(self.bucket, "main/a", b"1")
+            self.assert_s3_error(412, "PreconditionFailed", self.s3.delete_object, Bucket=self.bucket, Key="main/a", **condition)
+        told = self.s3.delete_objects(Bucket=self.bucket, Delete={"Objects": [{"Key": "main/a", "ETag": '"0"'}, {"Key": "main/none", "ETag": '"0"'}]})
+        self.assertEqual(([error["Code"] for error in told["Errors"]], [done["Key"] for done in told["Deleted"]]), (["PreconditionFailed"], ["main/none"]))
+        for condition in (lambda: {"IfMatch": head["ETag"]}, lambda: {"IfMatch": "*"}, lambda: {"IfMatchSize": 1}, lambda: {"IfMatchLastModifiedTime": head["LastModified"]}):
+            self.s3_put(self.bucket, "main/a", b"1")
+            head = self.s3.head_object(Bucket=self.bucket, Key="main/a")
+            self.s3.delete_object(Bucket=self.bucket, Key="main/a", **condition())
+            self.assertEqual(self.s3_keys(self.bucket, "main/"), [])
 
 
 class SignatureTest(LakeTest):
@@ -257,7 +273,12 @@ class BucketTest(OwnLakeTest):
         s3.create_bucket(Bucket="made-here")
         self.assertEqual([bucket["Name"] for bucket in s3.list_buckets()["Buckets"]], ["made-here"])
         self.assert_s3_error(409, "BucketAlreadyExists", s3.create_bucket, Bucket="made-here")
-        self.assert_s3_error(400, "InvalidArgument", s3.create_bucket, Bucket="x.y_z.9")
+        self.assert_s3_error(400, "InvalidBucketName", s3.create_bucket, Bucket="x.y_z.9")
+        s3.create_bucket(Bucket="made-too")
+        page = s3.list_buckets(MaxBuckets=1)
+        rest = s3.list_buckets(MaxBuckets=1, ContinuationToken=page["ContinuationToken"])
+        self.assertEqual([bucket["Name"] for bucket in page["Buckets"] + rest["Buckets"]], ["made-here", "made-too"])
+        s3.delete_bucket(Bucket="made-too")
         s3.put_object(Bucket="made-here", Key="main/a", Body=b"1")
         self.assert_s3_error(409, "BucketNotEmpty", s3.delete_bucket, Bucket="made-here")
         s3.delete_object(Bucket="made-here", Key="main/a")

@@ -17,6 +17,8 @@ struct MultipartUploads: Sendable {
         var completedTag = "", completedParts: [UInt8] = []
         /// Ours too: the checksum that its parts have, and whether the object's is to be of all bytes.
         var checksum: S3Checksum.Algorithm?, isFullObject = false
+        /// Of one that was completed: `algorithm=value`.
+        var completedChecksum = ""
 
         init(id: String, path: String, address: String, metadata: Metadata, contentType: String) {
             self.id = id
@@ -41,6 +43,7 @@ struct MultipartUploads: Sendable {
                 case 102: completedParts = field.array
                 case 103: checksum = S3Checksum.Algorithm(rawValue: field.string)
                 case 104: isFullObject = field.integer != 0
+                case 105: completedChecksum = field.string
                 default: break
                 }
             }
@@ -58,6 +61,7 @@ struct MultipartUploads: Sendable {
             writer.bytes(102, completedParts)
             writer.string(103, checksum?.rawValue ?? "")
             writer.integer(104, isFullObject ? 1 : 0)
+            writer.string(105, completedChecksum)
             return writer.bytes
         }
     }
@@ -267,25 +271,21 @@ struct MultipartUploads: Sendable {
             }
             var range = 0..<found.entry.size
             if let header = call.request.header("x-amz-copy-source-range") {
-                guard case .part(let part) = ByteRange(header, size: found.entry.size) else {
-                    if case .unsatisfiable = ByteRange(header, size: found.entry.size) {
-                        throw S3Error(
-                            416, "InvalidRange",
-                            "The requested range is not satisfiable: the source has \(found.entry.size) bytes")
-                    }
+                let ends = header.dropFirst("bytes=".count).split(separator: "-", omittingEmptySubsequences: false)
+                guard header.hasPrefix("bytes="), ends.count == 2, let first = Int64(ends[0]),
+                    let last = Int64(ends[1]), first >= 0, first <= last
+                else {
                     throw S3Error.invalidArgument(
                         "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy"
                     )
                 }
                 // S3 cuts no range of a copy.
-                guard header.utf8.reversed().prefix(while: { $0 != 0x2d }).isEmpty == false,
-                    Int64(header.split(separator: "-").last ?? "").map({ $0 < found.entry.size }) == true
-                else {
+                guard last < found.entry.size else {
                     throw S3Error(
                         416, "InvalidRange",
                         "The requested range is not satisfiable: the source has \(found.entry.size) bytes")
                 }
-                range = part
+                range = first..<last + 1
             }
             try catalog.checkWhole(found.entry, at: found.location, path: source.key)
             let upload = try catalog.upload(to: repository)
@@ -321,14 +321,17 @@ struct MultipartUploads: Sendable {
         let repository = try catalog.checkWritable(call.ref, in: call.bucket)
         let namespace = try repository.namespace
         let record = try find(call, isCompleted: true)
-        @Sendable func answer(_ tag: String, _ checksum: (S3Checksum.Algorithm, String)? = nil) -> Response {
+        @Sendable func answer(_ done: Record) -> Response {
             gateway.xml("CompleteMultipartUploadResult") {
                 $0.text(
                     "Location", "http://\(call.request.header("host") ?? "")/\(call.bucket)/\(call.ref)/\(call.key)")
                 $0.text("Bucket", call.bucket)
                 $0.text("Key", "\(call.ref)/\(call.key)")
-                $0.text("ETag", "\"\(tag)\"")
-                if let (algorithm, value) = checksum {
+                $0.text("ETag", "\"\(done.completedTag)\"")
+                if let mark = done.completedChecksum.firstIndex(of: "="),
+                    let algorithm = S3Checksum.Algorithm(rawValue: String(done.completedChecksum[..<mark]))
+                {
+                    let value = String(done.completedChecksum[done.completedChecksum.index(after: mark)...])
                     $0.text("Checksum\(algorithm.name)", value)
                     $0.text("ChecksumType", value.contains("-") ? "COMPOSITE" : "FULL_OBJECT")
                 }
@@ -343,7 +346,7 @@ struct MultipartUploads: Sendable {
             let asked = Self.fingerprint(wanted)
             guard record.completedTag.isEmpty else {
                 guard record.completedParts == asked else { throw S3Error.noSuchUpload }
-                return answer(record.completedTag)
+                return answer(record)
             }
             let known = Dictionary(uniqueKeysWithValues: try allParts(record.id).map { ($0.number, $0.part) })
             var chosen: [Part] = []
@@ -397,7 +400,10 @@ struct MultipartUploads: Sendable {
                     address: address, lastModified: .now(), size: size, eTag: eTag, metadata: record.metadata,
                     contentType: record.contentType)
                 ObjectFacts.set(
-                    .init(checksum: checksum, parts: chosen.map(\.size)), eTag: eTag, in: &entry.metadata)
+                    .init(
+                        checksum: checksum, parts: chosen.map(\.size),
+                        partChecksums: checksum == nil ? [] : chosen.compactMap(\.checksum?.value)), eTag: eTag,
+                    in: &entry.metadata)
                 try catalog.stage(
                     entry, at: call.key, on: call.ref, in: call.bucket, if: Precheck.writeCondition(call.request))
             } catch {
@@ -407,10 +413,11 @@ struct MultipartUploads: Sendable {
             var done = record
             done.completedTag = "\(eTag)-\(chosen.count)"
             done.completedParts = asked
+            done.completedChecksum = checksum.map { "\($0.0.rawValue)=\($0.1)" } ?? ""
             done.created = .now()
             try drop(record, namespace, leaving: done)
             try forgetCompleted()
-            return answer(done.completedTag, checksum)
+            return answer(done)
         }
     }
 

@@ -174,6 +174,8 @@ enum ObjectFacts {
         var checksum: (algorithm: S3Checksum.Algorithm, value: String)?
         /// Sizes of the parts that it was joined from; none for one that was not.
         var parts: [Int64] = []
+        /// Their checksums; none if they had none, or are too many to be kept.
+        var partChecksums: [String] = []
 
         static func == (left: Content, right: Content) -> Bool { left.text == right.text }
 
@@ -191,6 +193,21 @@ enum ObjectFacts {
             }
             let sizes = runs.map { $0.count == 1 ? "\($0.size)" : "\($0.size)x\($0.count)" }.joined(separator: ",")
             return (checksum.map { "\($0.algorithm.rawValue)=\($0.value)" } ?? "") + ";" + sizes
+                + (partChecksums.isEmpty ? "" : ";" + partChecksums.joined(separator: ","))
+        }
+
+        /// Headers for who asks for checksums.
+        /// - Parameter part: the number of the part that is asked for; nil for the whole object.
+        func checksumHeaders(for request: Request, part: Int? = nil) -> [(name: String, value: String)] {
+            guard request.header("range") == nil, request.header("x-amz-checksum-mode")?.uppercased() == "ENABLED",
+                let (algorithm, whole) = checksum
+            else { return [] }
+            var value: String? = whole
+            if let part, !parts.isEmpty {
+                value = partChecksums.indices.contains(part - 1) ? partChecksums[part - 1] : nil
+            }
+            return (value.map { [(algorithm.header, $0)] } ?? [])
+                + [("x-amz-checksum-type", isComposite ? "COMPOSITE" : "FULL_OBJECT")]
         }
 
         /// The bytes of a part, counted from one; nil if there is none.
@@ -207,6 +224,7 @@ enum ObjectFacts {
     static func set(_ content: Content, eTag: String, in metadata: inout Metadata) {
         guard content != Content() else { return }
         var text = content.text
+        if text.utf8.count > longestContent { text = Content(checksum: content.checksum, parts: content.parts).text }
         if text.utf8.count > longestContent { text = Content(checksum: content.checksum).text }
         metadata[contentKey] = eTag + ";" + text
     }
@@ -214,7 +232,7 @@ enum ObjectFacts {
     static func content(of entry: Entry) -> Content {
         guard let text = entry.metadata[contentKey] else { return Content() }
         let fields = text.split(separator: ";", omittingEmptySubsequences: false)
-        guard fields.count == 3, fields[0] == entry.eTag else { return Content() }
+        guard fields.count == 3 || fields.count == 4, fields[0] == entry.eTag else { return Content() }
         var content = Content()
         if let mark = fields[1].firstIndex(of: "="),
             let algorithm = S3Checksum.Algorithm(rawValue: String(fields[1][..<mark]))
@@ -230,6 +248,10 @@ enum ObjectFacts {
         }
         // Of an object that is not these bytes it would be nonsense.
         if content.parts.reduce(0, { $0 &+ $1 }) != entry.size { content.parts = [] }
+        if fields.count == 4 {
+            let checksums = fields[3].split(separator: ",").map(String.init)
+            if checksums.count == content.parts.count { content.partChecksums = checksums }
+        }
         return content
     }
 

@@ -83,7 +83,9 @@ struct PostPolicy: Decodable {
             }
         }
         for name in fields.keys where !named.contains(name) && !Self.free.contains(name) {
-            guard name.hasPrefix("x-ignore-") else { throw Self.denied("Extra input fields: \(name)") }
+            guard name.hasPrefix("x-ignore-") || name.hasPrefix("x-amz-checksum-") else {
+                throw Self.denied("Extra input fields: \(name)")
+            }
         }
     }
 
@@ -116,6 +118,8 @@ final class PostObjectSink: BodySink, @unchecked Sendable {
         let metadata: Metadata
         let contentType: String
         let upload: Upload
+        /// What the form says of its bytes.
+        var checksum: S3Checksum?
     }
 
     init(_ gateway: S3Gateway, _ request: Request, bucket: String) throws {
@@ -151,6 +155,7 @@ final class PostObjectSink: BodySink, @unchecked Sendable {
                         throw S3Error(
                             400, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed object size.")
                     }
+                    unsafe self.file!.checksum?.update(bytes)
                     return unsafe try file.upload.write(bytes)
                 }
                 fieldBytes += bytes.count
@@ -195,7 +200,8 @@ final class PostObjectSink: BodySink, @unchecked Sendable {
         }
         return File(
             ref: ref, key: key, length: rules.length, metadata: metadata,
-            contentType: S3Gateway.contentType(of: asHeaders), upload: try gateway.catalog.upload(to: repository))
+            contentType: S3Gateway.contentType(of: asHeaders), upload: try gateway.catalog.upload(to: repository),
+            checksum: S3Checksum.Algorithm.allCases.first { fields[$0.header] != nil }.map { S3Checksum($0) })
     }
 
     func finish() -> Response {
@@ -207,11 +213,17 @@ final class PostObjectSink: BodySink, @unchecked Sendable {
             guard file.upload.size >= file.length.lowerBound else {
                 throw S3Error(400, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size")
             }
+            let checksum = file.checksum.map { ($0.algorithm, $0.base64()) }
+            if let checksum, fields[checksum.0.header] != checksum.1 {
+                throw S3Error(
+                    400, "BadDigest", "The \(checksum.0.name) you specified did not match what we received.")
+            }
             let eTag = Hex.text(file.upload.digest())
             try file.upload.finish()
-            let entry = Entry(
+            var entry = Entry(
                 address: file.upload.address, lastModified: .now(), size: file.upload.size, eTag: eTag,
                 metadata: file.metadata, contentType: file.contentType)
+            ObjectFacts.set(.init(checksum: checksum), eTag: eTag, in: &entry.metadata)
             try gateway.catalog.stage(entry, at: file.key, on: file.ref, in: bucket)
             return answer(file, eTag)
         } catch {

@@ -17,15 +17,23 @@ extension S3Gateway {
     func listBuckets(_ call: S3Call) throws -> Reception {
         try access.requireSome("fs:ListRepositories", below: Permission.repository("", "").resource, for: call.caller)
         let prefix = call.value("prefix") ?? ""
-        var repositories: [Repository] = []
-        var after = ""
-        while true {
-            let page = try catalog.listRepositories(prefix: prefix, after: after, limit: 1000) {
-                try access.isAllowed(.repository("ListRepositories", $0.id), for: call.caller)
+        var most = Int.max
+        if let text = call.value("max-buckets") {
+            guard let number = Int(text), (1...10_000).contains(number) else {
+                throw S3Error.invalidArgument("max-buckets '\(text)' is not a number from 1 to 10000")
             }
+            most = number
+        }
+        var repositories: [Repository] = []
+        var after = call.value("continuation-token") ?? ""
+        var hasMore = true
+        while hasMore, repositories.count < most {
+            let page = try catalog.listRepositories(
+                prefix: prefix, after: after, limit: min(1000, most - repositories.count)
+            ) { try access.isAllowed(.repository("ListRepositories", $0.id), for: call.caller) }
             repositories += page.items
-            guard page.hasMore, let last = page.items.last else { break }
-            after = last.id
+            hasMore = page.hasMore && !page.items.isEmpty
+            after = page.items.last?.id ?? after
         }
         return .respond(
             xml("ListAllMyBucketsResult") { xml in
@@ -38,6 +46,8 @@ extension S3Gateway {
                         }
                     }
                 }
+                if !prefix.isEmpty { xml.text("Prefix", prefix) }
+                if hasMore { xml.text("ContinuationToken", after) }
             })
     }
 
@@ -87,6 +97,10 @@ extension S3Gateway {
             )
         }
         return try body(call, limit: 1 << 16) { [catalog, settings] _ in
+            do { try Names.checkRepository(call.bucket) } catch {
+                throw S3Error(
+                    400, "InvalidBucketName", "The specified bucket is not valid: \(LakeError(error).message)")
+            }
             _ = try catalog.createRepository(
                 call.bucket, storageNamespace: "\(settings.blockstoreType)://\(call.bucket)", defaultBranch: "main",
                 schemes: settings.schemes)
@@ -315,12 +329,13 @@ extension S3Gateway {
             "fs:DeleteObject", below: Permission.object("", call.bucket, Key([])).resource, for: call.caller)
         return try body(call) { bytes in
             guard let root = XMLElement.parse(bytes), root.name == "Delete" else { throw S3Error.malformedXML }
-            let keys = root.all("Object").compactMap { $0.value("Key") }
+            let objects = root.all("Object").filter { $0.value("Key") != nil }
+            let keys = objects.map { $0.value("Key")! }
             guard !keys.isEmpty, keys.count <= Self.mostKeys else { throw S3Error.malformedXML }
             let isQuiet = root.value("Quiet") == "true"
             var outcomes: [(key: String, error: S3Error?)] = []
             var byRef: [String: [(key: String, path: Key)]] = [:]
-            for key in keys {
+            for (key, object) in zip(keys, objects) {
                 let (ref, path, _) = S3Call.split(key.utf8)
                 do {
                     try access.require([.object("DeleteObject", call.bucket, path)], for: call.caller)
@@ -331,6 +346,14 @@ extension S3Gateway {
                         continue
                     }
                     try Names.checkPath(path)
+                    if let condition = try DeleteCondition(
+                        tag: object.value("ETag"), modified: object.value("LastModifiedTime"),
+                        size: object.value("Size"))
+                    {
+                        try catalog.delete(path, on: ref, in: call.bucket, if: condition.holds)
+                        outcomes.append((key, nil))
+                        continue
+                    }
                     byRef[ref, default: []].append((key, path))
                 } catch {
                     outcomes.append((key, S3Error(error, isWrite: true)))

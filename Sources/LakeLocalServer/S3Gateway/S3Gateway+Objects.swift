@@ -78,11 +78,9 @@ extension S3Gateway {
                     headers.append(("Content-Range", "bytes \(range.lowerBound)-\(range.upperBound - 1)/\(entry.size)"))
                 }
                 if let count = entry.partCount { headers.append(("x-amz-mp-parts-count", "\(count)")) }
-            } else if call.request.header("x-amz-checksum-mode")?.uppercased() == "ENABLED",
-                let (algorithm, value) = content.checksum
-            {
-                headers.append((algorithm.header, value))
-                headers.append(("x-amz-checksum-type", content.isComposite ? "COMPOSITE" : "FULL_OBJECT"))
+                headers += content.checksumHeaders(for: call.request, part: number)
+            } else {
+                headers += content.checksumHeaders(for: call.request)
             }
         }
         let body = try ObjectBody.make(
@@ -250,6 +248,9 @@ extension S3Gateway {
                         parts.element("Part") {
                             $0.text("PartNumber", part.offset + 1)
                             $0.text("Size", part.element)
+                            if let algorithm = content.checksum?.algorithm, !content.partChecksums.isEmpty {
+                                $0.text("Checksum\(algorithm.name)", content.partChecksums[part.offset])
+                            }
                         }
                     }
                 }
@@ -263,9 +264,40 @@ extension S3Gateway {
 
     func delete(_ call: S3Call) throws -> Reception {
         try access.require([.object("DeleteObject", call.bucket, call.key)], for: call.caller)
+        let condition = try DeleteCondition(
+            tag: call.request.header("if-match"), modified: call.request.header("x-amz-if-match-last-modified-time"),
+            size: call.request.header("x-amz-if-match-size"))
         return work(call) { [self] in
-            _ = try catalog.delete([call.key], on: call.ref, in: call.bucket)
+            if let condition {
+                try catalog.delete(call.key, on: call.ref, in: call.bucket, if: condition.holds)
+            } else {
+                _ = try catalog.delete([call.key], on: call.ref, in: call.bucket)
+            }
             return Response(status: 204, headers: [("Content-Type", "application/xml")])
         }
+    }
+}
+
+/// What an object must be to be deleted.
+struct DeleteCondition: Sendable {
+    private let tags: [String]?
+    private let modified: Timestamp?
+    private let size: Int64?
+
+    /// Nil if nothing is asked for. Times may be those of headers or of documents.
+    init?(tag: String?, modified: String?, size: String?) throws {
+        guard tag != nil || modified != nil || size != nil else { return nil }
+        tags = tag.map { Precheck.tags($0) }
+        self.modified = modified.flatMap { Timestamp(httpDate: $0) ?? Timestamp(rfc3339: $0) }
+        self.size = size.flatMap { Int64($0) }
+        guard (modified == nil) == (self.modified == nil), (size == nil) == (self.size == nil) else {
+            throw S3Error.invalidArgument("The condition of the deletion has no valid time or size")
+        }
+    }
+
+    @Sendable func holds(_ entry: Entry) -> Bool {
+        (tags?.contains { $0 == "*" || $0 == entry.s3Tag } ?? true)
+            && (modified.map { $0.seconds == entry.lastModified.seconds } ?? true)
+            && (size.map { $0 == entry.size } ?? true)
     }
 }

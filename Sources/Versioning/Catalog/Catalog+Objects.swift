@@ -350,8 +350,8 @@ extension Catalog {
     /// - Parameter expected: paths among them that must show these addresses.
     /// - Throws: `.preconditionFailed` if one does not, or an object went meanwhile; nothing was written then.
     package func stage(
-        _ changes: [(path: Key, entry: Entry?)], on id: String, in repositoryID: String, _ durability: Durability,
-        origin: Int?, expecting expected: [Expected] = []
+        _ changes: [(path: Key, entry: Entry?)], on id: String, in repositoryID: String,
+        _ durability: Durability = .durable, origin: Int?, expecting expected: [Expected] = []
     ) throws {
         let repository = try writableRepository(repositoryID, force: false)
         try checkProtection(of: id, blocks: .stagingWrite, in: repository)
@@ -390,6 +390,29 @@ extension Catalog {
                 present.map { StagedEntry(key: $0, envelope: nil) }, on: id, in: repository, durability, origin: origin)
         }
         return Set(present)
+    }
+
+    /// Removes an object as it was looked at; one that is not there is passed over.
+    /// - Throws: `.preconditionFailed` if `condition` does not hold for it.
+    package func delete(_ path: Key, on id: String, in repositoryID: String, if condition: (Entry) -> Bool) throws {
+        try Names.checkPath(path)
+        let repository = try checkWritable(id, in: repositoryID)
+        for _ in 0..<Self.tries {
+            unsettled.settle(id, in: repositoryID, path)
+            let branch = try branch(id, in: repository).branch
+            let ref = ResolvedRef(
+                repository: repository, commitID: branch.commitID, branch: branch, tokens: branch.tokens)
+            guard let entry = try find(path, at: ref) else { return }
+            guard condition(entry) else {
+                throw LakeError(.preconditionFailed, "path \(path): the condition of the request does not hold")
+            }
+            do {
+                return try stage(
+                    [(path, nil)], on: id, in: repositoryID, origin: nil, expecting: [(path, entry.address)])
+                // Written anew meanwhile: looked at again.
+            } catch let error as LakeError where error.code == .preconditionFailed {}
+        }
+        throw LakeError(.tooManyTries, "path \(path) keeps changing: try again")
     }
 
     /// Copies an object's bytes to an address of its own and stages it. Metadata and type come along unless given.
