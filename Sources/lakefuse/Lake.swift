@@ -66,7 +66,9 @@ final class Lake {
                     ["file": path + "-wal", "whole_frames": "\(log.whole)", "lost_frames": "\(log.lost)"])
             }
             let database = try Self.withRoom(in: directory) {
-                try SQLiteStore(path: path, beforeSync: { () throws(StoreError) in try objects.synchronize() })
+                try SQLiteStore(path: path) { hasEventual throws(StoreError) in
+                    if hasEventual { try objects.synchronize() } else { try objects.synchronizeOrdered() }
+                }
             }
             self.database = database
             // The file is locked: nobody else writes. Staged entries are too many to keep.

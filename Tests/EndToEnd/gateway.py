@@ -240,6 +240,8 @@ class FormTest(LakeTest):
         signature = base64.b64encode(hmac.digest(SECRET.encode(), policy.encode(), "sha1")).decode()
         form = {"key": "main/v2", "AWSAccessKeyId": KEY, "policy": policy, "signature": signature}
         self.assertEqual(self.post(form).status, 204)
+        self.assertEqual(self.post(form | {"key": "${filename}"}, name="main/by-name").status, 204)
+        self.assertEqual(self.s3_keys(self.bucket, "main/"), ["main/by-name", "main/v2"])
         self.assertEqual(self.post(form | {"key": "other/v2"}).status, 403)
         self.assertEqual(self.post(form | {"signature": "bm8="}).status, 403)
 

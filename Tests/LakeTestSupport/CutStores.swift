@@ -172,3 +172,29 @@ package final class CutObjectStore<Base: ObjectStore>: ObjectStore {
     package func capacity() -> (total: Int64, free: Int64, available: Int64)? { base.capacity() }
     package func synchronize() throws(StoreError) { try cut.call { () throws(StoreError) in try base.synchronize() } }
 }
+
+/// A key-value store that takes so many changes at once, as DynamoDB does, and refuses more.
+package final class BoundedKeyValueStore: KeyValueStore {
+    private let base = InMemoryKeyValueStore()
+    package let capabilities: KeyValueCapabilities
+
+    package init(mostChanges: Int) { capabilities = KeyValueCapabilities(mostChanges: mostChanges) }
+
+    package func write(_ batch: [Mutation], _ durability: Durability) throws(StoreError) {
+        guard batch.count <= capabilities.mostChanges else {
+            throw StoreError(.invalid, "\(batch.count) changes at once are more than \(capabilities.mostChanges)")
+        }
+        try base.write(batch, durability)
+    }
+    package func value(for key: Key, in partition: Partition) throws(StoreError) -> [UInt8]? {
+        try base.value(for: key, in: partition)
+    }
+    package func set(
+        _ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition?, _ durability: Durability
+    ) throws(StoreError) { try base.set(value, for: key, in: partition, if: condition, durability) }
+    package func page(of partition: Partition, from: Key?, before end: Key?, limit: Int) throws(StoreError) -> [(
+        key: Key, value: [UInt8]
+    )] { try base.page(of: partition, from: from, before: end, limit: limit) }
+    package func removeAll(in partition: Partition) throws(StoreError) { try base.removeAll(in: partition) }
+    package func partitions() throws(StoreError) -> [Partition] { try base.partitions() }
+}

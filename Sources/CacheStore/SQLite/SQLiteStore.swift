@@ -49,12 +49,13 @@ package final class SQLiteStore: KeyValueStore {
     private struct Reader: @unchecked Sendable { let connection: Connection }
 
     /// Opens the file, making it if there is none.
-    /// - Parameter beforeSync: runs before writes are made durable: the objects that they name must be so first.
+    /// - Parameter beforeSync: runs before writes are made durable: the objects that they name must be so first. Is told
+    ///   whether writes that were `.eventual` are among them.
     /// - Parameter syncsByItself: what was written as `.eventual` is made durable within a second; otherwise the caller
     ///   sees to it.
     /// - Throws: `.refused` if a newer version of this program wrote it.
     package init(
-        path: String, syncsByItself: Bool = true, beforeSync: (@Sendable () throws(StoreError) -> Void)? = nil
+        path: String, syncsByItself: Bool = true, beforeSync: (@Sendable (Bool) throws(StoreError) -> Void)? = nil
     ) throws(StoreError) {
         self.path = path
         capabilities = KeyValueCapabilities(syncsObjects: beforeSync != nil)
@@ -114,7 +115,7 @@ package final class SQLiteStore: KeyValueStore {
     /// One transaction for all requests. A request that fails leaves the others untouched.
     private static func apply(
         _ requests: [Request], on connection: Connection, _ timer: SyncTimer,
-        _ beforeSync: (() throws(StoreError) -> Void)?
+        _ beforeSync: ((Bool) throws(StoreError) -> Void)?
     ) -> [Outcome] {
         let isDurable = requests.contains { $0.durability == .durable }
         do throws(StoreError) {
@@ -123,7 +124,9 @@ package final class SQLiteStore: KeyValueStore {
             try connection.execute(isDurable ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL")
             // Bytes before the entries that name them: what was written without a sync becomes durable with this
             // commit.
-            if isDurable { try beforeSync?() }
+            if isDurable {
+                try beforeSync?(timer.hasUnsynced || requests.contains { $0.durability == .eventual })
+            }
             try connection.execute("BEGIN IMMEDIATE")
             var outcomes: [Outcome] = []
             for request in requests { outcomes.append(try apply(request.write, on: connection)) }

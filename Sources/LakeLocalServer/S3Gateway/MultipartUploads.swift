@@ -440,14 +440,16 @@ struct MultipartUploads: Sendable {
             guard let record = try? Record(decoding: $0.value) else { return false }  // What it is, `check` says.
             return !record.completedTag.isEmpty && now - record.created.seconds > Self.completedSeconds
         }
-        if !old.isEmpty { try catalog.store.write(old.map { .remove(Catalog.multipartUploads, $0.key) }, .eventual) }
+        if !old.isEmpty {
+            try catalog.store.writeMany(old.map { .remove(Catalog.multipartUploads, $0.key) }, .eventual)
+        }
     }
 
     /// Forgets an upload, then its parts: a crash between leaves only unreferenced files.
     /// - Parameter done: what is to be known of it from now on; nil for nothing.
     private func drop(_ record: Record, _ namespace: StorageNamespace, leaving done: Record? = nil) throws {
         let parts = try allParts(record.id)
-        try catalog.store.write(
+        try catalog.store.writeMany(
             [
                 done.map { .set(Catalog.multipartUploads, Key(record.id), $0.encoded) }
                     ?? .remove(Catalog.multipartUploads, Key(record.id))

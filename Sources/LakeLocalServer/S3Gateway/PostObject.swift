@@ -184,8 +184,13 @@ final class PostObjectSink: BodySink, @unchecked Sendable {
         let user = try gateway.authentication.user(ofForm: fields, policy: policy)
         request.note.user = user
         let rules = try PostPolicy.parse(policy)
-        try rules.check(fields)
-        let (ref, key, _) = S3Call.split(whole.replacing("${filename}", with: part.fileName ?? "").utf8)
+        // A policy may speak of the key as it is sent, or as it becomes.
+        let named = whole.replacing("${filename}", with: part.fileName ?? "")
+        do { try rules.check(fields.merging(["key": named]) { $1 }) } catch {
+            guard named != whole else { throw error }
+            try rules.check(fields)
+        }
+        let (ref, key, _) = S3Call.split(named.utf8)
         guard !key.isEmpty else {
             throw S3Error.invalidArgument("The key names no object: it needs a path behind the branch")
         }

@@ -414,6 +414,8 @@ package final class LocalObjectStore: ObjectStore {
         return (Int64(info.f_blocks) * unit, Int64(info.f_bfree) * unit, Int64(info.f_bavail) * unit)
     }
 
+    package func synchronizeOrdered() throws(StoreError) { try log?.synchronize() }
+
     package func synchronize() throws(StoreError) {
         try log?.synchronize()
         let wanted = written.load(ordering: .acquiring)

@@ -88,12 +88,16 @@ final class ObjectLog: Sendable {
     private let turns: GroupCommit<Work, StoreError?>
     /// Syncs, one for all who wait.
     private let syncs: GroupCommit<Void, StoreError?>
+    /// Ends segments, one caller at a time: whether also the one that is appended to.
+    private let endings: GroupCommit<Bool, StoreError?>
 
     private static let segmentBytes: Int64 = 32 << 20
     /// With so many segments, or so many bytes in memory, the log takes no more until there are fewer.
     private static let mostSegments = 8, mostUnwritten = 16 << 20
     /// How long an object stays before it becomes a file: one that is replaced meanwhile never does.
     private static let ageMilliseconds: Int64 = 1000
+    /// How long one turn of the thread takes: who wants one object as a file waits for it.
+    private static let turnMilliseconds: Int64 = 30
     /// An empty log to which nothing came for so long ends its segment.
     private static let idleMilliseconds: Int64 = 3000
     /// Objects that wait; beyond it their age does not count.
@@ -111,6 +115,10 @@ final class ObjectLog: Sendable {
         syncs = GroupCommit { callers in
             let outcome = owner.outcome { log throws(StoreError) in try log.synchronizeNow() }
             return callers.map { outcome }
+        }
+        endings = GroupCommit { ends in
+            let outcome = owner.outcome { log throws(StoreError) in try log.endSegments(ends.contains(true)) }
+            return ends.map { _ in outcome }
         }
         try replay()
         owner.set(self)
@@ -145,6 +153,7 @@ final class ObjectLog: Sendable {
         }
         turns.stop()
         syncs.stop()
+        endings.stop()
     }
 
     // MARK: writing
@@ -368,6 +377,7 @@ final class ObjectLog: Sendable {
         guard state.withLock({ !$0.segments.isEmpty || !$0.unwritten.isEmpty }) else { return }
         try synchronize()
         if let outcome = turns.submit(.all), let error = outcome { throw error }
+        if let outcome = endings.submit(true), let error = outcome { throw error }
     }
 
     /// Makes a file of an object, if it is here.
@@ -393,11 +403,22 @@ final class ObjectLog: Sendable {
             if isStopping { return }
             pause = isIdle ? 1000 : 250
             guard !isIdle else { continue }
-            if let outcome = turns.submit(.aged), let error = outcome {
+            let outcome = turns.submit(.aged) ?? nil
+            // There may be more: others had their turn.
+            if outcome == nil, state.withLock({ isDue($0) }) { pause = 0 }
+            if let error = outcome ?? endings.submit(false) ?? nil {
                 Log.warning("small objects stay in the log: they could not be made files", ["reason": "\(error)"])
                 pause = 2000
             }
         }
+    }
+
+    /// Whether the next object of the queue is to become a file.
+    private func isDue(_ state: State) -> Bool {
+        guard state.next < state.queue.count else { return false }
+        let (location, number, _) = state.queue[state.next]
+        guard let place = state.places[location], place.number == number else { return true }
+        return Self.now() - place.born >= Self.ageMilliseconds || state.queue.count - state.next >= Self.mostWaiting
     }
 
     /// An object of the queue, as it is now.
@@ -405,20 +426,13 @@ final class ObjectLog: Sendable {
 
     /// Objects of the queue's beginning; those that went are passed over.
     private func take(_ work: Work, atMost limit: Int) -> (taken: Int, items: [Item]) {
-        let now = Self.now()
         return state.withLock { state in
             var items: [Item] = []
             let start = state.next
             while state.next < state.queue.count, state.next - start < limit {
+                if case .aged = work, !isDue(state) { break }
                 let (location, number, _) = state.queue[state.next]
-                if let place = state.places[location], place.number == number {
-                    if case .aged = work, now - place.born < Self.ageMilliseconds,
-                        state.queue.count - state.next < Self.mostWaiting
-                    {
-                        break
-                    }
-                    items.append((location, place))
-                }
+                if let place = state.places[location], place.number == number { items.append((location, place)) }
                 state.next += 1
             }
             let taken = state.next - start
@@ -439,7 +453,7 @@ final class ObjectLog: Sendable {
             }
             return
         }
-        let deadline = Self.now() + 1000
+        let deadline = Self.now() + Self.turnMilliseconds
         var left = state.withLock { $0.queue.count - $0.next }
         while left > 0 {
             let (taken, items) = take(work, atMost: min(64, left))
@@ -455,7 +469,6 @@ final class ObjectLog: Sendable {
             if case .aged = work, Self.now() > deadline { break }
             if taken == 0 { break }
         }
-        try retire(work)
     }
 
     private func makeFile(_ location: ObjectLocation, _ place: Place) throws(StoreError) {
@@ -481,11 +494,11 @@ final class ObjectLog: Sendable {
     }
 
     /// Removes segments whose objects are all files or went: after these files are durable.
-    private func retire(_ work: Work) throws(StoreError) {
+    /// - Parameter all: ends the one that is appended to as well, though something came to it a moment ago.
+    private func endSegments(_ all: Bool) throws(StoreError) {
         let now = Self.now()
         let done = state.withLock { state -> [Segment] in
-            var ends = now - state.lastAppend > Self.idleMilliseconds
-            if case .all = work { ends = true }
+            let ends = all || now - state.lastAppend > Self.idleMilliseconds
             // From the oldest on: what a later one says of an object of an earlier one is to be there as long as that.
             let done = state.segments.prefix { $0 !== state.writing && $0.pending.load(ordering: .relaxed) == 0 }
             if done.count == state.segments.count, !state.isClosed {

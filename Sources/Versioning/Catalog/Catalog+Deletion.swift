@@ -57,7 +57,7 @@ extension Catalog {
         while true {
             let page = try store.page(of: partition, prefix: Key(prefix), limit: 1000)
             guard !page.isEmpty else { return }
-            try store.write(page.map { .remove(partition, $0.key) }, .eventual)
+            try store.writeMany(page.map { .remove(partition, $0.key) }, .eventual)
         }
     }
 

@@ -268,7 +268,7 @@ private final class ImportJob: @unchecked Sendable {
     }
 
     private func flush() throws {
-        if !batch.isEmpty { try catalog.store.write(batch, .eventual) }
+        if !batch.isEmpty { try catalog.store.writeMany(batch, .eventual) }
         batch = []
         try tell()
     }

@@ -62,7 +62,8 @@ extension Catalog {
     /// What a path must show at the moment of a write: the entry with this address, or none.
     package typealias Expected = (path: Key, address: String?)
 
-    /// Stages entries in one step; a commit that seals the token meanwhile makes it write again, so nothing is lost.
+    /// Stages entries in one step, or in a few where the store takes so many changes only; a commit that seals the token
+    /// meanwhile makes it write again, so nothing is lost.
     /// - Parameter expected: paths of `entries` that must show these addresses.
     /// - Throws: `.preconditionFailed` if one of them does not, or if an object of an entry went meanwhile; nothing was
     ///   written then. Source: `lakefs-formats.md` 7.1.
@@ -70,6 +71,18 @@ extension Catalog {
         _ entries: [StagedEntry], on id: String, in repository: Repository, _ durability: Durability, origin: Int?,
         expecting expected: [Expected] = []
     ) throws {
+        // Each may need a requirement beside it, or two.
+        let most = max(store.capabilities.mostChanges / 3, 1)
+        guard entries.count <= most else {
+            for start in stride(from: 0, to: entries.count, by: most) {
+                let some = Array(entries[start..<min(start + most, entries.count)])
+                let keys = Set(some.map(\.key))
+                try writeStaged(
+                    some, on: id, in: repository, durability, origin: origin,
+                    expecting: expected.filter { keys.contains($0.path) })
+            }
+            return
+        }
         let claims = try claim(entries)
         var isWritten = false
         do {

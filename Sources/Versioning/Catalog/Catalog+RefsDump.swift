@@ -187,7 +187,7 @@ extension Catalog {
         var batch: [Mutation] = []
         func flush(atLeast count: Int) throws {
             guard batch.count >= count, !batch.isEmpty else { return }
-            try store.write(batch, .eventual)
+            try store.writeMany(batch, .eventual)
             batch = []
         }
         try records(dump.commits) { key, data in

@@ -169,7 +169,7 @@ package final class RefStore: Sendable {
         guard !tokens.isEmpty else { return }
         let now = Timestamp.now().seconds
         dropped.withLock { dropped in for token in tokens { dropped[Key(token)] = now } }
-        try store.write(tokens.map { .set(Self.cleanupTokens, Key($0), Array("stub-value".utf8)) }, .eventual)
+        try store.writeMany(tokens.map { .set(Self.cleanupTokens, Key($0), Array("stub-value".utf8)) }, .eventual)
     }
 
     /// When this process dropped which tokens: readers may still hold a branch as it was before.

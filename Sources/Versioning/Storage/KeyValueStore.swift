@@ -41,7 +41,12 @@ package enum Durability: Sendable {
 package struct KeyValueCapabilities: Sendable {
     /// What is durable of a store includes the objects that were finished as `.ordered` before.
     package var syncsObjects = false
-    package init(syncsObjects: Bool = false) { self.syncsObjects = syncsObjects }
+    /// Changes and requirements that one `write` takes at most: 100 on DynamoDB.
+    package var mostChanges = Int.max
+    package init(syncsObjects: Bool = false, mostChanges: Int = .max) {
+        self.syncsObjects = syncsObjects
+        self.mostChanges = mostChanges
+    }
 }
 
 /// Ordered bytes under a partition: where refs, commits, staging and settings live.
@@ -60,7 +65,7 @@ package protocol KeyValueStore: Sendable {
         _ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition?, _ durability: Durability)
         throws(StoreError)
 
-    /// Applies all changes, in order, or none.
+    /// Applies all changes, in order, or none. There may be `capabilities.mostChanges` of them.
     /// - Throws: `.preconditionFailed` if something that the batch requires does not hold.
     func write(_ batch: [Mutation], _ durability: Durability) throws(StoreError)
 
@@ -97,6 +102,18 @@ extension KeyValueStore {
             done(nil)
         } catch {
             done(error)
+        }
+    }
+
+    /// Applies any number of changes, in order, each done or not if it fails amid them: may be repeated.
+    package func writeMany(_ changes: [Mutation], _ durability: Durability) throws(StoreError) {
+        let most = capabilities.mostChanges
+        guard changes.count > most else { return try write(changes, durability) }
+        var start = 0
+        while start < changes.count {
+            let end = min(start + most, changes.count)
+            try write(Array(changes[start..<end]), durability)
+            start = end
         }
     }
 

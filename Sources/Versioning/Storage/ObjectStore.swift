@@ -201,8 +201,10 @@ package protocol ObjectStore: Sendable {
     func isOpen(_ location: ObjectLocation) -> Bool
     /// Bytes in all, bytes free, bytes free to who is not root: what `statfs` tells. Nil where there is no such bound.
     func capacity() -> (total: Int64, free: Int64, available: Int64)?
-    /// Makes everything durable that was finished as `.eventual` before.
+    /// Makes everything durable that was finished as `.eventual` or `.ordered` before.
     func synchronize() throws(StoreError)
+    /// The same for what was finished as `.ordered` alone, which costs little.
+    func synchronizeOrdered() throws(StoreError)
 }
 
 /// One object of a listing.
@@ -224,6 +226,8 @@ extension ObjectStore {
     package func isOpen(_ location: ObjectLocation) -> Bool { false }
 
     package func piece(_ location: ObjectLocation) throws(StoreError) -> FilePiece? { try file(location) }
+
+    package func synchronizeOrdered() throws(StoreError) { try synchronize() }
 
     package func walk(_ prefix: ObjectLocation, _ body: (StoredObject) throws -> Void) throws {
         if let byteCount = try size(of: prefix) {

@@ -88,6 +88,13 @@ package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
             }
         }
 
+        func forget(_ name: Name) {
+            state.write { state in
+                state.version &+= 1
+                state.remove(name)
+            }
+        }
+
         func dropAll(_ isMeant: (Partition) -> Bool) {
             state.write { state in
                 state.version &+= 1
@@ -130,6 +137,12 @@ package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
         guard isCached(partition) else { return }
         let name = Name(partition: partition, key: key)
         shard(name).end(name, value)
+    }
+
+    private func forget(_ key: Key, in partition: Partition) {
+        guard isCached(partition) else { return }
+        let name = Name(partition: partition, key: key)
+        shard(name).forget(name)
     }
 
     package func value(for key: Key, in partition: Partition) throws(StoreError) -> [UInt8]? {
@@ -183,7 +196,7 @@ package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
             case .set(let partition, let key, let value): end(key, in: partition, isDone ? .some(value) : nil)
             case .remove(let partition, let key): end(key, in: partition, isDone ? .some(nil) : nil)
             // What is known here may be why it did not hold.
-            case .require(let partition, let key, _): if !isDone { end(key, in: partition, nil) }
+            case .require(let partition, let key, _): if !isDone { forget(key, in: partition) }
             }
         }
     }
