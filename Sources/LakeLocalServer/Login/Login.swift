@@ -131,7 +131,7 @@ package struct Login: Sendable {
     func user(of request: Request) throws -> String {
         let refusal = LakeError(.unauthenticated, "error authenticating request")
         if let header = request.header("authorization") {
-            let parts = header.split(separator: " ", maxSplits: 1)
+            let parts = header.utf8.split(separator: 0x20, maxSplits: 1).map { Substring($0) }
             guard parts.count == 2 else { throw refusal }
             switch parts[0].lowercased() {
             case "basic":

@@ -88,8 +88,9 @@ package struct REST: Door {
 
     package func begin(_ request: Request) -> Reception {
         if let fault = request.fault { return .respond(.failure(400, fault)) }
-        let path = request.rawPath.dropFirst(5).split(separator: "/", omittingEmptySubsequences: false).map {
-            String(decoding: URIEncoding.decode($0), as: UTF8.self)
+        let path = request.rawPath.utf8.dropFirst(5).split(separator: 0x2f, omittingEmptySubsequences: false).map {
+            $0.contains(0x25)
+                ? String(decoding: URIEncoding.decode(Substring($0)), as: UTF8.self) : String(Substring($0))
         }
         let query = URIEncoding.query(request.rawQuery, plusIsSpace: true)
         do {

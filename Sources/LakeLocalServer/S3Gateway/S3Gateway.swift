@@ -23,13 +23,13 @@ package struct S3Gateway: Door {
     /// Whether a request is for this door: it is signed as S3's are, or addressed to one of the gateway's hosts.
     package func serves(_ request: Request) -> Bool {
         S3Authentication.isSigned(request) || Self.isForm(request) || virtualBucket(request) != nil
-            || settings.s3Domains.contains(Self.host(request))
+            || settings.s3Domains.contains { $0 == Self.host(request) }
     }
 
     package func slowDown(_ request: Request) -> Response { S3Error.slowDown.response(to: request) }
 
-    private static func host(_ request: Request) -> String {
-        String((request.header("host") ?? "").prefix { $0 != ":" })
+    private static func host(_ request: Request) -> Substring {
+        Substring((request.header("host") ?? "").utf8.prefix { $0 != 0x3a })
     }
 
     /// Whether it is an upload by a browser's form, whose signature is in a field.
@@ -41,8 +41,10 @@ package struct S3Gateway: Door {
 
     private func virtualBucket(_ request: Request) -> String? {
         let host = Self.host(request)
-        for domain in settings.s3Domains where host.hasSuffix("." + domain) {
-            return String(host.dropLast(domain.count + 1))
+        for domain in settings.s3Domains {
+            let rest = host.utf8.count - domain.utf8.count - 1
+            guard rest > 0, host.hasSuffix(domain), host.utf8.dropFirst(rest).first == 0x2e else { continue }
+            return String(Substring(host.utf8.prefix(rest)))
         }
         return nil
     }
