@@ -65,6 +65,16 @@ import Versioning
         }
     }
 
+    @Test func aWalkOfOneObjectGivesIt() throws {
+        let store = try LocalObjectStore(root: root, keepsLog: true)
+        defer { store.close() }
+        try store.put([1, 2], at: Self.place("a"))
+        var found: [StoredObject] = []
+        try store.walk(Self.place("a")) { found.append($0) }
+        #expect(found.map(\.location) == [Self.place("a")])
+        #expect(found.map(\.byteCount) == [2])
+    }
+
     @Test func whatWasRemovedDoesNotComeBack() throws {
         let store = try LocalObjectStore(root: root, keepsLog: true)
         defer { store.close() }

@@ -17,8 +17,8 @@ struct MultipartUploads: Sendable {
         var completedTag = "", completedParts: [UInt8] = []
         /// Ours too: the checksum that its parts have, and whether the object's is to be of all bytes.
         var checksum: S3Checksum.Algorithm?, isFullObject = false
-        /// Of one that was completed: `algorithm=value`.
-        var completedChecksum = ""
+        /// Of one that was completed.
+        var completedChecksum: S3Checksum.Value?
 
         init(id: String, path: String, address: String, metadata: Metadata, contentType: String) {
             self.id = id
@@ -43,7 +43,7 @@ struct MultipartUploads: Sendable {
                 case 102: completedParts = field.array
                 case 103: checksum = S3Checksum.Algorithm(rawValue: field.string)
                 case 104: isFullObject = field.integer != 0
-                case 105: completedChecksum = field.string
+                case 105: completedChecksum = S3Checksum.Value(stored: field.string)
                 default: break
                 }
             }
@@ -61,7 +61,7 @@ struct MultipartUploads: Sendable {
             writer.bytes(102, completedParts)
             writer.string(103, checksum?.rawValue ?? "")
             writer.integer(104, isFullObject ? 1 : 0)
-            writer.string(105, completedChecksum)
+            writer.string(105, completedChecksum?.stored ?? "")
             return writer.bytes
         }
     }
@@ -70,12 +70,9 @@ struct MultipartUploads: Sendable {
     private struct Part {
         var address: String, size: Int64, md5: [UInt8], modified: Timestamp
         /// Nil if it came without.
-        var checksum: (algorithm: S3Checksum.Algorithm, value: String)?
+        var checksum: S3Checksum.Value?
 
-        init(
-            address: String, size: Int64, md5: [UInt8],
-            checksum: (algorithm: S3Checksum.Algorithm, value: String)? = nil
-        ) {
+        init(address: String, size: Int64, md5: [UInt8], checksum: S3Checksum.Value? = nil) {
             self.address = address
             self.size = size
             self.md5 = md5
@@ -98,7 +95,7 @@ struct MultipartUploads: Sendable {
                 default: break
                 }
             }
-            checksum = algorithm.map { ($0, value) }
+            checksum = algorithm.map { S3Checksum.Value($0, value) }
         }
 
         var encoded: [UInt8] {
@@ -108,7 +105,7 @@ struct MultipartUploads: Sendable {
             writer.bytes(3, md5)
             writer.time(4, modified)
             writer.string(5, checksum?.algorithm.rawValue ?? "")
-            writer.string(6, checksum?.value ?? "")
+            writer.string(6, checksum?.text ?? "")
             return writer.bytes
         }
     }
@@ -191,12 +188,12 @@ struct MultipartUploads: Sendable {
 
     /// The checksum of an object of parts: put together from theirs, or made of theirs with their number behind it.
     /// - Returns: nil if they have not all one of the same kind.
-    private static func checksum(of parts: [Part], _ record: Record) -> (S3Checksum.Algorithm, String)? {
+    private static func checksum(of parts: [Part], _ record: Record) -> S3Checksum.Value? {
         guard let algorithm = record.checksum ?? parts.first?.checksum?.algorithm else { return nil }
         var values: [(bytes: [UInt8], size: Int64)] = []
         for part in parts {
             guard let checksum = part.checksum, checksum.algorithm == algorithm,
-                let bytes = Base64.decode(checksum.value)
+                let bytes = Base64.decode(checksum.text)
             else { return nil }
             values.append((bytes, part.size))
         }
@@ -206,11 +203,11 @@ struct MultipartUploads: Sendable {
                 guard let next = S3Checksum.combine(algorithm, sum, value.bytes, length: value.size) else { return nil }
                 sum = next
             }
-            return (algorithm, Base64.encode(sum))
+            return S3Checksum.Value(algorithm, Base64.encode(sum))
         }
         var whole = S3Checksum(algorithm)
         unsafe values.flatMap(\.bytes).withUnsafeBytes { unsafe whole.update($0) }
-        return (algorithm, "\(whole.base64())-\(parts.count)")
+        return S3Checksum.Value(algorithm, "\(whole.base64())-\(parts.count)")
     }
 
     private func partNumber(_ call: S3Call) throws -> Int {
@@ -307,7 +304,7 @@ struct MultipartUploads: Sendable {
             try upload.finish()
             let part = Part(
                 address: upload.address, size: upload.size, md5: md5,
-                checksum: checksum.map { ($0.algorithm, $0.base64()) })
+                checksum: checksum?.value())
             try keep(part, number, of: record, in: repository, call)
             return gateway.xml("CopyObjectResult") {
                 $0.text("LastModified", part.modified.rfc3339Milliseconds)
@@ -328,12 +325,9 @@ struct MultipartUploads: Sendable {
                 $0.text("Bucket", call.bucket)
                 $0.text("Key", "\(call.ref)/\(call.key)")
                 $0.text("ETag", "\"\(done.completedTag)\"")
-                if let mark = done.completedChecksum.firstIndex(of: "="),
-                    let algorithm = S3Checksum.Algorithm(rawValue: String(done.completedChecksum[..<mark]))
-                {
-                    let value = String(done.completedChecksum[done.completedChecksum.index(after: mark)...])
-                    $0.text("Checksum\(algorithm.name)", value)
-                    $0.text("ChecksumType", value.contains("-") ? "COMPOSITE" : "FULL_OBJECT")
+                if let checksum = done.completedChecksum {
+                    $0.text("Checksum\(checksum.algorithm.name)", checksum.text)
+                    $0.text("ChecksumType", checksum.type)
                 }
             }
         }
@@ -367,7 +361,7 @@ struct MultipartUploads: Sendable {
                     )
                 }
                 if let checksum = part.checksum, let told = item.value("Checksum\(checksum.algorithm.name)"),
-                    told != checksum.value
+                    told != checksum.text
                 {
                     throw S3Error(
                         400, "InvalidPart",
@@ -376,11 +370,12 @@ struct MultipartUploads: Sendable {
                 chosen.append(part)
             }
             let checksum = Self.checksum(of: chosen, record)
-            if let (algorithm, value) = checksum, let wanted = call.request.header(algorithm.header), wanted != value,
-                wanted + "-\(chosen.count)" != value
+            if let checksum, let wanted = call.request.header(checksum.algorithm.header), wanted != checksum.text,
+                wanted + "-\(chosen.count)" != checksum.text
             {
                 throw S3Error(
-                    400, "BadDigest", "The \(algorithm.name) you specified did not match the calculated checksum.")
+                    400, "BadDigest",
+                    "The \(checksum.algorithm.name) you specified did not match the calculated checksum.")
             }
             guard chosen.dropLast().allSatisfy({ $0.size >= Self.leastPartBytes }) else {
                 throw S3Error(400, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size")
@@ -402,7 +397,7 @@ struct MultipartUploads: Sendable {
                 ObjectFacts.set(
                     .init(
                         checksum: checksum, parts: chosen.map(\.size),
-                        partChecksums: checksum == nil ? [] : chosen.compactMap(\.checksum?.value)), eTag: eTag,
+                        partChecksums: checksum == nil ? [] : chosen.compactMap(\.checksum?.text)), eTag: eTag,
                     in: &entry.metadata)
                 try catalog.stage(
                     entry, at: call.key, on: call.ref, in: call.bucket, if: Precheck.writeCondition(call.request))
@@ -413,7 +408,7 @@ struct MultipartUploads: Sendable {
             var done = record
             done.completedTag = "\(eTag)-\(chosen.count)"
             done.completedParts = asked
-            done.completedChecksum = checksum.map { "\($0.0.rawValue)=\($0.1)" } ?? ""
+            done.completedChecksum = checksum
             done.created = .now()
             try drop(record, namespace, leaving: done)
             try forgetCompleted()
@@ -491,7 +486,9 @@ struct MultipartUploads: Sendable {
                         $0.text("LastModified", item.part.modified.rfc3339Milliseconds)
                         $0.text("ETag", "\"\(Hex.text(item.part.md5))\"")
                         $0.text("Size", item.part.size)
-                        if let (algorithm, value) = item.part.checksum { $0.text("Checksum\(algorithm.name)", value) }
+                        if let checksum = item.part.checksum {
+                            $0.text("Checksum\(checksum.algorithm.name)", checksum.text)
+                        }
                     }
                 }
             })

@@ -94,9 +94,10 @@ enum ObjectFacts {
     }
 
     /// The metadata of a copy.
-    /// - Parameter request: asks for it; what it has of its own is taken instead where it says so.
-    static func metadata(ofCopy request: Request, from source: Metadata) throws -> Metadata {
-        let own = try metadata(of: request)
+    /// - Parameters:
+    ///   - request: asks for it.
+    ///   - own: what the request has of its own, which is taken instead where it says so.
+    static func metadata(ofCopy request: Request, own: Metadata, from source: Metadata) -> Metadata {
         let replaces = request.header("x-amz-metadata-directive")?.uppercased() == "REPLACE"
         var result = replaces ? own : source
         result[storageClassKey] = own[storageClassKey]
@@ -170,16 +171,11 @@ enum ObjectFacts {
     /// What is known of an object's bytes: stored with the entity tag of the bytes that it is about, so that it ends
     /// with them, whoever writes the entry anew.
     struct Content: Equatable {
-        /// Algorithm and value, with `-N` behind a checksum of the checksums of N parts.
-        var checksum: (algorithm: S3Checksum.Algorithm, value: String)?
+        var checksum: S3Checksum.Value?
         /// Sizes of the parts that it was joined from; none for one that was not.
         var parts: [Int64] = []
         /// Their checksums; none if they had none, or are too many to be kept.
         var partChecksums: [String] = []
-
-        static func == (left: Content, right: Content) -> Bool { left.text == right.text }
-
-        var isComposite: Bool { checksum?.value.contains("-") == true }
 
         /// Runs of equal sizes as one: `5242880x3,17`.
         fileprivate var text: String {
@@ -192,7 +188,7 @@ enum ObjectFacts {
                 }
             }
             let sizes = runs.map { $0.count == 1 ? "\($0.size)" : "\($0.size)x\($0.count)" }.joined(separator: ",")
-            return (checksum.map { "\($0.algorithm.rawValue)=\($0.value)" } ?? "") + ";" + sizes
+            return (checksum?.stored ?? "") + ";" + sizes
                 + (partChecksums.isEmpty ? "" : ";" + partChecksums.joined(separator: ","))
         }
 
@@ -200,14 +196,13 @@ enum ObjectFacts {
         /// - Parameter part: the number of the part that is asked for; nil for the whole object.
         func checksumHeaders(for request: Request, part: Int? = nil) -> [(name: String, value: String)] {
             guard request.header("range") == nil, request.header("x-amz-checksum-mode")?.uppercased() == "ENABLED",
-                let (algorithm, whole) = checksum
+                let checksum
             else { return [] }
-            var value: String? = whole
+            var value: String? = checksum.text
             if let part, !parts.isEmpty {
                 value = partChecksums.indices.contains(part - 1) ? partChecksums[part - 1] : nil
             }
-            return (value.map { [(algorithm.header, $0)] } ?? [])
-                + [("x-amz-checksum-type", isComposite ? "COMPOSITE" : "FULL_OBJECT")]
+            return (value.map { [(checksum.algorithm.header, $0)] } ?? []) + [("x-amz-checksum-type", checksum.type)]
         }
 
         /// The bytes of a part, counted from one; nil if there is none.
@@ -234,11 +229,7 @@ enum ObjectFacts {
         let fields = text.split(separator: ";", omittingEmptySubsequences: false)
         guard fields.count == 3 || fields.count == 4, fields[0] == entry.eTag else { return Content() }
         var content = Content()
-        if let mark = fields[1].firstIndex(of: "="),
-            let algorithm = S3Checksum.Algorithm(rawValue: String(fields[1][..<mark]))
-        {
-            content.checksum = (algorithm, String(fields[1][fields[1].index(after: mark)...]))
-        }
+        content.checksum = S3Checksum.Value(stored: fields[1])
         for run in fields[2].split(separator: ",") {
             let numbers = run.split(separator: "x").compactMap { Int64($0) }
             guard let size = numbers.first, numbers.count <= 2, numbers.last! <= 10_000 || numbers.count == 1 else {

@@ -11,11 +11,11 @@ final class PayloadSink: BodySink, @unchecked Sendable {
         let size: Int64
         let md5: [UInt8]
         /// Those that were sent and were right, or asked for.
-        let checksums: [(algorithm: S3Checksum.Algorithm, value: String)]
+        let checksums: [S3Checksum.Value]
         /// The one that is kept.
-        var checksum: (algorithm: S3Checksum.Algorithm, value: String)? { checksums.first }
+        var checksum: S3Checksum.Value? { checksums.first }
         /// Headers that give them back.
-        var checksumHeaders: [(name: String, value: String)] { checksums.map { ($0.algorithm.header, $0.value) } }
+        var checksumHeaders: [(name: String, value: String)] { checksums.map { ($0.algorithm.header, $0.text) } }
     }
 
     // One thread at a time feeds and finishes a sink, as the protocol says.
@@ -30,6 +30,8 @@ final class PayloadSink: BodySink, @unchecked Sendable {
     private var chunked: ChunkedBody?
     private var payloadHash: HashBox?
     private var checksums: [S3Checksum]
+    /// Names of trailers that the request announces.
+    private let trailers: [String]
     private var size: Int64 = 0
     private let wantedMD5: [UInt8]?
     private var md5: HashBox?
@@ -67,7 +69,10 @@ final class PayloadSink: BodySink, @unchecked Sendable {
         case .hash: payloadHash = HashBox(.sha256)
         case .chunked(let signing): chunked = ChunkedBody(signing: signing)
         }
-        let trailers = Self.trailers(call.request)
+        let trailers = (call.request.header("x-amz-trailer") ?? "").lowercased().split(separator: ",").map {
+            $0.filter { $0 != " " && $0 != "\t" }
+        }
+        self.trailers = trailers
         checksums = S3Checksum.Algorithm.allCases.filter {
             $0 == computes || checksIt && (call.request.header($0.header) != nil || trailers.contains($0.header))
         }.map { S3Checksum($0) }
@@ -155,16 +160,7 @@ final class PayloadSink: BodySink, @unchecked Sendable {
         S3Error(400, "BadDigest", "The \(name) you specified did not match what we received.")
     }
 
-    private var results: [(algorithm: S3Checksum.Algorithm, value: String)] = []
-
-    /// Names of trailers that a request announces.
-    private static func trailers(_ request: Request) -> [String] {
-        (request.header("x-amz-trailer") ?? "").lowercased().split(separator: ",").map {
-            $0.filter { $0 != " " && $0 != "\t" }
-        }
-    }
-
-    private func isAnnounced(_ name: String) -> Bool { Self.trailers(call.request).contains(name) }
+    private var results: [S3Checksum.Value] = []
 
     private func check() throws {
         if let chunked {
@@ -185,17 +181,17 @@ final class PayloadSink: BodySink, @unchecked Sendable {
             let value = checksum.base64()
             guard let wanted = call.request.header(name) ?? chunked?.trailers.first(where: { $0.name == name })?.value
             else {
-                guard !isAnnounced(name) else {
+                guard !trailers.contains(name) else {
                     throw S3Error(400, "InvalidRequest", "The trailer \(name) that was announced did not come.")
                 }
-                results.append((checksum.algorithm, value))
+                results.append(S3Checksum.Value(checksum.algorithm, value))
                 continue
             }
             guard let decoded = Base64.decode(wanted), decoded.count == Base64.decode(value)!.count else {
                 throw S3Error(400, "InvalidRequest", "Value for \(name) header is invalid.")
             }
             guard Base64.encode(decoded) == value else { throw Self.badDigest(name) }
-            results.append((checksum.algorithm, value))
+            results.append(S3Checksum.Value(checksum.algorithm, value))
         }
         if let md5, let wantedMD5, md5.hash.finish() != wantedMD5 { throw Self.badDigest("Content-MD5") }
     }

@@ -132,7 +132,7 @@ final class PostObjectSink: BodySink, @unchecked Sendable {
         self.form = form
     }
 
-    private func endField() throws {
+    private func endField() {
         guard let (name, value) = field else { return }
         field = nil
         fields[name] = String(decoding: value, as: UTF8.self)
@@ -142,7 +142,7 @@ final class PostObjectSink: BodySink, @unchecked Sendable {
         do {
             unsafe try form.feed(piece) { part in
                 guard file == nil else { return false }
-                try endField()
+                endField()
                 if part.name.lowercased() == "file" {
                     file = try begin(part)
                 } else {
@@ -218,10 +218,10 @@ final class PostObjectSink: BodySink, @unchecked Sendable {
             guard file.upload.size >= file.length.lowerBound else {
                 throw S3Error(400, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size")
             }
-            let checksum = file.checksum.map { ($0.algorithm, $0.base64()) }
-            if let checksum, fields[checksum.0.header] != checksum.1 {
+            let checksum = file.checksum?.value()
+            if let checksum, fields[checksum.algorithm.header] != checksum.text {
                 throw S3Error(
-                    400, "BadDigest", "The \(checksum.0.name) you specified did not match what we received.")
+                    400, "BadDigest", "The \(checksum.algorithm.name) you specified did not match what we received.")
             }
             let eTag = Hex.text(file.upload.digest())
             try file.upload.finish()

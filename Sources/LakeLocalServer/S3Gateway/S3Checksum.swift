@@ -21,6 +21,29 @@ struct S3Checksum {
         var isCRC: Bool { polynomial != nil }
     }
 
+    /// A checksum as it is told: with `-N` behind one that was made of the checksums of N parts.
+    struct Value: Equatable, Sendable {
+        let algorithm: Algorithm
+        let text: String
+
+        /// Its kind, as S3 names it.
+        var type: String { text.contains("-") ? "COMPOSITE" : "FULL_OBJECT" }
+
+        init(_ algorithm: Algorithm, _ text: String) {
+            self.algorithm = algorithm
+            self.text = text
+        }
+
+        /// How it is stored: `algorithm=value`.
+        var stored: String { "\(algorithm.rawValue)=\(text)" }
+
+        init?(stored: some StringProtocol) {
+            guard let mark = stored.firstIndex(of: "="), let algorithm = Algorithm(rawValue: String(stored[..<mark]))
+            else { return nil }
+            self.init(algorithm, String(stored[stored.index(after: mark)...]))
+        }
+    }
+
     let algorithm: Algorithm
     private var crc: UInt64
     private var hash: HashBox?
@@ -75,6 +98,9 @@ struct S3Checksum {
         case .sha1, .sha256: unsafe hash!.update(bytes)
         }
     }
+
+    /// What it came to. Call once.
+    func value() -> Value { Value(algorithm, base64()) }
 
     /// The checksum as it stands in headers. Call once.
     func base64() -> String {

@@ -154,7 +154,7 @@ extension S3Gateway {
             for: call.caller)
         try Names.checkPath(call.key)
         let replaces = call.request.header("x-amz-metadata-directive")?.uppercased() == "REPLACE"
-        _ = try ObjectFacts.metadata(of: call.request)
+        let own = try ObjectFacts.metadata(of: call.request)
         _ = try catalog.checkWritable(call.ref, in: call.bucket)
         return work(call) { [self] in
             let found: Entry
@@ -173,7 +173,7 @@ extension S3Gateway {
             guard case .proceed = Precheck(conditions, eTag: found.s3Tag, modified: found.lastModified) else {
                 throw S3Error.preconditionFailed
             }
-            let metadata = try ObjectFacts.metadata(ofCopy: call.request, from: found.metadata)
+            let metadata = ObjectFacts.metadata(ofCopy: call.request, own: own, from: found.metadata)
             guard
                 source.bucket != call.bucket || source.ref != call.ref || source.key != call.key || replaces
                     || metadata != found.metadata
@@ -230,10 +230,10 @@ extension S3Gateway {
         let marker = max(call.request.header("x-amz-part-number-marker").flatMap { Int($0) } ?? 0, 0)
         var response = xml("GetObjectAttributesResponse") { xml in
             if asked.contains("ETag") { xml.text("ETag", entry.s3Tag) }
-            if asked.contains("Checksum"), let (algorithm, value) = content.checksum {
+            if asked.contains("Checksum"), let checksum = content.checksum {
                 xml.element("Checksum") {
-                    $0.text("Checksum\(algorithm.name)", value)
-                    $0.text("ChecksumType", content.isComposite ? "COMPOSITE" : "FULL_OBJECT")
+                    $0.text("Checksum\(checksum.algorithm.name)", checksum.text)
+                    $0.text("ChecksumType", checksum.type)
                 }
             }
             if asked.contains("ObjectParts"), let count = entry.partCount {

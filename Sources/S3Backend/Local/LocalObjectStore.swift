@@ -318,6 +318,7 @@ package final class LocalObjectStore: ObjectStore {
     }
 
     package func list(_ prefix: ObjectLocation, after: String?, limit: Int) throws(StoreError) -> [StoredObject] {
+        try makeFiles(of: prefix)
         var found: [StoredObject] = []
         struct Enough: Error {}
         do {
@@ -331,7 +332,13 @@ package final class LocalObjectStore: ObjectStore {
         return found
     }
 
+    /// What is below a prefix is to be found as files.
+    private func makeFiles(of prefix: ObjectLocation) throws(StoreError) {
+        if !prefix.isOutside { try log?.drain() }
+    }
+
     package func walk(_ prefix: ObjectLocation, _ body: (StoredObject) throws -> Void) throws {
+        try makeFiles(of: prefix)
         var info = stat()
         if try size(of: prefix) != nil, try unsafe lstat(readablePath(prefix), &info) == 0 {
             return try body(
@@ -342,7 +349,6 @@ package final class LocalObjectStore: ObjectStore {
 
     private func walk(_ prefix: ObjectLocation, after: String, _ body: (StoredObject) throws -> Void) throws {
         var base = root + "/"
-        if !prefix.isOutside { try log?.drain() }
         if prefix.isOutside {
             base = ""
             let resolved = try readablePath(prefix)

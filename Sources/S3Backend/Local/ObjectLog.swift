@@ -161,7 +161,7 @@ final class ObjectLog: Sendable {
     /// Takes an object, which is read from here from now on. Durable after the next `synchronize`; does not block.
     /// - Returns: false if there is no room: it has to be written as a file.
     func append(_ bytes: [UInt8], at location: ObjectLocation) -> Bool {
-        let now = Self.now()
+        let now = Timestamp.monotonicMilliseconds()
         let (isTaken, hasThread) = state.withLock { state in
             guard hasRoom(state) else { return (false, true) }
             let place = Place(
@@ -208,12 +208,6 @@ final class ObjectLog: Sendable {
         if isBeingMade { _ = turns.submit(.none) }
     }
 
-    private static func now() -> Int64 {
-        var time = timespec()
-        unsafe clock_gettime(CLOCK_MONOTONIC_COARSE, &time)
-        return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
-    }
-
     /// Makes everything durable that came before.
     func synchronize() throws(StoreError) {
         guard synced.load(ordering: .acquiring) < came.load(ordering: .acquiring) else { return }
@@ -225,25 +219,25 @@ final class ObjectLog: Sendable {
         let location: ObjectLocation
         /// Nil for an object that went.
         let place: Place?
-        let offset: Int
+        /// Where its bytes are among those that are written.
+        var offset = 0
     }
 
     private func synchronizeNow() throws(StoreError) {
-        let (covered, wanted) = state.withLock { state in
-            let wanted = state.unwritten.compactMap { item -> (ObjectLocation, Place?)? in
-                guard let number = item.number else { return (item.location, nil) }
+        var (records, taken, covered) = state.withLock { state in
+            let records = state.unwritten.compactMap { item -> Record? in
+                guard let number = item.number else { return Record(location: item.location, place: nil) }
                 guard let place = state.places[item.location], place.number == number else { return nil }
-                return (item.location, place)
+                return Record(location: item.location, place: place)
             }
-            return (came.load(ordering: .acquiring), (wanted, state.unwritten.count))
+            return (records, state.unwritten.count, came.load(ordering: .acquiring))
         }
         var bytes: [UInt8] = []
-        bytes.reserveCapacity(wanted.0.reduce(0) { $0 + 256 + ($1.1?.bytes?.count ?? 0) })
-        var records: [Record] = []
-        for (location, place) in wanted.0 {
-            ObjectLogRecord.append(location, place?.bytes, to: &bytes)
-            records.append(
-                Record(location: location, place: place, offset: bytes.count - (place?.bytes?.count ?? 0)))
+        bytes.reserveCapacity(records.reduce(0) { $0 + 256 + ($1.place?.bytes?.count ?? 0) })
+        for index in records.indices {
+            let object = records[index].place?.bytes
+            ObjectLogRecord.append(records[index].location, object, to: &bytes)
+            records[index].offset = bytes.count - (object?.count ?? 0)
         }
         var segment: Segment?
         var start: Int64 = 0
@@ -267,11 +261,10 @@ final class ObjectLog: Sendable {
             current.end.store(start + Int64(bytes.count), ordering: .relaxed)
             segment = current
         }
-        let (written, taken) = (records, wanted.1)
-        state.withLock { state in
+        state.withLock { [records, taken] state in
             state.writing = nil
             state.unwritten.removeFirst(taken)
-            for record in written {
+            for record in records {
                 guard let place = record.place else { continue }
                 guard state.places[record.location]?.number == place.number else {
                     state.unwritten.append((record.location, nil))  // It went meanwhile.
@@ -418,7 +411,8 @@ final class ObjectLog: Sendable {
         guard state.next < state.queue.count else { return false }
         let (location, number, _) = state.queue[state.next]
         guard let place = state.places[location], place.number == number else { return true }
-        return Self.now() - place.born >= Self.ageMilliseconds || state.queue.count - state.next >= Self.mostWaiting
+        return Timestamp.monotonicMilliseconds() - place.born >= Self.ageMilliseconds
+            || state.queue.count - state.next >= Self.mostWaiting
     }
 
     /// An object of the queue, as it is now.
@@ -426,7 +420,7 @@ final class ObjectLog: Sendable {
 
     /// Objects of the queue's beginning; those that went are passed over.
     private func take(_ work: Work, atMost limit: Int) -> (taken: Int, items: [Item]) {
-        return state.withLock { state in
+        state.withLock { state in
             var items: [Item] = []
             let start = state.next
             while state.next < state.queue.count, state.next - start < limit {
@@ -453,7 +447,7 @@ final class ObjectLog: Sendable {
             }
             return
         }
-        let deadline = Self.now() + Self.turnMilliseconds
+        let deadline = Timestamp.monotonicMilliseconds() + Self.turnMilliseconds
         var left = state.withLock { $0.queue.count - $0.next }
         while left > 0 {
             let (taken, items) = take(work, atMost: min(64, left))
@@ -466,7 +460,7 @@ final class ObjectLog: Sendable {
                 }
             }
             // The thread lets others have their turn.
-            if case .aged = work, Self.now() > deadline { break }
+            if case .aged = work, Timestamp.monotonicMilliseconds() > deadline { break }
             if taken == 0 { break }
         }
     }
@@ -496,7 +490,7 @@ final class ObjectLog: Sendable {
     /// Removes segments whose objects are all files or went: after these files are durable.
     /// - Parameter all: ends the one that is appended to as well, though something came to it a moment ago.
     private func endSegments(_ all: Bool) throws(StoreError) {
-        let now = Self.now()
+        let now = Timestamp.monotonicMilliseconds()
         let done = state.withLock { state -> [Segment] in
             let ends = all || now - state.lastAppend > Self.idleMilliseconds
             // From the oldest on: what a later one says of an object of an earlier one is to be there as long as that.

@@ -50,12 +50,6 @@ struct ObjectLogRecord {
     }
 }
 
-extension [UInt8] {
-    fileprivate mutating func append(littleEndian value: UInt32) {
-        for shift in 0..<4 { append(UInt8(truncatingIfNeeded: value >> (8 * UInt32(shift)))) }
-    }
-}
-
 /// Small objects that become files, which become durable together.
 enum ObjectFile {
     /// Makes a file of these bytes, not durable yet. Readers must have another place to read from until this returns.

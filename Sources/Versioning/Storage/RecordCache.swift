@@ -240,12 +240,20 @@ package final class RecordCache<Base: KeyValueStore>: KeyValueStore {
 private final class Emptiness: Sendable {
     private struct State {
         /// Those that were written to are not empty, whatever became of that.
-        var known: [Partition: Bool] = [:]
-        var version: UInt64 = 0
+        private(set) var known: [Partition: Bool] = [:]
+        private(set) var version: UInt64 = 0
+        /// Beyond it all are forgotten.
+        private static let most = 10_000
+
+        mutating func set(_ partition: Partition, isEmpty: Bool) {
+            if known.count >= Self.most {
+                known.removeAll()
+                version &+= 1
+            }
+            known[partition] = isEmpty
+        }
     }
     private let state = ReadWriteLock(State())
-    /// Beyond it all are forgotten.
-    private static let most = 10_000
 
     func known(_ partition: Partition) -> (isEmpty: Bool?, version: UInt64) {
         state.read { ($0.known[partition], $0.version) }
@@ -255,23 +263,13 @@ private final class Emptiness: Sendable {
     func keep(_ partition: Partition, isEmpty: Bool, readAt version: UInt64) {
         state.write { state in
             guard state.version == version, state.known[partition] == nil else { return }
-            if state.known.count >= Self.most {
-                state.known.removeAll()
-                state.version &+= 1
-            }
-            state.known[partition] = isEmpty
+            state.set(partition, isEmpty: isEmpty)
         }
     }
 
     /// Somebody is about to write to it.
     func fill(_ partition: Partition) {
         guard known(partition).isEmpty != false else { return }
-        state.write { state in
-            if state.known.count >= Self.most {
-                state.known.removeAll()
-                state.version &+= 1
-            }
-            state.known[partition] = false
-        }
+        state.write { $0.set(partition, isEmpty: false) }
     }
 }
