@@ -224,7 +224,7 @@ package final class MemoryLake: Sendable {
 
     package init(
         store: any KeyValueStore = InMemoryKeyValueStore(), objects: any ObjectStore, raggedness: UInt64 = 50_000,
-        hooks: (any HookRunner)? = nil
+        isAlone: Bool = true, pace: ChangeLog.Pace = ChangeLog.Pace(), hooks: (any HookRunner)? = nil
     ) {
         self.store = store
         var parameters = CommittedStore.Parameters()
@@ -232,7 +232,7 @@ package final class MemoryLake: Sendable {
         catalog = Catalog(
             store: store,
             committed: CommittedStore(objects: objects, pool: pool, cacheBytes: 1 << 20, parameters: parameters),
-            tasks: tasks, hooks: hooks)
+            tasks: tasks, isAlone: isAlone, pace: pace, hooks: hooks)
     }
 
     deinit { stop() }

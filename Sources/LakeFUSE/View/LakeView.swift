@@ -160,7 +160,7 @@ final class CatalogView: LakeView {
         let ref = ref
         let feed = catalog.events.subscribe { own in
             { change in
-                guard change.origin != own, change.repository == repository,
+                guard change.origin != own, change.repository == nil || change.repository == repository,
                     change.branch == nil || change.branch == ref
                 else { return nil }
                 return take(change.kind)

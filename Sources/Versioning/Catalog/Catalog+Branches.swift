@@ -44,7 +44,7 @@ extension Catalog {
             }
             if let old {
                 try drop(old.branch.tokens, of: old.branch, in: repository)
-                events.publish(Change(repository: repositoryID, branch: id, kind: .everything))
+                publish(Change(repository: repositoryID, branch: id, kind: .everything))
             }
             return commitID
         } after: { _, event in
@@ -64,7 +64,7 @@ extension Catalog {
         try inPhases([event]) {
             let branch = try branch(id, in: repository).branch
             try refs.removeBranch(id, in: repository)
-            events.publish(Change(repository: repositoryID, branch: id, kind: .removed))
+            publish(Change(repository: repositoryID, branch: id, kind: .removed))
             try drop(branch.tokens, of: branch, in: repository)
         } after: { _, event in
             event.followed(by: .postDeleteBranch)
@@ -148,7 +148,7 @@ extension Catalog {
             // staged is looked at now.
             guard old.sealedTokens.contains(move) else { continue }
             try drop(old.sealedTokens, of: old, in: repository)
-            events.publish(
+            publish(
                 Change(
                     repository: repository.id, branch: id,
                     kind: .moved(
@@ -194,7 +194,7 @@ extension Catalog {
             branch.sealedTokens = []
             branch.stagingToken = RefStore.newToken(repository, id)
         }
-        events.publish(Change(repository: repositoryID, branch: id, kind: .everything))
+        publish(Change(repository: repositoryID, branch: id, kind: .everything))
         try drop(old.tokens, of: old, in: repository)
     }
 
@@ -246,6 +246,6 @@ extension Catalog {
             branch.stagingToken = RefStore.newToken(repository, id)
         }
         try drop(old.tokens, of: old, in: repository)
-        events.publish(Change(repository: repositoryID, branch: id, kind: .everything))
+        publish(Change(repository: repositoryID, branch: id, kind: .everything))
     }
 }

@@ -74,7 +74,7 @@ extension Catalog {
             branch.sealedTokens = []
         }
         try drop(old.sealedTokens, of: old, in: repository)
-        events.publish(Change(repository: repository.id, branch: id, kind: .committed))
+        publish(Change(repository: repository.id, branch: id, kind: .committed))
         return result!
     }
 

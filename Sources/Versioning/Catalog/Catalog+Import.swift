@@ -80,14 +80,32 @@ extension Catalog {
         return try failIfAbandoned(status, bytes, in: repository)
     }
 
-    /// Seconds after which an import that tells nothing is taken for dead; a live one tells every second.
-    private static let silentSeconds: Int64 = 60
+    /// Milliseconds after which another process's import that tells nothing is taken for dead; a live one tells every
+    /// second.
+    private static let silenceMilliseconds: Int64 = 60_000
+    /// Imports of others that are watched.
+    private static let mostWatchedImports = 10_000
+
+    /// Whether another process's import has told nothing for long, by this one's clock: that of the other may be wrong.
+    private func isSilent(_ status: ImportStatus) -> Bool {
+        let now = Timestamp.monotonicMilliseconds()
+        return importsOfOthers.withLock { watched in
+            if watched.count > Self.mostWatchedImports { watched.removeAll() }
+            guard let seen = watched[status.id], seen.updated == status.updated else {
+                watched[status.id] = (status.updated, now)
+                return false
+            }
+            guard now - seen.since > Self.silenceMilliseconds else { return false }
+            watched[status.id] = nil
+            return true
+        }
+    }
 
     private func failIfAbandoned(_ status: ImportStatus, _ bytes: [UInt8], in repository: Repository) throws
         -> ImportStatus
     {
         guard !status.hasEnded, !imports.withLock({ $0.contains(status.id) }),
-            isAlone || Timestamp.now().seconds - status.updated.seconds > Self.silentSeconds
+            isAlone || isSilent(status)
         else { return status }
         var failed = status
         failed.error = "interrupted: its server stopped"

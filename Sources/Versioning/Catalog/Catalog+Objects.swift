@@ -108,7 +108,7 @@ extension Catalog {
                         for (address, _) in claims { fresh.share(address) }
                     }
                     remove(replaced, in: token, of: repository, durability)
-                    return events.publish(
+                    return publish(
                         Change(repository: repository.id, branch: id, kind: .keys(entries.map(\.key)), origin: origin))
                 }
                 // A commit closed the token meanwhile, and may have taken what was written to it: it is written to
@@ -293,7 +293,7 @@ extension Catalog {
                 if let own, let old = replacement(path, own), old.address != entry.address {
                     remove([old], in: branch.stagingToken, of: repository, durability)
                 }
-                return events.publish(
+                return publish(
                     Change(repository: repository.id, branch: id, kind: .keys([path]), origin: origin))
             }
             for (address, _) in claims { fresh.share(address) }  // As above: the closed token may be committed with it.
@@ -330,10 +330,14 @@ extension Catalog {
                 }
                 noteStaged([staged], claims, in: token)
                 if let replaced { remove([replaced], in: token, of: repository, .durable) }
-                guard events.hasListeners else { return done(nil) }
+                let change = Change(repository: repository.id, branch: id, kind: .keys([path]))
+                guard events.hasListeners else {
+                    publish(change)
+                    return done(nil)
+                }
                 // Mounts are waited for: the turn of the group commit is not.
                 committed.pool.run { [self] in
-                    events.publish(Change(repository: repository.id, branch: id, kind: .keys([path])))
+                    publish(change)
                     done(nil)
                 }
             }

@@ -225,7 +225,7 @@ extension Catalog {
         try flush(atLeast: 0)
         // With this one the repository is no bare one any more: until then all can be done again.
         if let defaultBranch { _ = try refs.setBranch(defaultBranch, in: repository, if: nil) }
-        events.publish(Change(repository: repository.id, branch: nil, kind: .everything))
+        publish(Change(repository: repository.id, branch: nil, kind: .everything))
     }
 
     // MARK: as tasks
@@ -234,6 +234,7 @@ extension Catalog {
         _ kind: TaskRecord.Kind, in repository: Repository, _ work: @escaping @Sendable (Catalog) throws -> RefsDump?
     ) throws -> String {
         try refs.removeEnded(in: repository)
+        try enter(repository.id)  // Shows the others that whoever owns the task lives.
         let task = TaskRecord(
             id: TaskRecord.makeID(kind), updated: .now(), operation: kind.operation, owner: instanceID)
         try refs.setTask(task, in: repository)
@@ -274,7 +275,7 @@ extension Catalog {
         guard var task = try refs.task(id, in: repository(repositoryID)), task.operation == kind.operation else {
             throw LakeError.notFound(.task, id)
         }
-        if !task.isDone && isAlone && task.owner != instanceID {
+        if !task.isDone && isGone(task.owner) {
             task.isDone = true
             task.statusCode = 500
             task.errorMessage = "interrupted: its server stopped"

@@ -27,7 +27,7 @@ package final class Catalog: Sendable {
     package var objects: any ObjectStore { committed.objects }
     package var store: any KeyValueStore { refs.store }
     let addresses = AddressProvider()
-    let fresh = FreshObjects()
+    let fresh: FreshObjects
     let late: LateRemovals
     /// Repositories as read a short while ago: another process may change them.
     private let repositories = ReadWriteLock<[String: (repository: Repository, read: Timestamp)]>([:])
@@ -44,6 +44,8 @@ package final class Catalog: Sendable {
     let instanceID = XID.make()
     /// Imports that this process runs.
     let imports = Mutex<Set<String>>([])
+    /// Those of other processes: what they told last, and since when, by `Timestamp.monotonicMilliseconds`.
+    let importsOfOthers = Mutex<[String: (updated: Timestamp, since: Int64)]>([:])
     /// Orders commits, merges and other moves of a branch, and the making of repositories.
     let turns = TurnQueue()
     /// Bytes of records on a page; one that has more ends early, and says that there is more.
@@ -61,17 +63,33 @@ package final class Catalog: Sendable {
 
     /// No other process works on this store: what none of this one's threads does, nobody does.
     let isAlone: Bool
+    /// Between this process and the others on the store.
+    private let changes: ChangeLog?
 
     /// - Parameters:
     ///   - tasks: threads for long operations that nobody waits for; the owner stops it after `stop()`.
-    ///   - isAlone: whether this is the only process on the store.
+    ///   - isAlone: whether this is the only process on the store. Where there are others, `recover` begins to tell them
+    ///     what this one does, and to read what they do, at that pace.
     package init(
         store: any KeyValueStore, committed: CommittedStore, tasks: WorkerPool, isAlone: Bool = true,
-        hooks: (any HookRunner)? = nil
+        pace: ChangeLog.Pace = ChangeLog.Pace(), hooks: (any HookRunner)? = nil
     ) {
         self.isAlone = isAlone
         self.hooks = hooks
-        refs = RefStore(store)
+        fresh = FreshObjects(isKept: isAlone)
+        refs = RefStore(store, isAlone: isAlone)
+        let (events, repositories) = (events, repositories)
+        changes =
+            isAlone
+            ? nil
+            : ChangeLog(store, process: instanceID, pace: pace) { change in
+                if change.branch == nil {
+                    repositories.write { known in
+                        if let id = change.repository { known[id] = nil } else { known.removeAll() }
+                    }
+                }
+                events.publish(change)
+            }
         late = LateRemovals(store, committed.objects)
         self.committed = committed
         self.tasks = tasks
@@ -80,8 +98,27 @@ package final class Catalog: Sendable {
     /// Asks long operations to end; they can be started again later.
     package func stop() { stopping.store(true, ordering: .relaxed) }
 
-    /// Ends what is about to be removed. To be called when nobody writes any more, while the stores are open.
-    package func finish() { late.finish() }
+    /// Ends what is about to be removed, and tells the last changes. To be called when nobody writes any more, while the
+    /// stores are open.
+    package func finish() {
+        late.finish()
+        changes?.stop()
+    }
+
+    /// Tells everyone who keeps copies of a change that was made, in this process and, soon, in the others.
+    func publish(_ change: Change) {
+        changes?.add(change)
+        events.publish(change)
+    }
+
+    /// Whether a process that has begun something will not end it any more.
+    func isGone(_ process: String) -> Bool {
+        guard process != instanceID else { return false }
+        return changes?.isGone(process) ?? true
+    }
+
+    /// To be called before a repository's refs or uncommitted changes are changed.
+    func enter(_ repository: String) throws { try changes?.enter(repository) }
 
     /// What lakeFS's servers of this format write, and look for.
     private static let schemaVersion = 4
@@ -103,6 +140,7 @@ package final class Catalog: Sendable {
 
     /// Work that a crash left behind: dropped staging tokens are emptied, deleted repositories removed, imports ended.
     package func recover() {
+        changes?.start()
         cleanUp()
         tasks.run { [self] in
             var after = ""
@@ -156,6 +194,7 @@ package final class Catalog: Sendable {
         guard force || !repository.isReadOnly else {
             throw LakeError(.readOnlyRepository, "repository \(id) is read-only: pass force to write all the same")
         }
+        try enter(id)
         return repository
     }
 
@@ -287,7 +326,7 @@ package final class Catalog: Sendable {
         repository.state = .inDeletion
         guard try refs.setRepository(repository, if: .present) else { throw LakeError.notFound(.repository, id) }
         repositories.write { known in known[id] = nil }
-        events.publish(Change(repository: id, branch: nil, kind: .removed))
+        publish(Change(repository: id, branch: nil, kind: .removed))
         removeInBackground(repository)
     }
 

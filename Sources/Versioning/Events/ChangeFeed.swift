@@ -14,14 +14,15 @@ package struct Change: Sendable {
         /// The branch, or its repository, is gone.
         case removed
     }
-    package let repository: String
+    /// Nil if it concerns every repository.
+    package let repository: String?
     /// Nil if it concerns every branch of the repository.
     package let branch: String?
     package let kind: Kind
     /// Who made it, if that one needs no telling.
     package let origin: Int?
 
-    package init(repository: String, branch: String?, kind: Kind, origin: Int? = nil) {
+    package init(repository: String?, branch: String?, kind: Kind, origin: Int? = nil) {
         self.repository = repository
         self.branch = branch
         self.kind = kind
@@ -29,8 +30,8 @@ package struct Change: Sendable {
     }
 }
 
-/// Every change that this process makes to a branch, told to those who keep copies: mounts, which invalidate the
-/// kernel's caches. Safe from any thread; nothing is held while listeners run.
+/// Every change of a branch, made by this process or told by another (`ChangeLog`), for those who keep copies: mounts,
+/// which invalidate the kernel's caches. Safe from any thread; nothing is held while listeners run.
 package final class ChangeFeed: Sendable {
     /// Takes a change and returns what to wait for until copies of the old state are gone, or nil. Must not block.
     package typealias Listener = @Sendable (Change) -> CountingSemaphore?
@@ -40,6 +41,11 @@ package final class ChangeFeed: Sendable {
     private static let patienceMilliseconds = 1000
 
     package init() {}
+
+    /// A change that another process made: nobody here waits for copies to go.
+    static func elsewhere(repository: String?, branch: String?, _ kind: Change.Kind) -> Change {
+        Change(repository: repository, branch: branch, kind: kind, origin: 0)
+    }
 
     /// Returns the subscription's number, which is also its `origin`.
     package func subscribe(_ make: (Int) -> Listener) -> Int {

@@ -4,6 +4,7 @@ import Synchronization
 /// Safe from any thread.
 package final class RefStore: Sendable {
     package let store: any KeyValueStore
+    private let isAlone: Bool
     /// Commits never change. Most are some 500 bytes.
     private let commits = LRUCache<CommitName, Commit>(budget: 16 << 20)
 
@@ -19,7 +20,11 @@ package final class RefStore: Sendable {
     static let graveler = Partition("graveler")
     static let cleanupTokens = Partition("cleanup-tokens")
 
-    init(_ store: any KeyValueStore) { self.store = store }
+    /// - Parameter isAlone: whether this is the only process on the store.
+    init(_ store: any KeyValueStore, isAlone: Bool = true) {
+        self.store = store
+        self.isAlone = isAlone
+    }
 
     func decode<Value>(_ what: String, _ body: () throws -> Value) throws -> Value {
         do { return try body() } catch is ProtobufError {
@@ -172,7 +177,8 @@ package final class RefStore: Sendable {
         try store.writeMany(tokens.map { .set(Self.cleanupTokens, Key($0), Array("stub-value".utf8)) }, .eventual)
     }
 
-    /// When this process dropped which tokens: readers may still hold a branch as it was before.
+    /// When this process dropped which tokens, or met those that others had dropped: readers may still hold a branch as
+    /// it was before.
     private let dropped = Mutex<[Key: Int64]>([:])
     /// Seconds that a dropped token's changes stay readable: longer than any request reads one branch record.
     private static let graceSeconds: Int64 = 60
@@ -181,7 +187,11 @@ package final class RefStore: Sendable {
     func dropPending() throws {
         let now = Timestamp.now().seconds
         for record in try store.page(of: Self.cleanupTokens, from: nil, before: nil, limit: 512) {
-            if let since = dropped.withLock({ $0[record.key] }), now - since < Self.graceSeconds { continue }
+            let since = dropped.withLock { [isAlone] dropped in
+                if dropped[record.key] == nil, !isAlone { dropped[record.key] = now }
+                return dropped[record.key]
+            }
+            if let since, now - since < Self.graceSeconds { continue }
             _ = dropped.withLock { $0.removeValue(forKey: record.key) }
             try store.removeAll(in: Partition(record.key))
             try store.write([.remove(Self.cleanupTokens, record.key)], .eventual)

@@ -9,6 +9,8 @@ import Synchronization
 /// is either taken by who replaces it or named anew by who read it, never both. The keys may be more than those that
 /// still name it, never fewer: what is not sure is forgotten here, and left to collection, as is everything that is not
 /// known here. Safe from any thread.
+///
+/// Where several processes share a store, nothing is known: another one may name an object that this one would take.
 final class FreshObjects: Sendable {
     private struct Place: Equatable {
         let token: String
@@ -26,6 +28,11 @@ final class FreshObjects: Sendable {
     }
 
     private let state = Mutex(State())
+    private let isKept: Bool
+
+    /// - Parameter isKept: whether anything is to be known at all.
+    init(isKept: Bool = true) { self.isKept = isKept }
+
     /// Beyond this everything is forgotten: only space is lost.
     private static let most = 200_000
     private static let mostTaken = 50_000
@@ -43,6 +50,7 @@ final class FreshObjects: Sendable {
 
     /// An address was made for an object that is about to come.
     func issue(_ address: String) {
+        guard isKept else { return }
         state.withLock { state in
             if state.issued.count >= Self.most { state.issued.removeAll() }
             state.issued.insert(address)
@@ -53,7 +61,8 @@ final class FreshObjects: Sendable {
     /// collection.
     /// - Returns: nil if the object went meanwhile: the entry is not to be staged.
     func claim(_ address: String) -> Claim? {
-        state.withLock { state in
+        guard isKept else { return .unknown }
+        return state.withLock { state in
             if state.issued.remove(address) != nil { return .first }
             if let place = state.places.removeValue(forKey: address) {
                 state.moving[address] = place
