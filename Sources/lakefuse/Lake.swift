@@ -84,7 +84,8 @@ final class Lake {
         try catalog.checkSchema()
         if database != nil { try directory.noteDatabase(configuration.databaseFile(in: directory)) }
         catalog.recover()
-        upkeep = Self.keepUp(catalog, directory, until: stopping)
+        upkeep = Self.keepUp(
+            catalog, directory, until: stopping, abandonedSeconds: Int64(configuration.abandonedUploadHours) * 3600)
 
         let secret = configuration.encryptSecret.isEmpty ? try directory.secret("encrypt") : configuration.encryptSecret
         let access = Access(store: store, secretKey: secret)
@@ -136,13 +137,19 @@ final class Lake {
         }
     }
 
-    private static func keepUp(_ catalog: Catalog, _ directory: DataDirectory, until stopping: CountingSemaphore)
-        -> Thread
-    {
+    private static func keepUp(
+        _ catalog: Catalog, _ directory: DataDirectory, until stopping: CountingSemaphore, abandonedSeconds: Int64
+    ) -> Thread {
         Thread(name: "upkeep") {
+            var turn = 0
             while !stopping.wait(milliseconds: upkeepMilliseconds) {
                 catalog.cleanUp()
                 directory.keepReserve()
+                turn += 1
+                guard turn % 60 == 0 else { continue }
+                do { try catalog.removeAbandonedUploads(after: abandonedSeconds) } catch {
+                    Log.warning("abandoned uploads could not be looked for", ["reason": LakeError(error).message])
+                }
             }
         }
     }

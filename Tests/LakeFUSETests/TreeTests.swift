@@ -135,9 +135,9 @@ private final class BegunTree: Sendable {
         tree.settle(nil)
         let opened = try tree.open(node, writes: false)
         defer { tree.finish(opened) }
-        let upload = try lake.catalog.upload(to: lake.catalog.repository("repo"))
+        let upload = try lake.catalog.beginUpload(in: lake.catalog.repository("repo"))
         try unsafe Array("new bytes".utf8).withUnsafeBytes { try unsafe upload.write($0) }
-        try upload.finish()
+        try upload.keep()
         try lake.catalog.stage(
             Entry(address: upload.address, lastModified: .now(), size: 9, eTag: "e", contentType: ""), at: "f",
             on: "main", in: "repo")
@@ -236,9 +236,9 @@ private final class BegunTree: Sendable {
     }
 
     @Test func foldersKeepWhatTheyWereGiven() throws {
-        let upload = try lake.catalog.upload(to: lake.catalog.repository("repo"))
+        let upload = try lake.catalog.beginUpload(in: lake.catalog.repository("repo"))
         try unsafe Array("five!".utf8).withUnsafeBytes { try unsafe upload.write($0) }
-        try upload.finish()
+        try upload.keep()
         try lake.catalog.stage(
             Entry(address: upload.address, lastModified: .now(), size: 5, eTag: "e", contentType: ""), at: "full/",
             on: "main", in: "repo")

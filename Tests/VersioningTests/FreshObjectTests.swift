@@ -56,9 +56,9 @@ import Testing
         }
 
         func upload(_ text: String) throws -> Entry {
-            let upload = try catalog.upload(to: catalog.repository("repo"))
+            let upload = try catalog.beginUpload(in: catalog.repository("repo"))
             unsafe try Array(text.utf8).withUnsafeBytes { unsafe try upload.write($0) }
-            try upload.finish()
+            try upload.keep()
             return Entry(address: upload.address, lastModified: .now(), size: upload.size, eTag: text, contentType: "")
         }
 

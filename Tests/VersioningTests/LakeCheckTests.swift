@@ -18,13 +18,13 @@ import Testing
             try put("committed")
             try memory.commit("m")
             try put("staged")
-            let stray = try catalog.upload(to: catalog.repository("repo"))
-            try stray.finish()
+            let stray = try catalog.beginUpload(in: catalog.repository("repo"))
+            try stray.keep()
         }
 
         func put(_ path: Key) throws {
-            let upload = try catalog.upload(to: catalog.repository("repo"))
-            try upload.finish()
+            let upload = try catalog.beginUpload(in: catalog.repository("repo"))
+            try upload.keep()
             try catalog.stage(
                 Entry(
                     address: upload.address, lastModified: .now(), size: 0, eTag: "d41d8cd98f00b204e9800998ecf8427e",

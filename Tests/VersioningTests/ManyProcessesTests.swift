@@ -146,9 +146,9 @@ import Testing
     /// One process replaces what another one has named a second time.
     @Test func anObjectThatAnotherProcessNamesStays() throws {
         defer { end() }
-        let upload = try first.catalog.upload(to: first.catalog.repository("repo"))
+        let upload = try first.catalog.beginUpload(in: first.catalog.repository("repo"))
         unsafe try Array("bytes".utf8).withUnsafeBytes { unsafe try upload.write($0) }
-        try upload.finish()
+        try upload.keep()
         var entry = first.entry("bytes")
         entry.address = upload.address
         entry.size = 5

@@ -140,8 +140,8 @@ final class CatalogView: LakeView {
             file: path, as: catalog.repository(repository).namespace.location(address), durability)
     }
     func makeEmpty() throws -> String {
-        let upload = try catalog.upload(to: catalog.repository(repository))
-        try upload.finish()
+        let upload = try catalog.beginUpload(in: catalog.repository(repository))
+        try upload.keep()
         return upload.address
     }
     func synchronizeObjects() throws { try catalog.objects.synchronize() }

@@ -101,8 +101,7 @@ extension REST {
             let path = try call.path()
             let force = try call.flag("force") as Bool
             try Names.checkPath(path)
-            let repository = try catalog.checkWritable(call[.branch], in: call[.repository], force: force)
-            return .body(try UploadSink(call: call, rest: self, path: path, repository: repository, force: force))
+            return .body(try UploadSink(call: call, rest: self, path: path, isForced: force))
         }
         router.on(.deleteObject) { call in
             let path = try call.path()
@@ -255,9 +254,6 @@ extension REST {
         return Base64.encodeURL(Hash.hmac(key: Array(settings.signingSecret.utf8), Array(message.utf8)))
     }
 
-    /// How long a handed-out address is good for: a day.
-    private static let addressSeconds: Int64 = 24 * 3600
-
     private func addLinks(_ router: inout Router) {
         router.on(.getPhysicalAddress) { call in
             let path = try call.path()
@@ -283,13 +279,11 @@ extension REST {
                 guard address.hasPrefix(root),
                     isEqualInConstantTime(
                         Array(given[given.index(after: comma)...].utf8), Array(signature(address, call, path).utf8)),
-                    address.hasSuffix(Entry.directSuffix),
-                    let issued = XID.seconds(
-                        address.dropLast(Entry.directSuffix.count).split(separator: "/").last ?? "")
+                    let isLeased = Catalog.isLeased(direct: address)
                 else {
                     throw LakeError(.invalidValue, "physical address '\(given)' was not handed out for \(path)")
                 }
-                guard Timestamp.now().seconds - issued <= Self.addressSeconds else {
+                guard isLeased else {
                     throw LakeError(.invalidValue, "physical address '\(given)' has expired: ask for a new one")
                 }
                 try Entry.checkSize(body.sizeBytes)
@@ -346,20 +340,16 @@ private final class UploadSink: BodySink, @unchecked Sendable {
     private let call: Call
     private let rest: REST
     private let path: Key
-    private let repository: Repository
-    private let isForced: Bool
     private let upload: Upload
     private var form: FormReader?
     /// The form's first part of the name has begun.
     private var wasFound = false
     private var contentType: String
 
-    init(call: Call, rest: REST, path: Key, repository: Repository, force: Bool) throws {
+    init(call: Call, rest: REST, path: Key, isForced: Bool) throws {
         self.call = call
         self.rest = rest
         self.path = path
-        self.repository = repository
-        isForced = force
         let type = call.request.header("content-type") ?? ""
         contentType = type.isEmpty ? "application/octet-stream" : type
         if type.lowercased().hasPrefix("multipart/form-data") {
@@ -368,7 +358,8 @@ private final class UploadSink: BodySink, @unchecked Sendable {
             }
             self.form = form
         }
-        upload = try rest.catalog.upload(to: repository)
+        upload = try rest.catalog.beginUpload(
+            to: path, on: call[.branch], in: call[.repository], UploadFacts(isForced: isForced))
     }
 
     func receive(_ piece: UnsafeRawBufferPointer) throws(Refusal) {
@@ -394,24 +385,15 @@ private final class UploadSink: BodySink, @unchecked Sendable {
                     throw LakeError(.invalidValue, "the form has no complete part named 'content'")
                 }
             }
-            var metadata = Metadata()
             for header in call.request.headers where header.name.hasPrefix("x-lakefs-meta-") {
-                metadata[String(header.name.dropFirst("x-lakefs-meta-".count))] = header.value
+                upload.facts.metadata[String(header.name.dropFirst("x-lakefs-meta-".count))] = header.value
             }
-            try upload.finish()
-            let entry = Entry(
-                address: upload.address, lastModified: .now(), size: upload.size, eTag: Hex.text(upload.digest()),
-                metadata: metadata, contentType: contentType.isEmpty ? "application/octet-stream" : contentType)
-            do {
-                try rest.catalog.stage(
-                    entry, at: path, on: call[.branch], in: call[.repository],
-                    if: Precheck.writeCondition(call.request), force: isForced)
-            } catch {
-                if !LakeError(error).mayBeStaged { upload.discard() }
-                throw error
-            }
+            if !contentType.isEmpty { upload.facts.contentType = contentType }
+            let entry = try upload.commit(if: Precheck.writeCondition(call.request))
             // lakeFS tells the type that came, and keeps what it stands for.
-            return try rest.told(201, path, entry, in: repository.namespace, contentType: contentType)
+            return rest.told(
+                201, path, entry, in: try rest.catalog.repository(call[.repository]).namespace, contentType: contentType
+            )
         } catch {
             return Response(error)
         }

@@ -6,10 +6,7 @@ import Versioning
 final class PayloadSink: BodySink, @unchecked Sendable {
     /// What was written.
     struct Written {
-        let address: String
-        let location: ObjectLocation
-        let size: Int64
-        let md5: [UInt8]
+        let upload: Upload
         /// Those that were sent and were right, or asked for.
         let checksums: [S3Checksum.Value]
         /// The one that is kept.
@@ -108,24 +105,20 @@ final class PayloadSink: BodySink, @unchecked Sendable {
             guard chunked != nil else { return unsafe try take(piece) }
             unsafe try chunked!.feed(piece) { unsafe try take($0) }
         } catch {
-            upload?.discard()
+            upload?.drop()
             throw Refusal(gateway.failure(S3Error(error, isWrite: true), call, to: call.request))
         }
     }
 
-    /// Ends the upload, of a body that is all there and right.
+    /// An upload of a body that is all there and right.
     private func written(to upload: Upload) throws -> Written {
         try check()
-        let digest = upload.digest()
-        if let wantedMD5, wantedMD5 != digest { throw Self.badDigest("Content-MD5") }
-        try upload.finish()
-        return Written(
-            address: upload.address, location: upload.location, size: upload.size, md5: digest, checksums: results)
+        if let wantedMD5, wantedMD5 != upload.digest() { throw Self.badDigest("Content-MD5") }
+        return Written(upload: upload, checksums: results)
     }
 
     private func failure(_ error: any Error) -> Response {
-        // Bytes that may be named already stay.
-        if !LakeError(error).mayBeStaged { upload?.discard() }
+        upload?.drop()
         return gateway.failure(S3Error(error, isWrite: true), call, to: call.request)
     }
 

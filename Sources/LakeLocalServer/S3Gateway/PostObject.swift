@@ -115,8 +115,6 @@ final class PostObjectSink: BodySink, @unchecked Sendable {
     private struct File {
         let ref: String, key: Key
         let length: ClosedRange<Int64>
-        let metadata: Metadata
-        let contentType: String
         let upload: Upload
         /// What the form says of its bytes.
         var checksum: S3Checksum?
@@ -167,7 +165,7 @@ final class PostObjectSink: BodySink, @unchecked Sendable {
                 unsafe field?.value.append(contentsOf: bytes)
             }
         } catch {
-            file?.upload.discard()
+            file?.upload.drop()
             throw Refusal(gateway.failure(S3Error(error, isWrite: true), nil, to: request))
         }
     }
@@ -197,15 +195,16 @@ final class PostObjectSink: BodySink, @unchecked Sendable {
         try Names.checkPath(key)
         try gateway.access.require(
             [.object("WriteObject", bucket, key)], for: Caller(user, from: request.peer?.address))
-        let repository = try gateway.catalog.checkWritable(ref, in: bucket)
         let asHeaders = Request(method: "PUT", target: "/", headers: fields.map { ($0.key, $0.value) })
         var metadata = try ObjectFacts.metadata(of: asHeaders)
         if let tags = fields["tagging"], !tags.isEmpty {
             ObjectFacts.set(try ObjectFacts.tags(ofDocument: Array(tags.utf8)), in: &metadata)
         }
         return File(
-            ref: ref, key: key, length: rules.length, metadata: metadata,
-            contentType: S3Gateway.contentType(of: asHeaders), upload: try gateway.catalog.upload(to: repository),
+            ref: ref, key: key, length: rules.length,
+            upload: try gateway.catalog.beginUpload(
+                to: key, on: ref, in: bucket,
+                UploadFacts(metadata: metadata, contentType: S3Gateway.contentType(of: asHeaders))),
             checksum: S3Checksum.Algorithm.allCases.first { fields[$0.header] != nil }.map { S3Checksum($0) })
     }
 
@@ -223,16 +222,11 @@ final class PostObjectSink: BodySink, @unchecked Sendable {
                 throw S3Error(
                     400, "BadDigest", "The \(checksum.algorithm.name) you specified did not match what we received.")
             }
-            let eTag = Hex.text(file.upload.digest())
-            try file.upload.finish()
-            var entry = Entry(
-                address: file.upload.address, lastModified: .now(), size: file.upload.size, eTag: eTag,
-                metadata: file.metadata, contentType: file.contentType)
-            ObjectFacts.set(.init(checksum: checksum), eTag: eTag, in: &entry.metadata)
-            try gateway.catalog.stage(entry, at: file.key, on: file.ref, in: bucket)
-            return answer(file, eTag)
+            let entry = try file.upload.commit {
+                ObjectFacts.set(.init(checksum: checksum), eTag: $0.eTag, in: &$0.metadata)
+            }
+            return answer(file, entry.eTag)
         } catch {
-            if !LakeError(error).mayBeStaged { file?.upload.discard() }
             return gateway.failure(S3Error(error, isWrite: true), nil, to: request)
         }
     }

@@ -101,35 +101,29 @@ extension S3Gateway {
     func put(_ call: S3Call) throws -> Reception {
         try access.require([.object("WriteObject", call.bucket, call.key)], for: call.caller)
         try Names.checkPath(call.key)
-        let metadata = try ObjectFacts.metadata(of: call.request)
-        let repository = try catalog.checkWritable(call.ref, in: call.bucket)
+        let facts = UploadFacts(
+            metadata: try ObjectFacts.metadata(of: call.request), contentType: Self.contentType(of: call.request))
         let condition = Precheck.writeCondition(call.request)
-        let contentType = Self.contentType(of: call.request)
-        @Sendable func entry(_ written: PayloadSink.Written) -> Entry {
-            var entry = Entry(
-                address: written.address, lastModified: .now(), size: written.size, eTag: Hex.text(written.md5),
-                metadata: metadata, contentType: contentType)
+        @Sendable func complete(_ entry: inout Entry, _ written: PayloadSink.Written) {
             ObjectFacts.set(.init(checksum: written.checksum), eTag: entry.eTag, in: &entry.metadata)
-            return entry
         }
         @Sendable func answer(_ written: PayloadSink.Written, _ entry: Entry) -> Response {
             Response(
                 status: 200,
                 headers: [("Content-Type", "application/xml"), ("ETag", "\"\(entry.eTag)\"")] + written.checksumHeaders)
         }
-        let soon: PayloadSink.Soon = { [catalog] written, done in
-            let entry = entry(written)
-            try catalog.stage(entry, at: call.key, on: call.ref, in: repository) { error in
-                done(error.map { .failure($0) } ?? .success(answer(written, entry)))
+        let soon: PayloadSink.Soon = { written, done in
+            written.upload.commit {
+                complete(&$0, written)
+            } then: {
+                done($0.map { answer(written, $0) })
             }
         }
         let sink = try PayloadSink(
-            call: call, gateway: self, upload: catalog.upload(to: repository), limit: .max,
-            soon: condition == nil ? soon : nil
-        ) { [catalog] _, written in
-            let entry = entry(written!)
-            try catalog.stage(entry, at: call.key, on: call.ref, in: call.bucket, if: condition)
-            return answer(written!, entry)
+            call: call, gateway: self, upload: catalog.beginUpload(to: call.key, on: call.ref, in: call.bucket, facts),
+            limit: .max, soon: condition == nil ? soon : nil
+        ) { _, written in
+            answer(written!, try written!.upload.commit(if: condition) { complete(&$0, written!) })
         }
         return .body(sink)
     }

@@ -34,25 +34,6 @@ extension Catalog {
         cleanUp()
     }
 
-    /// Multipart uploads on their way: their records begin with repository and branch.
-    private func removeUploads(to repository: Repository) throws {
-        var cursor = PartitionCursor(store, Self.multipartUploads)
-        while let record = try cursor.current() {
-            cursor.advance()
-            var path = ""
-            try readProtobuf(record.value) { if $0.number == 2 { path = $0.string } }
-            let parts = path.split(separator: "/", maxSplits: 2)
-            guard parts.count == 3, parts[0] == repository.id, try refs.branch(String(parts[1]), in: repository) != nil
-            else { continue }
-            try store.removeAll(in: Self.uploadParts(record.key.description))
-            try store.write([.remove(Self.multipartUploads, record.key)], .eventual)
-        }
-    }
-
-    /// Records of multipart uploads, by upload id; and what our gateway keeps of the parts of one.
-    package static let multipartUploads = Partition("multiparts")
-    package static func uploadParts(_ id: String) -> Partition { Partition("lakefuse-parts:\(id)") }
-
     private func remove(_ prefix: String, in partition: Partition) throws {
         while true {
             let page = try store.page(of: partition, prefix: Key(prefix), limit: 1000)

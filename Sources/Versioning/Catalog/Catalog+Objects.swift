@@ -491,16 +491,6 @@ extension Catalog {
         guard size == entry.size else { throw Self.wrongLength(size, entry, path) }
     }
 
-    /// Removes an object that no entry came to name, because of `error`; one that may be named stays.
-    package func discard(_ location: ObjectLocation, after error: any Error) {
-        guard !LakeError(error).mayBeStaged else { return }
-        do { try objects.remove(location) } catch {
-            Log.warning(
-                "an object that nothing names could not be removed",
-                ["object": location.description, "reason": "\(error)"])
-        }
-    }
-
     /// Changes an object's user metadata.
     package func updateMetadata(
         of path: Key, on id: String, in repositoryID: String, _ change: (inout Metadata) throws -> Void
@@ -515,81 +505,5 @@ extension Catalog {
             } catch let error as LakeError where error.code == .preconditionFailed {}
         }
         throw LakeError(.tooManyTries, "path \(path) keeps changing: try again")
-    }
-
-    /// A fresh address in the repository's namespace.
-    package func newAddress() -> String {
-        let address = addresses.next()
-        fresh.issue(address)
-        return address
-    }
-
-    /// An address that a client writes to by itself, and may name as it likes.
-    package func newDirectAddress() -> String { addresses.next() + Entry.directSuffix }
-
-    /// An address for an object that is joined from parts.
-    /// - Parameter count: how many; nil if nobody knows.
-    package func newPartsAddress(of count: Int? = nil) -> String {
-        let address = addresses.next() + (count.map { ".\($0)" } ?? "") + Entry.partsSuffix
-        fresh.issue(address)
-        return address
-    }
-
-    /// Begins to take an object's bytes.
-    package func upload(to repository: Repository) throws -> Upload {
-        let address = newAddress()
-        let location = try repository.namespace.location(address)
-        return Upload(
-            address: address, location: location, objects: objects, writer: try objects.makeWriter(location),
-            store.capabilities.syncsObjects ? .ordered : .durable)
-    }
-}
-
-/// An object's bytes on their way in: pushed in pieces, hashed as they come, then finished or dropped.
-package final class Upload {
-    package let address: String
-    package let location: ObjectLocation
-    private let objects: any ObjectStore
-    private let writer: any ObjectWriter
-    private let durability: Durability
-    private var md5 = Hash(.md5)
-    package private(set) var size: Int64 = 0
-    private var isFinished = false
-
-    init(
-        address: String, location: ObjectLocation, objects: any ObjectStore, writer: any ObjectWriter,
-        _ durability: Durability
-    ) {
-        self.durability = durability
-        self.address = address
-        self.location = location
-        self.objects = objects
-        self.writer = writer
-    }
-
-    deinit { if !isFinished { writer.abort() } }
-
-    package func write(_ bytes: UnsafeRawBufferPointer) throws {
-        unsafe md5.update(bytes)
-        size += Int64(bytes.count)
-        unsafe try writer.write(bytes)
-    }
-
-    /// Whether `finish` would not block now.
-    package var finishesAtOnce: Bool { durability == .ordered && writer.finishesAtOnce }
-
-    /// The MD5 of all bytes so far. Call once, when all are in.
-    package func digest() -> [UInt8] { md5.finish() }
-
-    /// Makes the bytes an object, which is durable before any record that names it. None does yet.
-    package func finish() throws {
-        _ = try writer.finish(durability)
-        isFinished = true
-    }
-
-    /// Removes what was finished but not staged.
-    package func discard() {
-        if isFinished { try? objects.remove(location) } else { writer.abort() }
-        isFinished = true
     }
 }

@@ -52,13 +52,10 @@ extension Catalog {
         let repository = try writableRepository(repositoryID, force: false)
         let branch = repository.defaultBranch
         for file in SampleData.files {
-            let upload = try upload(to: repository)
+            let upload = try beginUpload(
+                to: file.path, on: branch, in: repositoryID, UploadFacts(contentType: file.contentType))
             try unsafe Array(file.text.utf8).withUnsafeBytes { unsafe try upload.write($0) }
-            try upload.finish()
-            let entry = Entry(
-                address: upload.address, lastModified: .now(), size: upload.size, eTag: Hex.text(upload.digest()),
-                contentType: file.contentType)
-            try stage(entry, at: file.path, on: branch, in: repositoryID)
+            try upload.commit()
         }
         _ = try commit(CommitRequest(committer: committer, message: "Add sample data"), on: branch, in: repositoryID)
         try setProtectionRules([ProtectionRule(pattern: branch)], in: repositoryID, ifChecksum: nil)

@@ -108,13 +108,9 @@ package final class LakeCheck {
                 if tokens.contains(partition.name) { continue }
                 // Emptied in the background when it was dropped: that goes on at the next start.
                 if try store.value(for: partition.name, in: RefStore.cleanupTokens) != nil { continue }
-                if name.hasPrefix(Catalog.uploadParts("").description) {
-                    if try store.value(
-                        for: Key(String(name.dropFirst(Catalog.uploadParts("").description.count))),
-                        in: Catalog.multipartUploads) != nil
-                    {
-                        continue
-                    }
+                if name.hasPrefix(MultipartUpload.partsPrefix) {
+                    let upload = Key(String(name.dropFirst(MultipartUpload.partsPrefix.count)))
+                    if try store.value(for: upload, in: MultipartUpload.partition) != nil { continue }
                     if isComplete { try leftover("the records of \(name)") { try store.removeAll(in: partition) } }
                     continue
                 }
@@ -356,27 +352,19 @@ package final class LakeCheck {
         /// Parts of uploads that go on belong to these.
         private func nameUploads() throws {
             let namespace = try repository.namespace
-            var cursor = PartitionCursor(check.store, Catalog.multipartUploads)
+            var cursor = PartitionCursor(check.store, MultipartUpload.partition)
             while let record = try cursor.current() {
                 cursor.advance()
-                var path = ""
-                var addresses: [String] = []
                 noting("the multipart upload \(record.key)") {
-                    try readProtobuf(record.value) { field in
-                        if field.number == 2 {
-                            path = field.string
-                        } else if field.number == 4 {
-                            addresses.append(field.string)
-                        }
-                    }
-                    var parts = PartitionCursor(check.store, Catalog.uploadParts(record.key.description))
+                    let upload = try MultipartUpload(decoding: record.value)
+                    guard upload.path.hasPrefix(repository.id + "/") else { return }
+                    named.insert(namespace.location(upload.address).hashValue)
+                    var parts = PartitionCursor(check.store, MultipartUpload.parts(record.key.description))
                     while let part = try parts.current() {
                         parts.advance()
-                        try readProtobuf(part.value) { if $0.number == 1 { addresses.append($0.string) } }
+                        named.insert(namespace.location(try UploadPart(decoding: part.value).address).hashValue)
                     }
                 }
-                guard path.hasPrefix(repository.id + "/") else { continue }
-                for address in addresses { named.insert(namespace.location(address).hashValue) }
             }
         }
 
@@ -388,9 +376,6 @@ package final class LakeCheck {
             } ?? false
         }
 
-        /// Seconds that an address which was handed out for a direct upload may be without an entry.
-        private static let directSeconds: Int64 = 24 * 3600
-
         /// Objects and tables in the namespace that nothing names. Other files there are not ours to judge.
         func sweep() throws {
             guard isComplete else { return }
@@ -399,12 +384,15 @@ package final class LakeCheck {
             let now = Timestamp.now().seconds
             for folder in ["data", "_lakefs"] {
                 try catalog.objects.walk(namespace.location(folder)) { object in
+                    // Other processes may be about to name what is young; clients too, by themselves.
+                    let isYoung = now - object.modified < Catalog.directLeaseSeconds
+                    if !catalog.isAlone, isYoung { return }
                     let relative = String(object.location.path.dropFirst(root.count))
                     if folder == "data" {
                         guard !named.contains(object.location.hashValue), !check.options.named.contains(relative) else {
                             return
                         }
-                        if relative.hasSuffix(Entry.directSuffix), now - object.modified < Self.directSeconds { return }
+                        if relative.hasSuffix(Entry.directSuffix), isYoung { return }
                     } else {
                         let id = String(relative.dropFirst("_lakefs/".count))
                         guard Names.isHex(id, 64...64), !metaRanges.contains(id), !ranges.contains(id),

@@ -32,6 +32,8 @@ struct Configuration {
     var userName = "admin", accessKeyID = "", secretAccessKey = ""
     /// `gateways.s3.create_repositories`.
     var createsRepositories = false
+    /// `gateways.s3.abandoned_upload_hours`: after how many without a part an upload in parts is ended.
+    var abandonedUploadHours = 7 * 24
     /// `gateways.s3.region`, `gateways.s3.domain_name` (comma-separated).
     var region = "us-east-1", s3Domains = ["s3.local.lakefs.io"]
     /// `committed.sstable.memory.cache_size_bytes`: decoded blocks of tables to keep, bytes.
@@ -100,6 +102,7 @@ struct Configuration {
         case "installation.secret_access_key": secretAccessKey = value
         case "gateways.s3.region": region = value
         case "gateways.s3.create_repositories": createsRepositories = try choice(["true", "false"]) == "true"
+        case "gateways.s3.abandoned_upload_hours": abandonedUploadHours = min(try number(1), 1 << 20)
         case "gateways.s3.domain_name": s3Domains = value.split(separator: ",").map(String.init)
         case "committed.sstable.memory.cache_size_bytes": cacheBytes = try number(0)
         case "logging.level": logLevel = try level()
@@ -171,7 +174,7 @@ struct Configuration {
         "blockstore.local.import_enabled",
         "blockstore.local.allowed_external_prefixes", "blockstore.signing.secret_key", "auth.encrypt.secret_key",
         "installation.user_name", "installation.access_key_id", "installation.secret_access_key", "gateways.s3.region",
-        "gateways.s3.domain_name", "gateways.s3.create_repositories",
+        "gateways.s3.domain_name", "gateways.s3.create_repositories", "gateways.s3.abandoned_upload_hours",
         "logging.level", "logging.audit_log_level", "logging.format", "logging.output",
         "limits.memory_bytes", "limits.connections", "limits.connections_per_address", "limits.idle_seconds",
         "limits.head_seconds", "limits.progress_seconds", "mounts.allowed_folders",
