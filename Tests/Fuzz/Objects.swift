@@ -21,27 +21,20 @@ final class FuzzedObjects: ObjectStore {
         func abort() {}
     }
 
+    let capabilities = ObjectStoreCapabilities(schemes: ["mem"])
     func makeWriter(_ location: ObjectLocation) -> any ObjectWriter { Writer(self, location) }
     func read(_ location: ObjectLocation, _ range: Range<Int64>) throws(StoreError) -> [UInt8] {
         guard let bytes = all.withLock({ $0[location] }) else { throw StoreError(.notFound, "\(location)") }
         return Array(bytes[min(bytes.count, Int(range.lowerBound))..<min(bytes.count, Int(clamping: range.upperBound))])
     }
-    func size(of location: ObjectLocation) -> Int64? { all.withLock { $0[location].map { Int64($0.count) } } }
+    func head(_ location: ObjectLocation) -> StoredObject? {
+        all.withLock { $0[location].map { StoredObject(location: location, byteCount: Int64($0.count), modified: 0) } }
+    }
     func remove(_ location: ObjectLocation) { all.withLock { $0[location] = nil } }
     func copy(_ source: ObjectLocation, to destination: ObjectLocation) throws(StoreError) -> Int64 {
-        try join([source], to: destination)
-    }
-    func join(_ parts: [ObjectLocation], to destination: ObjectLocation) throws(StoreError) -> Int64 {
-        var bytes: [UInt8] = []
-        for part in parts { bytes += try read(part, 0..<Int64.max) }
-        all.withLock { [bytes] in $0[destination] = bytes }
+        let bytes = try read(source, 0..<Int64.max)
+        all.withLock { $0[destination] = bytes }
         return Int64(bytes.count)
     }
-    func adopt(file path: String, as location: ObjectLocation, _ durability: Durability) throws(StoreError) -> Int64 {
-        throw StoreError(.invalid, "no files here")
-    }
-    func file(_ location: ObjectLocation) -> FilePiece? { nil }
     func list(_ prefix: ObjectLocation, after: String?, limit: Int) -> [StoredObject] { [] }
-    func capacity() -> (total: Int64, free: Int64, available: Int64)? { nil }
-    func synchronize() {}
 }

@@ -145,8 +145,8 @@ package final class CutObjectStore<Base: ObjectStore>: ObjectStore {
     package func read(_ location: ObjectLocation, _ range: Range<Int64>) throws(StoreError) -> [UInt8] {
         try cut.call { () throws(StoreError) in try base.read(location, range) }
     }
-    package func size(of location: ObjectLocation) throws(StoreError) -> Int64? {
-        try cut.call { () throws(StoreError) in try base.size(of: location) }
+    package func head(_ location: ObjectLocation) throws(StoreError) -> StoredObject? {
+        try cut.call { () throws(StoreError) in try base.head(location) }
     }
     package func remove(_ location: ObjectLocation) throws(StoreError) {
         try cut.call { () throws(StoreError) in try base.remove(location) }
@@ -154,23 +154,60 @@ package final class CutObjectStore<Base: ObjectStore>: ObjectStore {
     package func copy(_ source: ObjectLocation, to destination: ObjectLocation) throws(StoreError) -> Int64 {
         try cut.call { () throws(StoreError) in try base.copy(source, to: destination) }
     }
-    package func join(_ parts: [ObjectLocation], to destination: ObjectLocation) throws(StoreError) -> Int64 {
-        try cut.call { () throws(StoreError) in try base.join(parts, to: destination) }
-    }
-    package func adopt(file path: String, as location: ObjectLocation, _ durability: Durability) throws(StoreError)
-        -> Int64
-    {
-        try cut.call { () throws(StoreError) in try base.adopt(file: path, as: location, durability) }
-    }
-    package func file(_ location: ObjectLocation) throws(StoreError) -> FilePiece? {
-        try cut.call { () throws(StoreError) in try base.file(location) }
-    }
     package func list(_ prefix: ObjectLocation, after: String?, limit: Int) throws(StoreError) -> [StoredObject] {
         try cut.call { () throws(StoreError) in try base.list(prefix, after: after, limit: limit) }
     }
     package func isOpen(_ location: ObjectLocation) -> Bool { base.isOpen(location) }
-    package func capacity() -> (total: Int64, free: Int64, available: Int64)? { base.capacity() }
-    package func synchronize() throws(StoreError) { try cut.call { () throws(StoreError) in try base.synchronize() } }
+
+    package var capabilities: ObjectStoreCapabilities {
+        let own = base.capabilities
+        return ObjectStoreCapabilities(schemes: own.schemes, files: own.files.map { Files(base: $0, cut: cut) })
+    }
+
+    private struct Files: ObjectFiles {
+        let base: any ObjectFiles
+        let cut: Cut
+        func makeWriter() throws(StoreError) -> any UnnamedObjectWriter {
+            UnnamedWriter(try cut.call { () throws(StoreError) in try base.makeWriter() }, cut)
+        }
+        func join(_ parts: [ObjectLocation], to destination: ObjectLocation) throws(StoreError) -> Int64 {
+            try cut.call { () throws(StoreError) in try base.join(parts, to: destination) }
+        }
+        func adopt(file path: String, as location: ObjectLocation, _ durability: Durability) throws(StoreError)
+            -> Int64
+        {
+            try cut.call { () throws(StoreError) in try base.adopt(file: path, as: location, durability) }
+        }
+        func piece(_ location: ObjectLocation) throws(StoreError) -> FilePiece {
+            try cut.call { () throws(StoreError) in try base.piece(location) }
+        }
+        func file(_ location: ObjectLocation) throws(StoreError) -> FilePiece {
+            try cut.call { () throws(StoreError) in try base.file(location) }
+        }
+        func walk(_ prefix: ObjectLocation, _ body: (StoredObject) throws -> Void) throws {
+            try cut.call { () throws(StoreError) in }
+            try base.walk(prefix, body)
+        }
+        func capacity() -> (total: Int64, free: Int64, available: Int64)? { base.capacity() }
+        func synchronize() throws(StoreError) { try cut.call { () throws(StoreError) in try base.synchronize() } }
+        func synchronizeOrdered() throws(StoreError) {
+            try cut.call { () throws(StoreError) in try base.synchronizeOrdered() }
+        }
+    }
+
+    private final class UnnamedWriter: UnnamedObjectWriter {
+        let base: any UnnamedObjectWriter
+        let cut: Cut
+        init(_ base: any UnnamedObjectWriter, _ cut: Cut) {
+            self.base = base
+            self.cut = cut
+        }
+        func write(_ bytes: UnsafeRawBufferPointer) throws(StoreError) { unsafe try base.write(bytes) }
+        func finish(at location: ObjectLocation, _ durability: Durability) throws(StoreError) {
+            try cut.call { () throws(StoreError) in try base.finish(at: location, durability) }
+        }
+        func abort() { base.abort() }
+    }
 }
 
 /// A key-value store that takes so many changes at once, as DynamoDB does, and refuses more.

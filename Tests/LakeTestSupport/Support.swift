@@ -177,44 +177,6 @@ package func checkKeyValueStore(_ store: some KeyValueStore, seed: UInt64) throw
     #expect(try store.partitions() == model.filter { !$0.value.isEmpty }.keys.sorted { $0.name < $1.name })
 }
 
-/// Every `ObjectStore` passes this: whole or absent, ranges, copies, listings.
-package func checkObjectStore(_ store: some ObjectStore, scheme: String) throws {
-    func at(_ path: String) -> ObjectLocation { ObjectLocation(scheme: scheme, path: path) }
-    #expect(try store.size(of: at("ns/data/a")) == nil)
-    expectFailure(.dataGone) { try store.read(at("ns/data/a"), 0..<1) }
-    let bytes = (0..<200_000).map { UInt8(truncatingIfNeeded: $0 &* 31) }
-    let writer = try store.makeWriter(at("ns/data/a"))
-    for start in stride(from: 0, to: bytes.count, by: 70_001) {
-        try unsafe bytes[start..<min(start + 70_001, bytes.count)].withUnsafeBytes { try unsafe writer.write($0) }
-        #expect(try store.size(of: at("ns/data/a")) == nil, "visible before it is finished")
-    }
-    #expect(try writer.finish(.durable) == 200_000)
-    #expect(try store.readAll(at("ns/data/a")) == bytes)
-    #expect(try store.read(at("ns/data/a"), 5..<10) == Array(bytes[5..<10]))
-    #expect(try store.read(at("ns/data/a"), 199_999..<300_000) == [bytes[199_999]])
-    #expect(try store.read(at("ns/data/a"), 200_000..<200_001) == [])
-    let dropped = try store.makeWriter(at("ns/data/dropped"))
-    dropped.abort()
-    #expect(try store.size(of: at("ns/data/dropped")) == nil)
-    try store.put([], at: at("ns/data/empty"))
-    #expect(try store.size(of: at("ns/data/empty")) == 0)
-    #expect(try store.copy(at("ns/data/a"), to: at("ns/data/b/c")) == 200_000)
-    #expect(try store.readAll(at("ns/data/b/c")) == bytes)
-    #expect(
-        try store.join([at("ns/data/a"), at("ns/data/empty"), at("ns/data/a")], to: at("ns/data/joined")) == 400_000)
-    #expect(try store.readAll(at("ns/data/joined")) == bytes + bytes)
-    expectFailure(.dataGone) { try store.copy(at("ns/data/none"), to: at("ns/data/x")) }
-    try store.put([1], at: at("ns/data/a"))
-    #expect(try store.readAll(at("ns/data/a")) == [1])
-    let listed = try store.list(at("ns"), after: nil, limit: 100).map(\.location.path)
-    #expect(listed == ["ns/data/a", "ns/data/b/c", "ns/data/empty", "ns/data/joined"])
-    #expect(
-        try store.list(at("ns"), after: "ns/data/a", limit: 2).map(\.location.path) == ["ns/data/b/c", "ns/data/empty"])
-    try store.remove(at("ns/data/a"))
-    try store.remove(at("ns/data/a"))
-    #expect(try store.size(of: at("ns/data/a")) == nil)
-}
-
 /// A catalog on stores in memory, without threads but its pool's.
 package final class MemoryLake: Sendable {
     package let pool = WorkerPool(name: "test", width: 2)

@@ -23,6 +23,21 @@ import Versioning
         try checkObjectStore(store, scheme: "local")
     }
 
+    @Test func memoryThatFails() throws { try checkObjectStoreFaults(scheme: "mem") { MemoryObjectStore() } }
+
+    @Test(arguments: [false, true]) func localThatFails(keepsLog: Bool) throws {
+        let folder = TemporaryFolder()
+        var store: LocalObjectStore?
+        var count = 0
+        try checkObjectStoreFaults(scheme: "local") {
+            store?.close()
+            count += 1
+            store = try LocalObjectStore(root: "\(folder.path)/\(count)", keepsLog: keepsLog)
+            return store!
+        }
+        store?.close()
+    }
+
     @Test(arguments: ["../x", "a/../../x", "/etc/passwd", "a//b", ".", "a/./b", ""]) func addressesStayUnderTheRoot(
         path: String
     ) throws {

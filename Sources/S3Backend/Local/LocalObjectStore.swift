@@ -9,7 +9,7 @@ package import Versioning
 /// An object is written to a temporary file in the root, synced, renamed to its place, and the folder synced:
 /// whole and durable before it is acknowledged. Syncs of folders are shared by all who wait for the same one.
 /// Small ones go to a log first, whose sync is shared by all, and become files a little later (`ObjectLog`).
-package final class LocalObjectStore: ObjectStore {
+package final class LocalObjectStore: ObjectStore, ObjectFiles {
     package let root: String
     private let incoming: String
     /// Folders outside of the root that may be read: what imports name. As given, and with links resolved; no slash at
@@ -208,6 +208,9 @@ package final class LocalObjectStore: ObjectStore {
 
     // MARK: the port
 
+    private static let schemes = ["local"]
+    package var capabilities: ObjectStoreCapabilities { ObjectStoreCapabilities(schemes: Self.schemes, files: self) }
+
     package func makeWriter(_ location: ObjectLocation) throws(StoreError) -> any ObjectWriter {
         _ = try path(location)
         return LocalObjectWriter(store: self, location)
@@ -219,17 +222,17 @@ package final class LocalObjectStore: ObjectStore {
 
     package func read(_ location: ObjectLocation, _ range: Range<Int64>) throws(StoreError) -> [UInt8] {
         if let bytes = try log?.read(location, range) { return bytes }
-        guard let piece = try opened(location) else { return [] }
+        let piece = try opened(location)
         defer { Glibc.close(piece.descriptor) }
         return try piece.read(range)
     }
 
-    package func piece(_ location: ObjectLocation) throws(StoreError) -> FilePiece? {
+    package func piece(_ location: ObjectLocation) throws(StoreError) -> FilePiece {
         if let piece = try log?.piece(location) { return piece }
         return try opened(location)
     }
 
-    package func file(_ location: ObjectLocation) throws(StoreError) -> FilePiece? {
+    package func file(_ location: ObjectLocation) throws(StoreError) -> FilePiece {
         do throws(StoreError) { try log?.makeFile(location) } catch {
             // What there is can be read though the disk is full.
             guard error.code == .noSpace, let bytes = try log?.read(location, 0..<Int64.max) else { throw error }
@@ -248,7 +251,7 @@ package final class LocalObjectStore: ObjectStore {
         return FilePiece(descriptor: descriptor, offset: 0, byteCount: Int64(bytes.count))
     }
 
-    private func opened(_ location: ObjectLocation) throws(StoreError) -> FilePiece? {
+    private func opened(_ location: ObjectLocation) throws(StoreError) -> FilePiece {
         let path = try readablePath(location)
         // A pipe would hold its reader up until someone writes into it: it is refused below.
         let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
@@ -261,8 +264,10 @@ package final class LocalObjectStore: ObjectStore {
         return FilePiece(descriptor: descriptor, offset: 0, byteCount: Int64(info.st_size))
     }
 
-    package func size(of location: ObjectLocation) throws(StoreError) -> Int64? {
-        if let size = log?.size(of: location) { return size }
+    package func head(_ location: ObjectLocation) throws(StoreError) -> StoredObject? {
+        if let size = log?.size(of: location) {
+            return StoredObject(location: location, byteCount: size, modified: Timestamp.now().seconds)
+        }
         var info = stat()
         let path: String
         do throws(StoreError) { path = try readablePath(location) } catch {
@@ -273,7 +278,9 @@ package final class LocalObjectStore: ObjectStore {
             if errno == ENOENT || errno == ENOTDIR { return nil }
             throw Self.failure("cannot look at", location.description)
         }
-        return info.st_mode & S_IFMT == S_IFREG ? Int64(info.st_size) : nil
+        guard info.st_mode & S_IFMT == S_IFREG else { return nil }
+        return StoredObject(
+            location: location, byteCount: Int64(info.st_size), modified: Int64(info.st_mtim.tv_sec))
     }
 
     package func remove(_ location: ObjectLocation) throws(StoreError) {
@@ -292,7 +299,7 @@ package final class LocalObjectStore: ObjectStore {
         let target = LocalObjectWriter(store: self, destination)
         do throws(StoreError) {
             for part in parts {
-                guard let piece = try self.piece(part) else { continue }
+                let piece = try self.piece(part)
                 defer { Glibc.close(piece.descriptor) }
                 try target.append(piece)
             }
@@ -339,11 +346,7 @@ package final class LocalObjectStore: ObjectStore {
 
     package func walk(_ prefix: ObjectLocation, _ body: (StoredObject) throws -> Void) throws {
         try makeFiles(of: prefix)
-        var info = stat()
-        if try size(of: prefix) != nil, try unsafe lstat(readablePath(prefix), &info) == 0 {
-            return try body(
-                StoredObject(location: prefix, byteCount: Int64(info.st_size), modified: Int64(info.st_mtim.tv_sec)))
-        }
+        if let object = try head(prefix) { return try body(object) }
         try walk(prefix, after: "", body)
     }
 

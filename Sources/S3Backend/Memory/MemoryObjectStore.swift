@@ -6,9 +6,15 @@ package final class MemoryObjectStore: ObjectStore {
     private let objects = Mutex<[ObjectLocation: (bytes: [UInt8], modified: Int64)]>([:])
 
     private let openPrefixes: [String]
+    package let capabilities: ObjectStoreCapabilities
 
-    /// - Parameter openPrefixes: beginnings of paths that entries may name by their full addresses; none by default.
-    package init(openPrefixes: [String] = []) { self.openPrefixes = openPrefixes }
+    /// - Parameters:
+    ///   - schemes: what it says to serve; it takes any.
+    ///   - openPrefixes: beginnings of paths that entries may name by their full addresses; none by default.
+    package init(schemes: [String] = ["mem"], openPrefixes: [String] = []) {
+        self.openPrefixes = openPrefixes
+        capabilities = ObjectStoreCapabilities(schemes: schemes)
+    }
 
     package func isOpen(_ location: ObjectLocation) -> Bool {
         openPrefixes.contains { location.path.utf8.starts(with: $0.utf8) }
@@ -57,32 +63,19 @@ package final class MemoryObjectStore: ObjectStore {
         return range.lowerBound >= end ? [] : Array(bytes[Int(range.lowerBound)..<end])
     }
 
-    package func size(of location: ObjectLocation) throws(StoreError) -> Int64? {
-        objects.withLock { $0[location].map { Int64($0.bytes.count) } }
+    package func head(_ location: ObjectLocation) throws(StoreError) -> StoredObject? {
+        objects.withLock { $0[location].map { Self.told(location, $0) } }
+    }
+    private static func told(_ location: ObjectLocation, _ object: (bytes: [UInt8], modified: Int64)) -> StoredObject {
+        StoredObject(location: location, byteCount: Int64(object.bytes.count), modified: object.modified)
     }
     package func remove(_ location: ObjectLocation) throws(StoreError) {
         _ = objects.withLock { $0.removeValue(forKey: location) }
     }
     package func copy(_ source: ObjectLocation, to destination: ObjectLocation) throws(StoreError) -> Int64 {
-        try join([source], to: destination)
-    }
-
-    package func join(_ parts: [ObjectLocation], to destination: ObjectLocation) throws(StoreError) -> Int64 {
-        var whole: [UInt8] = []
-        for part in parts { whole += try bytes(part) }
-        set(whole, at: destination)
-        return Int64(whole.count)
-    }
-
-    package func adopt(file path: String, as location: ObjectLocation, _ durability: Durability) throws(StoreError)
-        -> Int64
-    {
-        throw StoreError(.invalid, "a store in memory takes no files: \(path)")
-    }
-
-    package func file(_ location: ObjectLocation) throws(StoreError) -> FilePiece? {
-        _ = try bytes(location)
-        return nil
+        let bytes = try bytes(source)
+        set(bytes, at: destination)
+        return Int64(bytes.count)
     }
 
     package func list(_ prefix: ObjectLocation, after: String?, limit: Int) throws(StoreError) -> [StoredObject] {
@@ -94,9 +87,6 @@ package final class MemoryObjectStore: ObjectStore {
             }
         }
         return found.sorted { Array($0.key.path.utf8).precedes(Array($1.key.path.utf8)) }.prefix(limit)
-            .map { StoredObject(location: $0.key, byteCount: Int64($0.value.bytes.count), modified: $0.value.modified) }
+            .map { Self.told($0.key, $0.value) }
     }
-
-    package func capacity() -> (total: Int64, free: Int64, available: Int64)? { nil }
-    package func synchronize() throws(StoreError) {}
 }
