@@ -16,6 +16,7 @@ final class Lake {
     /// Held as long as the database and the objects are open.
     private let lock: FileLock?, objectsLock: FileLock?
     private let objects: any ObjectStore
+    private let localObjects: LocalObjectStore?
     private let pool: WorkerPool
     private let requests: WorkerPool, long: WorkerPool
     private let tasks: WorkerPool
@@ -38,24 +39,31 @@ final class Lake {
     init(_ configuration: Configuration) throws {
         directory = try DataDirectory(configuration.dataDirectory)
         let root = configuration.objectsFolder(in: directory)
-        let objects: any ObjectStore
+        let engine: any ObjectStore
         if configuration.blockstoreType == "mem" {
-            objects = MemoryObjectStore()
+            engine = MemoryObjectStore()
+            localObjects = nil
             objectsLock = nil
         } else {
             try Files.makeFolder(root)
             // Two lakes on the same objects would collect each other's. Before they are looked at: what another process
             // is about to write is not a leftover.
             objectsLock = try FileLock(root + "/.lock", what: "the objects in \(root)")
-            objects = try LocalObjectStore(
+            let local = try LocalObjectStore(
                 root: root, externalPrefixes: configuration.externalPrefixes,
                 closedFolders: configuration.closedFolders(in: directory), keepsLog: true)
+            localObjects = local
+            engine = local
         }
+        let objects = MeteredObjectStore(engine)
         self.objects = objects
+        let records: CallMeter
         if configuration.databaseType == "mem" {
             database = nil
             lock = nil
-            store = InMemoryKeyValueStore()
+            let metered = MeteredKeyValueStore(InMemoryKeyValueStore())
+            records = metered.meter
+            store = metered
         } else {
             let path = configuration.databaseFile(in: directory)
             lock = try FileLock(path + ".lock", what: "database \(path)")
@@ -72,7 +80,9 @@ final class Lake {
             }
             self.database = database
             // The file is locked: nobody else writes. Staged entries are too many to keep.
-            store = RecordCache(database, caching: { !RefStore.isStaging($0) })
+            let metered = MeteredKeyValueStore(database)
+            records = metered.meter
+            store = RecordCache(metered, caching: { !RefStore.isStaging($0) })
         }
         pool = WorkerPool(name: "worker", width: Self.poolWidth)
         requests = WorkerPool(name: "request", width: Self.requestWidth)
@@ -114,7 +124,13 @@ final class Lake {
         let (host, port) = try configuration.address
         try Self.setUp(access, configuration, directory)
         mounts?.restore { [access] user, repository in access.mountRights(of: Caller(user), in: repository) }
-        let telemetry = Telemetry(accessLevel: configuration.accessLogLevel) { [mounts, committed] in
+        let telemetry = Telemetry(
+            accessLevel: configuration.accessLogLevel,
+            meters: [
+                .init("kv_request", "Calls of the key-value store", records),
+                .init("object_store_call", "Calls of the object store", objects.meter),
+            ]
+        ) { [mounts, committed] in
             let cache = committed.cacheCounters
             return [
                 .init("lakefuse_mounts", "Mounts of this server.", Double(mounts?.mounts().count ?? 0)),
@@ -221,6 +237,6 @@ final class Lake {
         catalog.finish()
         try? objects.synchronize()
         database?.close()
-        (objects as? LocalObjectStore)?.close()
+        localObjects?.close()
     }
 }

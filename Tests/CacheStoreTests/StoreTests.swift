@@ -90,6 +90,16 @@ import Versioning
             try store.value(for: "durable", in: partition) == [1] && store.value(for: "eventual", in: partition) == [2])
     }
 
+    @Test func metered() throws {
+        let folder = TemporaryFolder()
+        let base = try SQLiteStore(path: folder.path + "/kv.db")
+        defer { base.close() }
+        let store = MeteredKeyValueStore(base)
+        try checkKeyValueStore(store, seed: 11)
+        let counts = Dictionary(uniqueKeysWithValues: store.meter.counts.map { ($0.name, $0.count) })
+        #expect(counts.values.allSatisfy { $0.calls > 0 && $0.failures == 0 }, "\(counts)")
+    }
+
     /// Many threads, one counter by compare-and-set: nothing is lost.
     @Test func concurrentCompareAndSet() throws {
         let folder = TemporaryFolder()

@@ -23,6 +23,21 @@ import Versioning
         try checkObjectStore(store, scheme: "local")
     }
 
+    @Test func metered() throws {
+        let folder = TemporaryFolder()
+        let base = try LocalObjectStore(root: folder.path + "/objects", keepsLog: true)
+        defer { base.close() }
+        let store = MeteredObjectStore(base)
+        try checkObjectStore(store, scheme: "local")
+        try checkObjectStore(MeteredObjectStore(MemoryObjectStore()), scheme: "mem")
+        expectFailure(.invalidValue) { try store.put([1], at: ObjectLocation(scheme: "local", path: "../x")) }
+        let counts = Dictionary(uniqueKeysWithValues: store.meter.counts.map { ($0.name, $0.count) })
+        for name in ["read", "head", "list", "remove", "copy", "join", "adopt", "sync"] {
+            #expect(counts[name]!.calls > 0 && counts[name]!.microseconds > 0, "\(name)")
+        }
+        #expect(counts["put"]!.calls > 1300 && counts["put"]!.failures == 1 && counts["read"]!.failures == 0)
+    }
+
     @Test func memoryThatFails() throws { try checkObjectStoreFaults(scheme: "mem") { MemoryObjectStore() } }
 
     @Test(arguments: [false, true]) func localThatFails(keepsLog: Bool) throws {

@@ -9,6 +9,18 @@ package final class Telemetry: Sendable {
     private let accessLevel: Log.Level
     /// More to expose, read when it is asked for.
     private let gauges: @Sendable () -> [Gauge]
+    private let meters: [Meter]
+
+    /// Calls of a part of the server, counted by itself.
+    package struct Meter: Sendable {
+        package let name: StaticString, help: StaticString
+        package let meter: CallMeter
+        package init(_ name: StaticString, _ help: StaticString, _ meter: CallMeter) {
+            self.name = name
+            self.help = help
+            self.meter = meter
+        }
+    }
 
     /// A value of the moment, or a count that only grows.
     package struct Gauge: Sendable {
@@ -23,8 +35,11 @@ package final class Telemetry: Sendable {
         }
     }
 
-    package init(accessLevel: Log.Level = .debug, gauges: @escaping @Sendable () -> [Gauge] = { [] }) {
+    package init(
+        accessLevel: Log.Level = .debug, meters: [Meter] = [], gauges: @escaping @Sendable () -> [Gauge] = { [] }
+    ) {
         self.accessLevel = accessLevel
+        self.meters = meters
         self.gauges = gauges
     }
 
@@ -193,6 +208,19 @@ package final class Telemetry: Sendable {
                 }
                 text +=
                     "\(name)_bucket{\(labels),le=\"+Inf\"} \(one.count)\n\(name)_sum{\(labels)} \(Self.seconds(one.microseconds))\n\(name)_count{\(labels)} \(one.count)\n"
+            }
+        }
+        for meter in meters {
+            let counts = meter.meter.counts
+            head("\(meter.name)_duration_seconds", "\(meter.help): how long they took.", "summary")
+            for (operation, count) in counts {
+                let labels = "{operation=\"\(operation)\"}"
+                text += "\(meter.name)_duration_seconds_sum\(labels) \(Self.seconds(count.microseconds))\n"
+                text += "\(meter.name)_duration_seconds_count\(labels) \(count.calls)\n"
+            }
+            head("\(meter.name)_failures_total", "\(meter.help): those that failed.", "counter")
+            for (operation, count) in counts {
+                text += "\(meter.name)_failures_total{operation=\"\(operation)\"} \(count.failures)\n"
             }
         }
         for gauge in [
