@@ -21,7 +21,7 @@ func library(_ name: String, _ dependencies: [Target.Dependency], exclude: [Stri
 }
 
 func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .testTarget(name: name, dependencies: dependencies + ["LakeTestSupport"], swiftSettings: settings)
+    .testTarget(name: name, dependencies: dependencies + ["Foundations", "LakeTestSupport"], swiftSettings: settings)
 }
 
 let package = Package(
@@ -39,24 +39,26 @@ let package = Package(
         system("CExpat", "libexpat1-dev"),
         system("CYAML", "libyaml-dev"),
         system("CLinux", "linux-libc-dev"),
-        library("Versioning", ["CCrypto", "CSodium", "CChecksum", "CZstd"], exclude: ["SSTable/README.md"]),
-        library("Transport", ["Versioning", "CCurl"]),
-        library("CacheStore", ["Versioning", "Transport", "CSQLite"]),
-        library("S3Backend", ["Versioning", "Transport", "CCrypto", "CLinux"]),
-        library("LakeAPI", ["Versioning", "Transport"]),
+        library("Foundations", ["CCrypto"]),
+        library("Versioning", ["Foundations", "CSodium", "CChecksum", "CZstd"], exclude: ["SSTable/README.md"]),
+        library("Transport", ["Foundations", "CCurl"]),
+        library("CacheStore", ["Foundations", "Versioning", "Transport", "CSQLite"]),
+        library("S3Backend", ["Foundations", "Versioning", "CLinux"]),
+        library("LakeAPI", ["Foundations", "Versioning", "Transport"]),
         library(
             "LakeLocalServer",
-            ["Versioning", "Transport", "LakeAPI", "CHTTP", "CExpat", "CYAML", "CCrypto", "CChecksum"]),
-        library("LakeFUSE", ["Versioning", "CacheStore", "LakeAPI", "CFUSE", "CLinux"]),
+            ["Foundations", "Versioning", "Transport", "LakeAPI", "CHTTP", "CExpat", "CYAML", "CChecksum"]),
+        library("LakeFUSE", ["Foundations", "Versioning", "CacheStore", "LakeAPI", "CFUSE", "CLinux"]),
         .executableTarget(
             name: "lakefuse",
             dependencies: [
-                "Versioning", "Transport", "CacheStore", "S3Backend", "LakeAPI", "LakeLocalServer", "LakeFUSE", "CYAML",
+                "Foundations", "Versioning", "Transport", "CacheStore", "S3Backend", "LakeAPI", "LakeLocalServer",
+                "LakeFUSE", "CYAML",
                 "CLinux",
             ],
             swiftSettings: settings),
         .target(
-            name: "LakeTestSupport", dependencies: ["Versioning"], path: "Tests/LakeTestSupport",
+            name: "LakeTestSupport", dependencies: ["Foundations", "Versioning"], path: "Tests/LakeTestSupport",
             swiftSettings: settings),
         tests("ArchitectureTests", []),
         tests("VersioningTests", ["Versioning", "CacheStore", "S3Backend"]),
@@ -73,7 +75,8 @@ let package = Package(
 if Context.environment["LAKEFUSE_FUZZ"] != nil {
     package.targets.append(
         .executableTarget(
-            name: "Fuzz", dependencies: ["Versioning", "Transport", "LakeAPI", "LakeLocalServer", "CYAML"],
+            name: "Fuzz",
+            dependencies: ["Foundations", "Versioning", "Transport", "LakeAPI", "LakeLocalServer", "CYAML"],
             path: "Tests/Fuzz", exclude: ["run.sh"],
             swiftSettings: [.unsafeFlags(["-parse-as-library"]), .enableExperimentalFeature("Extern")]))
 }

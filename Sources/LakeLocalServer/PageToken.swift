@@ -1,3 +1,4 @@
+import Foundations
 import Versioning
 
 /// Where the next page of a listing begins, as text that clients hand back. The last path of a page would do, if paths

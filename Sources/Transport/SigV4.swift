@@ -1,4 +1,4 @@
-import Versioning
+import Foundations
 
 /// AWS Signature Version 4, what signing and checking have in common.
 /// Source: Amazon S3 API reference, "Authenticating Requests (AWS Signature Version 4)".

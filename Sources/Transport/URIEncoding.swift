@@ -1,3 +1,5 @@
+import Foundations
+
 /// Percent-encoding (RFC 3986, section 2), as AWS signatures want it: everything but unreserved characters.
 package enum URIEncoding {
     private static let hex = Array("0123456789ABCDEF".utf8)

@@ -1,3 +1,4 @@
+import Foundations
 import CacheStore
 import LakeTestSupport
 import Synchronization

@@ -1,3 +1,4 @@
+package import Foundations
 import FoundationEssentials
 import Glibc
 package import Testing
@@ -39,21 +40,28 @@ package final class TemporaryFolder: Sendable {
     deinit { try? FileManager.default.removeItem(atPath: path) }
 }
 
-/// The golden data beside the project; absent in a user's clone.
+/// Golden data: what is in `Tests/Golden`, and more of it beside the project, which a user's clone has not.
 package enum Fixtures {
-    package static let root: String? = {
-        // Tests run in the package's folder.
+    // Tests run in the package's folder.
+    private static let golden = FileManager.default.currentDirectoryPath + "/Tests/Golden/"
+    private static let shared: String? = {
         let path = FileManager.default.currentDirectoryPath + "/../shared/fixtures"
         guard FileManager.default.fileExists(atPath: path) else {
-            print("skipped: ../shared/fixtures is not here, so tests against golden data do not run")
+            print("skipped: ../shared/fixtures is not here, so tests against what is there do not run")
             return nil
         }
-        return path
+        return path + "/"
     }()
-    package static var areHere: Bool { root != nil }
+    /// Whether there is more than `Tests/Golden`.
+    package static var areShared: Bool { shared != nil }
+
+    private static func path(_ name: String) -> String {
+        let own = golden + name
+        return FileManager.default.fileExists(atPath: own) ? own : (shared ?? golden) + name
+    }
 
     package static func bytes(_ name: String) throws -> [UInt8] {
-        guard let data = FileManager.default.contents(atPath: root! + "/" + name) else {
+        guard let data = FileManager.default.contents(atPath: path(name)) else {
             throw LakeError(.unavailable, "no fixture \(name)")
         }
         return Array(data)
@@ -66,7 +74,7 @@ package enum Fixtures {
     package static func unpack(_ name: String, into folder: String) throws {
         var process: pid_t = 0
         var status: Int32 = 0
-        let arguments: [String] = ["tar", "xzf", "\(root!)/\(name)", "-C", folder]
+        let arguments: [String] = ["tar", "xzf", path(name), "-C", folder]
         var words: [UnsafeMutablePointer<CChar>?] = unsafe []
         for argument in arguments { unsafe words.append(strdup(argument)) }
         unsafe words.append(nil)

@@ -1,3 +1,4 @@
+import Foundations
 import FoundationEssentials
 import LakeTestSupport
 import Testing
@@ -53,7 +54,7 @@ import Testing
         #expect(try access.credentials("") == nil && access.credentials("x/credentials/\(first.accessKeyID)") == nil)
     }
 
-    @Test(.enabled(if: Fixtures.areHere)) func recordedPolicies() throws {
+    @Test func recordedPolicies() throws {
         let cases = try JSONDecoder().decode(
             [Case].self, from: Data(Fixtures.bytes("permissions/policy-language.json")))
         #expect(cases.count == 118)

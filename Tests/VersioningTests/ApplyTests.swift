@@ -1,3 +1,4 @@
+import Foundations
 import LakeTestSupport
 import S3Backend
 import Testing

@@ -1,3 +1,4 @@
+import Foundations
 import LakeTestSupport
 import S3Backend
 import Synchronization
@@ -269,8 +270,8 @@ import Versioning
 }
 
 @Suite struct SecretBoxTests {
-    /// A record that a real lakeFS wrote (`shared/fixtures/kv`) opens with its configured key.
-    @Test(.enabled(if: Fixtures.areHere)) func opensLakeFSSecrets() throws {
+    /// A record that a real lakeFS wrote (`Tests/Golden/kv`) opens with its configured key.
+    @Test func opensLakeFSSecrets() throws {
         var opened = 0
         for line in try Fixtures.lines("kv/postgres/kv.jsonl") where line["message"]?.string == "CredentialData" {
             var sealed: [UInt8] = []

@@ -1,3 +1,4 @@
+import Foundations
 import FoundationEssentials
 import Glibc
 import LakeTestSupport
@@ -6,8 +7,7 @@ import Testing
 import Versioning
 
 /// Repositories that a real lakeFS wrote: every table made again from its records, every commit from its parents.
-/// Source: `shared/fixtures/repositories/README.md`, tests 3 and 4.
-@Suite(.enabled(if: Fixtures.areHere)) struct GoldenRepositoryTests {
+@Suite struct GoldenRepositoryTests {
     static let names = ["linear", "graph", "ranges", "import", "kv"]
 
     /// A repository's files in a folder of its own.

@@ -1,3 +1,4 @@
+import Foundations
 import LakeTestSupport
 import S3Backend
 import Synchronization
@@ -49,7 +50,7 @@ import Testing
         ]
     }
 
-    /// The fields of each event are those of `../shared/fixtures/hooks/events.json`.
+    /// The fields of each event are those that lakeFS was seen to give its hooks.
     @Test func eachChangeIsToldBeforeAndAfter() throws {
         try lake.put("a", "1")
         let first = try catalog.commit(CommitRequest(committer: "u", message: "one"), on: "main", in: "repo").id

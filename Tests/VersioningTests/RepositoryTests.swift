@@ -1,3 +1,4 @@
+import Foundations
 import Glibc
 import LakeTestSupport
 import S3Backend

@@ -1,11 +1,12 @@
+import Foundations
 import LakeTestSupport
 import Testing
 
 @testable import Versioning
 
 /// The records of lakeFS's key-value stores, decoded and encoded: those without a map of several keys give their own
-/// bytes again (such maps stand in any order). Source: `shared/fixtures/kv/README.md`, test iii.
-@Suite(.enabled(if: Fixtures.areHere)) struct StoredRecordTests {
+/// bytes again (such maps stand in any order).
+@Suite struct StoredRecordTests {
     private static func encoder(of message: String) -> (([UInt8]) throws -> [UInt8])? {
         switch message {
         case "RepositoryData": { try Repository(decoding: $0).encoded }

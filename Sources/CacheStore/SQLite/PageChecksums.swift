@@ -1,3 +1,4 @@
+import Foundations
 import CSQLite
 import Glibc
 import Synchronization

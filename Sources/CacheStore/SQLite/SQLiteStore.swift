@@ -1,3 +1,4 @@
+package import Foundations
 import CSQLite
 import Glibc
 import Synchronization

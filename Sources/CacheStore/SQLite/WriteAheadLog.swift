@@ -1,5 +1,6 @@
+package import Foundations
 import Glibc
-package import Versioning
+import Versioning
 
 /// What a write-ahead log holds behind its first frame that is wrong. SQLite takes a log up to there and says nothing:
 /// right after the machine stopped amid a write, wrong where a disk gave back other bytes, since what was acknowledged

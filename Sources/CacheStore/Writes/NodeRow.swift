@@ -1,3 +1,4 @@
+package import Foundations
 package import Versioning
 
 /// An inode of a working tree as its index keeps it.

@@ -1,3 +1,4 @@
+package import Foundations
 import Glibc
 import Synchronization
 package import Versioning

@@ -1,6 +1,7 @@
+package import Foundations
 import Glibc
 import Transport
-package import Versioning
+import Versioning
 
 /// Objects and versions of a lake elsewhere, as a mount needs them. Paths are UTF-8, as JSON is: keys that are not
 /// cannot be named. Methods throw `LakeError`: `.unavailable` if there is no answer, or none that says anything of the

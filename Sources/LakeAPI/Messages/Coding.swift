@@ -1,3 +1,4 @@
+import Foundations
 import FoundationEssentials
 
 /// A message whose coding keys are the names as they are sent: it is decoded in half the time.

@@ -1,3 +1,4 @@
+import Foundations
 import Versioning
 
 /// Writes JSON field by field: for answers that are long or asked for all the time, where `JSONEncoder` takes most of

@@ -1,3 +1,5 @@
+import Foundations
+
 // The messages of the REST API. Property names become the API's by snake case; absent optional ones are left out.
 // Source: the public OpenAPI description, `shared/reference/lakefs-openapi/swagger.yml`.
 

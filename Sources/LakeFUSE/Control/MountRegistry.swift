@@ -1,3 +1,4 @@
+import Foundations
 import CacheStore
 import Glibc
 package import LakeAPI

@@ -1,3 +1,4 @@
+import Foundations
 import CFUSE
 import Glibc
 import Synchronization

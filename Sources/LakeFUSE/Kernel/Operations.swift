@@ -1,3 +1,4 @@
+import Foundations
 import CFUSE
 import CacheStore
 import Glibc

@@ -1,6 +1,7 @@
+package import Foundations
 import Glibc
 import Synchronization
-package import Versioning
+import Versioning
 
 /// What a mount is asked to be, beside which ref it shows.
 package struct MountOptions: Sendable, Equatable {

@@ -1,3 +1,4 @@
+import Foundations
 import Versioning
 
 /// Paths of the branch that do not show by themselves: what they hold was removed here, or has another name, or

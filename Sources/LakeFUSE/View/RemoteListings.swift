@@ -1,3 +1,4 @@
+import Foundations
 import CacheStore
 import LakeAPI
 import Synchronization

@@ -1,3 +1,4 @@
+import Foundations
 import CHTTP
 import Glibc
 import Synchronization

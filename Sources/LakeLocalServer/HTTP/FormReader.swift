@@ -1,3 +1,5 @@
+import Foundations
+
 /// Reads parts of a `multipart/form-data` body as it arrives (RFC 7578): a value that is fed, no bytes kept beyond a
 /// boundary's length.
 struct FormReader {

@@ -1,7 +1,8 @@
+package import Foundations
 import CHTTP
 import Glibc
 import Synchronization
-package import Versioning
+import Versioning
 
 /// HTTP over libmicrohttpd: epoll, a few threads, `sendfile`. Requests that block are worked off on a pool while their
 /// connections are suspended. Source: libmicrohttpd manual; `architecture.md`, "Speed plan".

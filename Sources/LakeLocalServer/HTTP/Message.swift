@@ -1,3 +1,4 @@
+import Foundations
 import Synchronization
 package import Versioning
 

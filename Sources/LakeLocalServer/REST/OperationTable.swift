@@ -1,3 +1,4 @@
+import Foundations
 import Versioning
 
 /// What a call needs of who makes it: permissions, as far as the request's first lines say for what.

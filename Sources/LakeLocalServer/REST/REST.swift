@@ -1,3 +1,4 @@
+import Foundations
 package import LakeAPI
 import Transport
 package import Versioning

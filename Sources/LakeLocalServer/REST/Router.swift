@@ -1,3 +1,4 @@
+import Foundations
 import LakeAPI
 import Transport
 import Versioning

@@ -1,3 +1,4 @@
+import Foundations
 import Versioning
 
 /// Text beyond ASCII in headers, as S3 takes and gives it (RFC 2047, "encoded words"; Amazon S3 user guide, "User-defined

@@ -1,3 +1,4 @@
+import Foundations
 import Versioning
 
 /// An answer of the S3 gateway that is an error. Source: Amazon S3 API reference, "Error responses".

@@ -1,3 +1,4 @@
+import Foundations
 import CExpat
 
 /// One element of a parsed document: its name without namespace, text and children.

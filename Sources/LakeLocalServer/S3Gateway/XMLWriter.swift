@@ -1,3 +1,5 @@
+import Foundations
+
 /// Writes XML documents of S3.
 struct XMLWriter {
     static let s3Namespace = "http://s3.amazonaws.com/doc/2006-03-01/"

@@ -1,6 +1,7 @@
+package import Foundations
 import Glibc
 import Synchronization
-package import Versioning
+import Versioning
 
 /// What the server tells of its requests: counters and times for `/metrics`, lines of the access and the audit log, and
 /// what was behind an answer of 500. Safe from any thread.

@@ -1,3 +1,4 @@
+package import Foundations
 import CLinux
 import Glibc
 import Synchronization

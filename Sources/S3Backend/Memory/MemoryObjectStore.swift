@@ -1,3 +1,4 @@
+package import Foundations
 import Synchronization
 package import Versioning
 

@@ -1,3 +1,4 @@
+package import Foundations
 import FoundationEssentials
 
 /// Something that a policy allows or denies: an action on a resource. Source: `lakefs-behaviour.md` section 4.

@@ -1,3 +1,4 @@
+import Foundations
 import CSodium
 
 /// How secrets of key pairs are kept. Source: `lakefs-formats.md` 5.5.

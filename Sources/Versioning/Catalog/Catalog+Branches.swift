@@ -1,3 +1,5 @@
+package import Foundations
+
 extension Catalog {
     package func listBranches(_ repositoryID: String, prefix: String, after: String, limit: Int, showHidden: Bool)
         throws -> Page<Branch>

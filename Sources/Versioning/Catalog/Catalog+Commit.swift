@@ -1,3 +1,4 @@
+package import Foundations
 import Glibc
 
 /// What a commit is made of besides its changes.

@@ -1,3 +1,4 @@
+import Foundations
 import Synchronization
 
 /// Branches with so many uncommitted changes that reading them is slow: a million removals stand between a listing and

@@ -1,3 +1,5 @@
+package import Foundations
+
 /// One line of a diff as the doors tell it.
 package struct DiffEntry: Sendable {
     package let kind: Difference.Kind

@@ -1,3 +1,4 @@
+package import Foundations
 import Synchronization
 
 /// One place to import from, and where on the branch its objects go.

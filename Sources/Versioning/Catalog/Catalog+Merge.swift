@@ -1,3 +1,5 @@
+import Foundations
+
 /// Merges, reverts and cherry-picks: all three are three-way merges over different bases.
 /// Source: `lakefs-formats.md` 7.6, 7.7.
 extension Catalog {

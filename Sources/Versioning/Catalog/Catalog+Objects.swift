@@ -1,3 +1,5 @@
+package import Foundations
+
 /// One line of a listing.
 package enum Listing: Sendable {
     case object(Key, Entry)

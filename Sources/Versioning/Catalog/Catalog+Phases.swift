@@ -1,3 +1,5 @@
+import Foundations
+
 /// A change of refs goes in phases: it is prepared (computed, which may be repeated), then hooks may refuse it (once),
 /// then the ref swings by compare-and-set (again after a lost race), then hooks are told.
 extension Catalog {

@@ -1,3 +1,5 @@
+import Foundations
+
 extension Catalog {
     package func listPulls(
         _ repositoryID: String, prefix: String, after: String, limit: Int, status: PullRequest.Status?

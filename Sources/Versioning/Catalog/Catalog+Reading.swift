@@ -1,3 +1,5 @@
+package import Foundations
+
 /// Objects of a ref: looked up and listed.
 extension Catalog {
     func stagedEntry(_ path: Key, tokens: [String]) throws -> StagedEntry? {

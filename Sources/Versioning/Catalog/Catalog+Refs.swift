@@ -1,3 +1,5 @@
+package import Foundations
+
 /// What a ref expression stands for.
 package struct ResolvedRef: Sendable {
     package let repository: Repository

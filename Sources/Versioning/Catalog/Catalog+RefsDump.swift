@@ -1,3 +1,4 @@
+import Foundations
 import FoundationEssentials
 
 /// Where the refs of a repository were written to: three metaranges. Source: `lakefs-formats.md` 7.14.

@@ -1,3 +1,5 @@
+package import Foundations
+
 extension Catalog {
     /// Writes, for every folder under `prefix`, a file with the addresses of its objects: what Hive and Presto read as
     /// a table. They lie at `symlinks/<repository>/<branch>/<folder>/symlink.txt` in the namespace.

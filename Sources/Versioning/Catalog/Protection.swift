@@ -1,3 +1,5 @@
+import Foundations
+
 /// Rules that keep writers off branches. Source: `lakefs-formats.md` 7.15, 5.6.
 package struct ProtectionRule: Sendable, Equatable {
     package enum Action: UInt64, Sendable { case stagingWrite, commit }

@@ -1,3 +1,5 @@
+import Foundations
+
 /// A few files to look around in: what a repository begins with when sample data is asked for.
 enum SampleData {
     static let files: [(path: Key, contentType: String, text: String)] = [

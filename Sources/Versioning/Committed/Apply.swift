@@ -1,3 +1,5 @@
+package import Foundations
+
 /// Changes in ascending key order: what a commit lays over its parent.
 package protocol ChangeCursor {
     /// The next change: an encoded value (`Envelope`), or nil for a removal. Nil at the end.

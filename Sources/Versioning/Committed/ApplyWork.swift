@@ -1,3 +1,4 @@
+import Foundations
 import Synchronization
 
 /// Writes the pieces of a commit on the pool, a few at once, and puts their ranges in order.

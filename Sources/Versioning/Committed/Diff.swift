@@ -1,3 +1,5 @@
+package import Foundations
+
 /// One difference between two trees.
 package struct Difference: Sendable {
     package enum Kind: String, Sendable {

@@ -1,3 +1,4 @@
+package import Foundations
 import Glibc
 
 /// The value of a table's record: an identity and the data it stands for.

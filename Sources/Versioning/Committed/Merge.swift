@@ -1,3 +1,5 @@
+package import Foundations
+
 /// Who wins where both sides of a merge changed the same entry.
 package enum MergeStrategy: String, Sendable {
     /// Nobody: the merge is refused with the list of conflicts.

@@ -1,3 +1,5 @@
+package import Foundations
+
 /// Walks a metarange: it stands at the head of a range, or at a record in one. A range whose head is passed over with
 /// `nextRange` is never opened. Used by one thread at a time.
 package final class MetaRangeCursor {

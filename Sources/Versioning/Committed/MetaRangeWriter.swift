@@ -1,3 +1,5 @@
+import Foundations
+
 /// Writes a metarange: records and whole ranges in ascending order, ranges uploaded in parallel.
 /// Nothing is visible under its id before everything below it is durable. Source: `lakefs-formats.md` 4.3.
 package final class MetaRangeWriter {

@@ -1,3 +1,4 @@
+package import Foundations
 import Synchronization
 
 /// One change of what a branch shows.

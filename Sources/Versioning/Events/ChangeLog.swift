@@ -1,3 +1,4 @@
+import Foundations
 import Synchronization
 
 /// Changes between processes that share a store: each tells the others what it did to which branches, and reads what

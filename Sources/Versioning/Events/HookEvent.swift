@@ -1,3 +1,5 @@
+import Foundations
+
 /// A change of a repository's refs, as hooks see it. What each field says at which event: `lakefs-behaviour.md`
 /// section 5.
 package struct HookEvent: Sendable, Equatable {

@@ -1,3 +1,5 @@
+import Foundations
+
 /// What a process says of itself to the others.
 ///
 ///     1 beat · 2 number of its last log record · 3 repositories … · 4 all of them · 5 it has ended

@@ -1,3 +1,4 @@
+package import Foundations
 import Synchronization
 
 /// Writers that hold back what they have closed for a while: a mount does so with all of them. Whoever looks at a

@@ -1,3 +1,5 @@
+import Foundations
+
 /// lakeFS's way of hashing structured values into an identity. Source: `lakefs-formats.md` 3.5.
 /// The bytes are gathered first: feeding OpenSSL a few at a time costs more than hashing them.
 package struct IdentityHash {
@@ -106,5 +108,17 @@ package struct Metadata: Sendable, Equatable, ExpressibleByDictionaryLiteral {
     package static func == (left: Metadata, right: Metadata) -> Bool {
         left.count == right.count
             && zip(left.sorted, right.sorted).allSatisfy { $0.key == $1.key && $0.value == $1.value }
+    }
+}
+
+extension ProtobufWriter {
+    /// A `map<string, string>`.
+    mutating func map(_ field: Int, _ value: Metadata) {
+        for pair in value.pairs {
+            message(field) {
+                $0.always(1, pair.key)
+                $0.always(2, pair.value)
+            }
+        }
     }
 }

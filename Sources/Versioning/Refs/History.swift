@@ -1,3 +1,5 @@
+import Foundations
+
 /// Walking commits: merge base and log. Source: `lakefs-formats.md` 7.8, 7.9.
 extension RefStore {
     /// The best common ancestor by generation, or nil.

@@ -1,3 +1,5 @@
+package import Foundations
+
 /// How far an import is. Source: `lakefs-formats.md` 5.6, 7.13.
 package struct ImportStatus: Sendable, Equatable {
     package var id: String

@@ -1,3 +1,5 @@
+package import Foundations
+
 /// What names may be. Source: `lakefs-formats.md` 5.1, `lakefs-behaviour.md` 3.1, `better-than-lakefs.md`.
 package enum Names {
     private static func isWord(_ byte: UInt8) -> Bool {

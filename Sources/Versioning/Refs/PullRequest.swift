@@ -1,3 +1,5 @@
+package import Foundations
+
 /// A proposal to merge one branch into another, and what became of it. Source: `lakefs-formats.md` 5.6.
 package struct PullRequest: Sendable, Equatable {
     package enum Status: Int64, Sendable { case open, closed, merged }

@@ -1,3 +1,5 @@
+package import Foundations
+
 // The records of refs as lakeFS stores them. Source: `lakefs-formats.md` 5.6.
 
 /// A repository, and where its records and objects lie.

@@ -1,3 +1,4 @@
+import Foundations
 import Synchronization
 
 /// Repositories, branches, tags and commits in the key-value store. Source: `lakefs-formats.md` 5.2, 5.3.

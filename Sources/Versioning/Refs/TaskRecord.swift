@@ -1,3 +1,5 @@
+package import Foundations
+
 /// A long operation that was asked for, and how far it is. Source: `lakefs-formats.md` 5.3, 5.6.
 package struct TaskRecord: Sendable, Equatable {
     package enum Kind: Sendable {

@@ -1,3 +1,5 @@
+import Foundations
+
 /// How long objects of commits that lie back are kept: a stored setting, read by garbage collection.
 /// Source: `lakefs-formats.md` section 1 and 5.6; they lie in the object store, unlike other settings.
 package struct GarbageCollectionRules: Sendable, Equatable {

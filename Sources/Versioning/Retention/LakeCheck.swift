@@ -1,3 +1,5 @@
+import Foundations
+
 /// Verifies a lake that nobody uses meanwhile: records, commits, tables, entries, objects; and finds what nobody names.
 /// It reads everything once. Memory: some 30 bytes for each object of the largest repository.
 package final class LakeCheck {

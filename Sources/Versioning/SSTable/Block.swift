@@ -1,3 +1,4 @@
+import Foundations
 import Glibc
 
 /// The last bytes of a table; read first.

@@ -1,3 +1,4 @@
+import Foundations
 import Glibc
 
 /// Builds one key/value block: entries with shared prefixes, then restart offsets, then their count.

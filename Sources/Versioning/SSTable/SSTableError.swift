@@ -1,3 +1,5 @@
+import Foundations
+
 /// Why bytes are no table, or not the one that their name says. `CommittedStore.wrap` turns it into `LakeError`'s
 /// `.corrupt`, naming the table.
 package enum SSTableError: Error, Sendable, Equatable {

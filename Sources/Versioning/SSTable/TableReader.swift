@@ -1,3 +1,4 @@
+import Foundations
 import CZstd
 
 /// Where a table's bytes come from.

@@ -1,3 +1,5 @@
+package import Foundations
+
 /// Writes one table to the bytes that lakeFS would write; they can be taken out of memory as they come (`takeWritten`).
 /// Source: `lakefs-formats.md` section 2.
 package final class TableWriter {

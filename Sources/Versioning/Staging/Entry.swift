@@ -1,3 +1,5 @@
+package import Foundations
+
 /// An object as a branch or commit knows it. Source: `lakefs-formats.md` 3.2.
 package struct Entry: Sendable, Equatable {
     package enum AddressType: Int64, Sendable { case byPrefixDeprecated, relative, full }

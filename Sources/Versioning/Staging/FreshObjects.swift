@@ -1,3 +1,4 @@
+import Foundations
 import Synchronization
 
 /// Objects that nothing names but uncommitted changes: those that this process uploaded and staged, with the keys that

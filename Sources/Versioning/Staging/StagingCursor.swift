@@ -1,3 +1,5 @@
+import Foundations
+
 /// The uncommitted changes of a branch in key order: the first token that has a key decides. Tombstones are kept.
 struct StagingCursor: ChangeCursor {
     private var cursors: [PartitionCursor]

@@ -1,3 +1,4 @@
+package import Foundations
 import Glibc
 
 /// An object as a piece of a local file that the kernel can send by itself.

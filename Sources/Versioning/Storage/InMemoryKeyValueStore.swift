@@ -1,3 +1,4 @@
+package import Foundations
 import Synchronization
 
 /// A key-value store in memory: for tests and for servers that forget.

@@ -1,3 +1,5 @@
+package import Foundations
+
 /// What must hold for a conditional write.
 package enum Precondition: Sendable, Hashable {
     /// There is no such key.
@@ -35,6 +37,14 @@ package enum Durability: Sendable {
     /// Of an object: not longer than what names it. It is durable before any record that is written durably afterwards,
     /// if the key-value store sees to that (`KeyValueCapabilities.syncsObjects`).
     case ordered
+}
+
+/// The name of a key-value partition: records of one partition are stored and listed together.
+package struct Partition: Hashable, Sendable, CustomStringConvertible {
+    package var name: Key
+    package init(_ name: some StringProtocol) { self.name = Key(name) }
+    package init(_ name: Key) { self.name = name }
+    package var description: String { name.description }
 }
 
 /// What a key-value store can do beyond the port.

@@ -1,3 +1,4 @@
+package import Foundations
 import Glibc
 
 /// One object being written: fed piece by piece, then finished or dropped. Used by one thread at a time.

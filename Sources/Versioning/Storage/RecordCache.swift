@@ -1,3 +1,5 @@
+package import Foundations
+
 /// A key-value store whose small, hot records (refs, settings, users) are answered from memory.
 ///
 /// Right only where no other process writes: every write of this one passes through here and drops what is known of its

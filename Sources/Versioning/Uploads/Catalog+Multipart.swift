@@ -1,3 +1,5 @@
+package import Foundations
+
 /// Uploads in parts: a record of each in lakeFS's partition, its parts as objects of their own until they are joined.
 /// They survive a restart, and end by being completed, aborted, or left alone for too long.
 extension Catalog {

@@ -1,3 +1,5 @@
+package import Foundations
+
 /// An upload in parts that is on its way, or was completed a short while ago.
 /// Source: `lakefs-formats.md` 5.6, UploadData.
 package struct MultipartUpload: Sendable {

@@ -1,3 +1,5 @@
+package import Foundations
+
 /// What is known of an object beside its bytes.
 package struct UploadFacts: Sendable {
     package var metadata: Metadata

@@ -1,3 +1,4 @@
+import Foundations
 import CLinux
 import Glibc
 import Versioning

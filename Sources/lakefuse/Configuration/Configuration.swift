@@ -1,3 +1,4 @@
+import Foundations
 import FoundationEssentials
 import Glibc
 import LakeFUSE

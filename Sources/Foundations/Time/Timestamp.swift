@@ -1,11 +1,12 @@
 import Glibc
 
 /// A moment, as protobuf's `google.protobuf.Timestamp` and RFC 3339 say it.
+@usableFromInline
 package struct Timestamp: Sendable, Hashable, Comparable {
     /// Since 1970-01-01 UTC.
-    package var seconds: Int64
+    @usableFromInline package var seconds: Int64
     /// 0 to 999,999,999.
-    package var nanoseconds: Int32
+    @usableFromInline package var nanoseconds: Int32
 
     package init(seconds: Int64, nanoseconds: Int32 = 0) {
         self.seconds = seconds
@@ -46,7 +47,7 @@ package struct Timestamp: Sendable, Hashable, Comparable {
         return Int64(time.tv_sec) * 1_000_000 + Int64(time.tv_nsec) / 1000
     }
 
-    package static func < (left: Timestamp, right: Timestamp) -> Bool {
+    @inlinable package static func < (left: Timestamp, right: Timestamp) -> Bool {
         (left.seconds, left.nanoseconds) < (right.seconds, right.nanoseconds)
     }
 

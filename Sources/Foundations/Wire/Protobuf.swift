@@ -46,28 +46,26 @@ package struct ProtobufWriter {
             $0.integer(2, Int64(value.nanoseconds))
         }
     }
-
-    package mutating func map(_ field: Int, _ value: Metadata) {
-        for pair in value.pairs {
-            message(field) {
-                $0.always(1, pair.key)
-                $0.always(2, pair.value)
-            }
-        }
-    }
 }
 
 /// One field as it stands in a message.
+@usableFromInline
 package struct ProtobufField {
     package let number: Int
     /// The value of a varint or fixed-width field.
-    package let integer: UInt64
+    @usableFromInline package let integer: UInt64
     /// The bytes of a length-delimited field.
-    package let bytes: ArraySlice<UInt8>
+    @usableFromInline package let bytes: ArraySlice<UInt8>
 
-    package var string: String { String(decoding: bytes, as: UTF8.self) }
-    package var signed: Int64 { Int64(bitPattern: integer) }
-    package var array: [UInt8] { Array(bytes) }
+    package init(number: Int, integer: UInt64, bytes: ArraySlice<UInt8>) {
+        self.number = number
+        self.integer = integer
+        self.bytes = bytes
+    }
+
+    @inlinable package var string: String { String(decoding: bytes, as: UTF8.self) }
+    @inlinable package var signed: Int64 { Int64(bitPattern: integer) }
+    @inlinable package var array: [UInt8] { Array(bytes) }
 }
 
 package enum ProtobufError: Error { case malformed }
@@ -137,7 +135,7 @@ extension ProtobufField {
 
 extension [UInt8] {
     /// Base-128, least significant group first.
-    package mutating func append(varint value: UInt64) {
+    @inlinable package mutating func append(varint value: UInt64) {
         var rest = value
         while rest >= 0x80 {
             append(UInt8(truncatingIfNeeded: rest) | 0x80)
@@ -147,16 +145,16 @@ extension [UInt8] {
     }
 
     /// Go's signed varint.
-    package mutating func append(zigzag value: Int64) {
+    @inlinable package mutating func append(zigzag value: Int64) {
         append(varint: UInt64(bitPattern: (value << 1) ^ (value >> 63)))
     }
 
-    package mutating func append(littleEndian value: UInt32) {
+    @inlinable package mutating func append(littleEndian value: UInt32) {
         unsafe Swift.withUnsafeBytes(of: value.littleEndian) { unsafe append(contentsOf: $0) }
     }
 
     /// Decimal digits; `value` is not negative.
-    package mutating func append(decimal value: Int) {
+    @inlinable package mutating func append(decimal value: Int) {
         if value < 10 { return append(UInt8(48 + value)) }
         unsafe withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 20) { digits in
             var rest = UInt(value)
@@ -173,7 +171,7 @@ extension [UInt8] {
 
 extension RandomAccessCollection<UInt8> where Index == Int {
     /// The varint at `position`, which moves behind it; nil if it is cut off or longer than 64 bits.
-    package func varint(at position: inout Int) -> UInt64? {
+    @inlinable package func varint(at position: inout Int) -> UInt64? {
         var result: UInt64 = 0
         var shift: UInt64 = 0
         while position < endIndex {

@@ -1,26 +1,27 @@
-import Glibc
+public import Glibc
 
 /// A string of bytes that orders, compares and hashes as bytes: object paths, key-value keys, partition names.
 /// Swift's `String` would compare by canonical equivalence (`lakefs-formats.md`, general traps).
+@usableFromInline
 package struct Key: Hashable, Comparable, Sendable, CustomStringConvertible, ExpressibleByStringLiteral {
-    package var bytes: [UInt8]
+    @usableFromInline package var bytes: [UInt8]
 
-    package init(_ bytes: [UInt8]) { self.bytes = bytes }
-    package init(_ text: some StringProtocol) { bytes = Array(text.utf8) }
-    package init(stringLiteral text: String) { bytes = Array(text.utf8) }
+    @inlinable package init(_ bytes: [UInt8]) { self.bytes = bytes }
+    @inlinable package init(_ text: some StringProtocol) { bytes = Array(text.utf8) }
+    @inlinable package init(stringLiteral text: String) { bytes = Array(text.utf8) }
 
-    package var count: Int { bytes.count }
-    package var isEmpty: Bool { bytes.isEmpty }
+    @inlinable package var count: Int { bytes.count }
+    @inlinable package var isEmpty: Bool { bytes.isEmpty }
     /// The bytes as text, invalid UTF-8 replaced: for people and JSON, never for comparing.
-    package var description: String { String(decoding: bytes, as: UTF8.self) }
+    @inlinable package var description: String { String(decoding: bytes, as: UTF8.self) }
 
-    package static func < (left: Key, right: Key) -> Bool { left.bytes.precedes(right.bytes) }
-    package static func == (left: Key, right: Key) -> Bool { left.bytes == right.bytes }
-    package func hash(into hasher: inout Hasher) {
+    @inlinable package static func < (left: Key, right: Key) -> Bool { left.bytes.precedes(right.bytes) }
+    @inlinable package static func == (left: Key, right: Key) -> Bool { left.bytes == right.bytes }
+    @inlinable package func hash(into hasher: inout Hasher) {
         unsafe bytes.withUnsafeBytes { unsafe hasher.combine(bytes: $0) }
     }
 
-    package func hasPrefix(_ prefix: Key) -> Bool { bytes.starts(with: prefix) }
+    @inlinable package func hasPrefix(_ prefix: Key) -> Bool { bytes.starts(with: prefix) }
 
     /// The smallest key greater than every key that starts with this one, or nil if there is none (all 0xff).
     /// Source: `lakefs-formats.md` 7.10, the upper bound of a common prefix.
@@ -41,10 +42,11 @@ package struct Key: Hashable, Comparable, Sendable, CustomStringConvertible, Exp
 }
 
 /// All keys from one to below another.
+@usableFromInline
 package struct KeySpan: Hashable, Sendable {
-    package let lower: Key
+    @usableFromInline package let lower: Key
     /// Nil for no end.
-    package let upper: Key?
+    @usableFromInline package let upper: Key?
 
     /// Every key that begins so.
     package init(prefix: Key) {
@@ -58,13 +60,13 @@ package struct KeySpan: Hashable, Sendable {
         upper = key.successor
     }
 
-    func contains(_ key: [UInt8]) -> Bool {
+    @inlinable package func contains(_ key: [UInt8]) -> Bool {
         !key.precedes(lower.bytes) && (upper.map { key.precedes($0.bytes) } ?? true)
     }
 }
 
 extension [UInt8] {
-    package func starts(with prefix: Key) -> Bool {
+    @inlinable package func starts(with prefix: Key) -> Bool {
         let length = prefix.bytes.count
         guard count >= length else { return false }
         return unsafe withUnsafeBytes { own in
@@ -75,11 +77,11 @@ extension [UInt8] {
     }
 
     /// Unsigned bytewise order; 5 ns for 39 bytes where `lexicographicallyPrecedes` takes 30 (`style.md` section 8).
-    @inline(__always)
+    @inlinable @inline(__always)
     package func precedes(_ other: [UInt8]) -> Bool { compare(other) < 0 }
 
     /// Negative, zero or positive, as `memcmp` and then the lengths say.
-    package func compare(_ other: [UInt8]) -> Int {
+    @inlinable package func compare(_ other: [UInt8]) -> Int {
         unsafe withUnsafeBytes { left in
             unsafe other.withUnsafeBytes { right in
                 let shared = Swift.min(left.count, right.count)
@@ -91,12 +93,4 @@ extension [UInt8] {
             }
         }
     }
-}
-
-/// The name of a key-value partition: records of one partition are stored and listed together.
-package struct Partition: Hashable, Sendable, CustomStringConvertible {
-    package var name: Key
-    package init(_ name: some StringProtocol) { self.name = Key(name) }
-    package init(_ name: Key) { self.name = name }
-    package var description: String { name.description }
 }

@@ -1,13 +1,16 @@
-import Synchronization
+public import Synchronization
 
 /// A map that forgets what was used longest ago when its cost passes a bound. Safe from any thread.
+@usableFromInline
 package final class LRUCache<Name: Hashable & Sendable, Value: Sendable>: Sendable {
-    private final class Node {
-        let name: Name
-        var value: Value
-        var cost: Int
-        unowned(unsafe) var newer: Node?
-        unowned(unsafe) var older: Node?
+    @usableFromInline
+    final class Node {
+        @usableFromInline let name: Name
+        @usableFromInline var value: Value
+        @usableFromInline var cost: Int
+        @usableFromInline unowned(unsafe) var newer: Node?
+        @usableFromInline unowned(unsafe) var older: Node?
+        @inlinable
         init(_ name: Name, _ value: Value, _ cost: Int) {
             self.name = name
             self.value = value
@@ -17,13 +20,17 @@ package final class LRUCache<Name: Hashable & Sendable, Value: Sendable>: Sendab
 
     /// Nodes are reachable only through this state, and only under its lock; the dictionary owns them, the links do
     /// not.
-    private struct State: @unchecked Sendable {
-        var nodes: [Name: Node] = [:]
-        unowned(unsafe) var newest: Node?
-        unowned(unsafe) var oldest: Node?
-        var cost = 0
-        var hits = 0, misses = 0
+    @usableFromInline
+    struct State: @unchecked Sendable {
+        @inlinable init() {}
 
+        @usableFromInline var nodes: [Name: Node] = [:]
+        @usableFromInline unowned(unsafe) var newest: Node?
+        @usableFromInline unowned(unsafe) var oldest: Node?
+        @usableFromInline var cost = 0
+        @usableFromInline var hits = 0, misses = 0
+
+        @inlinable
         mutating func unlink(_ node: Node) {
             let newer = unsafe node.newer
             let older = unsafe node.older
@@ -33,6 +40,7 @@ package final class LRUCache<Name: Hashable & Sendable, Value: Sendable>: Sendab
             unsafe node.older = nil
         }
 
+        @inlinable
         mutating func push(_ node: Node) {
             unsafe node.older = unsafe newest
             unsafe newest?.newer = node
@@ -41,16 +49,16 @@ package final class LRUCache<Name: Hashable & Sendable, Value: Sendable>: Sendab
         }
     }
 
-    private let state = Mutex(State())
-    private let budget: Int
+    @usableFromInline let state: Mutex<State> = Mutex(State())
+    @usableFromInline let budget: Int
 
     /// - Parameter budget: the sum of costs to keep; the unit is the caller's (bytes, entries).
-    package init(budget: Int) { self.budget = budget }
+    @inlinable package init(budget: Int) { self.budget = budget }
 
     /// How often what was looked for was there, and how often it was not.
-    package var counters: (hits: Int, misses: Int) { state.withLock { ($0.hits, $0.misses) } }
+    @inlinable package var counters: (hits: Int, misses: Int) { state.withLock { ($0.hits, $0.misses) } }
 
-    package subscript(name: Name) -> Value? {
+    @inlinable package subscript(name: Name) -> Value? {
         state.withLock { state in
             guard let node = state.nodes[name] else {
                 state.misses += 1
@@ -65,7 +73,7 @@ package final class LRUCache<Name: Hashable & Sendable, Value: Sendable>: Sendab
         }
     }
 
-    package func insert(_ value: Value, for name: Name, cost: Int = 1) {
+    @inlinable package func insert(_ value: Value, for name: Name, cost: Int = 1) {
         state.withLock { state in
             if let old = state.nodes.removeValue(forKey: name) {
                 state.cost -= old.cost
@@ -83,7 +91,7 @@ package final class LRUCache<Name: Hashable & Sendable, Value: Sendable>: Sendab
         }
     }
 
-    package func remove(_ name: Name) {
+    @inlinable package func remove(_ name: Name) {
         state.withLock { state in
             guard let node = state.nodes.removeValue(forKey: name) else { return }
             state.cost -= node.cost
@@ -91,37 +99,28 @@ package final class LRUCache<Name: Hashable & Sendable, Value: Sendable>: Sendab
         }
     }
 
-    package func removeAll() { state.withLock { $0 = State() } }
+    @inlinable package func removeAll() { state.withLock { $0 = State() } }
 }
 
 /// The same in parts with a lock each, so that threads seldom meet at one.
-final class ShardedCache<Name: Hashable & Sendable, Value: Sendable>: Sendable {
-    private let shards: [LRUCache<Name, Value>]
+@usableFromInline
+package final class ShardedCache<Name: Hashable & Sendable, Value: Sendable>: Sendable {
+    @usableFromInline let shards: [LRUCache<Name, Value>]
 
     /// - Parameter budget: of all parts together.
-    init(budget: Int, parts: Int = 16) { shards = (0..<parts).map { _ in LRUCache(budget: budget / parts) } }
+    @inlinable package init(budget: Int, parts: Int = 16) {
+        shards = (0..<parts).map { _ in LRUCache(budget: budget / parts) }
+    }
 
-    private func shard(_ name: Name) -> LRUCache<Name, Value> {
+    @inlinable func shard(_ name: Name) -> LRUCache<Name, Value> {
         var hasher = Hasher()
         name.hash(into: &hasher)
         return shards[Int(UInt(bitPattern: hasher.finalize()) % UInt(shards.count))]
     }
 
-    subscript(name: Name) -> Value? { shard(name)[name] }
+    @inlinable package subscript(name: Name) -> Value? { shard(name)[name] }
 
-    func insert(_ value: Value, for name: Name, cost: Int) { shard(name).insert(value, for: name, cost: cost) }
-}
-
-/// Bytes of small objects, which never change. Not generic, so that other modules call it as fast as this one.
-package final class SmallObjectCache: Sendable {
-    private let objects: ShardedCache<ObjectLocation, [UInt8]>
-
-    /// - Parameter budget: in bytes.
-    package init(budget: Int) { objects = ShardedCache(budget: budget) }
-
-    package subscript(location: ObjectLocation) -> [UInt8]? { objects[location] }
-
-    package func insert(_ bytes: [UInt8], at location: ObjectLocation) {
-        objects.insert(bytes, for: location, cost: bytes.count + 256)
+    @inlinable package func insert(_ value: Value, for name: Name, cost: Int) {
+        shard(name).insert(value, for: name, cost: cost)
     }
 }
