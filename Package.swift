@@ -61,6 +61,7 @@ let package = Package(
             name: "LakeTestSupport", dependencies: ["Foundations", "Versioning"], path: "Tests/LakeTestSupport",
             swiftSettings: settings),
         tests("ArchitectureTests", []),
+        tests("FoundationsTests", []),
         tests("VersioningTests", ["Versioning", "CacheStore", "S3Backend"]),
         tests("CacheStoreTests", ["CacheStore", "Versioning"]),
         tests("S3BackendTests", ["S3Backend", "Versioning"]),

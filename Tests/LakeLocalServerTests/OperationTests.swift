@@ -41,9 +41,10 @@ import Versioning
     @Test func everyOperationHasOneRow() {
         #expect(Set(Row.all.map(\.operation)) == Set(Operation.allCases) && Row.all.count == Operation.allCases.count)
         #expect(Set(Row.all.map { "\($0.method) \($0.path)" }).count == Row.all.count, "two rows have one route")
-        #expect(
-            Set(S3Row.all.map(\.operation)) == Set(S3Operation.allCases)
-                && S3Row.all.count == S3Operation.allCases.count)
+        #expect(Set(S3Row.all.map(\.operation)) == Set(S3Operation.allCases))
+        // One row each, but for what needs another right by each method.
+        let rows = Dictionary(grouping: S3Row.all, by: \.operation)
+        #expect(rows.filter { $0.value.count > 1 }.map(\.key) == [.refOnly])
     }
 
     /// Operations of `swagger.yml`: a line-wise reading is enough for its regular form.

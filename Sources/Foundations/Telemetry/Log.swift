@@ -26,10 +26,20 @@ package enum Log {
     /// `logging.format`: logfmt, or a JSON object a line.
     package enum Format: String, Sendable { case text, json }
 
+    /// Where lines go.
+    package enum Output: Sendable {
+        /// An open file, which stays open: 1 is standard output, 2 standard error.
+        case descriptor(Int32)
+        /// A file, made if it is not there and added to. When it has `mostBytes` it becomes `path.1`, what was that
+        /// `path.2`, and so on up to `kept`; a new one is begun.
+        case file(path: String, mostBytes: Int64, kept: Int)
+    }
+
     private struct State {
         var format = Format.text
-        /// Where lines go: standard error unless set.
         var descriptor: Int32 = 2
+        /// The file that the descriptor is of, if it is one that is turned.
+        var file: LogFile?
         var second: Int64 = 0, lines = 0, dropped = 0
     }
 
@@ -39,11 +49,24 @@ package enum Log {
     private static let state = Mutex(State())
     private static let least = Atomic<Int>(Level.info.rawValue)
 
-    /// Says what is shown, how, and where.
-    /// - Parameter descriptor: an open file, which stays open.
-    package static func configure(level: Level, format: Format, descriptor: Int32 = 2) {
+    /// Says what is shown, how, and where. Said again, it opens a file anew: the old one may have been moved away.
+    /// - Throws: `.invalidValue` for a file that cannot be written.
+    package static func configure(level: Level, format: Format, output: Output = .descriptor(2)) throws {
+        var descriptor: Int32
+        var file: LogFile?
+        switch output {
+        case .descriptor(let given): descriptor = given
+        case .file(let path, let mostBytes, let kept):
+            if let current = state.withLock({ $0.file }), current.path == path {
+                try current.reopen()
+                file = current
+            } else {
+                file = try LogFile(path, mostBytes: mostBytes, kept: kept)
+            }
+            descriptor = file!.descriptor
+        }
         least.store(level.rawValue, ordering: .relaxed)
-        state.withLock { ($0.format, $0.descriptor) = (format, descriptor) }
+        state.withLock { [descriptor, file] in ($0.format, $0.descriptor, $0.file) = (format, descriptor, file) }
     }
 
     /// Whether messages of a level are shown.
@@ -84,7 +107,7 @@ package enum Log {
     ) {
         guard shows(level) else { return }
         let now = Timestamp.now()
-        let (isOver, dropped, format, descriptor) = state.withLock { state in
+        let (isOver, dropped, format, descriptor, file) = state.withLock { state in
             var dropped = 0
             if isBounded {
                 if state.second != now.seconds {
@@ -94,7 +117,7 @@ package enum Log {
                 state.lines += 1
                 if state.lines > mostASecond { state.dropped += 1 }
             }
-            return (isBounded && state.lines > mostASecond, dropped, state.format, state.descriptor)
+            return (isBounded && state.lines > mostASecond, dropped, state.format, state.descriptor, state.file)
         }
         guard !isOver else { return }
         var line: String
@@ -109,8 +132,9 @@ package enum Log {
             if dropped > 0 { line += ",\"lines_dropped\":\(dropped)" }
             line += "}"
         }
-        _ = unsafe Array((line + "\n").utf8).withUnsafeBytes {
+        let written = unsafe Array((line + "\n").utf8).withUnsafeBytes {
             unsafe Glibc.write(descriptor, $0.baseAddress, $0.count)
         }
+        file?.wrote(written)
     }
 }

@@ -16,7 +16,6 @@ struct MultipartUploads: Sendable {
     }
 
     func create(_ call: S3Call, _ gateway: S3Gateway) throws -> Reception {
-        try gateway.access.require([.object("WriteObject", call.bucket, call.key)], for: call.caller)
         let facts = UploadFacts(
             metadata: try ObjectFacts.metadata(of: call.request), contentType: S3Gateway.contentType(of: call.request))
         let (algorithm, isFullObject) = try Self.checksum(call.request)
@@ -101,8 +100,6 @@ struct MultipartUploads: Sendable {
 
     func putPart(_ call: S3Call, _ gateway: S3Gateway) throws -> Reception {
         let source = try call.request.header("x-amz-copy-source").map { _ in try gateway.copySource(call) }
-        let reading = source.map { [Permission.object("ReadObject", $0.bucket, $0.key)] } ?? []
-        try gateway.access.require(reading + [.object("WriteObject", call.bucket, call.key)], for: call.caller)
         let repository = try catalog.repository(call.bucket)
         let number = try partNumber(call)
         let upload = try find(call)
@@ -174,7 +171,6 @@ struct MultipartUploads: Sendable {
     }
 
     func complete(_ call: S3Call, _ gateway: S3Gateway) throws -> Reception {
-        try gateway.access.require([.object("WriteObject", call.bucket, call.key)], for: call.caller)
         _ = try catalog.checkWritable(call.ref, in: call.bucket)
         let upload = try find(call, isCompleted: true)
         @Sendable func answer(_ done: MultipartUpload) -> Response {
@@ -263,7 +259,6 @@ struct MultipartUploads: Sendable {
     }
 
     func abort(_ call: S3Call, _ gateway: S3Gateway) throws -> Reception {
-        try gateway.access.require([.object("DeleteObject", call.bucket, call.key)], for: call.caller)
         let upload = try find(call)
         return gateway.work(call) {
             try catalog.abort(upload)
@@ -272,7 +267,6 @@ struct MultipartUploads: Sendable {
     }
 
     func listParts(_ call: S3Call, _ gateway: S3Gateway) throws -> Reception {
-        try gateway.access.require([.object("ReadObject", call.bucket, call.key)], for: call.caller)
         _ = try catalog.repository(call.bucket)
         let upload = try find(call)
         let marker = call.value("part-number-marker").flatMap { Int($0) } ?? 0

@@ -116,8 +116,38 @@ package struct S3Gateway: Door {
     private func dispatch(_ call: S3Call) throws -> Reception {
         guard let row = S3Row.of(call) else { throw Self.otherMethod }
         call.request.note.operation = .s3(row.operation)
-        guard row.cost != .point, !call.request.hasBody else { return try answer(row.operation, call) }
-        return work(call, row.cost) { try answer(row.operation, call).answer(to: []) }
+        guard row.cost != .point, !call.request.hasBody else {
+            try require(row.needs, call)
+            return try answer(row.operation, call)
+        }
+        return work(call, row.cost) {
+            try require(row.needs, call)
+            return try answer(row.operation, call).answer(to: [])
+        }
+    }
+
+    /// Refuses who may not do what a row is about.
+    private func require(_ needs: S3Row.Needs, _ call: S3Call) throws {
+        switch needs {
+        case .object(let action): try access.require([.object(action, call.bucket, call.key)], for: call.caller)
+        case .copy:
+            let source = try call.request.header("x-amz-copy-source").map { _ in try copySource(call) }
+            let reading = source.map { [Permission.object("ReadObject", $0.bucket, $0.key)] } ?? []
+            try access.require(reading + [.object("WriteObject", call.bucket, call.key)], for: call.caller)
+        case .repository(let action):
+            _ = try catalog.repository(call.bucket)
+            try access.require([.repository(action, call.bucket)], for: call.caller)
+        case .name(let action): try access.require([.repository(action, call.bucket)], for: call.caller)
+        case .listing:
+            _ = try catalog.repository(call.bucket)
+            let hasRef = S3Call.split(call.keyValue("prefix").bytes).hasSlash
+            try access.require([.repository(hasRef ? "ListObjects" : "ListBranches", call.bucket)], for: call.caller)
+        case .some(let action):
+            let below =
+                call.bucket.isEmpty ? Permission.repository("", "") : Permission.object("", call.bucket, Key([]))
+            try access.requireSome("fs:\(action)", below: below.resource, for: call.caller)
+        case .form: break
+        }
     }
 
     private func answer(_ operation: S3Operation, _ call: S3Call) throws -> Reception {
@@ -127,14 +157,15 @@ package struct S3Gateway: Door {
         case .deleteBucket: try deleteBucket(call)
         case .headBucket: try headBucket(call)
         case .deleteObjects: try deleteMany(call)
-        case .listMultipartUploads: try configuration(call) { try uploads.list(call, self) }
-        case .getBucketLocation: try configuration(call) { xml("LocationConstraint") { _ in } }
-        case .getBucketAcl: try configuration(call) { ownACL(call) }
+        case .listMultipartUploads: .respond(try uploads.list(call, self))
+        case .getBucketLocation: .respond(xml("LocationConstraint") { _ in })
+        case .getBucketAcl: .respond(ownACL(call))
         case .getBucketRequestPayment:
-            try configuration(call) { xml("RequestPaymentConfiguration") { $0.text("Payer", "BucketOwner") } }
-        case .getBucketConfiguration: try configuration(call) { try absent(call) }
-        case .putBucketConfiguration, .putBucketAcl: try putConfiguration(call)
-        case .deleteBucketConfiguration: try deleteConfiguration(call)
+            .respond(xml("RequestPaymentConfiguration") { $0.text("Payer", "BucketOwner") })
+        case .getBucketConfiguration: .respond(try absent(call))
+        case .putBucketConfiguration, .putBucketAcl: try answerACL(call)
+        // A configuration that is not there is gone.
+        case .deleteBucketConfiguration: .respond(Response(status: 204))
         case .listObjects, .listObjectsV2, .listObjectVersions:
             .respond(try list(call, catalog.repository(call.bucket)))
         case .refOnly: try refOnly(call)
@@ -171,16 +202,13 @@ package struct S3Gateway: Door {
         case "GET", "HEAD":
             // The folder of a ref is there when the ref is: what a PUT of it answered.
             guard call.hasKeySlash else { throw S3Error.noSuchKey }
-            try access.require([.object("ReadObject", call.bucket, call.key)], for: call.caller)
             _ = try catalog.resolve(call.ref, in: call.bucket)
             return .respond(Response(status: 200, headers: [("Content-Type", "application/octet-stream"), tag]))
         case "DELETE":
             // There is no such object, so it is gone.
-            try access.require([.object("DeleteObject", call.bucket, call.key)], for: call.caller)
             _ = try catalog.checkWritable(call.ref, in: call.bucket)
             return .respond(Response(status: 204, headers: [("Content-Type", "application/xml")]))
         case "PUT":
-            try access.require([.object("WriteObject", call.bucket, call.key)], for: call.caller)
             _ = try catalog.checkWritable(call.ref, in: call.bucket)
             guard call.hasKeySlash, (call.request.contentLength ?? 0) == 0 else {
                 throw S3Error.invalidArgument("The key names no object: it needs a path behind the branch")

@@ -43,6 +43,9 @@ struct Configuration {
     var logLevel = Log.Level.info, logFormat = Log.Format.text, accessLogLevel = Log.Level.debug
     /// `logging.output`: `=` for standard error, `-` for standard output, else a file, opened anew on SIGHUP.
     var logOutput = "="
+    /// `logging.file_max_size_mb`, `logging.files_keep`: when the log's file is turned (MiB; 0 for never), and how many
+    /// such files stay. Less than lakeFS keeps, whose ten TiB are no bound.
+    var logFileMegabytes = 1024, logFilesKept = 10
     /// `limits.memory_bytes`: what requests under way may hold in memory, all together: bodies that are read whole,
     /// answers that wait.
     var memoryBytes = 128 << 20
@@ -110,6 +113,8 @@ struct Configuration {
         case "logging.audit_log_level": accessLogLevel = try level()
         case "logging.format": logFormat = try choice(["text", "json"]) == "json" ? .json : .text
         case "logging.output": logOutput = value
+        case "logging.file_max_size_mb": logFileMegabytes = min(try number(0), 1 << 30)
+        case "logging.files_keep": logFilesKept = min(try number(0), 10_000)
         case "limits.memory_bytes": memoryBytes = try number(16 << 20)
         case "limits.connections": limits.connections = try number(16)
         case "limits.connections_per_address": limits.connectionsPerAddress = try number(1)
@@ -139,18 +144,14 @@ struct Configuration {
     /// Has the log be as it is told to be. Called again, it opens the log's file anew: the old one may have been moved
     /// away.
     func openLog() throws {
-        switch logOutput {
-        case "=": Log.configure(level: logLevel, format: logFormat)
-        case "-": Log.configure(level: logLevel, format: logFormat, descriptor: 1)
-        default:
-            let path = Files.absolute(logOutput)
-            let file = unsafe open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
-            guard file >= 0 else {
-                throw LakeError(
-                    .invalidValue, unsafe "cannot write the log to \(path): \(String(cString: strerror(errno)))")
+        let output: Log.Output =
+            switch logOutput {
+            case "=": .descriptor(2)
+            case "-": .descriptor(1)
+            default:
+                .file(path: Files.absolute(logOutput), mostBytes: Int64(logFileMegabytes) << 20, kept: logFilesKept)
             }
-            Log.configure(level: logLevel, format: logFormat, descriptor: file)
-        }
+        try Log.configure(level: logLevel, format: logFormat, output: output)
     }
 
     /// The folder of the objects, where they are files.
@@ -176,7 +177,8 @@ struct Configuration {
         "blockstore.local.allowed_external_prefixes", "blockstore.signing.secret_key", "auth.encrypt.secret_key",
         "installation.user_name", "installation.access_key_id", "installation.secret_access_key", "gateways.s3.region",
         "gateways.s3.domain_name", "gateways.s3.create_repositories", "gateways.s3.abandoned_upload_hours",
-        "logging.level", "logging.audit_log_level", "logging.format", "logging.output",
+        "logging.level", "logging.audit_log_level", "logging.format", "logging.output", "logging.file_max_size_mb",
+        "logging.files_keep",
         "limits.memory_bytes", "limits.connections", "limits.connections_per_address", "limits.idle_seconds",
         "limits.head_seconds", "limits.progress_seconds", "mounts.allowed_folders",
         "mounts.passthrough", "mounts.directory_cache", "mounts.events", "mounts.read_ahead_kib",
