@@ -156,6 +156,22 @@ import Testing
         #expect(try lake.objectCount == 2)
     }
 
+    /// Who sees an object that has just been staged names it elsewhere before it is noted where it was staged.
+    @Test func namedElsewhereWhileItArrives() throws {
+        let lake = try Lake()
+        lake.store.afterNextStaging {
+            do {
+                let entry = try lake.catalog.entry("a", at: "main", in: "repo").entry
+                try lake.catalog.stage([("b", entry)], on: "main", in: "repo", .durable, origin: nil)
+            } catch { Issue.record(error) }
+        }
+        try lake.put("a", "text")
+        #expect(try lake.contents("main") == ["a": "text", "b": "text"])
+        try lake.put("a", "other")
+        lake.catalog.finish()
+        #expect(try lake.contents("main") == ["a": "other", "b": "text"])
+    }
+
     /// Writers, movers and committers at once: everything that is named can be read.
     @Test func manyAtOnce() throws {
         let lake = try Lake()

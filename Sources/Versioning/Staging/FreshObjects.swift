@@ -21,6 +21,8 @@ final class FreshObjects: Sendable {
     private struct State {
         /// Addresses that were given out and not staged yet.
         var issued: Set<String> = []
+        /// Being staged for the first time, by one who has claimed them.
+        var arriving: Set<String> = []
         var places: [String: Place] = [:]
         /// Being staged anew, by one who has claimed them.
         var moving: [String: Place] = [:]
@@ -64,13 +66,18 @@ final class FreshObjects: Sendable {
     func claim(_ address: String) -> Claim? {
         guard isKept else { return .unknown }
         return state.withLock { state in
-            if state.issued.remove(address) != nil { return .first }
+            if state.issued.remove(address) != nil {
+                state.arriving.insert(address)
+                return .first
+            }
             if let place = state.places.removeValue(forKey: address) {
                 state.moving[address] = place
                 return .moved
             }
-            // Two at once: who knows what comes of it.
-            if state.moving.removeValue(forKey: address) != nil { return .unknown }
+            // Two at once: who knows what comes of it. What arrives can be seen, and named elsewhere, before it is noted.
+            if state.moving.removeValue(forKey: address) != nil || state.arriving.remove(address) != nil {
+                return .unknown
+            }
             return state.taken.contains(address) || state.takenBefore.contains(address) ? nil : .unknown
         }
     }
@@ -82,7 +89,7 @@ final class FreshObjects: Sendable {
             var keys = keys
             switch claim {
             case .unknown: return
-            case .first: break
+            case .first: guard state.arriving.remove(address) != nil else { return }
             case .moved:
                 guard let old = state.moving.removeValue(forKey: address), old.token == token else { return }
                 keys.formUnion(old.keys.subtracting(vacated))
@@ -98,7 +105,7 @@ final class FreshObjects: Sendable {
         state.withLock { state in
             switch claim {
             case .unknown: break
-            case .first: state.issued.insert(address)
+            case .first: if state.arriving.remove(address) != nil { state.issued.insert(address) }
             case .moved: if let place = state.moving.removeValue(forKey: address) { state.places[address] = place }
             }
         }
@@ -108,6 +115,7 @@ final class FreshObjects: Sendable {
     func share(_ address: String) {
         state.withLock { state in
             state.issued.remove(address)
+            state.arriving.remove(address)
             state.places[address] = nil
             state.moving[address] = nil
         }
