@@ -112,6 +112,7 @@ final class Lake {
         settings.verifiesReads = configuration.verifiesReads
         settings.createsRepositories = configuration.createsRepositories
         settings.s3Domains = configuration.s3Domains
+        settings.s3FallbackURL = configuration.s3FallbackURL
         // Staged on the objects' own disk: publishing is a rename.
         mounts =
             configuration.blockstoreType == "local"

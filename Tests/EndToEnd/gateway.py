@@ -288,6 +288,51 @@ class BucketTest(OwnLakeTest):
         self.assertEqual(s3.list_buckets()["Buckets"], [])
 
 
+class FallbackTest(OwnLakeTest):
+    """Buckets that are no repositories are another server's: here a second lake that knows the same keys."""
+
+    def setUp(self):
+        self.other = self.new_lake("other", LAKEFUSE_GATEWAYS_S3_CREATE_REPOSITORIES="true")
+        self.other.start()
+        super().setUp()
+
+    def new_lake(self, name, **more):
+        if name != "other":
+            more["LAKEFUSE_GATEWAYS_S3_FALLBACK_URL"] = self.other.endpoint
+        return super().new_lake(name, **more)
+
+    def test_requests_for_other_buckets_go_there(self):
+        there = s3_client(self.other)
+        there.create_bucket(Bucket="elsewhere")
+        body = os.urandom(3 << 20)
+        self.s3.put_object(Bucket="elsewhere", Key="main/a b+ü", Body=body, Metadata={"k": "v"})
+        for s3 in (self.s3, there):
+            got = s3.get_object(Bucket="elsewhere", Key="main/a b+ü")
+            self.assertEqual((got["Body"].read(), got["Metadata"]), (body, {"k": "v"}))
+        self.assertEqual(self.s3.head_object(Bucket="elsewhere", Key="main/a b+ü")["ContentLength"], len(body))
+        part = self.s3.get_object(Bucket="elsewhere", Key="main/a b+ü", Range="bytes=5-9")
+        self.assertEqual((part["Body"].read(), part["ContentRange"]), (body[5:10], f"bytes 5-9/{len(body)}"))
+        self.s3.put_object(Bucket="elsewhere", Key="main/empty", Body=b"")
+        self.assertEqual(self.s3.get_object(Bucket="elsewhere", Key="main/empty")["Body"].read(), b"")
+        keys = [item["Key"] for item in self.s3.list_objects_v2(Bucket="elsewhere", Prefix="main/")["Contents"]]
+        self.assertEqual(keys, ["main/a b+ü", "main/empty"])
+        self.assert_s3_error(404, "NoSuchKey", self.s3.get_object, Bucket="elsewhere", Key="main/none")
+        self.s3.create_bucket(Bucket="made-there")
+        self.s3.delete_object(Bucket="elsewhere", Key="main/empty")
+        self.assert_s3_error(404, "NoSuchKey", there.get_object, Bucket="elsewhere", Key="main/empty")
+        # Own repositories stay here, and nobody is let through who is not known here.
+        bucket = self.repository()
+        self.s3.put_object(Bucket=bucket, Key="main/own", Body=b"own")
+        self.assertEqual(self.s3_get(bucket, "main/own"), b"own")
+        self.assert_s3_error(404, "NoSuchBucket", there.get_object, Bucket=bucket, Key="main/own")
+        stranger = s3_client(self.lake, (self.lake.keys[0], "wrong"))
+        self.assert_s3_error(
+            403, "SignatureDoesNotMatch", stranger.get_object, Bucket="elsewhere", Key="main/a b+ü")
+        self.other.kill()
+        self.assert_s3_error(503, "ServiceUnavailable", self.s3.get_object, Bucket="elsewhere", Key="main/a b+ü")
+        self.assertEqual(self.s3_get(bucket, "main/own"), b"own")
+
+
 class NoBucketTest(LakeTest):
     def test_buckets_that_are_not(self):
         self.assert_s3_error(501, "NotImplemented", self.s3.create_bucket, Bucket="not-made")

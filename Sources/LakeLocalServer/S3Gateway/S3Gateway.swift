@@ -11,6 +11,7 @@ package struct S3Gateway: Door {
     let settings: ServerSettings
     let uploads: MultipartUploads
     let budget: MemoryBudget
+    private let fallback: Fallback?
 
     package init(catalog: Catalog, access: Access, login: Login, settings: ServerSettings, budget: MemoryBudget) {
         self.budget = budget
@@ -19,6 +20,7 @@ package struct S3Gateway: Door {
         self.settings = settings
         authentication = S3Authentication(access: access, login: login)
         uploads = MultipartUploads(catalog: catalog)
+        fallback = settings.s3FallbackURL.isEmpty ? nil : Fallback(settings.s3FallbackURL)
     }
 
     /// Whether a request is for this door: it is signed as S3's are, or addressed to one of the gateway's hosts.
@@ -114,6 +116,7 @@ package struct S3Gateway: Door {
     }
 
     private func dispatch(_ call: S3Call) throws -> Reception {
+        if let fallback, try isElsewhere(call) { return try fallback.forward(call.request) }
         guard let row = S3Row.of(call) else { throw Self.otherMethod }
         call.request.note.operation = .s3(row.operation)
         guard row.cost != .point, !call.request.hasBody else {
@@ -124,6 +127,17 @@ package struct S3Gateway: Door {
             try require(row.needs, call)
             return try answer(row.operation, call).answer(to: [])
         }
+    }
+
+    /// Whether a request is about a bucket that is no repository here, and is not to become one.
+    private func isElsewhere(_ call: S3Call) throws -> Bool {
+        guard !call.bucket.isEmpty else { return false }
+        if settings.createsRepositories, S3Row.of(call)?.operation == .createBucket { return false }
+        do { _ = try catalog.repository(call.bucket) } catch {
+            guard LakeError(error).code == .notFound(.repository) else { throw error }
+            return true
+        }
+        return false
     }
 
     /// Refuses who may not do what a row is about.

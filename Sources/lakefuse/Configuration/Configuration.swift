@@ -35,6 +35,8 @@ struct Configuration {
     var createsRepositories = false
     /// `gateways.s3.abandoned_upload_hours`: after how many without a part an upload in parts is ended.
     var abandonedUploadHours = 7 * 24
+    /// `gateways.s3.fallback_url`: another S3 server, which gets requests for buckets that are no repositories.
+    var s3FallbackURL = ""
     /// `gateways.s3.region`, `gateways.s3.domain_name` (comma-separated).
     var region = "us-east-1", s3Domains = ["s3.local.lakefs.io"]
     /// `committed.sstable.memory.cache_size_bytes`: decoded blocks of tables to keep, bytes.
@@ -107,6 +109,12 @@ struct Configuration {
         case "gateways.s3.region": region = value
         case "gateways.s3.create_repositories": createsRepositories = try choice(["true", "false"]) == "true"
         case "gateways.s3.abandoned_upload_hours": abandonedUploadHours = min(try number(1), 1 << 20)
+        case "gateways.s3.fallback_url":
+            guard value.isEmpty || value.hasPrefix("http://") || value.hasPrefix("https://") else {
+                throw LakeError(
+                    .invalidValue, "configuration key \(key): '\(value)' is no address: http://HOST:PORT is one")
+            }
+            s3FallbackURL = value
         case "gateways.s3.domain_name": s3Domains = value.split(separator: ",").map(String.init)
         case "committed.sstable.memory.cache_size_bytes": cacheBytes = try number(0)
         case "logging.level": logLevel = try level()
@@ -177,6 +185,7 @@ struct Configuration {
         "blockstore.local.allowed_external_prefixes", "blockstore.signing.secret_key", "auth.encrypt.secret_key",
         "installation.user_name", "installation.access_key_id", "installation.secret_access_key", "gateways.s3.region",
         "gateways.s3.domain_name", "gateways.s3.create_repositories", "gateways.s3.abandoned_upload_hours",
+        "gateways.s3.fallback_url",
         "logging.level", "logging.audit_log_level", "logging.format", "logging.output", "logging.file_max_size_mb",
         "logging.files_keep",
         "limits.memory_bytes", "limits.connections", "limits.connections_per_address", "limits.idle_seconds",
