@@ -30,6 +30,7 @@ test: test-packages build
 	Tests/Fuzz/run.sh
 	Tests/EndToEnd/conformance.sh
 	Tests/EndToEnd/run.sh
+	Tests/Clients/run.sh
 	Tests/EndToEnd/demo.sh
 
 bench: build

@@ -250,7 +250,9 @@ struct S3Authentication: Sendable {
 
     /// Sub-resources that the older signature covers.
     private static let signedResources: Set<String> = [
-        "acl", "delete", "lifecycle", "location", "logging", "notification", "partNumber", "policy", "requestPayment",
+        "acl", "cors", "delete", "lifecycle", "location", "logging", "notification", "partNumber", "policy",
+        "requestPayment",
+        "restore",
         "response-cache-control", "response-content-disposition",
         "response-content-encoding", "response-content-language", "response-content-type", "response-expires",
         "tagging", "torrent", "uploadId", "uploads", "versionId", "versioning", "versions", "website",

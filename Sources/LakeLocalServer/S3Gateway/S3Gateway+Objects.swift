@@ -130,7 +130,8 @@ extension S3Gateway {
     /// The object that `x-amz-copy-source` names.
     func copySource(_ call: S3Call) throws -> (bucket: String, ref: String, key: Key) {
         let header = call.request.header("x-amz-copy-source") ?? ""
-        var bytes = URIEncoding.decode(header.prefix { $0 != "?" })[...]
+        // A plus is a space here, as in a query: clients that mean a plus say so by its code, all of them for S3.
+        var bytes = URIEncoding.decode(header.prefix { $0 != "?" }, plusIsSpace: true)[...]
         if bytes.first == 0x2f { bytes = bytes.dropFirst() }
         let bucket = String(decoding: bytes.prefix { $0 != 0x2f }, as: UTF8.self)
         let (ref, key, _) = S3Call.split(bytes.drop { $0 != 0x2f }.dropFirst())
