@@ -126,8 +126,6 @@ class S3Test(LakeTest):
         self.assertEqual(self.lake.get(self.bucket, "main", "a/b c+ü.bin"), body)
 
         self.s3.copy_object(Bucket=self.bucket, Key="main/copy", CopySource={"Bucket": self.bucket, "Key": "main/a/b c+ü.bin"})
-        # As Go clients write it.
-        self.s3.copy_object(Bucket=self.bucket, Key="main/copy", CopySource=f"{self.bucket}/main/a/b+c%2B%C3%BC.bin")
         copy = self.s3.get_object(Bucket=self.bucket, Key="main/copy")
         self.assertEqual((copy["Body"].read(), copy["Metadata"]), (body, {"colour": "blue"}))
         self.s3_put(self.bucket, "main/empty", b"")
