@@ -56,9 +56,9 @@ package final class MeteredObjectStore: ObjectStore {
 
     package init(_ base: any ObjectStore) {
         self.base = base
-        var own = base.capabilities
-        if let files = own.files { own.files = Files(files, meter) }
-        capabilities = own
+        let own = base.capabilities
+        capabilities = ObjectStoreCapabilities(
+            schemes: own.schemes, files: own.files.map { [meter] in Files($0, meter) })
     }
 
     private func measure<Result>(_ call: Call, _ body: () throws(StoreError) -> Result) throws(StoreError) -> Result {

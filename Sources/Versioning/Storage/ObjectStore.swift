@@ -49,9 +49,9 @@ private final class BufferingWriter: UnnamedObjectWriter {
 /// What an object store can do beyond the port.
 package struct ObjectStoreCapabilities: Sendable {
     /// Schemes of the locations that it serves.
-    package var schemes: [String]
+    package let schemes: [String]
     /// Nil where objects are no files of this machine.
-    package var files: (any ObjectFiles)?
+    package let files: (any ObjectFiles)?
     package init(schemes: [String], files: (any ObjectFiles)? = nil) {
         self.schemes = schemes
         self.files = files
