@@ -112,6 +112,14 @@ package final class ShardedCache<Name: Hashable & Sendable, Value: Sendable>: Se
         shards = (0..<parts).map { _ in LRUCache(budget: budget / parts) }
     }
 
+    /// How often what was looked for was there, and how often it was not.
+    @inlinable package var counters: (hits: Int, misses: Int) {
+        shards.reduce((0, 0)) { sum, shard in
+            let own = shard.counters
+            return (sum.0 + own.hits, sum.1 + own.misses)
+        }
+    }
+
     @inlinable func shard(_ name: Name) -> LRUCache<Name, Value> {
         var hasher = Hasher()
         name.hash(into: &hasher)

@@ -26,9 +26,11 @@ package struct BlockName: Hashable, Sendable {
 
 /// Decoded blocks under a byte budget, shared by all tables of a process.
 package struct BlockCache: Sendable {
-    let blocks: LRUCache<BlockName, AnyBlock>
+    /// In parts: a listing of many prefixes looks a block up for each, and many listings at once waited for one lock
+    /// more than they worked.
+    let blocks: ShardedCache<BlockName, AnyBlock>
     /// - Parameter budgetBytes: decoded bytes to keep.
-    package init(budgetBytes: Int) { blocks = LRUCache(budget: budgetBytes) }
+    package init(budgetBytes: Int) { blocks = ShardedCache(budget: budgetBytes) }
     package struct AnyBlock: Sendable { let block: Block }
 }
 
