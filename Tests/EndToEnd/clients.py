@@ -47,7 +47,7 @@ class LakeTest(unittest.TestCase):
     """`lake` and `folder` are set by end_to_end.py before any test runs."""
     lake: Lake
     folder: pathlib.Path
-    maxDiff = 2000
+    maxDiff = 20_000
 
     def setUp(self):
         if self.lake.process.poll() is not None:
