@@ -1,5 +1,5 @@
-import Foundations
 import CCurl
+import Foundations
 import Synchronization
 
 /// What a request to another server failed with before there was an answer.

@@ -1,5 +1,5 @@
-package import Foundations
 import FoundationEssentials
+package import Foundations
 import Glibc
 package import Testing
 package import Versioning

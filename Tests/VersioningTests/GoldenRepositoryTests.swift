@@ -1,5 +1,5 @@
-import Foundations
 import FoundationEssentials
+import Foundations
 import Glibc
 import LakeTestSupport
 import S3Backend

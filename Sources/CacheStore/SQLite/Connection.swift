@@ -1,5 +1,5 @@
-import Foundations
 import CSQLite
+import Foundations
 import Versioning
 
 /// One open `sqlite3 *` with its prepared statements. Used by one thread at a time; closed when it goes away.

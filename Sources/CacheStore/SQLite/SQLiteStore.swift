@@ -1,5 +1,5 @@
-package import Foundations
 import CSQLite
+package import Foundations
 import Glibc
 import Synchronization
 package import Versioning
@@ -245,7 +245,7 @@ package final class SQLiteStore: KeyValueStore {
 
     private func read<Result>(_ body: (Connection) throws(StoreError) -> Result) throws(StoreError) -> Result {
         let reader: Reader
-        let pool = readers[Int((UInt(pthread_self()) >> 12) % UInt(Self.readerShards))]
+        let pool = readers[threadShard(of: Self.readerShards)]
         if let idle = pool.idle.withLock({ $0.popLast() }) {
             reader = idle
         } else {

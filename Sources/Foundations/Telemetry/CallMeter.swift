@@ -1,4 +1,3 @@
-import Glibc
 import Synchronization
 
 /// How often the calls of a store were made, how long they took, and how many failed. Safe from any thread.
@@ -24,11 +23,16 @@ package final class CallMeter: Sendable {
 
     private func add(_ call: Int, since began: Int64, isFailure: Bool) {
         let took = Timestamp.monotonicMicroseconds() - began
-        parts[Int((UInt(pthread_self()) >> 12) % UInt(parts.count))].counts.withLock {
+        parts[threadShard(of: parts.count)].counts.withLock {
             $0[call].calls += 1
             $0[call].microseconds += took
             if isFailure { $0[call].failures += 1 }
         }
+    }
+
+    /// Who asks under a condition, or for what may be gone, is answered.
+    private static func isFailure(_ error: StoreError) -> Bool {
+        error.code != .preconditionFailed && error.code != .notFound
     }
 
     package func measure<Result>(_ call: Int, _ body: () throws(StoreError) -> Result) throws(StoreError)
@@ -40,8 +44,7 @@ package final class CallMeter: Sendable {
             add(call, since: began, isFailure: false)
             return result
         } catch {
-            // Who asks under a condition, or for what may be gone, is answered.
-            add(call, since: began, isFailure: error.code != .preconditionFailed && error.code != .notFound)
+            add(call, since: began, isFailure: Self.isFailure(error))
             throw error
         }
     }
@@ -53,7 +56,7 @@ package final class CallMeter: Sendable {
     ) {
         let began = Timestamp.monotonicMicroseconds()
         begin { [self] error in
-            add(call, since: began, isFailure: error.map { $0.code != .preconditionFailed } ?? false)
+            add(call, since: began, isFailure: error.map(Self.isFailure) ?? false)
             done(error)
         }
     }

@@ -1,5 +1,5 @@
-import Foundations
 import FoundationEssentials
+import Foundations
 
 /// A message whose coding keys are the names as they are sent: it is decoded in half the time.
 protocol NamedAsSent {}

@@ -1,6 +1,6 @@
-import Foundations
 import CFUSE
 import CLinux
+import Foundations
 import Glibc
 import Synchronization
 import Versioning

@@ -1,6 +1,6 @@
-import Foundations
 import CFUSE
 import CacheStore
+import Foundations
 import Glibc
 import Synchronization
 import Versioning

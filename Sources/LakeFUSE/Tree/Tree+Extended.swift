@@ -1,5 +1,5 @@
-import Foundations
 import CacheStore
+import Foundations
 import Glibc
 import Synchronization
 import Versioning

@@ -1,6 +1,6 @@
-import Foundations
 import CLinux
 import CacheStore
+import Foundations
 import Glibc
 import Synchronization
 import Versioning

@@ -1,5 +1,5 @@
-import Foundations
 import CHTTP
+import Foundations
 import Glibc
 import Synchronization
 package import Versioning

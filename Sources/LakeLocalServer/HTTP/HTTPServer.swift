@@ -1,5 +1,5 @@
-package import Foundations
 import CHTTP
+package import Foundations
 import Glibc
 import Synchronization
 import Versioning

@@ -23,18 +23,12 @@ final class Spool: @unchecked Sendable {  // One thread at a time, as its users 
     deinit { if descriptor >= 0 { close(descriptor) } }
 
     func write(_ bytes: UnsafeRawBufferPointer) throws {
-        var rest = unsafe bytes
-        while unsafe !rest.isEmpty {
-            let count = unsafe Glibc.pwrite(descriptor, rest.baseAddress!, rest.count, off_t(byteCount))
-            if count < 0 && errno == EINTR { continue }
-            guard count > 0 else {
-                throw LakeError(
-                    errno == ENOSPC ? .noSpace : .unavailable,
-                    unsafe "cannot keep a body in a temporary file: \(String(cString: strerror(errno)))")
-            }
-            byteCount += Int64(count)
-            unsafe rest = UnsafeRawBufferPointer(rebasing: rest[count...])
+        guard unsafe writeWhole(bytes, to: descriptor, at: byteCount) else {
+            throw LakeError(
+                errno == ENOSPC ? .noSpace : .unavailable,
+                unsafe "cannot keep a body in a temporary file: \(String(cString: strerror(errno)))")
         }
+        byteCount += Int64(bytes.count)
     }
 
     /// Reads on from an offset into a buffer; how many bytes there were, 0 at the end.

@@ -1,5 +1,5 @@
-import Foundations
 import FoundationEssentials
+import Foundations
 import Synchronization
 import Transport
 package import Versioning

@@ -101,7 +101,6 @@ extension REST {
         router.on(.uploadObject) { call in
             let path = try call.path()
             let force = try call.flag("force") as Bool
-            try Names.checkPath(path)
             return .body(try UploadSink(call: call, rest: self, path: path, isForced: force))
         }
         router.on(.deleteObject) { call in
@@ -351,6 +350,8 @@ private final class UploadSink: BodySink, @unchecked Sendable {
         self.call = call
         self.rest = rest
         self.path = path
+        upload = try rest.catalog.beginUpload(
+            to: path, on: call[.branch], in: call[.repository], UploadFacts(isForced: isForced))
         let type = call.request.header("content-type") ?? ""
         contentType = type.isEmpty ? "application/octet-stream" : type
         if type.lowercased().hasPrefix("multipart/form-data") {
@@ -359,8 +360,6 @@ private final class UploadSink: BodySink, @unchecked Sendable {
             }
             self.form = form
         }
-        upload = try rest.catalog.beginUpload(
-            to: path, on: call[.branch], in: call[.repository], UploadFacts(isForced: isForced))
     }
 
     func receive(_ piece: UnsafeRawBufferPointer) throws(Refusal) {
@@ -392,9 +391,7 @@ private final class UploadSink: BodySink, @unchecked Sendable {
             if !contentType.isEmpty { upload.facts.contentType = contentType }
             let entry = try upload.commit(if: Precheck.writeCondition(call.request))
             // lakeFS tells the type that came, and keeps what it stands for.
-            return rest.told(
-                201, path, entry, in: try rest.catalog.repository(call[.repository]).namespace, contentType: contentType
-            )
+            return try rest.told(201, path, entry, in: upload.repository.namespace, contentType: contentType)
         } catch {
             return Response(error)
         }

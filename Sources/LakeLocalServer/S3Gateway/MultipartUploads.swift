@@ -149,18 +149,15 @@ struct MultipartUploads: Sendable {
             try catalog.checkWhole(found.entry, at: found.location, path: source.key)
             let bytes = try catalog.beginUpload(in: repository)
             var checksum = upload.checksum.map { S3Checksum($0) }
-            var position = range.lowerBound
-            while position < range.upperBound {
-                let piece = try catalog.objects.read(
-                    found.location, position..<min(position + 1 << 20, range.upperBound))
-                guard !piece.isEmpty else {
-                    throw LakeError(.dataGone, "the data of \(source.key) is shorter than its entry says")
-                }
+            var pieces = ObjectPieces(of: found.location, range, in: catalog.objects)
+            while let piece = try pieces.next() {
                 unsafe try piece.withUnsafeBytes {
                     unsafe checksum?.update($0)
                     unsafe try bytes.write($0)
                 }
-                position += Int64(piece.count)
+            }
+            guard pieces.position == range.upperBound else {
+                throw LakeError(.dataGone, "the data of \(source.key) is shorter than its entry says")
             }
             let part = try catalog.keep(bytes, as: number, of: upload, checksum: checksum?.value().named)
             return gateway.xml("CopyObjectResult") {

@@ -1,5 +1,5 @@
-import Foundations
 import CChecksum
+import Foundations
 import Versioning
 
 /// A checksum that S3 clients send with an object. Source: Amazon S3 user guide, "Checking object integrity".

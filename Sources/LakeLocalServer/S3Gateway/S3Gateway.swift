@@ -116,23 +116,18 @@ package struct S3Gateway: Door {
     }
 
     private func dispatch(_ call: S3Call) throws -> Reception {
-        if let fallback, try isElsewhere(call) { return try fallback.forward(call.request) }
-        guard let row = S3Row.of(call) else { throw Self.otherMethod }
+        let row = S3Row.of(call)
+        if let fallback, try isElsewhere(call, row) { return try fallback.forward(call.request) }
+        guard let row else { throw Self.otherMethod }
         call.request.note.operation = .s3(row.operation)
-        guard row.cost != .point, !call.request.hasBody else {
-            try require(row.needs, call)
-            return try answer(row.operation, call)
-        }
-        return work(call, row.cost) {
-            try require(row.needs, call)
-            return try answer(row.operation, call).answer(to: [])
-        }
+        guard row.cost != .point, !call.request.hasBody else { return try answer(row, call) }
+        return work(call, row.cost) { try answer(row, call).answer(to: []) }
     }
 
     /// Whether a request is about a bucket that is no repository here, and is not to become one.
-    private func isElsewhere(_ call: S3Call) throws -> Bool {
+    private func isElsewhere(_ call: S3Call, _ row: S3Row?) throws -> Bool {
         guard !call.bucket.isEmpty else { return false }
-        if settings.createsRepositories, S3Row.of(call)?.operation == .createBucket { return false }
+        if settings.createsRepositories, row?.operation == .createBucket { return false }
         do { _ = try catalog.repository(call.bucket) } catch {
             guard LakeError(error).code == .notFound(.repository) else { throw error }
             return true
@@ -164,8 +159,9 @@ package struct S3Gateway: Door {
         }
     }
 
-    private func answer(_ operation: S3Operation, _ call: S3Call) throws -> Reception {
-        switch operation {
+    private func answer(_ row: S3Row, _ call: S3Call) throws -> Reception {
+        try require(row.needs, call)
+        return switch row.operation {
         case .listBuckets: try listBuckets(call)
         case .createBucket: try createBucket(call)
         case .deleteBucket: try deleteBucket(call)

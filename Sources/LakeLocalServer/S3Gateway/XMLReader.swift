@@ -1,5 +1,5 @@
-import Foundations
 import CExpat
+import Foundations
 
 /// One element of a parsed document: its name without namespace, text and children.
 final class XMLElement {

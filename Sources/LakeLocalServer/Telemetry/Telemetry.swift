@@ -111,7 +111,7 @@ package final class Telemetry: Sendable {
         let microseconds = Timestamp.monotonicMicroseconds() - note.began
         let label = Label(
             operation: note.operation, isS3: note.isS3, method: Method(request.method), status: response.status)
-        let part = series[Int((UInt(pthread_self()) >> 12) % UInt(series.count))]
+        let part = series[threadShard(of: series.count)]
         part.series.withLock { $0[label, default: Series()].add(microseconds) }
         log(request, response, microseconds)
     }

@@ -1,5 +1,5 @@
-package import Foundations
 import CLinux
+package import Foundations
 import Glibc
 import Synchronization
 package import Versioning

@@ -1,5 +1,5 @@
-import Foundations
 import CLinux
+import Foundations
 import Glibc
 import Synchronization
 import Versioning
@@ -284,14 +284,8 @@ final class ObjectLog: Sendable {
 
     /// Writes all bytes at `offset` (pwrite(2)).
     static func write(_ bytes: [UInt8], to descriptor: Int32, at offset: Int64) throws(StoreError) {
-        var done = 0
-        while done < bytes.count {
-            let count = unsafe bytes.withUnsafeBytes {
-                unsafe pwrite(descriptor, $0.baseAddress! + done, bytes.count - done, off_t(offset) + off_t(done))
-            }
-            if count < 0 && errno == EINTR { continue }
-            guard count > 0 else { throw LocalObjectStore.failure("cannot write", "an object") }
-            done += count
+        guard unsafe bytes.withUnsafeBytes({ unsafe writeWhole($0, to: descriptor, at: offset) }) else {
+            throw LocalObjectStore.failure("cannot write", "an object")
         }
     }
 

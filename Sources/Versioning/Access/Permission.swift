@@ -1,5 +1,5 @@
-package import Foundations
 import FoundationEssentials
+package import Foundations
 
 /// Something that a policy allows or denies: an action on a resource. Source: `lakefs-behaviour.md` section 4.
 package struct Permission: Sendable, Equatable {

@@ -1,5 +1,5 @@
-import Foundations
 import CSodium
+import Foundations
 
 /// How secrets of key pairs are kept. Source: `lakefs-formats.md` 5.5.
 ///

@@ -1,5 +1,5 @@
-import Foundations
 import FoundationEssentials
+import Foundations
 
 /// Where the refs of a repository were written to: three metaranges. Source: `lakefs-formats.md` 7.14.
 package struct RefsDump: Sendable, Equatable {

@@ -359,7 +359,7 @@ package final class LakeCheck {
                 cursor.advance()
                 noting("the multipart upload \(record.key)") {
                     let upload = try MultipartUpload(decoding: record.value)
-                    guard upload.path.hasPrefix(repository.id + "/") else { return }
+                    guard upload.repositoryID == repository.id else { return }
                     named.insert(namespace.location(upload.address).hashValue)
                     var parts = PartitionCursor(check.store, MultipartUpload.parts(record.key.description))
                     while let part = try parts.current() {
@@ -418,12 +418,10 @@ extension ObjectStore {
             return try piece.md5()
         }
         var hash = Hash(.md5)
-        var position: Int64 = 0
-        while position < byteCount {
-            let piece = try read(location, position..<min(position + 1 << 20, byteCount))
-            guard !piece.isEmpty else { throw StoreError(.corrupt, "\(location) was cut while it was read") }
-            unsafe piece.withUnsafeBytes { unsafe hash.update($0) }
-            position += Int64(piece.count)
+        var pieces = ObjectPieces(of: location, 0..<byteCount, in: self)
+        while let piece = try pieces.next() { hash.update(piece) }
+        guard pieces.position == byteCount else {
+            throw StoreError(.corrupt, "\(location) was cut while it was read")
         }
         return hash.finish()
     }

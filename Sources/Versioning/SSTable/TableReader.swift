@@ -1,5 +1,5 @@
-import Foundations
 import CZstd
+import Foundations
 
 /// Where a table's bytes come from.
 package protocol TableSource: Sendable {

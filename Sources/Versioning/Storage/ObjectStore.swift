@@ -107,6 +107,33 @@ package protocol ObjectFiles: Sendable {
     func synchronizeOrdered() throws(StoreError)
 }
 
+/// An object's bytes, or a range of them, a MiB at a time.
+package struct ObjectPieces {
+    private let store: any ObjectStore
+    private let location: ObjectLocation
+    private let range: Range<Int64>
+    /// Where the next piece begins. At the end: that of the range, or less where the object ends before.
+    package private(set) var position: Int64
+    private static let mostBytes: Int64 = 1 << 20
+
+    package init(of location: ObjectLocation, _ range: Range<Int64>, in store: any ObjectStore) {
+        self.store = store
+        self.location = location
+        self.range = range
+        position = range.lowerBound
+    }
+
+    /// The next piece; nil at the end.
+    package mutating func next() throws(StoreError) -> [UInt8]? {
+        let wanted = min(range.upperBound - position, Self.mostBytes)
+        guard wanted > 0 else { return nil }
+        let piece = try store.read(location, position..<position + wanted)
+        guard !piece.isEmpty else { return nil }
+        position += Int64(piece.count)
+        return piece
+    }
+}
+
 /// What a store tells of an object.
 package struct StoredObject: Sendable, Hashable {
     package let location: ObjectLocation
@@ -165,14 +192,8 @@ extension ObjectStore {
     }
 
     private func append(_ part: ObjectLocation, to writer: any ObjectWriter) throws(StoreError) {
-        let step: Int64 = 1 << 20
-        var position: Int64 = 0
-        while true {
-            let piece = try read(part, position..<position + step)
-            try writer.write(piece)
-            position += Int64(piece.count)
-            if piece.count < step { return }
-        }
+        var pieces = ObjectPieces(of: part, 0..<Int64.max, in: self)
+        while let piece = try pieces.next() { try writer.write(piece) }
     }
 
     private func fill(

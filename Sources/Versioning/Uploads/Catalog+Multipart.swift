@@ -52,7 +52,7 @@ extension Catalog {
         while let (key, value) = try cursor.current() {
             cursor.advance()
             let upload = try decodeMultipart(key.description, value)
-            if !upload.isCompleted, upload.path.hasPrefix(repositoryID + "/") { found.append(upload) }
+            if !upload.isCompleted, upload.repositoryID == repositoryID { found.append(upload) }
         }
         return found
     }
@@ -68,7 +68,7 @@ extension Catalog {
     }
 
     private func repository(of upload: MultipartUpload) throws -> Repository {
-        try repository(String(upload.path.prefix { $0 != "/" }))
+        try repository(upload.repositoryID)
     }
 
     /// Keeps an upload's bytes as a part, in place of an older one of its number, whose bytes go.

@@ -25,12 +25,12 @@ package struct UploadFacts: Sendable {
 package final class Upload: @unchecked Sendable {  // One thread at a time, as its users promise.
     /// What the object is to be named.
     struct Target {
-        let repository: Repository
         let branch: String, path: Key
     }
     private enum Status { case open, finished, settled }
 
     private let catalog: Catalog
+    package let repository: Repository
     private let target: Target?
     package let address: String
     package let location: ObjectLocation
@@ -45,6 +45,7 @@ package final class Upload: @unchecked Sendable {  // One thread at a time, as i
 
     init(_ catalog: Catalog, in repository: Repository, for target: Target?, _ facts: UploadFacts) throws {
         self.catalog = catalog
+        self.repository = repository
         self.target = target
         self.facts = facts
         address = catalog.newAddress()
@@ -97,7 +98,7 @@ package final class Upload: @unchecked Sendable {  // One thread at a time, as i
         do {
             let entry = try entry(amend)
             try catalog.stage(
-                entry, at: target.path, on: target.branch, in: target.repository.id, if: condition,
+                entry, at: target.path, on: target.branch, in: repository.id, if: condition,
                 force: facts.isForced)
             status = .settled
             return entry
@@ -115,7 +116,7 @@ package final class Upload: @unchecked Sendable {  // One thread at a time, as i
         guard let target else { preconditionFailure("an upload without a path was committed") }
         do {
             let entry = try entry(amend)
-            try catalog.stage(entry, at: target.path, on: target.branch, in: target.repository) { [self] error in
+            try catalog.stage(entry, at: target.path, on: target.branch, in: repository) { [self] error in
                 if let error { settle(after: error) } else { status = .settled }
                 done(error.map { .failure($0) } ?? .success(entry))
             }
@@ -156,7 +157,7 @@ extension Catalog {
         try Names.checkPath(path)
         let repository = try checkWritable(branch, in: repositoryID, force: facts.isForced)
         return try Upload(
-            self, in: repository, for: Upload.Target(repository: repository, branch: branch, path: path), facts)
+            self, in: repository, for: Upload.Target(branch: branch, path: path), facts)
     }
 
     /// Begins to take bytes that something else than an entry is to name: a part, a mount's index.

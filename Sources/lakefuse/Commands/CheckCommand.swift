@@ -1,5 +1,5 @@
-import Foundations
 import CacheStore
+import Foundations
 import Glibc
 import S3Backend
 import Versioning

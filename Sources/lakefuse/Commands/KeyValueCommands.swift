@@ -1,6 +1,6 @@
-import Foundations
 import CacheStore
 import FoundationEssentials
+import Foundations
 import Glibc
 import Versioning
 

@@ -1,6 +1,6 @@
-import Foundations
 import CLinux
 import FoundationEssentials
+import Foundations
 import Glibc
 import LakeAPI
 import LakeFUSE

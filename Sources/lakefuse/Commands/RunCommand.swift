@@ -1,5 +1,5 @@
-import Foundations
 import CLinux
+import Foundations
 import Glibc
 import Versioning
 

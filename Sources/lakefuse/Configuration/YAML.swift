@@ -1,5 +1,5 @@
-import Foundations
 import CYAML
+import Foundations
 import Versioning
 
 /// YAML files of settings, as flat names: `a: {b: c}` is `a.b` = `c`; lists are joined by commas.
