@@ -201,7 +201,7 @@ private final class BegunTree: Sendable {
         #expect(try objects() == 2)
         try tree.unlink(Tree.root, name("f"))
         #expect(try objects() == 1)
-        let committed = try lake.catalog.entry("f", at: first, in: "repo")
+        let committed = try lake.catalog.entry("f", at: first.text, in: "repo")
         #expect(try lake.catalog.objects.readAll(committed.location) == Array("19".utf8))
         // A reset stages what was committed: that is not the newer write's to remove.
         try lake.catalog.resetObject("f", on: "main", in: "repo", force: false)
@@ -498,7 +498,7 @@ private final class BegunTree: Sendable {
         try write("f", "x")
         let commit = try lake.catalog.commit(CommitRequest(committer: "t", message: "m"), on: "main", in: "repo").id
         let snapshot = Tree(
-            CatalogView(lake.catalog, repository: "repo", ref: commit), repository: "repo", ref: commit,
+            CatalogView(lake.catalog, repository: "repo", ref: commit.text), repository: "repo", ref: commit.text,
             isReadOnly: true, staging: staging)
         #expect(throws: Errno(EROFS)) { try snapshot.makeFile(Tree.root, name("g"), mode: 0o644) }
         #expect(throws: Errno(EROFS)) { try snapshot.unlink(Tree.root, name("f")) }

@@ -214,7 +214,7 @@ package final class MemoryLake: Sendable {
         pool.stop()
     }
 
-    package func make(_ name: String = "repo") throws {
+    package func make(_ name: RepositoryID = "repo") throws {
         _ = try catalog.createRepository(
             name, storageNamespace: "mem://\(name)", defaultBranch: "main", schemes: ["mem"])
     }
@@ -226,13 +226,14 @@ package final class MemoryLake: Sendable {
             eTag: Hex.text(Hash.digest(.md5, Array(text.utf8))), contentType: "text/plain")
     }
 
-    package func put(_ path: String, _ text: String, on branch: String = "main") throws {
+    package func put(_ path: String, _ text: String, on branch: BranchName = "main") throws {
         try catalog.stage(entry(text), at: Key(path), on: branch, in: "repo")
     }
 
+    /// A commit's id, as a ref.
     @discardableResult
-    package func commit(_ message: String, on branch: String = "main") throws -> String {
-        try catalog.commit(CommitRequest(committer: "t", message: message), on: branch, in: "repo").id
+    package func commit(_ message: String, on branch: BranchName = "main") throws -> String {
+        try catalog.commit(CommitRequest(committer: "t", message: message), on: branch, in: "repo").id.text
     }
 
     /// Every path and the text of its entry.
@@ -246,3 +247,9 @@ package final class MemoryLake: Sendable {
         return found
     }
 }
+
+// Tests name things by what they put together; the product makes ids of text where it comes in.
+extension RepositoryID: ExpressibleByStringInterpolation {}
+extension BranchName: ExpressibleByStringInterpolation {}
+extension CommitID: ExpressibleByStringInterpolation {}
+extension StagingToken: ExpressibleByStringInterpolation {}

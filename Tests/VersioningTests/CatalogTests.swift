@@ -65,7 +65,7 @@ import Versioning
         for (path, text) in base { try lake.put(path, text) }
         try lake.commit("base")
         _ = try lake.catalog.createBranch("side", from: "main", in: "repo")
-        func change(_ branch: String) throws -> [String: String] {
+        func change(_ branch: BranchName) throws -> [String: String] {
             var tree = base
             for _ in 0..<Int.random(in: 1...25, using: &random) {
                 let path = "k\(Int.random(in: 0...9, using: &random))/\(Int.random(in: 0...140, using: &random))"
@@ -80,7 +80,7 @@ import Versioning
             }
             try lake.put("only-\(branch)", "x", on: branch)
             tree["only-\(branch)"] = "x"
-            try lake.commit(branch, on: branch)
+            try lake.commit("\(branch)", on: branch)
             return tree
         }
         let ours = try change("main")
@@ -160,13 +160,13 @@ import Versioning
 
     @Test func refExpressions() throws {
         let lake = try lake()
-        let root = try lake.catalog.branch("main", in: "repo").commitID
+        let root = try lake.catalog.branch("main", in: "repo").commitID.text
         try lake.put("a", "1")
         let first = try lake.commit("one")
         try lake.put("a", "2")
         let second = try lake.commit("two")
         try lake.put("a", "3")
-        func id(_ text: String) throws -> String { try lake.catalog.resolve(text, in: "repo").commitID }
+        func id(_ text: String) throws -> String { try lake.catalog.resolve(text, in: "repo").commitID.text }
         #expect(
             try id("main") == second && id("main~1") == first && id("main~~") == root && id("main^1") == first
                 && id("main^0") == second)

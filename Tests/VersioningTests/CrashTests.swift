@@ -56,18 +56,19 @@ import Versioning
                 do { try lake.commit("before the merge") } catch let error as LakeError where error.code == .noChanges {
                 }
                 model.end()
-                let side = "side-\(step)"
+                let side: BranchName = "side-\(step)"
                 let path = "side/\(step)"
                 model.begin { _, _ in }
                 _ = try lake.catalog.createBranch(side, from: "main", in: "repo")
-                try lake.put(path, side, on: side)
+                try lake.put(path, side.text, on: side)
                 try lake.commit("on the side", on: side)
                 model.begin { contents, committed in
-                    contents[path] = side
+                    contents[path] = side.text
                     committed = contents
                 }
                 _ = try lake.catalog.merge(
-                    side, into: "main", CommitRequest(committer: "t", message: ""), Catalog.MergeOptions(), in: "repo")
+                    side.text, into: "main", CommitRequest(committer: "t", message: ""), Catalog.MergeOptions(),
+                    in: "repo")
             case 5:
                 model.begin { contents, committed in committed = contents }
                 do { try lake.commit("before the import") } catch let error as LakeError where error.code == .noChanges
@@ -166,7 +167,7 @@ import Versioning
             #expect(try shown(lake, "main@") == contents.merging(["afterwards": "x"]) { $1 }, "\(place)")
             for branch in try lake.catalog.listBranches("repo", prefix: "", after: "", limit: 100, showHidden: true)
                 .items
-            { _ = try shown(lake, branch.id) }
+            { _ = try shown(lake, branch.id.text) }
         }
     }
 }

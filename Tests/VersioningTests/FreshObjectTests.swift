@@ -217,7 +217,7 @@ import Testing
         lake.catalog.finish()
         _ = try lake.contents("main")
         for item in try lake.catalog.log("main", in: "repo", Catalog.LogQuery()).items {
-            _ = try lake.contents(item.id)
+            _ = try lake.contents(item.id.text)
         }
     }
 
@@ -290,7 +290,7 @@ import Testing
         for commit in commits { #expect(try lake.contents(commit.id) == commit.contents, "seed \(seed)") }
         // Every commit there is, those that came between included.
         for item in try lake.catalog.log("main", in: "repo", Catalog.LogQuery()).items {
-            _ = try lake.contents(item.id)
+            _ = try lake.contents(item.id.text)
         }
     }
 

@@ -163,9 +163,10 @@ import Versioning
                 committer: commit["committer"]!.string, message: commit["message"]!.string,
                 creationDate: Timestamp(seconds: Int64(commit["creation_date"]!.integer)),
                 metaRangeID: commit["meta_range_id"]!.string, metadata: metadata,
-                parents: commit["parents"]!.items.map(\.string), generation: Int32(commit["generation"]!.integer))
-            try lake.catalog.addCommitRecord(record, id: id, in: "repo", force: false)
+                parents: commit["parents"]!.items.map { CommitID($0.string) },
+                generation: Int32(commit["generation"]!.integer))
+            try lake.catalog.addCommitRecord(record, id: CommitID(id), in: "repo", force: false)
         }
-        return try lake.catalog.mergeBase(source, destination, in: "repo").base
+        return try lake.catalog.mergeBase(source, destination, in: "repo").base.text
     }
 }

@@ -81,6 +81,6 @@ import Testing
         }
         let check = try lake.repair()
         #expect(try check.removed == 0 && lake.objectCount == 3)
-        #expect(try !lake.store.page(of: Partition(head.stagingToken), from: nil, before: nil, limit: 10).isEmpty)
+        #expect(try !lake.store.page(of: head.stagingToken.partition, from: nil, before: nil, limit: 10).isEmpty)
     }
 }

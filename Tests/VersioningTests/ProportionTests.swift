@@ -91,7 +91,7 @@ import Versioning
         for index in 0..<50 { try lake.put("temporary/\(index)", "x") }
         for index in 0..<50 { _ = try lake.catalog.delete([Key("temporary/\(index)")], on: "main", in: "repo") }
         let branch = try lake.catalog.branch("main", in: "repo")
-        #expect(try lake.store.page(of: Partition(branch.stagingToken), from: nil, before: nil, limit: 10).isEmpty)
+        #expect(try lake.store.page(of: branch.stagingToken.partition, from: nil, before: nil, limit: 10).isEmpty)
         expectFailure(.noChanges) { try lake.commit("nothing") }
     }
 }

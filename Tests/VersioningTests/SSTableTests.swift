@@ -139,8 +139,8 @@ import Versioning
                 creationDate: Timestamp(
                     seconds: Int64(line["creation_date_seconds"]?.integer ?? line["creation_date"]?.integer ?? 0)),
                 metaRangeID: line["meta_range_id"]?.string ?? "", metadata: metadata,
-                parents: line["parents"]?.items.map(\.string) ?? [], generation: 1)
-            #expect(commit.id == line["id"]?.string ?? line["commit_id"]?.string)
+                parents: line["parents"]?.items.map { CommitID($0.string) } ?? [], generation: 1)
+            #expect(commit.id.text == line["id"]?.string ?? line["commit_id"]?.string)
         }
     }
 

@@ -99,14 +99,15 @@ extension StressTests {
         try lake.make()
         for round in 0..<150 {
             let path = "k\(round)"
-            let side = "side-\(round)"
+            let side: BranchName = "side-\(round)"
             _ = try lake.catalog.createBranch(side, from: "main", in: "repo")
             try lake.put(path, "merged", on: side)
             try lake.commit("side", on: side)
             let merger = Thread(name: "merger") {
                 // A dirty branch refuses it: then the write was first.
                 _ = try? lake.catalog.merge(
-                    side, into: "main", CommitRequest(committer: "t", message: ""), Catalog.MergeOptions(), in: "repo")
+                    side.text, into: "main", CommitRequest(committer: "t", message: ""), Catalog.MergeOptions(),
+                    in: "repo")
             }
             var isWritten = true
             do {
@@ -153,8 +154,8 @@ extension StressTests {
         try lake.make()
         let repository = try lake.catalog.repository("repo")
         _ = try lake.catalog.createBranch("side", from: "main", in: "repo")
-        for branch in ["main", "side"] {
-            try lake.put("k", branch, on: branch)
+        for branch in ["main", "side"] as [BranchName] {
+            try lake.put("k", branch.text, on: branch)
             try lake.commit("one", on: branch)
         }
         for _ in 0..<3 {

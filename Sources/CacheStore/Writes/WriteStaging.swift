@@ -9,8 +9,8 @@ package import Versioning
 package final class WriteStaging: Sendable {
     /// Which branch a working tree is of.
     package struct TreeID: Hashable, Sendable {
-        package let repository: String, branch: String
-        package init(repository: String, branch: String) {
+        package let repository: RepositoryID, branch: BranchName
+        package init(repository: RepositoryID, branch: BranchName) {
             self.repository = repository
             self.branch = branch
         }
@@ -22,8 +22,8 @@ package final class WriteStaging: Sendable {
             let text = partition.description
             // A repository's name has no slash.
             guard text.hasPrefix(Self.mark), let slash = text.firstIndex(of: "/") else { return nil }
-            repository = String(text.dropFirst(Self.mark.count).prefix { $0 != "/" })
-            branch = String(text[text.index(after: slash)...])
+            repository = RepositoryID(String(text.dropFirst(Self.mark.count).prefix { $0 != "/" }))
+            branch = BranchName(String(text[text.index(after: slash)...]))
         }
     }
 
@@ -126,8 +126,8 @@ package final class WriteStaging: Sendable {
     package func removeTree(_ tree: TreeID) throws { try index.removeAll(in: tree.partition) }
 
     /// The objects that rows name, or will: an unpublished change may be all that does.
-    package func addresses() throws -> [(repository: String, address: String)] {
-        var found = try legacyRecords().map { ($0.record.repository, $0.record.address) }
+    package func addresses() throws -> [(repository: RepositoryID, address: String)] {
+        var found = try legacyRecords().map { (RepositoryID($0.record.repository), $0.record.address) }
         for tree in try trees() {
             for (_, row) in try rows(of: tree).nodes {
                 for address in [row.address, row.wholeAddress, row.entry?.address] where address?.isEmpty == false {

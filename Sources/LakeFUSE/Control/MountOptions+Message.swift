@@ -31,7 +31,7 @@ extension Mount {
     /// What is mounted, for those who ask for a list.
     func message(at directory: String) -> MountMessage {
         var message = MountMessage(
-            repository: tree.id.repository, ref: tree.id.branch, directory: directory, readOnly: isReadOnly)
+            repository: tree.id.repository.text, ref: tree.id.branch.text, directory: directory, readOnly: isReadOnly)
         if !options.prefix.isEmpty { message.prefix = options.prefix.description }
         return message
     }

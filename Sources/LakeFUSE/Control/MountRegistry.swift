@@ -35,11 +35,16 @@ package final class MountRegistry: Sendable {
         let old = try staging.legacyRecords()
         catalog.committed.pool.run { [self] in
             for id in Set(
-                left + old.map { WriteStaging.TreeID(repository: $0.record.repository, branch: $0.record.branch) })
+                left
+                    + old.map {
+                        WriteStaging.TreeID(
+                            repository: RepositoryID($0.record.repository), branch: BranchName($0.record.branch))
+                    })
             {
                 do {
                     let tree = try self.tree(id)
-                    for (name, record) in old where record.repository == id.repository && record.branch == id.branch {
+                    for (name, record) in old
+                    where record.repository == id.repository.text && record.branch == id.branch.text {
                         try tree.restore(name, record)
                     }
                     try tree.publish(.closed)
@@ -48,7 +53,10 @@ package final class MountRegistry: Sendable {
                     // Kept for the next start if its branch cannot take it now: what was written must not be lost.
                     Log.error(
                         "what a crash left of a mounted branch could not be published",
-                        ["repository": id.repository, "branch": id.branch, "reason": LakeError(error).message])
+                        [
+                            "repository": id.repository.text, "branch": id.branch.text,
+                            "reason": LakeError(error).message,
+                        ])
                 }
             }
             do { try staging.sweep() } catch {
@@ -73,12 +81,15 @@ package final class MountRegistry: Sendable {
                 throw error
             }
             let tree = Tree(
-                CatalogView(catalog, repository: id.repository, ref: id.branch), repository: id.repository,
-                ref: id.branch, isReadOnly: false, staging: staging, begun: begun)
+                CatalogView(catalog, repository: id.repository, ref: id.branch.text), repository: id.repository,
+                ref: id.branch.text, isReadOnly: false, staging: staging, begun: begun)
             for node in try tree.load() {
                 Log.warning(
                     "a file was being written when the server died: a mount of its branch shows it, and it is published when it is written to and closed",
-                    ["repository": id.repository, "branch": id.branch, "path": tree.path(of: node).description])
+                    [
+                        "repository": id.repository.text, "branch": id.branch.text,
+                        "path": tree.path(of: node).description,
+                    ])
             }
             tree.start()
             trees.withLock { $0[id] = tree }
@@ -87,7 +98,7 @@ package final class MountRegistry: Sendable {
     }
 
     /// A ref as it is, never to change through here.
-    private func snapshot(_ ref: String, in repository: String) throws -> Tree {
+    private func snapshot(_ ref: String, in repository: RepositoryID) throws -> Tree {
         let tree = Tree(
             CatalogView(catalog, repository: repository, ref: ref), repository: repository, ref: ref, isReadOnly: true,
             staging: staging, begun: try catalog.commit(ref, in: repository).commit.creationDate)
@@ -96,18 +107,20 @@ package final class MountRegistry: Sendable {
     }
 
     /// The tree of another ref, for a mount that is switched to it, or shows it under `.lake/refs/`.
-    private func other(_ ref: String, in repository: String, isBrowsed: Bool) throws -> Tree {
+    private func other(_ ref: String, in repository: RepositoryID, isBrowsed: Bool) throws -> Tree {
         let resolved = try catalog.resolve(ref, in: repository)
-        guard resolved.branch?.id == ref else { return try snapshot(resolved.commitID, in: repository) }
+        guard let branch = resolved.branch?.id, branch.text == ref else {
+            return try snapshot(resolved.commitID.text, in: repository)
+        }
         return try isBrowsed
-            ? snapshot(ref, in: repository) : tree(WriteStaging.TreeID(repository: repository, branch: ref))
+            ? snapshot(ref, in: repository) : tree(WriteStaging.TreeID(repository: repository, branch: branch))
     }
 
     private func isGone(_ error: LakeError) -> Bool { if case .notFound = error.code { true } else { false } }
 
     private func head(of id: WriteStaging.TreeID) throws -> Timestamp {
         _ = try catalog.branch(id.branch, in: id.repository)
-        return try catalog.commit(id.branch, in: id.repository).commit.creationDate
+        return try catalog.commit(id.branch.text, in: id.repository).commit.creationDate
     }
 
     /// Lets go of a tree that nobody has mounted, if the branch has all of it.
@@ -122,7 +135,7 @@ package final class MountRegistry: Sendable {
             } catch {
                 return Log.error(
                     "what was written in a mount could not be kept",
-                    ["branch": tree.id.branch, "reason": LakeError(error).message])
+                    ["branch": tree.id.branch.text, "reason": LakeError(error).message])
             }
             if tree.isReadOnly || tree.isEmpty || tree.isGone.load(ordering: .acquiring) { end(tree) }
         }
@@ -155,7 +168,7 @@ package final class MountRegistry: Sendable {
     /// - Parameter rights: what a user may do in a repository, and whether that is everything.
     package func restore(
         _ rights:
-            @escaping @Sendable (_ user: String, _ repository: String) -> (
+            @escaping @Sendable (_ user: String, _ repository: RepositoryID) -> (
                 allows: @Sendable (Permission) -> Bool, isFree: @Sendable () -> Bool
             )
     ) {
@@ -168,7 +181,7 @@ package final class MountRegistry: Sendable {
                         }
                         do {
                             let request = try Coding.decode(MountMessage.self, kept.request)
-                            let (allows, isFree) = rights(kept.user, request.repository)
+                            let (allows, isFree) = rights(kept.user, RepositoryID(request.repository))
                             try mountAlone(request, for: kept.user, allows: allows, isFree: isFree)
                             restored.withLock { $0[directory] = kept }
                         } catch {
@@ -197,15 +210,15 @@ package final class MountRegistry: Sendable {
         var request = request
         request.directory = MountPoint.normal(request.directory)
         let directory = request.directory
-        let repository = request.repository
+        let repository = RepositoryID(request.repository)
         let asked = request.ref
         guard directory.hasPrefix("/") else {
             throw LakeError(.invalidValue, "mount point '\(directory)' is not an absolute path")
         }
         let resolved = try catalog.resolve(request.ref, in: repository)
-        let isBranch = resolved.branch?.id == request.ref
+        let isBranch = resolved.branch?.id.text == request.ref
         let isReadOnly = !isBranch || request.readOnly == true
-        if !isBranch { request.ref = resolved.commitID }
+        if !isBranch { request.ref = resolved.commitID.text }
         let ref = request.ref
         let options = try MountOptions(request)
         let kept = WriteStaging.KeptMount(user: user, request: Coding.encode(request))
@@ -224,7 +237,8 @@ package final class MountRegistry: Sendable {
         }
         let tree =
             try isBranch
-            ? self.tree(WriteStaging.TreeID(repository: repository, branch: ref)) : snapshot(ref, in: repository)
+            ? self.tree(WriteStaging.TreeID(repository: repository, branch: BranchName(ref)))
+            : snapshot(ref, in: repository)
         let mount = try Mount(
             tree: tree, rights: Tree.Rights(user: user, allows: allows, isFree: isFree), isReadOnly: isReadOnly,
             directory: directory,
@@ -253,12 +267,12 @@ package final class MountRegistry: Sendable {
     /// locks, caches and renames are the kernel's own, and what holds in one place holds in the other. False if it is
     /// not mounted, or this user may not do that: then it is a second mount of its own.
     private func mountAgain(
-        _ repository: String, _ ref: String, _ options: MountOptions, of user: String, at directory: String
+        _ repository: RepositoryID, _ ref: String, _ options: MountOptions, of user: String, at directory: String
     ) throws -> Bool {
         dropEnded()
         let found = all.withLock { all in
             all.first {
-                $1.tree.id.repository == repository && $1.tree.id.branch == ref && $1.rights.user == user
+                $1.tree.id.repository == repository && $1.tree.id.branch.text == ref && $1.rights.user == user
                     && !$1.isReadOnly && $1.options == options
             }
         }
@@ -340,7 +354,7 @@ package final class MountRegistry: Sendable {
             } catch {
                 Log.error(
                     "what was written in a mount stays for the next start",
-                    ["branch": tree.id.branch, "reason": LakeError(error).message])
+                    ["branch": tree.id.branch.text, "reason": LakeError(error).message])
             }
             end(tree)
         }

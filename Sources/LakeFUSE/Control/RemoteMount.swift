@@ -95,7 +95,8 @@ package final class RemoteMount: Sendable {
             let mayWrite = isBranch && !isBrowsed
             let tree = Tree(
                 RemoteView(isBranch ? remote : remote.at(commit), isBranch: isBranch, store),
-                repository: settings.repository, ref: isBranch ? ref : commit, isReadOnly: !mayWrite, staging: staging,
+                repository: RepositoryID(settings.repository), ref: isBranch ? ref : commit, isReadOnly: !mayWrite,
+                staging: staging,
                 begun: date, publishesByItself: !settings.pushesByHand)
             if mayWrite { _ = try tree.load() }
             tree.start()
@@ -154,7 +155,7 @@ package final class RemoteMount: Sendable {
                 do { try tree.publish(.closed) } catch {
                     Log.error(
                         "what was written in a mount waits until it is mounted again",
-                        ["branch": tree.id.branch, "reason": LakeError(error).message])
+                        ["branch": tree.id.branch.text, "reason": LakeError(error).message])
                 }
             }
             tree.stop()

@@ -205,7 +205,7 @@ extension Mount {
         switch item {
         case .root, .shadowed: return ""
         case .unshown: return try unshown()
-        case .ref: return ref + "\n"
+        case .ref: return "\(ref)\n"
         case .commit, .push, .recover:
             return item == .recover
                 ? tree.recovered().map { $0.description + "\n" }.joined()
@@ -296,7 +296,8 @@ extension Mount {
             let made = try tree.view.commit(order, by: rights.user)
             let open = tree.openForWriting()
             control.note(
-                ([made] + open.map { "not in it, as it is now: \($0) is open for writing" }).joined(separator: "\n"),
+                ([made.text] + open.map { "not in it, as it is now: \($0) is open for writing" }).joined(
+                    separator: "\n"),
                 .commit)
         case .push:
             guard !tree.isReadOnly else { throw Errno(EROFS) }

@@ -202,7 +202,8 @@ package struct Levers: Sendable {
                 return known.slot
             }
             let made = Tree(
-                try ShadowedView(shown.view), repository: shown.id.repository, ref: shown.id.branch, isReadOnly: true,
+                try ShadowedView(shown.view), repository: shown.id.repository, ref: shown.id.branch.text,
+                isReadOnly: true,
                 staging: shown.staging, begun: shown.begun)
             made.start()
             let slot = try add(made)

@@ -35,7 +35,7 @@ extension Tree {
         switch name {
         case Self.checksum: return isChanged ? nil : entry?.eTag
         case Self.address: return try isChanged ? nil : entry.map { try view.location($0) }
-        case Self.commit: return try view.commitID()
+        case Self.commit: return try view.commitID().text
         case Self.state: return isNew ? "added" : try isChanged ? "changed" : committedState(node)
         default: return nil
         }

@@ -343,7 +343,7 @@ extension Tree {
             file.drop()
         }
         do { try staging.removeTree(id) } catch {
-            Log.error("the index of a deleted branch stays", ["branch": id.branch, "reason": "\(error)"])
+            Log.error("the index of a deleted branch stays", ["branch": id.branch.text, "reason": "\(error)"])
         }
     }
 }

@@ -72,10 +72,10 @@ final class Tree: Sendable {
 
     /// - Parameter begun: what folders show whose time nobody knows.
     init(
-        _ view: any LakeView, repository: String, ref: String, isReadOnly: Bool, staging: WriteStaging,
+        _ view: any LakeView, repository: RepositoryID, ref: String, isReadOnly: Bool, staging: WriteStaging,
         begun: Timestamp = .now(), publishesByItself: Bool = true
     ) {
-        id = WriteStaging.TreeID(repository: repository, branch: ref)
+        id = WriteStaging.TreeID(repository: repository, branch: BranchName(ref))
         self.view = view
         self.publishesByItself = publishesByItself
         self.isReadOnly = isReadOnly
@@ -351,7 +351,7 @@ final class Tree: Sendable {
             } catch {
                 Log.error(
                     "the index of a mounted branch could not be written",
-                    ["branch": id.branch, "reason": LakeError(error).message])
+                    ["branch": id.branch.text, "reason": LakeError(error).message])
             }
         }
         state.withLock { state in

@@ -15,7 +15,7 @@ protocol LakeView: Sendable {
     /// The entry of a path in the commit that the ref stands on, whatever was changed since.
     func committed(_ path: Key) throws -> Entry?
     /// The id of that commit.
-    func commitID() throws -> String
+    func commitID() throws -> CommitID
     /// What keeps the ref from being written to, as an error.
     func checkWritable() throws
     /// Values and removals (nil) in one step; a lake elsewhere takes them one by one, what is new before what goes.
@@ -71,7 +71,7 @@ protocol LakeView: Sendable {
     /// A page of the changes that are not committed.
     func changes(after: Key, limit: Int) throws -> Page<PathChange>
     /// Commits what is on the branch. Returns the commit's id.
-    func commit(_ message: String, by user: String) throws -> String
+    func commit(_ message: String, by user: String) throws -> CommitID
     /// Counters of its own, for people.
     func counters() -> [(String, Int)]
 }
@@ -85,7 +85,7 @@ package enum ConflictRule: String, Sendable {
 }
 
 struct LoggedCommit: Sendable {
-    let id: String, committer: String, date: Timestamp, message: String
+    let id: CommitID, committer: String, date: Timestamp, message: String
 }
 
 struct PathChange: Sendable {
@@ -96,11 +96,13 @@ struct PathChange: Sendable {
 /// A ref of the catalog in this process.
 final class CatalogView: LakeView {
     private let catalog: Catalog
-    private let repository: String, ref: String
+    private let repository: RepositoryID, ref: String
+    /// What the ref is where it is one.
+    private var branch: BranchName { BranchName(ref) }
     /// Our numbers in the change feed (what we change ourselves, we know) and among those who hold something back.
     private let subscriptions = Mutex<(feed: Int, held: Int?)?>(nil)
 
-    init(_ catalog: Catalog, repository: String, ref: String) {
+    init(_ catalog: Catalog, repository: RepositoryID, ref: String) {
         self.catalog = catalog
         self.repository = repository
         self.ref = ref
@@ -115,15 +117,15 @@ final class CatalogView: LakeView {
     }
     func list(_ query: Catalog.ListQuery) throws -> Page<Listing> { try catalog.list(resolve(), query) }
     func committed(_ path: Key) throws -> Entry? {
-        try catalog.find(path, at: catalog.resolve(commitID(), in: catalog.repository(repository)))
+        try catalog.find(path, at: catalog.resolve(commitID().text, in: catalog.repository(repository)))
     }
-    func commitID() throws -> String { try resolve().commitID }
-    func checkWritable() throws { _ = try catalog.checkWritable(ref, in: repository) }
+    func commitID() throws -> CommitID { try resolve().commitID }
+    func checkWritable() throws { _ = try catalog.checkWritable(branch, in: repository) }
     func stage(
         _ changes: [(path: Key, entry: Entry?)], _ durability: Durability, expecting expected: [Catalog.Expected]
     ) throws -> [String: Entry] {
         try catalog.stage(
-            changes, on: ref, in: repository, durability, origin: subscriptions.withLock { $0?.feed } ?? -1,
+            changes, on: branch, in: repository, durability, origin: subscriptions.withLock { $0?.feed } ?? -1,
             expecting: expected)
         return [:]
     }
@@ -158,16 +160,16 @@ final class CatalogView: LakeView {
         _ take: @escaping @Sendable (Change.Kind) -> CountingSemaphore?, settling settle: (@Sendable (Key?) -> Void)?
     ) {
         let repository = repository
-        let ref = ref
+        let branch = branch
         let feed = catalog.events.subscribe { own in
             { change in
                 guard change.origin != own, change.repository == nil || change.repository == repository,
-                    change.branch == nil || change.branch == ref
+                    change.branch == nil || change.branch == branch
                 else { return nil }
                 return take(change.kind)
             }
         }
-        let held = settle.map { catalog.unsettled.add(repository: repository, branch: ref, $0) }
+        let held = settle.map { catalog.unsettled.add(repository: repository, branch: branch, $0) }
         subscriptions.withLock { $0 = (feed, held) }
     }
     func unfollow() {
@@ -194,7 +196,8 @@ final class CatalogView: LakeView {
     }
 
     func refs() throws -> [String] {
-        try catalog.listBranches(repository, prefix: "", after: "", limit: 10_000, showHidden: true).items.map(\.id)
+        try catalog.listBranches(repository, prefix: "", after: "", limit: 10_000, showHidden: true).items.map(
+            \.id.text)
             + catalog.listTags(repository, prefix: "", after: "", limit: 10_000).items.map(\.id)
     }
     func log(_ limit: Int) throws -> [LoggedCommit] {
@@ -208,11 +211,11 @@ final class CatalogView: LakeView {
         var query = Catalog.DiffQuery()
         query.limit = limit
         query.after = after
-        let page = try catalog.diffUncommitted(ref, in: repository, query)
+        let page = try catalog.diffUncommitted(branch, in: repository, query)
         return Page(items: page.items.map { PathChange(path: $0.path, kind: $0.kind) }, hasMore: page.hasMore)
     }
-    func commit(_ message: String, by user: String) throws -> String {
-        try catalog.commit(CommitRequest(committer: user, message: message), on: ref, in: repository).id
+    func commit(_ message: String, by user: String) throws -> CommitID {
+        try catalog.commit(CommitRequest(committer: user, message: message), on: branch, in: repository).id
     }
     func counters() -> [(String, Int)] { [] }
 }

@@ -95,18 +95,18 @@ final class RemoteView: LakeView {
     }
 
     func committed(_ path: Key) throws -> Entry? {
-        let commit = try commitID()
+        let commit = try commitID().text
         return try remote.ask { try $0.stat(path, at: commit, in: remote.repository).map { Entry($0) } }
     }
 
-    func commitID() throws -> String {
-        guard isBranch else { return remote.ref }
+    func commitID() throws -> CommitID {
+        guard isBranch else { return CommitID(remote.ref) }
         let known = watch.head
-        if !known.isEmpty { return known }
+        if !known.isEmpty { return CommitID(known) }
         guard let head = try remote.ask({ try $0.head(of: remote.ref, in: remote.repository) }) else {
             throw LakeError(.dataGone, "branch '\(remote.ref)' is gone")
         }
-        return head
+        return CommitID(head)
     }
 
     /// The server says so when it is written to.
@@ -391,7 +391,8 @@ final class RemoteView: LakeView {
         }
         return commits.map {
             LoggedCommit(
-                id: $0.id, committer: $0.committer, date: Timestamp(seconds: $0.creationDate), message: $0.message)
+                id: CommitID($0.id), committer: $0.committer, date: Timestamp(seconds: $0.creationDate),
+                message: $0.message)
         }
     }
 
@@ -408,8 +409,8 @@ final class RemoteView: LakeView {
             }, hasMore: page.pagination.hasMore)
     }
 
-    func commit(_ message: String, by user: String) throws -> String {
-        try remote.ask(insists: true) { try $0.commit(message, on: remote.ref, in: remote.repository) }
+    func commit(_ message: String, by user: String) throws -> CommitID {
+        CommitID(try remote.ask(insists: true) { try $0.commit(message, on: remote.ref, in: remote.repository) })
     }
 
     func counters() -> [(String, Int)] {

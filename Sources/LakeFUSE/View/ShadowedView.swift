@@ -87,7 +87,7 @@ final class ShadowedView: LakeView {
     }
     private func real(_ path: Key?) -> Key? { path.flatMap { path in shown.first { $0.path == path }?.real } }
     func committed(_ path: Key) throws -> Entry? { try real(path).flatMap { try view.committed($0) } }
-    func commitID() throws -> String { try view.commitID() }
+    func commitID() throws -> CommitID { try view.commitID() }
     func checkWritable() throws { throw Errno(EROFS) }
     func stage(
         _ changes: [(path: Key, entry: Entry?)], _ durability: Durability, expecting expected: [Catalog.Expected]
@@ -115,6 +115,6 @@ final class ShadowedView: LakeView {
     func refs() throws -> [String] { [] }
     func log(_ limit: Int) throws -> [LoggedCommit] { [] }
     func changes(after: Key, limit: Int) throws -> Page<PathChange> { Page(items: [], hasMore: false) }
-    func commit(_ message: String, by user: String) throws -> String { throw Errno(EROFS) }
+    func commit(_ message: String, by user: String) throws -> CommitID { throw Errno(EROFS) }
     func counters() -> [(String, Int)] { [] }
 }

@@ -98,7 +98,7 @@ final class Keeper: Sendable {
         if isFirst {
             Log.error(
                 "what was written in a mount could not be kept",
-                ["branch": tree.id.branch, "reason": LakeError(error).message])
+                ["branch": tree.id.branch.text, "reason": LakeError(error).message])
         }
         tree.failure.withLock { $0 = LakeError(error).message }
     }

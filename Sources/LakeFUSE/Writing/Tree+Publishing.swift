@@ -484,7 +484,7 @@ extension Tree {
             failure.withLock { $0 = LakeError(error).message }
             Log.error(
                 "what was written in a mount could not be published",
-                ["branch": id.branch, "reason": LakeError(error).message])
+                ["branch": id.branch.text, "reason": LakeError(error).message])
         }
     }
 

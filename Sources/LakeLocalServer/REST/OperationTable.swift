@@ -29,24 +29,24 @@ struct Needs: Sendable {
 
     static func all(_ actions: String...) -> Needs { Needs { _ in actions.map { .all($0) } } }
     static func repository(_ actions: String...) -> Needs {
-        Needs { call in actions.map { .repository($0, call[.repository]) } }
+        Needs { call in actions.map { .repository($0, call.repository) } }
     }
     static func branch(_ action: String, at part: PathPart = .branch) -> Needs {
-        Needs { [.branch(action, $0[.repository], $0[part])] }
+        Needs { [.branch(action, $0.repository, BranchName($0[part]))] }
     }
-    static func tag(_ action: String) -> Needs { Needs { [.tag(action, $0[.repository], $0[.tag])] } }
+    static func tag(_ action: String) -> Needs { Needs { [.tag(action, $0.repository, $0[.tag])] } }
     /// An object that the query's `path` names.
-    static func object(_ action: String) -> Needs { Needs { [.object(action, $0[.repository], try $0.path())] } }
+    static func object(_ action: String) -> Needs { Needs { [.object(action, $0.repository, try $0.path())] } }
     /// An object that is called as a part of the route is: so lakeFS asks for some.
     static func object(_ action: String, named part: PathPart) -> Needs {
-        Needs { [.object(action, $0[.repository], Key($0[part]))] }
+        Needs { [.object(action, $0.repository, Key($0[part]))] }
     }
     static func user(_ action: String) -> Needs { Needs { [.user(action, $0[.userId])] } }
     static func group(_ action: String) -> Needs { Needs { [.group(action, $0[.groupId])] } }
     static func policy(_ action: String) -> Needs { Needs { [.policy(action, $0[.policyId])] } }
-    static func pulls(_ action: String) -> Needs { Needs { [.pulls(action, $0[.repository])] } }
+    static func pulls(_ action: String) -> Needs { Needs { [.pulls(action, $0.repository)] } }
     /// An action of another family than `fs` on a repository.
-    static func inRepository(_ action: String) -> Needs { Needs { [.inRepository(action, $0[.repository])] } }
+    static func inRepository(_ action: String) -> Needs { Needs { [.inRepository(action, $0.repository)] } }
     static func both(_ one: Needs, _ other: Needs) -> Needs {
         Needs { try one.permissions($0) + other.permissions($0) }
     }

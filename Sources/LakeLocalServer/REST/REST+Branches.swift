@@ -7,32 +7,33 @@ extension REST {
     func addBranches(_ router: inout Router) {
         router.on(.listBranches) { call in
             let page = try catalog.listBranches(
-                call[.repository], prefix: call.text("prefix") ?? "", after: call.text("after") ?? "",
+                call.repository, prefix: call.text("prefix") ?? "", after: call.text("after") ?? "",
                 limit: call.amount(), showHidden: call.flag("show_hidden"))
-            return .respond(.json(200, ResultList(page, next: \.id) { RefMessage(id: $0.id, commitId: $0.commitID) }))
+            return .respond(.json(200, ResultList(page, next: \.id) { RefMessage($0) }))
         }
         router.on(.createBranch) { call in
             call.json(BranchCreation.self) { body in
-                try call.require(.branch("CreateBranch", call[.repository], body.name))
+                let name = BranchName(body.name)
+                try call.require(.branch("CreateBranch", call.repository, name))
                 let commit = try catalog.createBranch(
-                    body.name, from: body.source, in: call[.repository], isHidden: body.hidden ?? false,
+                    name, from: body.source, in: call.repository, isHidden: body.hidden ?? false,
                     force: body.force ?? false)
-                return .text(201, commit, type: "text/plain; charset=utf-8")
+                return .text(201, commit.text, type: "text/plain; charset=utf-8")
             }
         }
         router.on(.getBranch) { call in
-            let found = try catalog.branch(call[.branch], in: call[.repository])
-            return .respond(.json(200, RefMessage(id: found.id, commitId: found.commitID)))
+            let found = try catalog.branch(call.branch, in: call.repository)
+            return .respond(.json(200, RefMessage(found)))
         }
         router.on(.deleteBranch) { call in
             let force = try call.flag("force") as Bool
             return call.work {
-                try Names.checkBranch(call[.branch])
+                try call.branch.check()
                 // lakeFS answers 403 here, not the 401 of a missing permission.
-                guard try catalog.repository(call[.repository]).defaultBranch != call[.branch] else {
-                    return .failure(403, "branch \(call[.branch]) is the default branch: it cannot be deleted")
+                guard try catalog.repository(call.repository).defaultBranch != call.branch else {
+                    return .failure(403, "branch \(call.branch) is the default branch: it cannot be deleted")
                 }
-                try catalog.deleteBranch(call[.branch], in: call[.repository], force: force)
+                try catalog.deleteBranch(call.branch, in: call.repository, force: force)
                 return .noContent
             }
         }
@@ -40,15 +41,15 @@ extension REST {
             return call.json(ResetCreation.self) { body in
                 let force = body.force ?? false
                 switch body.type {
-                case "reset": try catalog.resetBranch(call[.branch], in: call[.repository], force: force)
+                case "reset": try catalog.resetBranch(call.branch, in: call.repository, force: force)
                 case "object":
                     guard let path = body.path else {
                         throw LakeError(.invalidValue, "reset of an object needs a path")
                     }
-                    try catalog.resetObject(Key(path), on: call[.branch], in: call[.repository], force: force)
+                    try catalog.resetObject(Key(path), on: call.branch, in: call.repository, force: force)
                 case "common_prefix":
                     try catalog.resetPrefix(
-                        Key(body.path ?? ""), on: call[.branch], in: call[.repository], force: force)
+                        Key(body.path ?? ""), on: call.branch, in: call.repository, force: force)
                 default:
                     throw LakeError(
                         .invalidValue, "reset type '\(body.type)' is not known: object, common_prefix or reset are")
@@ -60,7 +61,7 @@ extension REST {
             let ref = try call.required("ref")
             let force = try call.flag("force") as Bool
             return call.work {
-                try catalog.hardReset(call[.branch], to: ref, in: call[.repository], force: force)
+                try catalog.hardReset(call.branch, to: ref, in: call.repository, force: force)
                 return .noContent
             }
         }
@@ -75,7 +76,7 @@ extension REST {
                     throw LakeError(.invalidValue, "parent number \(body.parentNumber) is not valid: 0 or more is")
                 }
                 _ = try catalog.revert(
-                    body.ref, parentNumber: body.parentNumber, on: call[.branch], request, in: call[.repository])
+                    body.ref, parentNumber: body.parentNumber, on: call.branch, request, in: call.repository)
                 return .noContent
             }
         }
@@ -83,15 +84,15 @@ extension REST {
             return call.json(CherryPickCreation.self) { body in
                 let overrides = body.commitOverrides
                 let made = try catalog.cherryPick(
-                    body.ref, parentNumber: body.parentNumber, on: call[.branch], committer: call.user,
+                    body.ref, parentNumber: body.parentNumber, on: call.branch, committer: call.user,
                     message: overrides?.message.flatMap { $0.isEmpty ? nil : $0 },
                     metadata: overrides?.metadata.map { Metadata($0) }, force: body.force ?? false,
-                    in: call[.repository])
+                    in: call.repository)
                 return .json(201, message(made))
             }
         }
         router.on(.diffBranch) { call in
-            let page = try catalog.diffUncommitted(call[.branch], in: call[.repository], diffQuery(call))
+            let page = try catalog.diffUncommitted(call.branch, in: call.repository, diffQuery(call))
             // Ours, as for diffs of refs: who follows a branch sees what changed of a path that was changed before.
             return .respond(
                 .json(200, written: list(page, isUncommitted: true, withRight: try call.flag("include_right_stats"))))
@@ -132,11 +133,17 @@ extension REST {
         }
     }
 
-    func message(_ made: (id: String, commit: Commit)) -> CommitMessage {
+    func message(_ made: (id: CommitID, commit: Commit)) -> CommitMessage {
         CommitMessage(
-            id: made.id, parents: made.commit.parents, committer: made.commit.committer, message: made.commit.message,
+            id: made.id.text, parents: made.commit.parents.map(\.text), committer: made.commit.committer,
+            message: made.commit.message,
             creationDate: made.commit.creationDate.seconds,
             metaRangeId: made.commit.metaRangeID, metadata: made.commit.metadata.dictionary,
             generation: Int64(made.commit.generation), version: Int(made.commit.version))
     }
+}
+
+extension RefMessage {
+    init(_ branch: Branch) { self.init(id: branch.id.text, commitId: branch.commitID.text) }
+    init(_ tag: Tag) { self.init(id: tag.id, commitId: tag.commitID.text) }
 }

@@ -57,13 +57,13 @@ extension REST {
         router.on(.statObject) { call in
             let path = try call.path()
             let withMetadata = try call.flag("user_metadata") ?? true
-            let found = try catalog.entry(path, at: call[.ref], in: call[.repository])
+            let found = try catalog.entry(path, at: call[.ref], in: call.repository)
             return .respond(
                 try told(200, path, found.entry, in: found.repository.namespace, withMetadata: withMetadata))
         }
         router.on(.getUnderlyingProperties) { call in
             let path = try call.path()
-            _ = try catalog.entry(path, at: call[.ref], in: call[.repository])
+            _ = try catalog.entry(path, at: call[.ref], in: call.repository)
             return .respond(.json(200, UnderlyingProperties(storageClass: nil)))
         }
         router.on(.listObjects) { call in
@@ -73,7 +73,7 @@ extension REST {
             query.after = PageToken.key(call.key("after"))
             query.limit = try call.amount()
             let withMetadata = try call.flag("user_metadata") ?? true
-            let ref = try catalog.resolve(call[.ref], in: call[.repository])
+            let ref = try catalog.resolve(call[.ref], in: call.repository)
             let namespace = try ref.repository.namespace
             let page = try catalog.list(ref, query)
             let root = Array(namespace.location("").description.utf8)
@@ -107,7 +107,7 @@ extension REST {
             let path = try call.path()
             let force = try call.flag("force") as Bool
             return call.work {
-                _ = try catalog.delete([path], on: call[.branch], in: call[.repository], force: force)
+                _ = try catalog.delete([path], on: call.branch, in: call.repository, force: force)
                 return .noContent
             }
         }
@@ -121,7 +121,7 @@ extension REST {
                 var allowed: [Key] = []
                 for path in body.paths {
                     do {
-                        try call.require(.object("DeleteObject", call[.repository], Key(path)))
+                        try call.require(.object("DeleteObject", call.repository, Key(path)))
                         try Names.checkPath(Key(path))
                         allowed.append(Key(path))
                     } catch {
@@ -133,7 +133,7 @@ extension REST {
                     }
                 }
                 do {
-                    _ = try catalog.delete(allowed, on: call[.branch], in: call[.repository], force: force)
+                    _ = try catalog.delete(allowed, on: call.branch, in: call.repository, force: force)
                 } catch let error as LakeError where error.code == .readOnlyRepository || error.code == .protectedBranch
                 {
                     errors += allowed.map { .init(statusCode: 403, message: error.message, path: $0.description) }
@@ -145,23 +145,23 @@ extension REST {
             let destination = try call.path("dest_path")
             return call.json(ObjectCopyCreation.self) { body in
                 try call.require(
-                    .object("ReadObject", call[.repository], Key(body.srcPath)),
-                    .object("WriteObject", call[.repository], destination))
+                    .object("ReadObject", call.repository, Key(body.srcPath)),
+                    .object("WriteObject", call.repository, destination))
                 guard !body.srcPath.isEmpty else {
                     throw LakeError(.invalidValue, "src_path is empty: name the object to copy")
                 }
-                let source = body.srcRef.flatMap { $0.isEmpty ? nil : $0 } ?? call[.branch]
+                let source = body.srcRef.flatMap { $0.isEmpty ? nil : $0 } ?? call.branch.text
                 let entry = try catalog.copy(
-                    Key(body.srcPath), at: source, from: call[.repository], to: destination, on: call[.branch],
-                    in: call[.repository],
+                    Key(body.srcPath), at: source, from: call.repository, to: destination, on: call.branch,
+                    in: call.repository,
                     force: body.force ?? false, isShallow: body.shallow ?? false)
-                return try told(201, destination, entry, in: catalog.repository(call[.repository]).namespace)
+                return try told(201, destination, entry, in: catalog.repository(call.repository).namespace)
             }
         }
         router.on(.updateObjectUserMetadata) { call in
             let path = try call.path()
             return call.json(UserMetadataUpdate.self) { body in
-                try catalog.updateMetadata(of: path, on: call[.branch], in: call[.repository]) {
+                try catalog.updateMetadata(of: path, on: call.branch, in: call.repository) {
                     $0 = Metadata(body.set)
                 }
                 return .noContent
@@ -178,7 +178,7 @@ extension REST {
 
     private func readOnce(_ call: Call, _ path: Key, isLast: Bool) throws -> Response {
         let isHead = call.request.method == "HEAD"
-        let (entry, location, _) = try catalog.entry(path, at: call[.ref], in: call[.repository])
+        let (entry, location, _) = try catalog.entry(path, at: call[.ref], in: call.repository)
         switch Precheck(call.request, eTag: entry.eTag, modified: entry.lastModified) {
         case .proceed: break
         case .notModified: return Response(status: 304, headers: [("ETag", "\"\(entry.eTag)\"")])
@@ -244,7 +244,7 @@ extension REST {
     /// The signature that goes with a handed-out address. Source: `lakefs-formats.md` 1.2.
     private func signature(_ address: String, _ call: Call, _ path: Key) -> String {
         let fields = [
-            ("Repository", call[.repository]), ("Branch", call[.branch]), ("Path", path.description),
+            ("Repository", call.repository.text), ("Branch", call.branch.text), ("Path", path.description),
             ("PhysicalAddress", address),
         ]
         let message =
@@ -257,8 +257,8 @@ extension REST {
     private func addLinks(_ router: inout Router) {
         router.on(.getPhysicalAddress) { call in
             let path = try call.path()
-            let repository = try catalog.repository(call[.repository])
-            _ = try catalog.branch(call[.branch], in: call[.repository])
+            let repository = try catalog.repository(call.repository)
+            _ = try catalog.branch(call.branch, in: call.repository)
             let address = try repository.namespace.location(catalog.newDirectAddress()).description
             return .respond(
                 .json(200, StagingLocation(physicalAddress: address + "," + signature(address, call, path))))
@@ -267,7 +267,7 @@ extension REST {
             let path = try call.path()
             return call.json(StagingMetadata.self, allowsNull: true) { body in
                 try Names.checkPath(path)
-                let repository = try catalog.repository(call[.repository])
+                let repository = try catalog.repository(call.repository)
                 let namespace = try repository.namespace
                 guard let given = body.staging.physicalAddress, let comma = given.lastIndex(of: ",") else {
                     throw LakeError(
@@ -289,7 +289,7 @@ extension REST {
                 try Entry.checkSize(body.sizeBytes)
                 guard !body.checksum.isEmpty else { throw LakeError(.invalidValue, "checksum is empty") }
                 let relative = String(address.dropFirst(root.count))
-                if let current = try? catalog.entry(path, at: call[.branch], in: call[.repository]).entry,
+                if let current = try? catalog.entry(path, at: call.branch.text, in: call.repository).entry,
                     current.address == relative
                 {
                     throw LakeError(.invalidValue, "physical address '\(given)' was linked already")
@@ -300,7 +300,7 @@ extension REST {
                     metadata: Metadata(body.userMetadata ?? [:]),
                     contentType: body.contentType ?? "application/octet-stream")
                 try catalog.stage(
-                    entry, at: path, on: call[.branch], in: call[.repository],
+                    entry, at: path, on: call.branch, in: call.repository,
                     if: Precheck.writeCondition(call.request), force: body.force ?? false)
                 return told(200, path, entry, in: namespace)
             }
@@ -309,7 +309,7 @@ extension REST {
             let path = try call.path()
             return call.jsonSoon(ObjectStageCreation.self) { body, answer in
                 let repository = try catalog.checkWritable(
-                    call[.branch], in: call[.repository], force: body.force ?? false)
+                    call.branch, in: call.repository, force: body.force ?? false)
                 let root = try repository.namespace.location("data/").description
                 let isOwn = body.physicalAddress.hasPrefix(root) && !body.physicalAddress.contains("/../")
                 guard isOwn || ObjectLocation(address: body.physicalAddress).map(catalog.objects.isOpen) == true else {
@@ -326,7 +326,7 @@ extension REST {
                     eTag: body.checksum, metadata: Metadata(body.metadata ?? [:]),
                     contentType: body.contentType ?? "application/octet-stream")
                 let namespace = try repository.namespace
-                try catalog.stage(entry, at: path, on: call[.branch], in: repository) { error in
+                try catalog.stage(entry, at: path, on: call.branch, in: repository) { error in
                     answer(error.map { Response($0) } ?? told(201, path, entry, in: namespace))
                 }
             }
@@ -351,7 +351,7 @@ private final class UploadSink: BodySink, @unchecked Sendable {
         self.rest = rest
         self.path = path
         upload = try rest.catalog.beginUpload(
-            to: path, on: call[.branch], in: call[.repository], UploadFacts(isForced: isForced))
+            to: path, on: call.branch, in: call.repository, UploadFacts(isForced: isForced))
         let type = call.request.header("content-type") ?? ""
         contentType = type.isEmpty ? "application/octet-stream" : type
         if type.lowercased().hasPrefix("multipart/form-data") {

@@ -8,8 +8,9 @@ extension REST {
         PullRequestMessage(
             id: pull.id, status: "\(pull.status)", title: pull.title, description: pull.description,
             author: pull.author, creationDate: pull.creationDate.rfc3339,
-            closedDate: pull.closedDate?.rfc3339, sourceBranch: pull.source, destinationBranch: pull.destination,
-            mergedCommitId: pull.commitID)
+            closedDate: pull.closedDate?.rfc3339, sourceBranch: pull.source.text,
+            destinationBranch: pull.destination.text,
+            mergedCommitId: pull.commitID?.text)
     }
 
     func addPulls(_ router: inout Router) {
@@ -21,7 +22,7 @@ extension REST {
                 default: nil
                 }
             let page = try catalog.listPulls(
-                call[.repository], prefix: call.text("prefix") ?? "", after: call.text("after") ?? "",
+                call.repository, prefix: call.text("prefix") ?? "", after: call.text("after") ?? "",
                 limit: call.amount(), status: status)
             return .respond(.json(200, ResultList(page, next: \.id) { message($0) }))
         }
@@ -29,12 +30,13 @@ extension REST {
             return call.json(PullRequestCreation.self) { body in
                 let made = try catalog.createPull(
                     title: body.title, description: body.description ?? "", author: call.user,
-                    source: body.sourceBranch, destination: body.destinationBranch, in: call[.repository])
+                    source: BranchName(body.sourceBranch), destination: BranchName(body.destinationBranch),
+                    in: call.repository)
                 return .json(201, IDMessage(id: made.id))
             }
         }
         router.on(.getPullRequest) { call in
-            return .respond(.json(200, message(try catalog.pull(call[.pullRequest], in: call[.repository]))))
+            return .respond(.json(200, message(try catalog.pull(call[.pullRequest], in: call.repository))))
         }
         router.on(.updatePullRequest) { call in
             return call.json(PullRequestUpdate.self) { body in
@@ -51,17 +53,18 @@ extension REST {
                     }
                 try catalog.updatePull(
                     call[.pullRequest], title: body.title, description: body.description, status: status,
-                    in: call[.repository])
+                    in: call.repository)
                 return .noContent
             }
         }
         router.on(.mergePullRequest) { call in
             return call.json(MergeCreation.self, isOptional: true) { body in
-                let pull = try catalog.pull(call[.pullRequest], in: call[.repository])
-                try call.require(.branch("CreateCommit", call[.repository], pull.destination))
+                let pull = try catalog.pull(call[.pullRequest], in: call.repository)
+                try call.require(.branch("CreateCommit", call.repository, pull.destination))
                 let (request, options) = try mergeRequest(body, by: call.user)
                 return .json(
-                    200, MergeResult(reference: try catalog.mergePull(pull.id, request, options, in: call[.repository]))
+                    200,
+                    MergeResult(reference: try catalog.mergePull(pull.id, request, options, in: call.repository).text)
                 )
             }
         }

@@ -8,37 +8,38 @@ extension REST {
     func addRefs(_ router: inout Router) {
         router.on(.listTags) { call in
             let page = try catalog.listTags(
-                call[.repository], prefix: call.text("prefix") ?? "", after: call.text("after") ?? "",
+                call.repository, prefix: call.text("prefix") ?? "", after: call.text("after") ?? "",
                 limit: call.amount())
-            return .respond(.json(200, ResultList(page, next: \.id) { RefMessage(id: $0.id, commitId: $0.commitID) }))
+            return .respond(.json(200, ResultList(page, next: \.id) { RefMessage($0) }))
         }
         router.on(.createTag) { call in
             call.json(TagCreation.self) { body in
-                try call.require(.tag("CreateTag", call[.repository], body.id))
+                try call.require(.tag("CreateTag", call.repository, body.id))
                 let made = try catalog.createTag(
-                    body.id, at: body.ref, in: call[.repository], force: body.force ?? false)
-                return .json(201, RefMessage(id: made.id, commitId: made.commitID))
+                    body.id, at: body.ref, in: call.repository, force: body.force ?? false)
+                return .json(201, RefMessage(made))
             }
         }
         router.on(.getTag) { call in
-            let found = try catalog.tag(call[.tag], in: call[.repository])
-            return .respond(.json(200, RefMessage(id: found.id, commitId: found.commitID)))
+            let found = try catalog.tag(call[.tag], in: call.repository)
+            return .respond(.json(200, RefMessage(found)))
         }
         router.on(.deleteTag) { call in
             let force = try call.flag("force") as Bool
             return call.work {
-                try catalog.deleteTag(call[.tag], in: call[.repository], force: force)
+                try catalog.deleteTag(call[.tag], in: call.repository, force: force)
                 return .noContent
             }
         }
         router.on(.findMergeBase) { call in
             return call.work {
                 // lakeFS tells the two the other way round, and its clients know it so.
-                let found = try catalog.mergeBase(call[.sourceRef], call[.destinationBranch], in: call[.repository])
+                let found = try catalog.mergeBase(call[.sourceRef], call[.destinationBranch], in: call.repository)
                 return .json(
                     200,
                     MergeBaseMessage(
-                        sourceCommitId: found.destination, destinationCommitId: found.source, baseCommitId: found.base))
+                        sourceCommitId: found.destination.text, destinationCommitId: found.source.text,
+                        baseCommitId: found.base.text))
             }
         }
         router.on(.mergeIntoBranch) { call in
@@ -48,7 +49,8 @@ extension REST {
                     200,
                     MergeResult(
                         reference: try catalog.merge(
-                            call[.sourceRef], into: call[.destinationBranch], request, options, in: call[.repository])))
+                            call[.sourceRef], into: call.destinationBranch, request, options, in: call.repository
+                        ).text))
             }
         }
         router.on(.diffRefs) { call in
@@ -57,7 +59,7 @@ extension REST {
             let withRight = try call.flag("include_right_stats") as Bool
             return call.work {
                 let page = try catalog.diff(
-                    call[.leftRef], call[.rightRef], isThreeDot: type == "three_dot", in: call[.repository], query)
+                    call[.leftRef], call[.rightRef], isThreeDot: type == "three_dot", in: call.repository, query)
                 return .json(200, written: list(page, withRight: withRight))
             }
         }
@@ -90,7 +92,7 @@ extension REST {
                 request.allowEmpty = body.allowEmpty ?? false
                 request.force = body.force ?? false
                 request.sourceMetaRange = source
-                return .json(201, message(try catalog.commit(request, on: call[.branch], in: call[.repository])))
+                return .json(201, message(try catalog.commit(request, on: call.branch, in: call.repository)))
             }
         }
         router.on(.createCommitRecord) { call in
@@ -98,16 +100,16 @@ extension REST {
                 var commit = Commit(
                     committer: body.committer, message: body.message,
                     creationDate: Timestamp(seconds: body.creationDate), metaRangeID: body.metarangeId,
-                    metadata: Metadata(body.metadata ?? [:]), parents: body.parents,
+                    metadata: Metadata(body.metadata ?? [:]), parents: body.parents.map { CommitID($0) },
                     generation: Int32(clamping: body.generation))
                 commit.version = Int32(clamping: body.version)
                 try catalog.addCommitRecord(
-                    commit, id: body.commitId, in: call[.repository], force: body.force ?? false)
+                    commit, id: CommitID(body.commitId), in: call.repository, force: body.force ?? false)
                 return .noContent
             }
         }
         router.on(.getCommit) { call in
-            return .respond(.json(200, message(try catalog.commit(call[.commitId], in: call[.repository]))))
+            return .respond(.json(200, message(try catalog.commit(call[.commitId], in: call.repository))))
         }
         router.on(.logCommits) { call in
             var query = Catalog.LogQuery()
@@ -126,7 +128,7 @@ extension REST {
                 query.since = time
             }
             return call.work { [query] in
-                let page = try catalog.log(call[.ref], in: call[.repository], query)
+                let page = try catalog.log(call[.ref], in: call.repository, query)
                 return .json(200, ResultList(page, next: \.id) { message($0) })
             }
         }

@@ -6,7 +6,8 @@ import Versioning
 extension REST {
     private func message(_ repository: Repository) -> RepositoryMessage {
         RepositoryMessage(
-            id: repository.id, creationDate: repository.creationDate.seconds, defaultBranch: repository.defaultBranch,
+            id: repository.id.text, creationDate: repository.creationDate.seconds,
+            defaultBranch: repository.defaultBranch.text,
             storageId: repository.storageID,
             storageNamespace: repository.storageNamespace, readOnly: repository.isReadOnly)
     }
@@ -29,7 +30,7 @@ extension REST {
             return call.json(RepositoryCreation.self) { body in
                 try call.require(
                     Permission("fs:AttachStorageNamespace", "arn:lakefs:fs:::namespace/\(body.storageNamespace)"),
-                    .repository("CreateRepository", body.name))
+                    .repository("CreateRepository", RepositoryID(body.name)))
                 guard body.storageId ?? "" == "" else {
                     throw LakeError(
                         .invalidValue,
@@ -37,28 +38,29 @@ extension REST {
                 }
                 let defaultBranch = body.defaultBranch.flatMap { $0.isEmpty ? nil : $0 } ?? "main"
                 let made = try catalog.createRepository(
-                    body.name, storageNamespace: body.storageNamespace, defaultBranch: defaultBranch,
+                    RepositoryID(body.name), storageNamespace: body.storageNamespace,
+                    defaultBranch: BranchName(defaultBranch),
                     isReadOnly: body.readOnly ?? false, isBare: isBare, schemes: settings.schemes)
                 if body.sampleData == true && !isBare { try catalog.addSampleData(to: made.id, committer: call.user) }
                 return .json(201, message(made))
             }
         }
         router.on(.getRepository) { call in
-            return .respond(.json(200, message(try catalog.repository(call[.repository]))))
+            return .respond(.json(200, message(try catalog.repository(call.repository))))
         }
         router.on(.deleteRepository) { call in
             let force = try call.flag("force") as Bool
             return call.work {
-                try catalog.deleteRepository(call[.repository], force: force)
+                try catalog.deleteRepository(call.repository, force: force)
                 return .noContent
             }
         }
         router.on(.getRepositoryMetadata) { call in
-            return .respond(.json(200, try catalog.repositoryMetadata(call[.repository]).dictionary))
+            return .respond(.json(200, try catalog.repositoryMetadata(call.repository).dictionary))
         }
         router.on(.setRepositoryMetadata) { call in
             return call.json(RepositoryMetadataSet.self) { body in
-                try catalog.updateRepositoryMetadata(call[.repository], force: true) { metadata in
+                try catalog.updateRepositoryMetadata(call.repository, force: true) { metadata in
                     for (key, value) in body.metadata { metadata[key] = value }
                 }
                 return .noContent
@@ -66,7 +68,7 @@ extension REST {
         }
         router.on(.deleteRepositoryMetadata) { call in
             return call.json(RepositoryMetadataKeys.self) { body in
-                try catalog.updateRepositoryMetadata(call[.repository], force: true) { metadata in
+                try catalog.updateRepositoryMetadata(call.repository, force: true) { metadata in
                     for key in body.keys { metadata[key] = nil }
                 }
                 return .noContent
@@ -77,7 +79,7 @@ extension REST {
     /// Raw ranges and metaranges.
     func addMetadata(_ router: inout Router) {
         @Sendable func location(_ call: Call, _ id: String) throws -> ObjectLocation {
-            let namespace = try catalog.repository(call[.repository]).namespace
+            let namespace = try catalog.repository(call.repository).namespace
             guard try catalog.committed.exists(id, in: namespace) else { throw LakeError.notFound(.metaRange, id) }
             return namespace.location("_lakefs/" + id)
         }

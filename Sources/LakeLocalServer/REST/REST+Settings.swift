@@ -13,7 +13,7 @@ extension REST {
     private func addProtection(_ router: inout Router) {
         for operation in [Operation.getBranchProtectionRules, .internalGetBranchProtectionRules] {
             router.on(operation) { call in
-                let (rules, checksum) = try catalog.protectionRules(of: call[.repository])
+                let (rules, checksum) = try catalog.protectionRules(of: call.repository)
                 var response = Response.json(200, rules.map { BranchProtectionRule(pattern: $0.pattern) })
                 // Without quotes, unlike HTTP's: so clients of lakeFS know it and send it back.
                 response.headers.append(("ETag", checksum))
@@ -31,14 +31,14 @@ extension REST {
                 let checksum = header.map {
                     $0.count > 1 && $0.hasPrefix("\"") && $0.hasSuffix("\"") ? String($0.dropFirst().dropLast()) : $0
                 }
-                try catalog.setProtectionRules(body.map { try rule($0) }, in: call[.repository], ifChecksum: checksum)
+                try catalog.setProtectionRules(body.map { try rule($0) }, in: call.repository, ifChecksum: checksum)
                 return .noContent
             }
         }
         router.on(.internalCreateBranchProtectionRule) { call in
             call.json(BranchProtectionRule.self) { body in
                 let added = try rule(body)
-                try catalog.updateProtectionRules(of: call[.repository]) { rules in
+                try catalog.updateProtectionRules(of: call.repository) { rules in
                     rules = rules.filter { $0.pattern != added.pattern } + [added]
                 }
                 return .noContent
@@ -47,7 +47,7 @@ extension REST {
         router.on(.internalDeleteBranchProtectionRule) { call in
             call.json(BranchProtectionRule.self) { body in
                 var wasThere = false
-                try catalog.updateProtectionRules(of: call[.repository]) { rules in
+                try catalog.updateProtectionRules(of: call.repository) { rules in
                     wasThere = rules.contains { $0.pattern == body.pattern }
                     rules.removeAll { $0.pattern == body.pattern }
                 }
@@ -68,13 +68,13 @@ extension REST {
     private func addRetention(_ router: inout Router) {
         for operation in [Operation.getGCRules, .internalGetGarbageCollectionRules] {
             router.on(operation) { call in
-                let rules = try catalog.garbageCollectionRules(call[.repository])
+                let rules = try catalog.garbageCollectionRules(call.repository)
                 return .respond(
                     .json(
                         200,
                         GarbageCollectionRulesMessage(
                             defaultRetentionDays: rules.defaultDays,
-                            branches: rules.branches.map { .init(branchId: $0.id, retentionDays: $0.days) })))
+                            branches: rules.branches.map { .init(branchId: $0.id.text, retentionDays: $0.days) })))
             }
         }
         for operation in [Operation.setGCRules, .internalSetGarbageCollectionRules] {
@@ -82,8 +82,8 @@ extension REST {
                 call.json(GarbageCollectionRulesMessage.self) { body in
                     let rules = GarbageCollectionRules(
                         defaultDays: body.defaultRetentionDays,
-                        branches: body.branches.map { ($0.branchId, $0.retentionDays) })
-                    try catalog.setGarbageCollectionRules(rules, in: call[.repository])
+                        branches: body.branches.map { (BranchName($0.branchId), $0.retentionDays) })
+                    try catalog.setGarbageCollectionRules(rules, in: call.repository)
                     return .noContent
                 }
             }
@@ -91,7 +91,7 @@ extension REST {
         for operation in [Operation.deleteGCRules, .internalDeleteGarbageCollectionRules] {
             router.on(operation) { call in
                 call.work {
-                    try catalog.deleteGarbageCollectionRules(call[.repository])
+                    try catalog.deleteGarbageCollectionRules(call.repository)
                     return .noContent
                 }
             }

@@ -207,14 +207,15 @@ extension REST {
         }
         router.on(.mount) { call in
             call.json(MountMessage.self) { body in
+                let repository = RepositoryID(body.repository)
                 // What may be read and written is asked for path by path.
                 try call.require(
-                    .repository("ReadRepository", body.repository), .repository("ListObjects", body.repository))
+                    .repository("ReadRepository", repository), .repository("ListObjects", repository))
                 // It changes the server's own machine, and who looks there: no matter of one repository.
                 try call.require(.all("fs:MountOnServer"))
                 try MountPoint.check(body.directory, for: call.request.peer, allowed: settings.mountFolders)
                 let caller = call.caller
-                let (allows, isFree) = access.mountRights(of: caller, in: body.repository)
+                let (allows, isFree) = access.mountRights(of: caller, in: repository)
                 try control().mount(body, for: call.user, allows: allows, isFree: isFree)
                 return .json(201, body)
             }

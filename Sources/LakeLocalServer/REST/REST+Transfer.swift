@@ -14,7 +14,7 @@ extension REST {
                 .json(
                     201,
                     StorageLocation(
-                        location: try catalog.writeSymlinks(prefix, of: call[.branch], in: call[.repository])))
+                        location: try catalog.writeSymlinks(prefix, of: call.branch.text, in: call.repository)))
             }
         }
     }
@@ -32,12 +32,12 @@ extension REST {
                     }
                     try call.require(
                         Permission("fs:ImportFromStorage", "arn:lakefs:fs:::namespace/\(place.path)"),
-                        .object("WriteObject", call[.repository], Key(place.destination)))
+                        .object("WriteObject", call.repository, Key(place.destination)))
                     sources.append(ImportSource(kind: kind, address: place.path, destination: Key(place.destination)))
                 }
                 try call.require(
-                    .branch("WriteObject", call[.repository], call[.branch]),
-                    .branch("CreateCommit", call[.repository], call[.branch]))
+                    .branch("WriteObject", call.repository, call.branch),
+                    .branch("CreateCommit", call.repository, call.branch))
                 guard !sources.isEmpty else { throw LakeError(.invalidValue, "paths is empty: name what to import") }
                 var request = CommitRequest(
                     committer: call.user, message: body.commit.message, metadata: Metadata(body.commit.metadata ?? [:]))
@@ -45,11 +45,11 @@ extension REST {
                 request.force = body.force ?? body.commit.force ?? false
                 return .json(
                     202,
-                    IDMessage(id: try catalog.startImport(sources, request, on: call[.branch], in: call[.repository])))
+                    IDMessage(id: try catalog.startImport(sources, request, on: call.branch, in: call.repository)))
             }
         }
         router.on(.importStatus) { call in
-            let status = try catalog.importStatus(call.required("id"), in: call[.repository])
+            let status = try catalog.importStatus(call.required("id"), in: call.repository)
             return .respond(
                 .json(
                     200,
@@ -63,7 +63,7 @@ extension REST {
         router.on(.importCancel) { call in
             let id = try call.required("id")
             return call.work {
-                try catalog.cancelImport(id, in: call[.repository])
+                try catalog.cancelImport(id, in: call.repository)
                 return .noContent
             }
         }
@@ -79,7 +79,7 @@ extension REST {
             RefsDumpMessage(commits: dump.commits, tags: dump.tags, branches: dump.branches)
         }
         @Sendable func status(_ call: Call, _ kind: TaskRecord.Kind) throws -> Reception {
-            let (task, dump) = try catalog.task(call.required("task_id"), kind, in: call[.repository])
+            let (task, dump) = try catalog.task(call.required("task_id"), kind, in: call.repository)
             return .respond(
                 .json(
                     200,
@@ -87,15 +87,15 @@ extension REST {
                         id: task.id, done: task.isDone, updateTime: task.updated.rfc3339,
                         error: task.errorMessage.isEmpty ? nil : task.errorMessage, refs: dump.map { message($0) })))
         }
-        router.on(.dumpRefs) { call in call.work { .json(201, message(try catalog.dumpRefs(of: call[.repository]))) } }
+        router.on(.dumpRefs) { call in call.work { .json(201, message(try catalog.dumpRefs(of: call.repository))) } }
         router.on(.restoreRefs) { call in
             call.json(RefsDumpMessage.self) { body in
-                try catalog.restoreRefs(refs(body), in: call[.repository], force: body.force ?? false)
+                try catalog.restoreRefs(refs(body), in: call.repository, force: body.force ?? false)
                 return Response(status: 200)
             }
         }
         router.on(.dumpSubmit) { call in
-            call.work { .json(202, IDMessage(id: try catalog.startDump(of: call[.repository]))) }
+            call.work { .json(202, IDMessage(id: try catalog.startDump(of: call.repository))) }
         }
         router.on(.dumpStatus) { call in try status(call, .dump) }
         router.on(.restoreSubmit) { call in
@@ -103,7 +103,7 @@ extension REST {
                 .json(
                     202,
                     IDMessage(
-                        id: try catalog.startRestore(refs(body), in: call[.repository], force: body.force ?? false)))
+                        id: try catalog.startRestore(refs(body), in: call.repository, force: body.force ?? false)))
             }
         }
         router.on(.restoreStatus) { call in try status(call, .restore) }

@@ -22,6 +22,10 @@ struct Call: Sendable {
         return found.value
     }
 
+    var repository: RepositoryID { RepositoryID(self[.repository]) }
+    var branch: BranchName { BranchName(self[.branch]) }
+    var destinationBranch: BranchName { BranchName(self[.destinationBranch]) }
+
     /// The value of a query parameter; nil if it is not there.
     func text(_ name: String) -> String? { query.first { $0.name == name }?.value }
 

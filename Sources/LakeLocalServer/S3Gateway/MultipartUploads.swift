@@ -12,7 +12,7 @@ struct MultipartUploads: Sendable {
     /// The upload that a request names, which must be of its bucket and key.
     private func find(_ call: S3Call, isCompleted: Bool = false) throws -> MultipartUpload {
         try catalog.multipart(
-            call.value("uploadId") ?? "", to: call.key, on: call.ref, in: call.bucket, isCompleted: isCompleted)
+            call.value("uploadId") ?? "", to: call.key, on: call.branch, in: call.bucket, isCompleted: isCompleted)
     }
 
     func create(_ call: S3Call, _ gateway: S3Gateway) throws -> Reception {
@@ -20,13 +20,13 @@ struct MultipartUploads: Sendable {
             metadata: try ObjectFacts.metadata(of: call.request), contentType: S3Gateway.contentType(of: call.request))
         let (algorithm, isFullObject) = try Self.checksum(call.request)
         try Names.checkPath(call.key)
-        _ = try catalog.checkWritable(call.ref, in: call.bucket)
+        _ = try catalog.checkWritable(call.branch, in: call.bucket)
         return try gateway.body(call) { _ in
-            let upload = try catalog.beginMultipart(call.key, on: call.ref, in: call.bucket, facts) {
+            let upload = try catalog.beginMultipart(call.key, on: call.branch, in: call.bucket, facts) {
                 ($0.checksumAlgorithm, $0.isFullObject) = (algorithm?.rawValue ?? "", isFullObject)
             }
             var response = gateway.xml("InitiateMultipartUploadResult") {
-                $0.text("Bucket", call.bucket)
+                $0.text("Bucket", call.bucket.text)
                 $0.text("Key", "\(call.ref)/\(call.key)")
                 $0.text("UploadId", upload.id)
             }
@@ -119,7 +119,7 @@ struct MultipartUploads: Sendable {
     }
 
     private func copyPart(
-        _ source: (bucket: String, ref: String, key: Key), _ call: S3Call, _ gateway: S3Gateway,
+        _ source: (bucket: RepositoryID, ref: String, key: Key), _ call: S3Call, _ gateway: S3Gateway,
         _ upload: MultipartUpload,
         _ number: Int, _ repository: Repository
     ) -> Reception {
@@ -168,13 +168,13 @@ struct MultipartUploads: Sendable {
     }
 
     func complete(_ call: S3Call, _ gateway: S3Gateway) throws -> Reception {
-        _ = try catalog.checkWritable(call.ref, in: call.bucket)
+        _ = try catalog.checkWritable(call.branch, in: call.bucket)
         let upload = try find(call, isCompleted: true)
         @Sendable func answer(_ done: MultipartUpload) -> Response {
             gateway.xml("CompleteMultipartUploadResult") {
                 $0.text(
                     "Location", "http://\(call.request.header("host") ?? "")/\(call.bucket)/\(call.ref)/\(call.key)")
-                $0.text("Bucket", call.bucket)
+                $0.text("Bucket", call.bucket.text)
                 $0.text("Key", "\(call.ref)/\(call.key)")
                 $0.text("ETag", "\"\(done.completedTag)\"")
                 if let checksum = S3Checksum.Value(stored: done.completedChecksum) {
@@ -234,7 +234,8 @@ struct MultipartUploads: Sendable {
             }
             return answer(
                 try catalog.complete(
-                    upload, chosen, asked: asked, to: call.key, on: call.ref, if: Precheck.writeCondition(call.request),
+                    upload, chosen, asked: asked, to: call.key, on: call.branch,
+                    if: Precheck.writeCondition(call.request),
                     checksum: checksum?.stored ?? ""
                 ) {
                     ObjectFacts.set(
@@ -272,7 +273,7 @@ struct MultipartUploads: Sendable {
         let shown = rest.prefix(limit)
         return .respond(
             gateway.xml("ListPartsResult") { xml in
-                xml.text("Bucket", call.bucket)
+                xml.text("Bucket", call.bucket.text)
                 xml.text("Key", "\(call.ref)/\(call.key)")
                 xml.text("UploadId", upload.id)
                 xml.text("PartNumberMarker", marker)
@@ -310,19 +311,19 @@ struct MultipartUploads: Sendable {
             .sorted { (Key($0.path), Key($0.id)) < (Key($1.path), Key($1.id)) }
         let shown = found.prefix(limit)
         return gateway.xml("ListMultipartUploadsResult") { xml in
-            xml.text("Bucket", call.bucket)
+            xml.text("Bucket", call.bucket.text)
             xml.text("KeyMarker", keyMarker ?? "")
             if let given = call.value("upload-id-marker") { xml.text("UploadIdMarker", given) }
             xml.text("Prefix", call.value("prefix") ?? "")
             if found.count > limit, let last = shown.last {
-                xml.text("NextKeyMarker", String(last.path.dropFirst(call.bucket.count + 1)))
+                xml.text("NextKeyMarker", String(last.path.dropFirst(call.bucket.text.count + 1)))
                 xml.text("NextUploadIdMarker", last.id)
             }
             xml.text("MaxUploads", limit)
             xml.text("IsTruncated", found.count > limit ? "true" : "false")
             for item in shown {
                 xml.element("Upload") {
-                    $0.text("Key", String(item.path.dropFirst(call.bucket.count + 1)))
+                    $0.text("Key", String(item.path.dropFirst(call.bucket.text.count + 1)))
                     $0.text("UploadId", item.id)
                     $0.text("Initiated", item.created.rfc3339Milliseconds)
                     $0.text("StorageClass", "STANDARD")

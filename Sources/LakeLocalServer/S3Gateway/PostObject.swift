@@ -102,7 +102,7 @@ final class PostObjectSink: BodySink, @unchecked Sendable {
     // One thread at a time feeds and finishes a sink, as the protocol says.
     private let gateway: S3Gateway
     private let request: Request
-    private let bucket: String
+    private let bucket: RepositoryID
     private var form: FormReader
     /// Names in lower case.
     private var fields: [String: String] = [:]
@@ -121,7 +121,7 @@ final class PostObjectSink: BodySink, @unchecked Sendable {
         var checksum: S3Checksum?
     }
 
-    init(_ gateway: S3Gateway, _ request: Request, bucket: String) throws {
+    init(_ gateway: S3Gateway, _ request: Request, bucket: RepositoryID) throws {
         self.gateway = gateway
         self.request = request
         self.bucket = bucket
@@ -178,7 +178,7 @@ final class PostObjectSink: BodySink, @unchecked Sendable {
                 "Bucket POST must contain a field named 'key'.  If it is specified, please check the order of the fields."
             )
         }
-        fields["bucket"] = bucket
+        fields["bucket"] = bucket.text
         guard let policy = fields["policy"] else { throw S3Error.accessDenied }
         let user = try gateway.authentication.user(ofForm: fields, policy: policy)
         request.note.user = user
@@ -204,7 +204,7 @@ final class PostObjectSink: BodySink, @unchecked Sendable {
         return File(
             ref: ref, key: key, length: rules.length,
             upload: try gateway.catalog.beginUpload(
-                to: key, on: ref, in: bucket,
+                to: key, on: BranchName(ref), in: bucket,
                 UploadFacts(metadata: metadata, contentType: S3Gateway.contentType(of: asHeaders))),
             checksum: S3Checksum.Algorithm.allCases.first { fields[$0.header] != nil }.map { S3Checksum($0) })
     }
@@ -242,7 +242,7 @@ final class PostObjectSink: BodySink, @unchecked Sendable {
             target.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f })
         {
             let query =
-                "bucket=\(URIEncoding.encode(bucket))&key=\(URIEncoding.encode(key, keepsSlash: true))&etag=%22\(eTag)%22"
+                "bucket=\(URIEncoding.encode(bucket.text))&key=\(URIEncoding.encode(key, keepsSlash: true))&etag=%22\(eTag)%22"
             return Response(
                 status: 303, headers: [headers[0], ("Location", target + (target.contains("?") ? "&" : "?") + query)])
         }
@@ -251,7 +251,7 @@ final class PostObjectSink: BodySink, @unchecked Sendable {
         case "201":
             var response = gateway.xml("PostResponse") {
                 $0.text("Location", place)
-                $0.text("Bucket", bucket)
+                $0.text("Bucket", bucket.text)
                 $0.text("Key", String(decoding: key, as: UTF8.self))
                 $0.text("ETag", "\"\(eTag)\"")
             }

@@ -60,7 +60,7 @@ struct S3Authentication: Sendable {
     }
 
     /// - Parameter virtualBucket: the bucket that the host names, if it does.
-    func identify(_ request: Request, path: [UInt8], query: [QueryItem], virtualBucket: String? = nil) throws
+    func identify(_ request: Request, path: [UInt8], query: [QueryItem], virtualBucket: RepositoryID? = nil) throws
         -> S3Identity
     {
         func value(_ name: String) -> String? { query.first { $0.name == name }?.value }
@@ -262,7 +262,7 @@ struct S3Authentication: Sendable {
     /// - Parameter date: what stands in the place of the date. Source: "Signing and authenticating REST requests
     ///   (signature version 2)".
     private func isSigned(
-        _ request: Request, _ query: [QueryItem], _ virtualBucket: String?, date: String, by secret: String,
+        _ request: Request, _ query: [QueryItem], _ virtualBucket: RepositoryID?, date: String, by secret: String,
         _ signature: String
     ) -> Bool {
         let amz = Dictionary(grouping: request.headers.filter { $0.name.hasPrefix("x-amz-") }, by: \.name).sorted {
@@ -277,7 +277,7 @@ struct S3Authentication: Sendable {
             ? "" : "?" + resources.map { $0.value.isEmpty ? $0.name : "\($0.name)=\($0.value)" }.joined(separator: "&")
         // Of a bucket alone botocore asks without a slash at the end, and signs with one.
         var paths = [request.rawPath, request.rawPath + "/"]
-        if let virtualBucket { paths = paths.map { "/" + virtualBucket + $0 } }
+        if let virtualBucket { paths = paths.map { "/" + virtualBucket.text + $0 } }
         return paths.contains { path in
             let expected = Base64.encode(
                 Hash.hmacSHA1(key: Array(secret.utf8), Array((text + path + tail).utf8)))
@@ -287,7 +287,7 @@ struct S3Authentication: Sendable {
 
     /// Requests with the older signature in their header, as s3cmd and old SDKs make them.
     private func checkOldHeader(
-        _ header: String, _ request: Request, _ query: [QueryItem], _ virtualBucket: String?
+        _ header: String, _ request: Request, _ query: [QueryItem], _ virtualBucket: RepositoryID?
     ) throws -> S3Identity {
         let pair = header.utf8.dropFirst("AWS ".utf8.count)
         guard let mark = pair.firstIndex(of: 0x3a) else {
@@ -315,7 +315,7 @@ struct S3Authentication: Sendable {
 
     /// Presigned requests as `aws s3 presign` and s3fs make them.
     private func checkOldQuery(
-        _ request: Request, _ query: [QueryItem], _ virtualBucket: String?, _ id: String, _ signature: String,
+        _ request: Request, _ query: [QueryItem], _ virtualBucket: RepositoryID?, _ id: String, _ signature: String,
         _ expires: String
     ) throws -> S3Identity {
         let credentials = try credentials(id)

@@ -70,14 +70,14 @@ struct S3Error: Error {
     /// - Parameters:
     ///   - request: what it answers.
     ///   - bucket, ref, key: what the request names, as far as it was understood.
-    func response(to request: Request, bucket: String? = nil, ref: String? = nil, key: Key? = nil) -> Response {
+    func response(to request: Request, bucket: RepositoryID? = nil, ref: String? = nil, key: Key? = nil) -> Response {
         var xml = XMLWriter()
         xml.element("Error", namespace: nil) { xml in
             xml.text("Code", code)
             xml.text("Message", message)
             if let key { xml.text("Key", key.description) }
-            if let bucket, !bucket.isEmpty { xml.text("BucketName", bucket) }
-            xml.text("Resource", ref.map { "\($0)@\(bucket ?? "")" } ?? bucket ?? "")
+            if let bucket, !bucket.isEmpty { xml.text("BucketName", bucket.text) }
+            xml.text("Resource", ref.map { "\($0)@\(bucket?.text ?? "")" } ?? bucket?.text ?? "")
             xml.text("Region", "us-east-1")
             xml.text("RequestId", request.note.id)
             xml.text("HostId", "lakefuse")

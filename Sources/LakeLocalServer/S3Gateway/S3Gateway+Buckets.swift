@@ -33,7 +33,7 @@ extension S3Gateway {
             ) { try access.isAllowed(.repository("ListRepositories", $0.id), for: call.caller) }
             repositories += page.items
             hasMore = page.hasMore && !page.items.isEmpty
-            after = page.items.last?.id ?? after
+            after = page.items.last?.id.text ?? after
         }
         return .respond(
             xml("ListAllMyBucketsResult") { xml in
@@ -42,7 +42,7 @@ extension S3Gateway {
                     for repository in repositories {
                         xml.element("Bucket") {
                             $0.text("CreationDate", repository.creationDate.rfc3339Milliseconds)
-                            $0.text("Name", repository.id)
+                            $0.text("Name", repository.id.text)
                         }
                     }
                 }
@@ -96,7 +96,7 @@ extension S3Gateway {
             )
         }
         return try body(call, limit: 1 << 16) { [catalog, settings] _ in
-            do { try Names.checkRepository(call.bucket) } catch {
+            do { try call.bucket.check() } catch {
                 throw S3Error(
                     400, "InvalidBucketName", "The specified bucket is not valid: \(LakeError(error).message)")
             }
@@ -123,7 +123,7 @@ extension S3Gateway {
         let isEmpty =
             try !branches.hasMore
             && branches.items.allSatisfy {
-                try !catalog.hasObjects(under: Key([]), at: catalog.resolve($0.id, in: repository))
+                try !catalog.hasObjects(under: Key([]), at: catalog.resolve($0.id.text, in: repository))
             }
         guard isEmpty else {
             throw S3Error(409, "BucketNotEmpty", "The bucket you tried to delete is not empty")
@@ -202,7 +202,7 @@ extension S3Gateway {
             : try listing(call, repository, prefix: prefix, delimiter: delimiter, after: after, limit: limit)
         let withOwner = hasVersions || !isV2 || call.value("fetch-owner") == "true"
         return xml(hasVersions ? "ListVersionsResult" : "ListBucketResult") { xml in
-            xml.text("Name", call.bucket)
+            xml.text("Name", call.bucket.text)
             xml.text("IsTruncated", page.hasMore ? "true" : "false")
             xml.text("Prefix", shown(prefix))
             if !delimiter.isEmpty { xml.text("Delimiter", shown(delimiter)) }
@@ -262,7 +262,8 @@ extension S3Gateway {
         guard hasSlash else {
             let last = S3Call.split(after.bytes).ref
             let page = try catalog.listBranches(call.bucket, prefix: ref, after: last, limit: limit, showHidden: false)
-            return Page(items: page.items.map { S3Listing(key: Key($0.id + "/"), entry: nil) }, hasMore: page.hasMore)
+            return Page(
+                items: page.items.map { S3Listing(key: Key($0.id.text + "/"), entry: nil) }, hasMore: page.hasMore)
         }
         var query = Catalog.ListQuery()
         query.prefix = path
@@ -309,7 +310,7 @@ extension S3Gateway {
                     try access.require([.object("DeleteObject", call.bucket, path)], for: call.caller)
                     guard !path.isEmpty else {
                         // A ref with nothing behind it is no object: as gone as one can be, if there is such a branch.
-                        _ = try catalog.checkWritable(ref, in: call.bucket)
+                        _ = try catalog.checkWritable(BranchName(ref), in: call.bucket)
                         outcomes.append((key, nil))
                         continue
                     }
@@ -318,7 +319,7 @@ extension S3Gateway {
                         tag: object.value("ETag"), modified: object.value("LastModifiedTime"),
                         size: object.value("Size"))
                     {
-                        try catalog.delete(path, on: ref, in: call.bucket, if: condition.holds)
+                        try catalog.delete(path, on: BranchName(ref), in: call.bucket, if: condition.holds)
                         outcomes.append((key, nil))
                         continue
                     }
@@ -329,7 +330,7 @@ extension S3Gateway {
             }
             for (ref, items) in byRef {
                 do {
-                    _ = try catalog.delete(items.map(\.path), on: ref, in: call.bucket)
+                    _ = try catalog.delete(items.map(\.path), on: BranchName(ref), in: call.bucket)
                     outcomes += items.map { ($0.key, nil) }
                 } catch {
                     outcomes += items.map { ($0.key, S3Error(error, isWrite: true)) }

@@ -119,7 +119,8 @@ extension S3Gateway {
             }
         }
         let sink = try PayloadSink(
-            call: call, gateway: self, upload: catalog.beginUpload(to: call.key, on: call.ref, in: call.bucket, facts),
+            call: call, gateway: self,
+            upload: catalog.beginUpload(to: call.key, on: call.branch, in: call.bucket, facts),
             limit: .max, soon: condition == nil ? soon : nil
         ) { _, written in
             answer(written!, try written!.upload.commit(if: condition) { complete(&$0, written!) })
@@ -128,12 +129,12 @@ extension S3Gateway {
     }
 
     /// The object that `x-amz-copy-source` names.
-    func copySource(_ call: S3Call) throws -> (bucket: String, ref: String, key: Key) {
+    func copySource(_ call: S3Call) throws -> (bucket: RepositoryID, ref: String, key: Key) {
         let header = call.request.header("x-amz-copy-source") ?? ""
         // A plus is a space here, as in a query: clients that mean a plus say so by its code, all of them for S3.
         var bytes = URIEncoding.decode(header.prefix { $0 != "?" }, plusIsSpace: true)[...]
         if bytes.first == 0x2f { bytes = bytes.dropFirst() }
-        let bucket = String(decoding: bytes.prefix { $0 != 0x2f }, as: UTF8.self)
+        let bucket = RepositoryID(String(decoding: bytes.prefix { $0 != 0x2f }, as: UTF8.self))
         let (ref, key, _) = S3Call.split(bytes.drop { $0 != 0x2f }.dropFirst())
         guard !bucket.isEmpty, !ref.isEmpty, !key.isEmpty else {
             throw S3Error.invalidArgument("Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
@@ -146,7 +147,7 @@ extension S3Gateway {
         try Names.checkPath(call.key)
         let replaces = call.request.header("x-amz-metadata-directive")?.uppercased() == "REPLACE"
         let own = try ObjectFacts.metadata(of: call.request)
-        _ = try catalog.checkWritable(call.ref, in: call.bucket)
+        _ = try catalog.checkWritable(call.branch, in: call.bucket)
         return work(call) { [self] in
             let found: Entry
             do { found = try catalog.entry(source.key, at: source.ref, in: source.bucket).entry } catch let error
@@ -175,7 +176,7 @@ extension S3Gateway {
                 )
             }
             let entry = try catalog.copy(
-                source.key, at: source.ref, from: source.bucket, to: call.key, on: call.ref, in: call.bucket,
+                source.key, at: source.ref, from: source.bucket, to: call.key, on: call.branch, in: call.bucket,
                 metadata: metadata,
                 contentType: replaces ? Self.contentType(of: call.request) : nil,
                 condition: Precheck.writeCondition(call.request))
@@ -190,16 +191,20 @@ extension S3Gateway {
 
     /// Tags are part of an entry: it is staged anew with others.
     func setTags(_ call: S3Call) throws -> Reception {
-        _ = try catalog.checkWritable(call.ref, in: call.bucket)
+        _ = try catalog.checkWritable(call.branch, in: call.bucket)
         guard call.request.method == "PUT" else {
             return work(call) { [catalog] in
-                try catalog.updateMetadata(of: call.key, on: call.ref, in: call.bucket) { ObjectFacts.set([], in: &$0) }
+                try catalog.updateMetadata(of: call.key, on: call.branch, in: call.bucket) {
+                    ObjectFacts.set([], in: &$0)
+                }
                 return Response(status: 204, headers: [("Content-Type", "application/xml")])
             }
         }
         return try body(call, limit: 1 << 20) { [catalog] bytes in
             let tags = try ObjectFacts.tags(ofDocument: bytes)
-            try catalog.updateMetadata(of: call.key, on: call.ref, in: call.bucket) { ObjectFacts.set(tags, in: &$0) }
+            try catalog.updateMetadata(of: call.key, on: call.branch, in: call.bucket) {
+                ObjectFacts.set(tags, in: &$0)
+            }
             return Response(status: 200, headers: [("Content-Type", "application/xml")])
         }
     }
@@ -257,9 +262,9 @@ extension S3Gateway {
             size: call.request.header("x-amz-if-match-size"))
         return work(call) { [self] in
             if let condition {
-                try catalog.delete(call.key, on: call.ref, in: call.bucket, if: condition.holds)
+                try catalog.delete(call.key, on: call.branch, in: call.bucket, if: condition.holds)
             } else {
-                _ = try catalog.delete([call.key], on: call.ref, in: call.bucket)
+                _ = try catalog.delete([call.key], on: call.branch, in: call.bucket)
             }
             return Response(status: 204, headers: [("Content-Type", "application/xml")])
         }

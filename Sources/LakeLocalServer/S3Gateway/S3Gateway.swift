@@ -42,12 +42,12 @@ package struct S3Gateway: Door {
             && request.header("authorization") == nil
     }
 
-    private func virtualBucket(_ request: Request) -> String? {
+    private func virtualBucket(_ request: Request) -> RepositoryID? {
         let host = Self.host(request)
         for domain in settings.s3Domains {
             let rest = host.utf8.count - domain.utf8.count - 1
             guard rest > 0, host.hasSuffix(domain), host.utf8.dropFirst(rest).first == 0x2e else { continue }
-            return String(Substring(host.utf8.prefix(rest)))
+            return RepositoryID(String(Substring(host.utf8.prefix(rest))))
         }
         return nil
     }
@@ -64,7 +64,9 @@ package struct S3Gateway: Door {
             let virtualBucket = virtualBucket(request)
             if Self.isForm(request) {
                 request.note.operation = .s3(.postObject)
-                let bucket = virtualBucket ?? String(decoding: path.dropFirst().prefix { $0 != 0x2f }, as: UTF8.self)
+                let bucket =
+                    virtualBucket
+                    ?? RepositoryID(String(decoding: path.dropFirst().prefix { $0 != 0x2f }, as: UTF8.self))
                 return .body(try PostObjectSink(self, request, bucket: bucket))
             }
             let identity = try authentication.identify(
@@ -216,10 +218,10 @@ package struct S3Gateway: Door {
             return .respond(Response(status: 200, headers: [("Content-Type", "application/octet-stream"), tag]))
         case "DELETE":
             // There is no such object, so it is gone.
-            _ = try catalog.checkWritable(call.ref, in: call.bucket)
+            _ = try catalog.checkWritable(call.branch, in: call.bucket)
             return .respond(Response(status: 204, headers: [("Content-Type", "application/xml")]))
         case "PUT":
-            _ = try catalog.checkWritable(call.ref, in: call.bucket)
+            _ = try catalog.checkWritable(call.branch, in: call.bucket)
             guard call.hasKeySlash, (call.request.contentLength ?? 0) == 0 else {
                 throw S3Error.invalidArgument("The key names no object: it needs a path behind the branch")
             }
@@ -236,16 +238,18 @@ struct S3Call: Sendable {
     let request: Request
     let query: [QueryItem]
     let identity: S3Identity
-    let bucket: String
+    let bucket: RepositoryID
     /// The first part of the key; empty if there is none.
     let ref: String
     /// What follows it.
     let key: Key
     /// There was a slash behind the ref.
     let hasKeySlash: Bool
+    /// What the ref is where it is one.
+    var branch: BranchName { BranchName(ref) }
     var caller: Caller { Caller(identity.user, from: request.peer?.address) }
 
-    init(request: Request, query: [QueryItem], identity: S3Identity, path: [UInt8], virtualBucket: String?) {
+    init(request: Request, query: [QueryItem], identity: S3Identity, path: [UInt8], virtualBucket: RepositoryID?) {
         self.request = request
         self.query = query
         self.identity = identity
@@ -253,7 +257,7 @@ struct S3Call: Sendable {
         if let virtualBucket {
             bucket = virtualBucket
         } else {
-            bucket = String(decoding: rest.prefix { $0 != 0x2f }, as: UTF8.self)
+            bucket = RepositoryID(String(decoding: rest.prefix { $0 != 0x2f }, as: UTF8.self))
             rest = rest.drop { $0 != 0x2f }.dropFirst()
         }
         (ref, key, hasKeySlash) = Self.split(rest)

@@ -351,7 +351,7 @@ package final class Access: Sendable {
     }
 
     /// What a mount asks for every path, and whether it need not ask. Where it cannot be told it is not allowed.
-    package func mountRights(of caller: Caller, in repository: String) -> (
+    package func mountRights(of caller: Caller, in repository: RepositoryID) -> (
         allows: @Sendable (Permission) -> Bool, isFree: @Sendable () -> Bool
     ) {
         let objects = "arn:lakefs:fs:::repository/\(repository)/object/"

@@ -11,19 +11,19 @@ package struct Permission: Sendable, Equatable {
     }
 
     // The forms of resources.
-    package static func repository(_ action: String, _ id: String) -> Permission {
+    package static func repository(_ action: String, _ id: RepositoryID) -> Permission {
         Permission("fs:" + action, "arn:lakefs:fs:::repository/\(id)")
     }
-    package static func object(_ action: String, _ repository: String, _ path: Key) -> Permission {
+    package static func object(_ action: String, _ repository: RepositoryID, _ path: Key) -> Permission {
         Permission("fs:" + action, "arn:lakefs:fs:::repository/\(repository)/object/\(path)")
     }
-    package static func branch(_ action: String, _ repository: String, _ id: String) -> Permission {
+    package static func branch(_ action: String, _ repository: RepositoryID, _ id: BranchName) -> Permission {
         Permission("fs:" + action, "arn:lakefs:fs:::repository/\(repository)/branch/\(id)")
     }
-    package static func tag(_ action: String, _ repository: String, _ id: String) -> Permission {
+    package static func tag(_ action: String, _ repository: RepositoryID, _ id: String) -> Permission {
         Permission("fs:" + action, "arn:lakefs:fs:::repository/\(repository)/tag/\(id)")
     }
-    package static func pulls(_ action: String, _ repository: String) -> Permission {
+    package static func pulls(_ action: String, _ repository: RepositoryID) -> Permission {
         inRepository("pr:" + action, repository)
     }
     package static func user(_ action: String, _ id: String) -> Permission {
@@ -36,7 +36,7 @@ package struct Permission: Sendable, Equatable {
         Permission("auth:" + action, "arn:lakefs:auth:::policy/\(id)")
     }
     /// An action of another family than `fs`, named whole.
-    package static func inRepository(_ action: String, _ id: String) -> Permission {
+    package static func inRepository(_ action: String, _ id: RepositoryID) -> Permission {
         Permission(action, "arn:lakefs:fs:::repository/\(id)")
     }
     package static func all(_ action: String) -> Permission { Permission(action, "*") }

@@ -1,24 +1,24 @@
 package import Foundations
 
 extension Catalog {
-    package func listBranches(_ repositoryID: String, prefix: String, after: String, limit: Int, showHidden: Bool)
+    package func listBranches(_ repositoryID: RepositoryID, prefix: String, after: String, limit: Int, showHidden: Bool)
         throws -> Page<Branch>
     {
         let repository = try repository(repositoryID)
-        return try gather(after: after, limit: limit, next: \.id) { position, count in
+        return try gather(after: after, limit: limit, next: \.id.text) { position, count in
             try refs.branches(in: repository, prefix: prefix, after: position, limit: count)
         } where: {
             showHidden || !$0.isHidden
         }
     }
 
-    package func branch(_ id: String, in repositoryID: String) throws -> Branch {
+    package func branch(_ id: BranchName, in repositoryID: RepositoryID) throws -> Branch {
         try branch(id, in: repository(repositoryID)).branch
     }
 
     /// A branch and the bytes it was read as.
-    func branch(_ id: String, in repository: Repository) throws -> (branch: Branch, bytes: [UInt8]) {
-        try Names.checkBranch(id)  // An expression is no branch: told apart from a branch that is missing.
+    func branch(_ id: BranchName, in repository: Repository) throws -> (branch: Branch, bytes: [UInt8]) {
+        try id.check()  // An expression is no branch: told apart from a branch that is missing.
         guard let found = try refs.branch(id, in: repository) else { throw LakeError.notFound(.branch, id) }
         return found
     }
@@ -26,12 +26,15 @@ extension Catalog {
     /// - Parameter force: takes the place of a branch of that name, dropping its uncommitted changes.
     /// - Returns: the commit that the branch begins at.
     package func createBranch(
-        _ id: String, from source: String, in repositoryID: String, isHidden: Bool = false, force: Bool = false
-    ) throws -> String {
+        _ id: BranchName, from source: String, in repositoryID: RepositoryID, isHidden: Bool = false,
+        force: Bool = false
+    ) throws -> CommitID {
         let repository = try writableRepository(repositoryID, force: force)
-        try Names.checkBranch(id)
+        try id.check()
         let commitID = try resolveCommit(source, in: repository)
-        guard try refs.tag(id, in: repository) == nil, try refs.findCommit(id, in: repository) == nil else {
+        guard try refs.tag(id.text, in: repository) == nil,
+            try refs.findCommit(CommitID(id.text), in: repository) == nil
+        else {
             throw LakeError(.alreadyExists(.branch), "branch \(id): a tag or commit of that name exists")
         }
         let old = try refs.branch(id, in: repository)
@@ -54,14 +57,14 @@ extension Catalog {
         }
     }
 
-    package func deleteBranch(_ id: String, in repositoryID: String, force: Bool) throws {
+    package func deleteBranch(_ id: BranchName, in repositoryID: RepositoryID, force: Bool) throws {
         let repository = try writableRepository(repositoryID, force: force)
         guard id != repository.defaultBranch else {
             throw LakeError(
                 .permissionDenied, "branch \(id) is the default branch of \(repositoryID): it cannot be deleted")
         }
         let seen = try branch(id, in: repository).branch
-        var event = HookEvent(.preDeleteBranch, repository: repositoryID, sourceRef: seen.commitID)
+        var event = HookEvent(.preDeleteBranch, repository: repositoryID, sourceRef: seen.commitID.text)
         event.branch = id
         try inPhases([event]) {
             let branch = try branch(id, in: repository).branch
@@ -78,7 +81,7 @@ extension Catalog {
     /// - Parameter durability: `.eventual` for a step whose loss in a crash undoes nothing that anyone was told.
     /// - Returns: the branch before and after.
     func updateBranch(
-        _ id: String, in repository: Repository, _ durability: Durability = .durable,
+        _ id: BranchName, in repository: Repository, _ durability: Durability = .durable,
         _ change: (inout Branch) throws -> Void
     ) throws -> (old: Branch, new: Branch) {
         for attempt in 0..<Self.tries {
@@ -93,11 +96,11 @@ extension Catalog {
     }
 
     /// Whether the branch shows anything that its commit does not. Source: `lakefs-formats.md` 7.3.
-    func isDirty(_ branch: Branch, tokens: [String], in repository: Repository) throws -> Bool {
+    func isDirty(_ branch: Branch, tokens: [StagingToken], in repository: Repository) throws -> Bool {
         try uncommitted(branch, tokens: tokens, in: repository).next() != nil
     }
 
-    func uncommitted(_ branch: Branch, tokens: [String], in repository: Repository, pageSize: Int = 1000) throws
+    func uncommitted(_ branch: Branch, tokens: [StagingToken], in repository: Repository, pageSize: Int = 1000) throws
         -> UncommittedDiff
     {
         let metaRange = try metaRange(of: branch.commitID, in: repository)
@@ -109,12 +112,14 @@ extension Catalog {
 
     /// Moves the head of a clean branch. Source: `lakefs-formats.md` 7.4.
     /// - Parameter compute: gives the new commit's id for the branch as it is; called again after a lost race.
-    func moveHead(_ id: String, in repository: Repository, _ compute: (Branch) throws -> String) throws -> String {
+    func moveHead(_ id: BranchName, in repository: Repository, _ compute: (Branch) throws -> CommitID) throws
+        -> CommitID
+    {
         unsettled.settle(id, in: repository.id)
         return try turns.withTurn(of: Self.turn(id, in: repository)) { try moveHeadInTurn(id, in: repository, compute) }
     }
 
-    func refuseDirty(_ branch: Branch, _ tokens: [String], in repository: Repository) throws {
+    func refuseDirty(_ branch: Branch, _ tokens: [StagingToken], in repository: Repository) throws {
         guard try !isDirty(branch, tokens: tokens, in: repository) else {
             throw LakeError(
                 .dirtyBranch,
@@ -122,8 +127,9 @@ extension Catalog {
         }
     }
 
-    private func moveHeadInTurn(_ id: String, in repository: Repository, _ compute: (Branch) throws -> String) throws
-        -> String
+    private func moveHeadInTurn(_ id: BranchName, in repository: Repository, _ compute: (Branch) throws -> CommitID)
+        throws
+        -> CommitID
     {
         let move = RefStore.newMove(repository, id)
         for attempt in 0..<Self.tries {
@@ -164,7 +170,7 @@ extension Catalog {
     /// Takes the marks of head moves from a branch, and the sealed tokens too if they hold nothing. A move that goes on
     /// seals again.
     /// - Parameter move: the token that stands for one of them, or nil for all.
-    func cancelMoves(_ move: String? = nil, of id: String, in repository: Repository) throws {
+    func cancelMoves(_ move: StagingToken? = nil, of id: BranchName, in repository: Repository) throws {
         let (old, new) = try updateBranch(id, in: repository, .eventual) { branch in
             branch.sealedTokens.removeAll { move == nil ? RefStore.isMove($0) : $0 == move }
             if try !hasStaged(tokens: branch.sealedTokens) { branch.sealedTokens = [] }
@@ -180,7 +186,7 @@ extension Catalog {
     }
 
     /// Whether any of these tokens holds anything, be it a change or not.
-    func hasStaged(tokens: [String]) throws -> Bool {
+    func hasStaged(tokens: [StagingToken]) throws -> Bool {
         var staged = StagingCursor(store, tokens: tokens, pageSize: 10)
         return try staged.current() != nil
     }
@@ -189,7 +195,7 @@ extension Catalog {
     // What was closed before and held back is dropped with the rest: it must not come up later.
 
     /// Drops all uncommitted changes.
-    package func resetBranch(_ id: String, in repositoryID: String, force: Bool) throws {
+    package func resetBranch(_ id: BranchName, in repositoryID: RepositoryID, force: Bool) throws {
         unsettled.settle(id, in: repositoryID)
         let repository = try writableRepository(repositoryID, force: force)
         let (old, _) = try updateBranch(id, in: repository) { branch in
@@ -201,7 +207,7 @@ extension Catalog {
     }
 
     /// Drops the uncommitted change of one object.
-    package func resetObject(_ path: Key, on id: String, in repositoryID: String, force: Bool) throws {
+    package func resetObject(_ path: Key, on id: BranchName, in repositoryID: RepositoryID, force: Bool) throws {
         try Names.checkPath(path)
         unsettled.settle(id, in: repositoryID)
         let repository = try writableRepository(repositoryID, force: force)
@@ -216,7 +222,7 @@ extension Catalog {
     }
 
     /// Drops the uncommitted changes of everything under a prefix.
-    package func resetPrefix(_ prefix: Key, on id: String, in repositoryID: String, force: Bool) throws {
+    package func resetPrefix(_ prefix: Key, on id: BranchName, in repositoryID: RepositoryID, force: Bool) throws {
         unsettled.settle(id, in: repositoryID)
         let repository = try writableRepository(repositoryID, force: force)
         let branch = try branch(id, in: repository).branch
@@ -234,7 +240,7 @@ extension Catalog {
     }
 
     /// Points a branch at another commit. Uncommitted changes are refused, or dropped when forced.
-    package func hardReset(_ id: String, to ref: String, in repositoryID: String, force: Bool) throws {
+    package func hardReset(_ id: BranchName, to ref: String, in repositoryID: RepositoryID, force: Bool) throws {
         let repository = try writableRepository(repositoryID, force: force)
         guard force else {
             // Sealed first, so that what is staged meanwhile is found, or stays.

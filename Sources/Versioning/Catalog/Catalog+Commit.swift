@@ -28,8 +28,8 @@ extension Catalog {
 
     /// Commits the uncommitted changes of a branch. Source: `lakefs-formats.md` 7.2.
     /// Writers are never held up: what they stage after the seal belongs to the next commit.
-    package func commit(_ request: CommitRequest, on id: String, in repositoryID: String) throws -> (
-        id: String, commit: Commit
+    package func commit(_ request: CommitRequest, on id: BranchName, in repositoryID: RepositoryID) throws -> (
+        id: CommitID, commit: Commit
     ) {
         let repository = try writableRepository(repositoryID, force: request.force)
         unsettled.settle(id, in: repositoryID)
@@ -55,13 +55,15 @@ extension Catalog {
     }
 
     /// What those who move a branch wait for each other by.
-    static func turn(_ branch: String, in repository: Repository) -> Key { Key("\(repository.partition)/\(branch)") }
+    static func turn(_ branch: BranchName, in repository: Repository) -> Key {
+        Key("\(repository.partition)/\(branch)")
+    }
 
-    private func commitStaged(_ request: CommitRequest, on id: String, in repository: Repository) throws -> (
-        id: String, commit: Commit
+    private func commitStaged(_ request: CommitRequest, on id: BranchName, in repository: Repository) throws -> (
+        id: CommitID, commit: Commit
     ) {
         _ = try updateBranch(id, in: repository, .eventual) { branch in seal(&branch, in: repository) }
-        var result: (id: String, commit: Commit)?
+        var result: (id: CommitID, commit: Commit)?
         let (old, _) = try updateBranch(id, in: repository) { branch in
             let parent = try refs.commit(branch.commitID, in: repository)
             var changes = StagingCursor(store, tokens: branch.sealedTokens)
@@ -79,8 +81,9 @@ extension Catalog {
         return result!
     }
 
-    private func commit(metaRange: String, _ request: CommitRequest, on id: String, in repository: Repository) throws
-        -> (id: String, commit: Commit)
+    private func commit(metaRange: String, _ request: CommitRequest, on id: BranchName, in repository: Repository)
+        throws
+        -> (id: CommitID, commit: Commit)
     {
         guard metaRange.isEmpty || Names.isHex(metaRange, 64...64) else {
             throw LakeError(.invalidValue, "source metarange '\(metaRange)' is not valid: 64 hex digits are")
@@ -88,7 +91,7 @@ extension Catalog {
         guard try metaRange.isEmpty || committed.exists(metaRange, in: repository.namespace) else {
             throw LakeError.notFound(.metaRange, metaRange)
         }
-        var result: (id: String, commit: Commit)?
+        var result: (id: CommitID, commit: Commit)?
         _ = try moveHead(id, in: repository) { branch in
             let parent = try refs.commit(branch.commitID, in: repository)
             result = try addCommit(request, metaRange: metaRange, parents: [(branch.commitID, parent)], in: repository)
@@ -99,9 +102,9 @@ extension Catalog {
 
     /// Stores a commit record of these parents.
     func addCommit(
-        _ request: CommitRequest, metaRange: String, parents: [(id: String, commit: Commit)],
+        _ request: CommitRequest, metaRange: String, parents: [(id: CommitID, commit: Commit)],
         generationOf others: [Commit] = [], in repository: Repository
-    ) throws -> (id: String, commit: Commit) {
+    ) throws -> (id: CommitID, commit: Commit) {
         // A stored one may be anything.
         let generation = min(max(0, (parents.map(\.commit) + others).map(\.generation).max() ?? 0), Int32.max - 1)
         let commit = Commit(

@@ -8,12 +8,12 @@ import Synchronization
 ///
 ///     partition lakefuse-compacted: <repository partition>/<branch> → 1 commit · 2 tokens … · 3 metarange
 struct Compaction: Sendable, Equatable {
-    var commitID: String
+    var commitID: CommitID
     /// Those that went in, newest first.
-    var tokens: [String]
+    var tokens: [StagingToken]
     var metaRange: String
 
-    init(commitID: String, tokens: [String], metaRange: String) {
+    init(commitID: CommitID, tokens: [StagingToken], metaRange: String) {
         self.commitID = commitID
         self.tokens = tokens
         self.metaRange = metaRange
@@ -23,8 +23,8 @@ struct Compaction: Sendable, Equatable {
         self.init(commitID: "", tokens: [], metaRange: "")
         try readProtobuf(bytes) { field in
             switch field.number {
-            case 1: commitID = field.string
-            case 2: tokens.append(field.string)
+            case 1: commitID = CommitID(field.string)
+            case 2: tokens.append(StagingToken(field.string))
             case 3: metaRange = field.string
             default: break
             }
@@ -33,14 +33,14 @@ struct Compaction: Sendable, Equatable {
 
     var encoded: [UInt8] {
         var writer = ProtobufWriter()
-        writer.string(1, commitID)
-        writer.strings(2, tokens)
+        writer.string(1, commitID.text)
+        writer.strings(2, tokens.map(\.text))
         writer.string(3, metaRange)
         return writer.bytes
     }
 
     static let partition = Partition("lakefuse-compacted")
-    static func key(_ branch: String, in repository: Repository) -> Key { Key("\(repository.partition)/\(branch)") }
+    static func key(_ branch: BranchName, in repository: Repository) -> Key { Key("\(repository.partition)/\(branch)") }
 
     /// Whether this is what lies below a branch's newer tokens. Sealed tokens do not change, so it need not say more.
     func fits(_ branch: Branch) -> Bool {
@@ -50,7 +50,7 @@ struct Compaction: Sendable, Equatable {
 
 extension Catalog {
     /// What a ref shows: changes, newest token first, over a metarange.
-    func view(of ref: ResolvedRef) throws -> (tokens: [String], metaRange: String) {
+    func view(of ref: ResolvedRef) throws -> (tokens: [StagingToken], metaRange: String) {
         guard let branch = ref.branch, !branch.sealedTokens.isEmpty, !ref.tokens.isEmpty,
             let bytes = try store.value(for: Compaction.key(branch.id, in: ref.repository), in: Compaction.partition),
             let compaction = try? Compaction(decoding: bytes), compaction.fits(branch)
@@ -64,7 +64,7 @@ extension Catalog {
     private static let mostSealedTokens = 3
 
     /// Asks for a compaction if a listing was slow for want of one.
-    func considerCompaction(of ref: ResolvedRef, removalsMet: Int, tokens: [String]) {
+    func considerCompaction(of ref: ResolvedRef, removalsMet: Int, tokens: [StagingToken]) {
         guard let branch = ref.branch, removalsMet > Self.mostRemovalsMet || tokens.count > Self.mostSealedTokens + 1
         else { return }
         let name = Compaction.key(branch.id, in: ref.repository)
@@ -76,7 +76,7 @@ extension Catalog {
     }
 
     /// Lays all that is staged on a branch over its commit, for readers.
-    func compact(_ id: String, in repository: Repository) throws {
+    func compact(_ id: BranchName, in repository: Repository) throws {
         let (_, branch) = try updateBranch(id, in: repository, .eventual) { branch in
             if try hasStaged(tokens: [branch.stagingToken]) { seal(&branch, in: repository) }
         }
@@ -89,8 +89,8 @@ extension Catalog {
     }
 
     /// Has the changes under a branch's old tokens removed, and what was made of them.
-    func drop(_ tokens: [String], of branch: Branch, in repository: Repository) throws {
-        try refs.markDropped(tokens)
+    func drop(_ tokens: [StagingToken], of branch: Branch, in repository: Repository) throws {
+        try refs.markDropped(tokens.map(\.partition))
         let key = Compaction.key(branch.id, in: repository)
         if !branch.sealedTokens.isEmpty, try store.value(for: key, in: Compaction.partition) != nil {
             try store.write([.remove(Compaction.partition, key)], .eventual)

@@ -21,15 +21,15 @@ extension Catalog {
         while true {
             let branches = try refs.branches(in: repository, prefix: "", after: after, limit: 1000)
             guard let last = branches.last else { break }
-            try refs.markDropped(branches.flatMap(\.tokens))
-            after = last.id
+            try refs.markDropped(branches.flatMap(\.tokens).map(\.partition))
+            after = last.id.text
         }
         try remove("repos/\(repository.partition)/", in: RefStore.pulls)
         try remove("repos/\(repository.id)/", in: Partition("actions"))
         try remove("\(repository.partition)/", in: Compaction.partition)
         try store.removeAll(in: repository.partition)
         // Once more when requests that were under way have ended: one of them may have written a record meanwhile.
-        try refs.markDropped([repository.partition.description])
+        try refs.markDropped([repository.partition])
         try refs.removeRepository(repository.id)
         refs.forget()
         cleanUp()

@@ -48,7 +48,9 @@ extension Catalog {
     }
 
     /// The uncommitted changes of a branch.
-    package func diffUncommitted(_ id: String, in repositoryID: String, _ query: DiffQuery) throws -> Page<DiffEntry> {
+    package func diffUncommitted(_ id: BranchName, in repositoryID: RepositoryID, _ query: DiffQuery) throws -> Page<
+        DiffEntry
+    > {
         unsettled.settle(id, in: repositoryID)
         let repository = try repository(repositoryID)
         let branch = try branch(id, in: repository).branch
@@ -57,7 +59,9 @@ extension Catalog {
 
     /// The differences of two refs. Two dots compare them as they are, three what the right one did since their merge
     /// base.
-    package func diff(_ left: String, _ right: String, isThreeDot: Bool, in repositoryID: String, _ query: DiffQuery)
+    package func diff(
+        _ left: String, _ right: String, isThreeDot: Bool, in repositoryID: RepositoryID, _ query: DiffQuery
+    )
         throws -> Page<DiffEntry>
     {
         let repository = try repository(repositoryID)

@@ -32,7 +32,7 @@ package struct ImportSource: Sendable, Equatable {
 extension Catalog {
     /// Starts an import and returns its id; `importStatus` tells how it goes on.
     package func startImport(
-        _ sources: [ImportSource], _ request: CommitRequest, on branch: String, in repositoryID: String
+        _ sources: [ImportSource], _ request: CommitRequest, on branch: BranchName, in repositoryID: RepositoryID
     ) throws -> String {
         let repository = try writableRepository(repositoryID, force: request.force)
         let namespace = try repository.namespace.description + "/"
@@ -73,7 +73,7 @@ extension Catalog {
     }
 
     /// How an import goes on. One whose server is gone shows as failed.
-    package func importStatus(_ id: String, in repositoryID: String) throws -> ImportStatus {
+    package func importStatus(_ id: String, in repositoryID: RepositoryID) throws -> ImportStatus {
         let repository = try repository(repositoryID)
         guard let (status, bytes) = try refs.importStatus(id, in: repository) else {
             throw LakeError.notFound(.importJob, id)
@@ -114,7 +114,7 @@ extension Catalog {
         guard try refs.setImportStatus(failed, in: repository, if: .matches(bytes)) else {
             return try importStatus(status.id, in: repository.id)
         }
-        try refs.markDropped([ImportJob.partitionName(status.id)])
+        try refs.markDropped([ImportJob.partition(status.id)])
         return failed
     }
 
@@ -126,7 +126,7 @@ extension Catalog {
     }
 
     /// - Throws: `.conflict` if it has ended already.
-    package func cancelImport(_ id: String, in repositoryID: String) throws {
+    package func cancelImport(_ id: String, in repositoryID: RepositoryID) throws {
         let repository = try repository(repositoryID)
         for _ in 0..<Self.tries {
             guard let (found, bytes) = try refs.importStatus(id, in: repository) else {
@@ -148,7 +148,7 @@ private final class ImportJob: @unchecked Sendable {
     let id: String
     private let catalog: Catalog
     private let repository: Repository
-    private let branch: String
+    private let branch: BranchName
     private let sources: [ImportSource]
     private let request: CommitRequest
     private var status: ImportStatus
@@ -159,7 +159,7 @@ private final class ImportJob: @unchecked Sendable {
     private static let batchSize = 1000
 
     init(
-        _ id: String, _ catalog: Catalog, _ repository: Repository, _ branch: String, _ sources: [ImportSource],
+        _ id: String, _ catalog: Catalog, _ repository: Repository, _ branch: BranchName, _ sources: [ImportSource],
         _ request: CommitRequest
     ) throws {
         self.id = id
@@ -170,14 +170,14 @@ private final class ImportJob: @unchecked Sendable {
         self.request = request
         status = ImportStatus(id: id)
         stored = status.encoded
-        partition = Partition(Self.partitionName(id))
+        partition = Self.partition(id)
         guard try catalog.refs.setImportStatus(status, in: repository, if: .absent) else {
             throw LakeError(.alreadyExists(.importJob), "import \(id): already exists")
         }
     }
 
     /// The partition where entries are put in order.
-    static func partitionName(_ id: String) -> String { "import:\(id)" }
+    static func partition(_ id: String) -> Partition { Partition("import:\(id)") }
 
     func run() {
         do {

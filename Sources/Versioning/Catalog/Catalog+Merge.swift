@@ -15,9 +15,9 @@ extension Catalog {
     /// Merges `source` into the branch `destination` and returns the new commit's id.
     /// An empty message becomes `Merge 'source' into 'destination'`.
     package func merge(
-        _ source: String, into destination: String, _ request: CommitRequest, _ options: MergeOptions,
-        in repositoryID: String
-    ) throws -> String {
+        _ source: String, into destination: BranchName, _ request: CommitRequest, _ options: MergeOptions,
+        in repositoryID: RepositoryID
+    ) throws -> CommitID {
         let repository = try writableRepository(repositoryID, force: options.force)
         _ = try branch(destination, in: repository)
         let sourceID = try resolveCommit(source, in: repository)
@@ -47,7 +47,8 @@ extension Catalog {
     }
 
     /// The parent's metarange that a revert or cherry-pick compares with. Parent 0 means the only one.
-    private func parentMetaRange(of commit: (id: String, commit: Commit), number: Int, in repository: Repository) throws
+    private func parentMetaRange(of commit: (id: CommitID, commit: Commit), number: Int, in repository: Repository)
+        throws
         -> String
     {
         let parents = commit.commit.parents
@@ -60,8 +61,8 @@ extension Catalog {
 
     /// Undoes a commit by a new one. An empty message becomes `Revert <ref>`.
     package func revert(
-        _ ref: String, parentNumber: Int, on id: String, _ request: CommitRequest, in repositoryID: String
-    ) throws -> (id: String, commit: Commit) {
+        _ ref: String, parentNumber: Int, on id: BranchName, _ request: CommitRequest, in repositoryID: RepositoryID
+    ) throws -> (id: CommitID, commit: Commit) {
         let repository = try writableRepository(repositoryID, force: request.force)
         _ = try branch(id, in: repository)
         let commitID = try resolveCommit(ref, in: repository)
@@ -99,9 +100,9 @@ extension Catalog {
     /// Applies the changes of a commit on a branch. Message and metadata are the commit's own unless `overrides` has
     /// them.
     package func cherryPick(
-        _ ref: String, parentNumber: Int?, on id: String, committer: String, message: String?, metadata: Metadata?,
-        force: Bool, in repositoryID: String
-    ) throws -> (id: String, commit: Commit) {
+        _ ref: String, parentNumber: Int?, on id: BranchName, committer: String, message: String?, metadata: Metadata?,
+        force: Bool, in repositoryID: RepositoryID
+    ) throws -> (id: CommitID, commit: Commit) {
         let repository = try writableRepository(repositoryID, force: force)
         _ = try branch(id, in: repository)
         let commitID = try resolveCommit(ref, in: repository)
@@ -114,7 +115,7 @@ extension Catalog {
         let before = try parentMetaRange(of: (commitID, commit), number: parentNumber ?? 1, in: repository)
         var request = CommitRequest(
             committer: committer, message: message ?? commit.message, metadata: metadata ?? commit.metadata)
-        request.metadata["cherry-pick-origin"] = commitID
+        request.metadata["cherry-pick-origin"] = commitID.text
         request.metadata["cherry-pick-committer"] = commit.committer
         return try moveHead(id, in: repository, (.preCherryPick, .postCherryPick), request) { branch in
             let head = try refs.commit(branch.commitID, in: repository)

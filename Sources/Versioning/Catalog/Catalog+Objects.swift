@@ -40,7 +40,9 @@ package enum WriteCondition: Sendable {
 
 extension Catalog {
     /// The branch to write to, or the error that says why not.
-    package func checkWritable(_ branch: String, in repositoryID: String, force: Bool = false) throws -> Repository {
+    package func checkWritable(_ branch: BranchName, in repositoryID: RepositoryID, force: Bool = false) throws
+        -> Repository
+    {
         let repository = try writableRepository(repositoryID, force: force)
         _ = try self.branch(branch, in: repository)
         try checkProtection(of: branch, blocks: .stagingWrite, in: repository)
@@ -51,7 +53,7 @@ extension Catalog {
     /// behind: files that come and go between commits would else fill the branch with tombstones (7.1, delete without
     /// tombstone).
     private func mutation(of entry: StagedEntry, on branch: Branch, in repository: Repository) throws -> Mutation {
-        let partition = Partition(branch.stagingToken)
+        let partition = branch.stagingToken.partition
         if entry.envelope == nil, try stagedEntry(entry.key, tokens: branch.sealedTokens) == nil,
             try committed.record(
                 entry.key, metaRange: metaRange(of: branch.commitID, in: repository), in: repository.namespace) == nil
@@ -70,7 +72,7 @@ extension Catalog {
     /// - Throws: `.preconditionFailed` if one of them does not, or if an object of an entry went meanwhile; nothing was
     ///   written then. Source: `lakefs-formats.md` 7.1.
     func writeStaged(
-        _ entries: [StagedEntry], on id: String, in repository: Repository, _ durability: Durability, origin: Int?,
+        _ entries: [StagedEntry], on id: BranchName, in repository: Repository, _ durability: Durability, origin: Int?,
         expecting expected: [Expected] = []
     ) throws {
         // Each may need a requirement beside it, or two.
@@ -98,7 +100,7 @@ extension Catalog {
                     try fresh.isEmpty || attempt >= 2
                     ? [] : entries.compactMap { entry in try replacement(of: entry.key, in: token) }
                 let batch =
-                    required + replaced.map { .require(Partition(token), $0.key, .matches($0.value)) }
+                    required + replaced.map { .require(token.partition, $0.key, .matches($0.value)) }
                     + (try entries.map { try mutation(of: $0, on: branch, in: repository) })
                 guard try store.tryWrite(batch, durability) else { continue }
                 let isFirst = !isWritten
@@ -149,7 +151,7 @@ extension Catalog {
     {
         guard !expected.isEmpty else { return [] }
         let ref = ResolvedRef(repository: repository, commitID: branch.commitID, branch: branch, tokens: branch.tokens)
-        let partition = Partition(branch.stagingToken)
+        let partition = branch.stagingToken.partition
         var required: [Mutation] = []
         var missed: Key?
         for (path, address) in expected {
@@ -181,14 +183,14 @@ extension Catalog {
         let byteCount: Int64
     }
 
-    private func replacement(of key: Key, in token: String) throws -> Replacement? {
-        guard let value = try store.value(for: key, in: Partition(token)) else { return nil }
+    private func replacement(of key: Key, in token: StagingToken) throws -> Replacement? {
+        guard let value = try store.value(for: key, in: token.partition) else { return nil }
         return replacement(key, value)
     }
 
     /// Entries were staged in a branch's open token, once.
     private func noteStaged(
-        _ entries: [StagedEntry], _ claims: [(address: String, claim: FreshObjects.Claim)], in token: String
+        _ entries: [StagedEntry], _ claims: [(address: String, claim: FreshObjects.Claim)], in token: StagingToken
     ) {
         var keys: [String: Set<Key>] = [:]
         for entry in entries {
@@ -209,7 +211,7 @@ extension Catalog {
 
     /// Removes the objects of changes that a write replaced.
     private func remove(
-        _ replaced: [Replacement], in token: String, of repository: Repository, _ durability: Durability
+        _ replaced: [Replacement], in token: StagingToken, of repository: Repository, _ durability: Durability
     ) {
         for old in replaced where fresh.take(old.address, at: old.key, in: token) {
             guard let location = try? repository.namespace.location(old.address) else { continue }
@@ -220,7 +222,8 @@ extension Catalog {
     /// Stages an object under `path`.
     /// - Throws: `.preconditionFailed` if `condition` does not hold; nothing was written then.
     package func stage(
-        _ entry: Entry, at path: Key, on id: String, in repositoryID: String, if condition: WriteCondition? = nil,
+        _ entry: Entry, at path: Key, on id: BranchName, in repositoryID: RepositoryID,
+        if condition: WriteCondition? = nil,
         force: Bool = false,
         _ durability: Durability = .durable, origin: Int? = nil
     ) throws {
@@ -250,14 +253,15 @@ extension Catalog {
     }
 
     private func stage(
-        _ staged: StagedEntry, _ entry: Entry, if condition: WriteCondition, on id: String, in repository: Repository,
+        _ staged: StagedEntry, _ entry: Entry, if condition: WriteCondition, on id: BranchName,
+        in repository: Repository,
         _ durability: Durability, origin: Int?,
         _ claims: [(address: String, claim: FreshObjects.Claim)], _ mayBeStaged: inout Bool
     ) throws {
         let path = staged.key
         for attempt in 0..<Self.tries {
             let (branch, _) = try branch(id, in: repository)
-            let partition = Partition(branch.stagingToken)
+            let partition = branch.stagingToken.partition
             let own = try store.value(for: path, in: partition)
             let current = try find(
                 path,
@@ -307,7 +311,7 @@ extension Catalog {
     /// block.
     /// - Parameter repository: from `checkWritable`, which says that the branch may be written to.
     package func stage(
-        _ entry: Entry, at path: Key, on id: String, in repository: Repository,
+        _ entry: Entry, at path: Key, on id: BranchName, in repository: Repository,
         then done: @escaping @Sendable ((any Error)?) -> Void
     ) throws {
         try Names.checkPath(path)
@@ -322,8 +326,8 @@ extension Catalog {
             // As long as the branch is what it was, its token is open.
             let batch: [Mutation] =
                 [.require(repository.partition, RefStore.key(ofBranch: id), .matches(bytes))]
-                + (replaced.map { [.require(Partition(token), path, .matches($0.value))] } ?? [])
-                + [.set(Partition(token), path, staged.encoded)]
+                + (replaced.map { [.require(token.partition, path, .matches($0.value))] } ?? [])
+                + [.set(token.partition, path, staged.encoded)]
             store.write(batch, .durable) { [self] error in
                 if let error {
                     for (address, claim) in claims { fresh.keep(address, claim) }
@@ -351,7 +355,7 @@ extension Catalog {
 
     /// Stages an entry on a thread that may wait: for mounts to settle, and for the store.
     private func stageLater(
-        _ staged: StagedEntry, on id: String, in repository: Repository,
+        _ staged: StagedEntry, on id: BranchName, in repository: Repository,
         then done: @escaping @Sendable ((any Error)?) -> Void
     ) {
         committed.pool.run { [self] in
@@ -369,7 +373,7 @@ extension Catalog {
     /// - Parameter expected: paths among them that must show these addresses.
     /// - Throws: `.preconditionFailed` if one does not, or an object went meanwhile; nothing was written then.
     package func stage(
-        _ changes: [(path: Key, entry: Entry?)], on id: String, in repositoryID: String,
+        _ changes: [(path: Key, entry: Entry?)], on id: BranchName, in repositoryID: RepositoryID,
         _ durability: Durability = .durable, origin: Int?, expecting expected: [Expected] = []
     ) throws {
         let repository = try writableRepository(repositoryID, force: false)
@@ -385,7 +389,7 @@ extension Catalog {
 
     /// Removes objects; those that are not there are passed over. Returns the paths that were there.
     package func delete(
-        _ paths: [Key], on id: String, in repositoryID: String, force: Bool = false,
+        _ paths: [Key], on id: BranchName, in repositoryID: RepositoryID, force: Bool = false,
         _ durability: Durability = .durable, origin: Int? = nil
     ) throws -> Set<Key> {
         for path in paths { try Names.checkPath(path) }
@@ -413,7 +417,9 @@ extension Catalog {
 
     /// Removes an object as it was looked at; one that is not there is passed over.
     /// - Throws: `.preconditionFailed` if `condition` does not hold for it.
-    package func delete(_ path: Key, on id: String, in repositoryID: String, if condition: (Entry) -> Bool) throws {
+    package func delete(_ path: Key, on id: BranchName, in repositoryID: RepositoryID, if condition: (Entry) -> Bool)
+        throws
+    {
         try Names.checkPath(path)
         let repository = try checkWritable(id, in: repositoryID)
         for _ in 0..<Self.tries {
@@ -436,8 +442,9 @@ extension Catalog {
 
     /// Copies an object's bytes to an address of its own and stages it. Metadata and type come along unless given.
     package func copy(
-        _ source: Key, at sourceRef: String, from sourceRepository: String, to destination: Key, on id: String,
-        in repositoryID: String,
+        _ source: Key, at sourceRef: String, from sourceRepository: RepositoryID, to destination: Key,
+        on id: BranchName,
+        in repositoryID: RepositoryID,
         metadata: Metadata? = nil, contentType: String? = nil, condition: WriteCondition? = nil, force: Bool = false,
         isShallow: Bool = false
     ) throws -> Entry {
@@ -495,11 +502,11 @@ extension Catalog {
 
     /// Changes an object's user metadata.
     package func updateMetadata(
-        of path: Key, on id: String, in repositoryID: String, _ change: (inout Metadata) throws -> Void
+        of path: Key, on id: BranchName, in repositoryID: RepositoryID, _ change: (inout Metadata) throws -> Void
     ) throws {
         _ = try checkWritable(id, in: repositoryID)
         for _ in 0..<Self.tries {
-            var entry = try entry(path, at: id, in: repositoryID).entry
+            var entry = try entry(path, at: id.text, in: repositoryID).entry
             try change(&entry.metadata)
             do {
                 return try stage(entry, at: path, on: id, in: repositoryID, if: .sameAddress(entry.address))

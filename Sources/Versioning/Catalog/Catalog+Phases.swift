@@ -29,11 +29,11 @@ extension Catalog {
     ///   - kinds: told before and after.
     ///   - make: makes the commit for the branch as it is; called again after a lost race.
     func moveHead(
-        _ id: String, in repository: Repository, _ kinds: (before: HookEvent.Kind, after: HookEvent.Kind),
-        _ request: CommitRequest, _ make: (Branch) throws -> (id: String, commit: Commit)
-    ) throws -> (id: String, commit: Commit) {
+        _ id: BranchName, in repository: Repository, _ kinds: (before: HookEvent.Kind, after: HookEvent.Kind),
+        _ request: CommitRequest, _ make: (Branch) throws -> (id: CommitID, commit: Commit)
+    ) throws -> (id: CommitID, commit: Commit) {
         try inPhases([HookEvent(kinds.before, request, on: id, in: repository.id)]) {
-            var made: (id: String, commit: Commit)?
+            var made: (id: CommitID, commit: Commit)?
             _ = try moveHead(id, in: repository) { branch in
                 made = try make(branch)
                 return made!.id
@@ -47,17 +47,17 @@ extension Catalog {
     /// The same where hooks see the commit that is to come. They looked at that one: if the branch moves meanwhile, it
     /// is not made.
     func mergeHead(
-        _ id: String, in repository: Repository, from source: (name: String, commitID: String),
+        _ id: BranchName, in repository: Repository, from source: (name: String, commitID: CommitID),
         _ request: CommitRequest,
-        _ make: (Branch) throws -> (id: String, commit: Commit)
-    ) throws -> (id: String, commit: Commit) {
+        _ make: (Branch) throws -> (id: CommitID, commit: Commit)
+    ) throws -> (id: CommitID, commit: Commit) {
         guard hooks != nil else { return try moveHead(id, in: repository, (.preMerge, .postMerge), request, make) }
         unsettled.settle(id, in: repository.id)
         let seen = try branch(id, in: repository).branch
         try refuseDirty(seen, seen.tokens, in: repository)
         let made = try make(seen)
         var event = HookEvent(.preMerge, request, on: id, in: repository.id)
-        (event.sourceRef, event.commitID, event.mergeSource) = (source.commitID, made.id, source.name)
+        (event.sourceRef, event.commitID, event.mergeSource) = (source.commitID.text, made.id, source.name)
         return try inPhases([event]) {
             _ = try moveHead(id, in: repository) { branch in
                 guard branch.commitID == seen.commitID else {

@@ -2,7 +2,7 @@ import Foundations
 
 extension Catalog {
     package func listPulls(
-        _ repositoryID: String, prefix: String, after: String, limit: Int, status: PullRequest.Status?
+        _ repositoryID: RepositoryID, prefix: String, after: String, limit: Int, status: PullRequest.Status?
     ) throws -> Page<PullRequest> {
         let repository = try repository(repositoryID)
         return try gather(after: after, limit: limit, next: \.id) { position, count in
@@ -12,7 +12,7 @@ extension Catalog {
         }
     }
 
-    private func find(_ id: String, in repositoryID: String) throws -> (
+    private func find(_ id: String, in repositoryID: RepositoryID) throws -> (
         repository: Repository, pull: PullRequest, bytes: [UInt8]
     ) {
         guard XID.bytes(id) != nil else {
@@ -24,12 +24,13 @@ extension Catalog {
         return (repository, pull, bytes)
     }
 
-    package func pull(_ id: String, in repositoryID: String) throws -> PullRequest {
+    package func pull(_ id: String, in repositoryID: RepositoryID) throws -> PullRequest {
         try find(id, in: repositoryID).pull
     }
 
     package func createPull(
-        title: String, description: String, author: String, source: String, destination: String, in repositoryID: String
+        title: String, description: String, author: String, source: BranchName, destination: BranchName,
+        in repositoryID: RepositoryID
     ) throws -> PullRequest {
         let repository = try writableRepository(repositoryID, force: false)
         guard source != destination else {
@@ -49,7 +50,7 @@ extension Catalog {
 
     /// Changes a pull request. One that was merged keeps its status.
     package func updatePull(
-        _ id: String, title: String?, description: String?, status: PullRequest.Status?, in repositoryID: String
+        _ id: String, title: String?, description: String?, status: PullRequest.Status?, in repositoryID: RepositoryID
     ) throws {
         _ = try changePull(id, in: repositoryID) { pull in
             if let title { pull.title = title }
@@ -64,7 +65,8 @@ extension Catalog {
         }
     }
 
-    private func changePull(_ id: String, in repositoryID: String, _ change: (inout PullRequest) throws -> Void) throws
+    private func changePull(_ id: String, in repositoryID: RepositoryID, _ change: (inout PullRequest) throws -> Void)
+        throws
         -> PullRequest
     {
         for attempt in 0..<Self.tries {
@@ -77,7 +79,7 @@ extension Catalog {
     }
 
     /// The commit on the destination by which the source's head came into it, among its last thousand.
-    private func mergeCommit(of pull: PullRequest, in repositoryID: String) throws -> String? {
+    private func mergeCommit(of pull: PullRequest, in repositoryID: RepositoryID) throws -> CommitID? {
         let repository = try repository(repositoryID)
         let source = try branch(pull.source, in: repository).branch.commitID
         var log = try LogCursor(
@@ -91,16 +93,18 @@ extension Catalog {
     }
 
     /// Merges the source of an open pull request into its destination and returns the new commit's id.
-    package func mergePull(_ id: String, _ request: CommitRequest, _ options: MergeOptions, in repositoryID: String)
-        throws -> String
+    package func mergePull(
+        _ id: String, _ request: CommitRequest, _ options: MergeOptions, in repositoryID: RepositoryID
+    )
+        throws -> CommitID
     {
         let pull = try find(id, in: repositoryID).pull
         guard pull.status == .open else {
             throw LakeError(.invalidValue, "pull request \(id) is \(pull.status): only an open one can be merged")
         }
-        let commitID: String
+        let commitID: CommitID
         do {
-            commitID = try merge(pull.source, into: pull.destination, request, options, in: repositoryID)
+            commitID = try merge(pull.source.text, into: pull.destination, request, options, in: repositoryID)
         } catch let error as LakeError where error.code == .noChanges {
             // Perhaps it was merged by a server that died before it could note so.
             guard let merged = try mergeCommit(of: pull, in: repositoryID) else { throw error }

@@ -2,9 +2,9 @@ package import Foundations
 
 /// Objects of a ref: looked up and listed.
 extension Catalog {
-    func stagedEntry(_ path: Key, tokens: [String]) throws -> StagedEntry? {
+    func stagedEntry(_ path: Key, tokens: [StagingToken]) throws -> StagedEntry? {
         for token in tokens {
-            if let bytes = try store.value(for: path, in: Partition(token)) {
+            if let bytes = try store.value(for: path, in: token.partition) {
                 do { return try StagedEntry(key: path, decoding: bytes) } catch {
                     throw LakeError(.corrupt, "the staged entry of \(path) is no message")
                 }
@@ -38,7 +38,7 @@ extension Catalog {
     struct CommittedName: Hashable { let metaRange: String, path: Key }
 
     /// - Throws: `.notFound(.object)`, and what `resolve` throws.
-    package func entry(_ path: Key, at ref: String, in repositoryID: String) throws -> (
+    package func entry(_ path: Key, at ref: String, in repositoryID: RepositoryID) throws -> (
         entry: Entry, location: ObjectLocation, repository: Repository
     ) {
         let resolved = try resolve(ref, in: repositoryID, for: path)

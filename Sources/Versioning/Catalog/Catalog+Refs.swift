@@ -4,11 +4,11 @@ package import Foundations
 package struct ResolvedRef: Sendable {
     package let repository: Repository
     /// The commit; never empty, but in a bare repository.
-    package let commitID: String
+    package let commitID: CommitID
     /// The branch, if the expression names one as it stands (`main`, `main@`, `main$`).
     package let branch: Branch?
     /// Tokens whose uncommitted changes lie over the commit; empty if the expression shows committed data only.
-    package let tokens: [String]
+    package let tokens: [StagingToken]
 }
 
 extension Catalog {
@@ -19,11 +19,11 @@ extension Catalog {
     package func resolve(_ text: String, in repository: Repository) throws -> ResolvedRef {
         let expression = try RefExpression(text)
         var branch: Branch?
-        var commitID: String
+        var commitID: CommitID
         let base = expression.base
-        if Names.isHex(base, 64...64), try refs.findCommit(base, in: repository) != nil {
-            commitID = base
-        } else if let found = try refs.branch(base, in: repository)?.branch {
+        if Names.isHex(base, 64...64), try refs.findCommit(CommitID(base), in: repository) != nil {
+            commitID = CommitID(base)
+        } else if let found = try refs.branch(BranchName(base), in: repository)?.branch {
             branch = found
             commitID = found.commitID
         } else if let tag = try refs.tag(base, in: repository) {
@@ -65,7 +65,7 @@ extension Catalog {
     }
 
     /// The commit that an expression names; one that shows uncommitted changes names none.
-    func resolveCommit(_ text: String, in repository: Repository) throws -> String {
+    func resolveCommit(_ text: String, in repository: Repository) throws -> CommitID {
         guard !text.hasSuffix("$") else {
             throw LakeError(
                 .invalidValue,
@@ -75,40 +75,42 @@ extension Catalog {
     }
 
     /// As doors ask it: what mounts hold back of the branch is settled first, or what they do of one path.
-    package func resolve(_ text: String, in repository: String, for path: Key? = nil) throws -> ResolvedRef {
+    package func resolve(_ text: String, in repository: RepositoryID, for path: Key? = nil) throws -> ResolvedRef {
         let repository = try self.repository(repository)
         if unsettled.isHolding, let branch = try? RefExpression(text).base {
-            unsettled.settle(branch, in: repository.id, path)
+            unsettled.settle(BranchName(branch), in: repository.id, path)
         }
         return try resolve(text, in: repository)
     }
 
     /// The metarange of a commit; empty for the first one.
-    func metaRange(of commitID: String, in repository: Repository) throws -> String {
-        commitID.isEmpty ? "" : try refs.commit(commitID, in: repository).metaRangeID
+    func metaRange(of commitID: CommitID, in repository: Repository) throws -> String {
+        commitID.text.isEmpty ? "" : try refs.commit(commitID, in: repository).metaRangeID
     }
 
     package func metaRange(of ref: ResolvedRef) throws -> String { try metaRange(of: ref.commitID, in: ref.repository) }
 
     // MARK: tags
 
-    package func listTags(_ repository: String, prefix: String, after: String, limit: Int) throws -> Page<Tag> {
+    package func listTags(_ repository: RepositoryID, prefix: String, after: String, limit: Int) throws -> Page<Tag> {
         Page(
             try refs.tags(in: self.repository(repository), prefix: prefix, after: after, limit: limit + 1), limit: limit
         )
     }
 
-    package func tag(_ id: String, in repository: String) throws -> Tag {
+    package func tag(_ id: String, in repository: RepositoryID) throws -> Tag {
         guard let tag = try refs.tag(id, in: self.repository(repository)) else { throw LakeError.notFound(.tag, id) }
         return tag
     }
 
     /// - Parameter force: moves a tag that is there already.
-    package func createTag(_ id: String, at ref: String, in repositoryID: String, force: Bool) throws -> Tag {
+    package func createTag(_ id: String, at ref: String, in repositoryID: RepositoryID, force: Bool) throws -> Tag {
         let repository = try writableRepository(repositoryID, force: force)
         try Names.checkTag(id)
         let commitID = try resolveCommit(ref, in: repository)
-        guard try refs.branch(id, in: repository) == nil, try refs.findCommit(id, in: repository) == nil else {
+        guard try refs.branch(BranchName(id), in: repository) == nil,
+            try refs.findCommit(CommitID(id), in: repository) == nil
+        else {
             throw LakeError(.alreadyExists(.tag), "tag \(id): a branch or commit of that name exists")
         }
         guard try force || refs.tag(id, in: repository) == nil else {
@@ -125,7 +127,7 @@ extension Catalog {
         }
     }
 
-    package func deleteTag(_ id: String, in repositoryID: String, force: Bool) throws {
+    package func deleteTag(_ id: String, in repositoryID: RepositoryID, force: Bool) throws {
         let repository = try writableRepository(repositoryID, force: force)
         guard let tag = try refs.tag(id, in: repository) else { throw LakeError.notFound(.tag, id) }
         try inPhases([Self.event(.preDeleteTag, tag, in: repository)]) {
@@ -136,7 +138,7 @@ extension Catalog {
     }
 
     private static func event(_ kind: HookEvent.Kind, _ tag: Tag, in repository: Repository) -> HookEvent {
-        var event = HookEvent(kind, repository: repository.id, sourceRef: tag.commitID)
+        var event = HookEvent(kind, repository: repository.id, sourceRef: tag.commitID.text)
         (event.tag, event.commitID) = (tag.id, tag.commitID)
         return event
     }
@@ -144,7 +146,7 @@ extension Catalog {
     // MARK: commits
 
     /// A commit by id, unique prefix or expression.
-    package func commit(_ ref: String, in repositoryID: String) throws -> (id: String, commit: Commit) {
+    package func commit(_ ref: String, in repositoryID: RepositoryID) throws -> (id: CommitID, commit: Commit) {
         let resolved = try resolve(ref, in: repositoryID)
         return (resolved.commitID, try refs.commit(resolved.commitID, in: resolved.repository))
     }
@@ -167,8 +169,8 @@ extension Catalog {
     /// Bytes of messages and metadata on a page of a log: many may be told at once, each several times in memory.
     private static let largestLogPage = 512 << 10
 
-    package func log(_ ref: String, in repositoryID: String, _ query: LogQuery) throws -> Page<
-        (id: String, commit: Commit)
+    package func log(_ ref: String, in repositoryID: RepositoryID, _ query: LogQuery) throws -> Page<
+        (id: CommitID, commit: Commit)
     > {
         let repository = try repository(repositoryID)
         let start = try resolveCommit(ref, in: repository)
@@ -176,7 +178,7 @@ extension Catalog {
         var cursor = try LogCursor(
             refs, repository, from: start, firstParentOnly: query.firstParentOnly, since: query.since)
         let after = query.after.isEmpty ? nil : try resolve(query.after, in: repository).commitID
-        var found: [(id: String, commit: Commit)] = []
+        var found: [(id: CommitID, commit: Commit)] = []
         var isPastAfter = after == nil
         var bytes = 0
         while found.count <= query.limit, let item = try cursor.next() {
@@ -221,8 +223,8 @@ extension Catalog {
         return false
     }
 
-    package func mergeBase(_ source: String, _ destination: String, in repositoryID: String) throws -> (
-        source: String, destination: String, base: String
+    package func mergeBase(_ source: String, _ destination: String, in repositoryID: RepositoryID) throws -> (
+        source: CommitID, destination: CommitID, base: CommitID
     ) {
         let repository = try repository(repositoryID)
         let left = try resolve(source, in: repository).commitID
@@ -234,7 +236,7 @@ extension Catalog {
     }
 
     /// Adds a commit record as it is, for migrations. Its id must be what its content says.
-    package func addCommitRecord(_ commit: Commit, id: String, in repositoryID: String, force: Bool) throws {
+    package func addCommitRecord(_ commit: Commit, id: CommitID, in repositoryID: RepositoryID, force: Bool) throws {
         let repository = try writableRepository(repositoryID, force: force)
         guard (1...Commit.largestGeneration).contains(commit.generation) else {
             throw LakeError(

@@ -110,7 +110,7 @@ extension Catalog {
 
     private func dump(
         _ kind: DumpedKind, in repository: Repository,
-        _ pages: (_ after: String) throws -> [(id: String, commitID: String, data: [UInt8])]
+        _ pages: (_ after: String) throws -> [(id: String, commitID: CommitID, data: [UInt8])]
     ) throws -> String {
         let writer = try MetaRangeWriter(store: committed, namespace: repository.namespace, properties: kind.properties)
         var after = ""
@@ -119,7 +119,8 @@ extension Catalog {
             guard let last = page.last else { return try writer.finish() }
             for record in page {
                 try writer.add(
-                    Array(record.id.utf8), Envelope(identity: Array(record.commitID.utf8), data: record.data).bytes)
+                    Array(record.id.utf8), Envelope(identity: Array(record.commitID.text.utf8), data: record.data).bytes
+                )
             }
             after = last.id
         }
@@ -133,20 +134,20 @@ extension Catalog {
         }
         let branches = try dump(.branch, in: repository) {
             try refs.branches(in: repository, prefix: "", after: $0, limit: 1000).map {
-                ($0.id, $0.commitID, Branch(id: $0.id, commitID: $0.commitID, stagingToken: "").encoded)
+                ($0.id.text, $0.commitID, Branch(id: $0.id, commitID: $0.commitID, stagingToken: "").encoded)
             }
         }
         let commits = try dump(.commit, in: repository) { after in
             try refs.page(repository.partition, "commits/", prefix: "", after: after, limit: 1000).map { record in
                 let id = String(record.key.description.dropFirst("commits/".count))
-                return (id, id, record.value)
+                return (id, CommitID(id), record.value)
             }
         }
         return RefsDump(commits: commits, tags: tags, branches: branches)
     }
 
     /// Dumps the refs, and names the tables in `_lakefs/refs_manifest.json`.
-    package func dumpRefs(of repositoryID: String) throws -> RefsDump {
+    package func dumpRefs(of repositoryID: RepositoryID) throws -> RefsDump {
         let repository = try repository(repositoryID)
         let dump = try dumpRefs(of: repository)
         try objects.put(dump.manifest, at: repository.namespace.location("_lakefs/refs_manifest.json"))
@@ -154,7 +155,7 @@ extension Catalog {
     }
 
     /// The repository, if its refs may be restored.
-    private func restorable(_ repositoryID: String, force: Bool) throws -> Repository {
+    private func restorable(_ repositoryID: RepositoryID, force: Bool) throws -> Repository {
         let repository = try writableRepository(repositoryID, force: force)
         guard try refs.branch(repository.defaultBranch, in: repository) == nil else {
             throw LakeError(
@@ -165,7 +166,7 @@ extension Catalog {
     }
 
     /// Reads dumped refs into a bare repository.
-    package func restoreRefs(_ dump: RefsDump, in repositoryID: String, force: Bool) throws {
+    package func restoreRefs(_ dump: RefsDump, in repositoryID: RepositoryID, force: Bool) throws {
         try restoreRefs(dump, in: restorable(repositoryID, force: force))
     }
 
@@ -193,7 +194,7 @@ extension Catalog {
         }
         try records(dump.commits) { key, data in
             let commit = try Commit(decoding: data)
-            guard (1...Commit.largestGeneration).contains(commit.generation), Key(commit.id) == key else {
+            guard (1...Commit.largestGeneration).contains(commit.generation), Key(commit.id.text) == key else {
                 throw malformed("commit", key)
             }
             batch.append(.set(partition, Key("commits/\(commit.id)"), data))
@@ -211,7 +212,7 @@ extension Catalog {
         var defaultBranch: Branch?
         try records(dump.branches) { key, data in
             let dumped = try Branch(decoding: data)
-            guard Key(dumped.id) == key, try refs.findCommit(dumped.commitID, in: repository) != nil else {
+            guard Key(dumped.id.text) == key, try refs.findCommit(dumped.commitID, in: repository) != nil else {
                 throw malformed("branch", key)
             }
             let branch = Branch(
@@ -255,13 +256,13 @@ extension Catalog {
     }
 
     /// Starts a dump and returns its task's id.
-    package func startDump(of repositoryID: String) throws -> String {
+    package func startDump(of repositoryID: RepositoryID) throws -> String {
         let repository = try repository(repositoryID)
         return try start(.dump, in: repository) { try $0.dumpRefs(of: repository) }
     }
 
     /// Starts a restore and returns its task's id.
-    package func startRestore(_ dump: RefsDump, in repositoryID: String, force: Bool) throws -> String {
+    package func startRestore(_ dump: RefsDump, in repositoryID: RepositoryID, force: Bool) throws -> String {
         let repository = try restorable(repositoryID, force: force)
         return try start(.restore, in: repository) { catalog in
             try catalog.restoreRefs(dump, in: repository)
@@ -270,7 +271,7 @@ extension Catalog {
     }
 
     /// A task of that kind, and the refs that a dump wrote.
-    package func task(_ id: String, _ kind: TaskRecord.Kind, in repositoryID: String) throws -> (
+    package func task(_ id: String, _ kind: TaskRecord.Kind, in repositoryID: RepositoryID) throws -> (
         task: TaskRecord, dump: RefsDump?
     ) {
         guard var task = try refs.task(id, in: repository(repositoryID)), task.operation == kind.operation else {

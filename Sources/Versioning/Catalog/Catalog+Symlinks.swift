@@ -5,7 +5,7 @@ extension Catalog {
     /// a table. They lie at `symlinks/<repository>/<branch>/<folder>/symlink.txt` in the namespace.
     /// - Returns: the address of `symlinks`.
     /// - Throws: `.notFound(.object)` if there is no object under the prefix.
-    package func writeSymlinks(_ prefix: Key, of ref: String, in repositoryID: String) throws -> String {
+    package func writeSymlinks(_ prefix: Key, of ref: String, in repositoryID: RepositoryID) throws -> String {
         let resolved = try resolve(ref, in: repositoryID)
         let namespace = try resolved.repository.namespace
         var folders = [prefix]
@@ -51,7 +51,7 @@ extension Catalog {
         return (writer != nil, folders)
     }
 
-    private static func symlinkPath(_ repository: String, _ ref: String, _ folder: Key) -> String {
+    private static func symlinkPath(_ repository: RepositoryID, _ ref: String, _ folder: Key) -> String {
         // A prefix may end in the middle of a name: its objects lie in the folder before it.
         let folder = Key(Array(folder.bytes.prefix((folder.bytes.lastIndex(of: 0x2f) ?? -1) + 1)))
         // Parts that are no names of folders get one: keys may have them.
@@ -60,6 +60,7 @@ extension Catalog {
         ).map { part in
             part.isEmpty ? "%" : part == "." ? "%2E" : part == ".." ? "%2E%2E" : String(part)
         }
-        return (["symlinks", repository, ref] + (folder.isEmpty ? [] : parts) + ["symlink.txt"]).joined(separator: "/")
+        return (["symlinks", repository.text, ref] + (folder.isEmpty ? [] : parts) + ["symlink.txt"]).joined(
+            separator: "/")
     }
 }

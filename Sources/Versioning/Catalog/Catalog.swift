@@ -31,7 +31,7 @@ package final class Catalog: Sendable {
     let fresh: FreshObjects
     let late: LateRemovals
     /// Repositories as read a short while ago: another process may change them.
-    private let repositories = ReadWriteLock<[String: (repository: Repository, read: Timestamp)]>([:])
+    private let repositories = ReadWriteLock<[RepositoryID: (repository: Repository, read: Timestamp)]>([:])
     private static let repositoriesKept = 1000
     /// Committed entries that were looked up, or nil for what was not there.
     let entries = ShardedCache<CommittedName, Entry?>(budget: 8 << 20)
@@ -119,7 +119,7 @@ package final class Catalog: Sendable {
     }
 
     /// To be called before a repository's refs or uncommitted changes are changed.
-    func enter(_ repository: String) throws { try changes?.enter(repository) }
+    func enter(_ repository: RepositoryID) throws { try changes?.enter(repository) }
 
     /// What lakeFS's servers of this format write, and look for.
     private static let schemaVersion = 4
@@ -155,7 +155,7 @@ package final class Catalog: Sendable {
                         try? failAbandonedImports(in: repository)
                     }
                 }
-                after = last.id
+                after = last.id.text
             }
         }
     }
@@ -172,7 +172,7 @@ package final class Catalog: Sendable {
     // MARK: repositories
 
     /// - Throws: `.notFound(.repository)`, also of one that is being deleted.
-    package func repository(_ id: String) throws -> Repository {
+    package func repository(_ id: RepositoryID) throws -> Repository {
         let now = Timestamp.now()
         if let known = repositories.read({ $0[id] }), now.seconds - known.read.seconds < Self.repositoryLifetimeSeconds
         {
@@ -190,7 +190,7 @@ package final class Catalog: Sendable {
     }
 
     /// The repository, if it may be written to.
-    func writableRepository(_ id: String, force: Bool) throws -> Repository {
+    func writableRepository(_ id: RepositoryID, force: Bool) throws -> Repository {
         let repository = try repository(id)
         guard force || !repository.isReadOnly else {
             throw LakeError(.readOnlyRepository, "repository \(id) is read-only: pass force to write all the same")
@@ -204,10 +204,10 @@ package final class Catalog: Sendable {
         prefix: String, after: String, limit: Int, matching search: String = "",
         where isOpen: (Repository) throws -> Bool = { _ in true }
     ) throws -> Page<Repository> {
-        try gather(after: after, limit: limit, next: \.id) { position, count in
+        try gather(after: after, limit: limit, next: \.id.text) { position, count in
             try refs.repositories(prefix: prefix, after: position, limit: count)
         } where: {
-            try $0.state == .active && (search.isEmpty || $0.id.contains(search)) && isOpen($0)
+            try $0.state == .active && (search.isEmpty || $0.id.text.contains(search)) && isOpen($0)
         }
     }
 
@@ -232,11 +232,12 @@ package final class Catalog: Sendable {
 
     /// Creates a repository with one commit and its default branch; a bare one with neither.
     package func createRepository(
-        _ id: String, storageNamespace: String, defaultBranch: String, isReadOnly: Bool = false, isBare: Bool = false,
+        _ id: RepositoryID, storageNamespace: String, defaultBranch: BranchName, isReadOnly: Bool = false,
+        isBare: Bool = false,
         schemes: Set<String>
     ) throws -> Repository {
-        try Names.checkRepository(id)
-        try Names.checkBranch(defaultBranch)
+        try id.check()
+        try defaultBranch.check()
         guard let namespace = StorageNamespace(storageNamespace) else {
             throw LakeError(
                 .invalidValue, "storage namespace '\(storageNamespace)' is not valid: give a URI such as local://name")
@@ -280,12 +281,12 @@ package final class Catalog: Sendable {
                 }
             }
             guard page.count == 1000, let last = page.last else { return }
-            after = last.id
+            after = last.id.text
         }
     }
 
     private func makeRepository(
-        _ id: String, _ namespace: StorageNamespace, _ storageNamespace: String, _ defaultBranch: String,
+        _ id: RepositoryID, _ namespace: StorageNamespace, _ storageNamespace: String, _ defaultBranch: BranchName,
         isReadOnly: Bool, isBare: Bool
     ) throws -> Repository {
         if let old = try refs.repository(id) {
@@ -322,7 +323,7 @@ package final class Catalog: Sendable {
     }
 
     /// Removes a repository's records; its objects stay where they are. It is gone for readers at once.
-    package func deleteRepository(_ id: String, force: Bool) throws {
+    package func deleteRepository(_ id: RepositoryID, force: Bool) throws {
         var repository = try writableRepository(id, force: force)
         repository.state = .inDeletion
         guard try refs.setRepository(repository, if: .present) else { throw LakeError.notFound(.repository, id) }
@@ -338,7 +339,7 @@ package final class Catalog: Sendable {
 
     private static let metadataKey = Key("repo-metadata")
 
-    package func repositoryMetadata(_ id: String) throws -> Metadata {
+    package func repositoryMetadata(_ id: RepositoryID) throws -> Metadata {
         let repository = try repository(id)
         var metadata = Metadata()
         guard let bytes = try store.value(for: Self.metadataKey, in: repository.partition) else { return metadata }
@@ -346,7 +347,9 @@ package final class Catalog: Sendable {
         return metadata
     }
 
-    package func updateRepositoryMetadata(_ id: String, force: Bool, _ change: (inout Metadata) throws -> Void) throws {
+    package func updateRepositoryMetadata(_ id: RepositoryID, force: Bool, _ change: (inout Metadata) throws -> Void)
+        throws
+    {
         let repository = try writableRepository(id, force: force)
         for _ in 0..<Self.tries {
             let old = try store.value(for: Self.metadataKey, in: repository.partition)

@@ -43,13 +43,15 @@ extension Catalog {
         return rules
     }
 
-    package func protectionRules(of repositoryID: String) throws -> (rules: [ProtectionRule], checksum: String) {
+    package func protectionRules(of repositoryID: RepositoryID) throws -> (rules: [ProtectionRule], checksum: String) {
         try protectionRules(repository(repositoryID))
     }
 
     /// - Parameter checksum: if given, the rules must still be those it stands for; nobody can name the absence of
     ///   rules.
-    package func setProtectionRules(_ rules: [ProtectionRule], in repositoryID: String, ifChecksum checksum: String?)
+    package func setProtectionRules(
+        _ rules: [ProtectionRule], in repositoryID: RepositoryID, ifChecksum checksum: String?
+    )
         throws
     {
         let repository = try writableRepository(repositoryID, force: false)
@@ -64,7 +66,7 @@ extension Catalog {
     }
 
     /// Changes the rules from what they are, whoever else does at the same time.
-    package func updateProtectionRules(of repositoryID: String, _ change: (inout [ProtectionRule]) throws -> Void)
+    package func updateProtectionRules(of repositoryID: RepositoryID, _ change: (inout [ProtectionRule]) throws -> Void)
         throws
     {
         let repository = try writableRepository(repositoryID, force: false)
@@ -98,9 +100,10 @@ extension Catalog {
         return try store.trySet(writer.bytes, for: Self.protectionKey, in: repository.partition, if: condition)
     }
 
-    func checkProtection(of branch: String, blocks action: ProtectionRule.Action, in repository: Repository) throws {
+    func checkProtection(of branch: BranchName, blocks action: ProtectionRule.Action, in repository: Repository) throws
+    {
         for rule in try protectionRules(repository).rules
-        where rule.blocked.contains(action) && Glob(rule.pattern)?.matches(branch) == true {
+        where rule.blocked.contains(action) && Glob(rule.pattern)?.matches(branch.text) == true {
             throw LakeError(
                 .protectedBranch,
                 "branch \(branch) is protected by the rule '\(rule.pattern)': cannot write to protected branch")

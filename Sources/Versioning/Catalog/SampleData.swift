@@ -50,7 +50,7 @@ enum SampleData {
 
 extension Catalog {
     /// Puts the sample data on the default branch, commits it, and protects the branch.
-    package func addSampleData(to repositoryID: String, committer: String) throws {
+    package func addSampleData(to repositoryID: RepositoryID, committer: String) throws {
         let repository = try writableRepository(repositoryID, force: false)
         let branch = repository.defaultBranch
         for file in SampleData.files {
@@ -60,6 +60,6 @@ extension Catalog {
             try upload.commit()
         }
         _ = try commit(CommitRequest(committer: committer, message: "Add sample data"), on: branch, in: repositoryID)
-        try setProtectionRules([ProtectionRule(pattern: branch)], in: repositoryID, ifChecksum: nil)
+        try setProtectionRules([ProtectionRule(pattern: branch.text)], in: repositoryID, ifChecksum: nil)
     }
 }

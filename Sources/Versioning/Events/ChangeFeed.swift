@@ -16,14 +16,14 @@ package struct Change: Sendable {
         case removed
     }
     /// Nil if it concerns every repository.
-    package let repository: String?
+    package let repository: RepositoryID?
     /// Nil if it concerns every branch of the repository.
-    package let branch: String?
+    package let branch: BranchName?
     package let kind: Kind
     /// Who made it, if that one needs no telling.
     package let origin: Int?
 
-    package init(repository: String?, branch: String?, kind: Kind, origin: Int? = nil) {
+    package init(repository: RepositoryID?, branch: BranchName?, kind: Kind, origin: Int? = nil) {
         self.repository = repository
         self.branch = branch
         self.kind = kind
@@ -44,7 +44,7 @@ package final class ChangeFeed: Sendable {
     package init() {}
 
     /// A change that another process made: nobody here waits for copies to go.
-    static func elsewhere(repository: String?, branch: String?, _ kind: Change.Kind) -> Change {
+    static func elsewhere(repository: RepositoryID?, branch: BranchName?, _ kind: Change.Kind) -> Change {
         Change(repository: repository, branch: branch, kind: kind, origin: 0)
     }
 

@@ -35,7 +35,7 @@ package final class ChangeLog: Sendable {
     private struct State {
         var record: ProcessRecord
         /// Repositories that are in the record as it is stored.
-        var entered: Set<String> = []
+        var entered: Set<RepositoryID> = []
         /// When the record was stored last, by `Timestamp.monotonicMilliseconds`; nil before that.
         var stored: Int64?
         /// What is to be told, in order.
@@ -119,7 +119,7 @@ package final class ChangeLog: Sendable {
 
     /// To be called before a repository is changed: the others know of it then, should this process not live to tell.
     /// Costs nothing but for the first time, and after this process was stopped for long.
-    package func enter(_ repository: String) throws {
+    package func enter(_ repository: RepositoryID) throws {
         let now = Timestamp.monotonicMilliseconds()
         let isKnown = state.withLock { state in
             state.entered.contains(repository) && state.stored.map { now - $0 < Int64(pace.silence / 2) } ?? false

@@ -29,26 +29,26 @@ package struct HookEvent: Sendable, Equatable {
     package var runID = ""
     /// The run of the hooks before the change; only for those behind it.
     package var preRunID = ""
-    package var repository: String
-    package var branch = "", tag = ""
+    package var repository: RepositoryID
+    package var branch: BranchName = "", tag = ""
     /// The ref that the actions are read from.
     package var sourceRef: String
     /// The commit that was made or is to come, or that is pointed at; empty where there is none yet.
-    package var commitID = ""
+    package var commitID: CommitID = ""
     package var message = "", committer = ""
     package var metadata: Metadata = [:]
     /// What is merged, as it was named.
     package var mergeSource = ""
 
-    init(_ kind: Kind, repository: String, sourceRef: String) {
+    init(_ kind: Kind, repository: RepositoryID, sourceRef: String) {
         self.kind = kind
         self.repository = repository
         self.sourceRef = sourceRef
     }
 
     /// Of a commit that is to be made on a branch.
-    init(_ kind: Kind, _ request: CommitRequest, on branch: String, in repository: String) {
-        self.init(kind, repository: repository, sourceRef: branch)
+    init(_ kind: Kind, _ request: CommitRequest, on branch: BranchName, in repository: RepositoryID) {
+        self.init(kind, repository: repository, sourceRef: branch.text)
         self.branch = branch
         message = request.message
         committer = request.committer
@@ -56,10 +56,10 @@ package struct HookEvent: Sendable, Equatable {
     }
 
     /// The same when the commit is there.
-    func followed(by kind: Kind, commitID: String) -> HookEvent {
+    func followed(by kind: Kind, commitID: CommitID) -> HookEvent {
         var event = self
         event.kind = kind
-        event.sourceRef = commitID
+        event.sourceRef = commitID.text
         event.commitID = commitID
         return event
     }

@@ -8,7 +8,7 @@ struct ProcessRecord: Equatable {
     var beat: UInt64 = 0
     var number: UInt64 = 0
     /// Those that it may change without having told yet.
-    var repositories: Set<String> = []
+    var repositories: Set<RepositoryID> = []
     var isAll = false
     var isEnded = false
 
@@ -22,7 +22,7 @@ struct ProcessRecord: Equatable {
             switch field.number {
             case 1: beat = field.integer
             case 2: number = field.integer
-            case 3: repositories.insert(field.string)
+            case 3: repositories.insert(RepositoryID(field.string))
             case 4: isAll = field.integer != 0
             case 5: isEnded = field.integer != 0
             default: break
@@ -34,7 +34,7 @@ struct ProcessRecord: Equatable {
         var writer = ProtobufWriter()
         writer.integer(1, Int64(bitPattern: beat))
         writer.integer(2, Int64(bitPattern: number))
-        writer.strings(3, repositories.sorted())
+        writer.strings(3, repositories.sorted().map(\.text))
         writer.bool(4, isAll)
         writer.bool(5, isEnded)
         return writer.bytes
@@ -85,8 +85,8 @@ enum LoggedChanges {
     }
 
     private static func encode(_ change: Change, _ writer: inout ProtobufWriter) {
-        if let repository = change.repository { writer.string(1, repository) }
-        if let branch = change.branch { writer.string(2, branch) }
+        if let repository = change.repository { writer.string(1, repository.text) }
+        if let branch = change.branch { writer.string(2, branch.text) }
         switch change.kind {
         case .keys(let keys):
             writer.integer(3, 1)
@@ -105,14 +105,14 @@ enum LoggedChanges {
         var changes: [Change] = []
         try readProtobuf(bytes) { field in
             guard field.number == 1 else { return }
-            var (repository, branch): (String?, String?)
+            var (repository, branch): (RepositoryID?, BranchName?)
             var kind: UInt64 = 0
             var keys: [Key] = []
             var (from, to) = ("", "")
             try readProtobuf(field.bytes) { field in
                 switch field.number {
-                case 1: repository = field.string
-                case 2: branch = field.string
+                case 1: repository = RepositoryID(field.string)
+                case 2: branch = BranchName(field.string)
                 case 3: kind = field.integer
                 case 4: keys.append(Key(field.array))
                 case 5: from = field.string

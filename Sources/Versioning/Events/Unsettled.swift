@@ -9,7 +9,7 @@ package final class Unsettled: Sendable {
     package typealias Settle = @Sendable (Key?) -> Void
 
     private struct Writer {
-        let repository: String, branch: String
+        let repository: RepositoryID, branch: BranchName
         let settle: Settle
     }
 
@@ -18,7 +18,7 @@ package final class Unsettled: Sendable {
     private let writers = Mutex<(next: Int, all: [Int: Writer])>((1, [:]))
 
     /// Registers a writer. Returns its number.
-    package func add(repository: String, branch: String, _ settle: @escaping Settle) -> Int {
+    package func add(repository: RepositoryID, branch: BranchName, _ settle: @escaping Settle) -> Int {
         writers.withLock { writers in
             defer { writers.next += 1 }
             writers.all[writers.next] = Writer(repository: repository, branch: branch, settle: settle)
@@ -36,7 +36,7 @@ package final class Unsettled: Sendable {
 
     /// Has published what is held back on a branch: what concerns a path, or all of it. May block as long as publishing
     /// takes.
-    package func settle(_ branch: String, in repository: String, _ path: Key? = nil) {
+    package func settle(_ branch: BranchName, in repository: RepositoryID, _ path: Key? = nil) {
         guard isHolding else { return }
         for writer in writers.withLock({ Array($0.all.values) })
         where writer.repository == repository && writer.branch == branch { writer.settle(path) }

@@ -3,12 +3,12 @@ import Foundations
 /// Walking commits: merge base and log. Source: `lakefs-formats.md` 7.8, 7.9.
 extension RefStore {
     /// The best common ancestor by generation, or nil.
-    func mergeBase(_ left: String, _ right: String, in repository: Repository) throws -> String? {
+    func mergeBase(_ left: CommitID, _ right: CommitID, in repository: Repository) throws -> CommitID? {
         if left == right { return left }
-        var flags: [String: UInt8] = [right: 2]
+        var flags: [CommitID: UInt8] = [right: 2]
         flags[left, default: 0] |= 1
-        var queue: [(id: String, commit: Commit)] = []
-        func push(_ id: String) throws {
+        var queue: [(id: CommitID, commit: Commit)] = []
+        func push(_ id: CommitID) throws {
             let commit = try commit(id, in: repository)
             // Greatest generation first, then the later date; an insertion keeps the queue sorted, greatest last.
             let place =
@@ -37,10 +37,11 @@ struct LogCursor {
     private let firstParentOnly: Bool
     private let since: Timestamp?
     /// A binary heap, the newest on top.
-    private var heap: [(id: String, commit: Commit)] = []
-    private var seen: Set<String> = []
+    private var heap: [(id: CommitID, commit: Commit)] = []
+    private var seen: Set<CommitID> = []
 
-    init(_ refs: RefStore, _ repository: Repository, from id: String, firstParentOnly: Bool, since: Timestamp?) throws {
+    init(_ refs: RefStore, _ repository: Repository, from id: CommitID, firstParentOnly: Bool, since: Timestamp?) throws
+    {
         self.refs = refs
         self.repository = repository
         self.firstParentOnly = firstParentOnly
@@ -48,11 +49,11 @@ struct LogCursor {
         try push(id)
     }
 
-    private static func isNewer(_ a: (id: String, commit: Commit), _ b: (id: String, commit: Commit)) -> Bool {
+    private static func isNewer(_ a: (id: CommitID, commit: Commit), _ b: (id: CommitID, commit: Commit)) -> Bool {
         a.commit.creationDate != b.commit.creationDate ? a.commit.creationDate > b.commit.creationDate : a.id > b.id
     }
 
-    private mutating func push(_ id: String) throws {
+    private mutating func push(_ id: CommitID) throws {
         guard seen.insert(id).inserted else { return }
         let commit = try refs.commit(id, in: repository)
         if let since, commit.creationDate < since { return }
@@ -64,7 +65,7 @@ struct LogCursor {
         }
     }
 
-    private mutating func pop() -> (id: String, commit: Commit)? {
+    private mutating func pop() -> (id: CommitID, commit: Commit)? {
         guard let top = heap.first else { return nil }
         let last = heap.removeLast()
         guard !heap.isEmpty else { return top }
@@ -80,7 +81,7 @@ struct LogCursor {
         }
     }
 
-    mutating func next() throws -> (id: String, commit: Commit)? {
+    mutating func next() throws -> (id: CommitID, commit: Commit)? {
         guard let top = pop() else { return nil }
         for parent in firstParentOnly ? Array(top.commit.parents.prefix(1)) : top.commit.parents { try push(parent) }
         return top

@@ -9,7 +9,7 @@ package struct ImportStatus: Sendable, Equatable {
     package var progress: Int64 = 0
     /// The new commit's metarange; empty until there is one.
     package var metaRangeID = ""
-    package var commit: (id: String, commit: Commit)?
+    package var commit: (id: CommitID, commit: Commit)?
     /// Why it ended without a commit; empty otherwise.
     package var error = ""
 

@@ -2,36 +2,6 @@ package import Foundations
 
 /// What names may be. Source: `lakefs-formats.md` 5.1, `lakefs-behaviour.md` 3.1, `better-than-lakefs.md`.
 package enum Names {
-    private static func isWord(_ byte: UInt8) -> Bool {
-        (byte >= 48 && byte <= 57) || (byte >= 65 && byte <= 90) || (byte >= 97 && byte <= 122) || byte == 95
-    }
-
-    /// `^[a-z0-9][a-z0-9-]{2,62}$`
-    package static func checkRepository(_ name: String) throws {
-        let bytes = Array(name.utf8)
-        let isValid =
-            (3...63).contains(bytes.count) && bytes[0] != 45
-            && bytes.allSatisfy { ($0 >= 97 && $0 <= 122) || ($0 >= 48 && $0 <= 57) || $0 == 45 }
-        guard isValid else {
-            throw LakeError(
-                .invalidValue,
-                "repository name '\(name.prefix(80))' is not allowed: use 3 to 63 lower-case letters, digits and hyphens, the first one no hyphen"
-            )
-        }
-    }
-
-    /// `^\w[-\w]*$`, at most 255 bytes.
-    package static func checkBranch(_ name: String) throws {
-        let bytes = Array(name.utf8)
-        let isValid = (1...255).contains(bytes.count) && isWord(bytes[0]) && bytes.allSatisfy { isWord($0) || $0 == 45 }
-        guard isValid else {
-            throw LakeError(
-                .invalidValue,
-                "branch name '\(name.prefix(80))' is not allowed: use letters, digits, underscores and hyphens, the first one no hyphen, at most 255"
-            )
-        }
-    }
-
     package static func checkTag(_ name: String) throws {
         let bytes = Array(name.utf8)
         let forbidden = Set("^:?*[\\/".utf8)

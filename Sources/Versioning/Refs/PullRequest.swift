@@ -10,16 +10,16 @@ package struct PullRequest: Sendable, Equatable {
     package var title: String
     package var author: String
     package var description: String
-    package var source: String
-    package var destination: String
+    package var source: BranchName
+    package var destination: BranchName
     /// The merge's commit; nil until there is one.
-    package var commitID: String?
+    package var commitID: CommitID?
     /// When it was closed or merged.
     package var closedDate: Timestamp?
 
     init(
-        id: String, creationDate: Timestamp, title: String, author: String, description: String, source: String,
-        destination: String
+        id: String, creationDate: Timestamp, title: String, author: String, description: String, source: BranchName,
+        destination: BranchName
     ) {
         self.id = id
         self.creationDate = creationDate
@@ -55,9 +55,9 @@ package struct PullRequest: Sendable, Equatable {
             case 4: title = field.string
             case 5: author = field.string
             case 6: description = field.string
-            case 7: source = field.string
-            case 8: destination = field.string
-            case 9: commitID = field.string
+            case 7: source = BranchName(field.string)
+            case 8: destination = BranchName(field.string)
+            case 9: commitID = CommitID(field.string)
             case 10: closedDate = try field.time()
             default: break
             }
@@ -72,9 +72,9 @@ package struct PullRequest: Sendable, Equatable {
         writer.string(4, title)
         writer.string(5, author)
         writer.string(6, description)
-        writer.string(7, source)
-        writer.string(8, destination)
-        if let commitID { writer.always(9, Array(commitID.utf8)) }
+        writer.string(7, source.text)
+        writer.string(8, destination.text)
+        if let commitID { writer.always(9, Array(commitID.text.utf8)) }
         writer.time(10, closedDate)
         return writer.bytes
     }

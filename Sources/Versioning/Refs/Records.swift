@@ -6,11 +6,11 @@ package import Foundations
 package struct Repository: Sendable, Equatable {
     package enum State: Int64, Sendable { case active, inDeletion }
 
-    package var id: String { didSet { partition = Self.partition(id, instanceUID) } }
+    package var id: RepositoryID { didSet { partition = Self.partition(id, instanceUID) } }
     /// As it was given, for showing.
     package var storageNamespace: String { didSet { parsedNamespace = StorageNamespace(storageNamespace) } }
     private var parsedNamespace: StorageNamespace?
-    package var defaultBranch: String
+    package var defaultBranch: BranchName
     package var creationDate: Timestamp
     package var state = State.active
     package var instanceUID: String { didSet { partition = Self.partition(id, instanceUID) } }
@@ -29,12 +29,13 @@ package struct Repository: Sendable, Equatable {
     /// The partition of branches, commits, tags and settings.
     package private(set) var partition: Partition
 
-    private static func partition(_ id: String, _ instanceUID: String) -> Partition {
+    private static func partition(_ id: RepositoryID, _ instanceUID: String) -> Partition {
         Partition("\(id)-\(instanceUID)")
     }
 
     package init(
-        id: String, storageNamespace: String, defaultBranch: String, creationDate: Timestamp, instanceUID: String,
+        id: RepositoryID, storageNamespace: String, defaultBranch: BranchName, creationDate: Timestamp,
+        instanceUID: String,
         isReadOnly: Bool = false
     ) {
         self.id = id
@@ -51,9 +52,9 @@ package struct Repository: Sendable, Equatable {
         self.init(id: "", storageNamespace: "", defaultBranch: "", creationDate: Timestamp(seconds: 0), instanceUID: "")
         try readProtobuf(bytes) { field in
             switch field.number {
-            case 1: id = field.string
+            case 1: id = RepositoryID(field.string)
             case 2: storageNamespace = field.string
-            case 3: defaultBranch = field.string
+            case 3: defaultBranch = BranchName(field.string)
             case 4: creationDate = try field.time()
             case 5: state = State(rawValue: field.signed) ?? .active
             case 6: instanceUID = field.string
@@ -66,9 +67,9 @@ package struct Repository: Sendable, Equatable {
 
     package var encoded: [UInt8] {
         var writer = ProtobufWriter()
-        writer.string(1, id)
+        writer.string(1, id.text)
         writer.string(2, storageNamespace)
-        writer.string(3, defaultBranch)
+        writer.string(3, defaultBranch.text)
         writer.time(4, creationDate)
         writer.integer(5, state.rawValue)
         writer.string(6, instanceUID)
@@ -80,17 +81,17 @@ package struct Repository: Sendable, Equatable {
 
 /// A branch: a commit, and the tokens under which its uncommitted changes lie.
 package struct Branch: Sendable, Equatable {
-    package var id: String
-    package var commitID: String
-    package var stagingToken: String
+    package var id: BranchName
+    package var commitID: CommitID
+    package var stagingToken: StagingToken
     /// Tokens that a commit has closed and not yet taken; the newest first.
-    package var sealedTokens: [String] = []
+    package var sealedTokens: [StagingToken] = []
     package var isHidden = false
 
     /// The order in which uncommitted changes decide: the first that has a key wins.
-    package var tokens: [String] { [stagingToken] + sealedTokens }
+    package var tokens: [StagingToken] { [stagingToken] + sealedTokens }
 
-    package init(id: String, commitID: String, stagingToken: String, isHidden: Bool = false) {
+    package init(id: BranchName, commitID: CommitID, stagingToken: StagingToken, isHidden: Bool = false) {
         self.id = id
         self.commitID = commitID
         self.stagingToken = stagingToken
@@ -101,10 +102,10 @@ package struct Branch: Sendable, Equatable {
         self.init(id: "", commitID: "", stagingToken: "")
         try readProtobuf(bytes) { field in
             switch field.number {
-            case 1: id = field.string
-            case 2: commitID = field.string
-            case 3: stagingToken = field.string
-            case 4: sealedTokens.append(field.string)
+            case 1: id = BranchName(field.string)
+            case 2: commitID = CommitID(field.string)
+            case 3: stagingToken = StagingToken(field.string)
+            case 4: sealedTokens.append(StagingToken(field.string))
             case 5: isHidden = field.integer != 0
             default: break
             }
@@ -113,10 +114,10 @@ package struct Branch: Sendable, Equatable {
 
     var encoded: [UInt8] {
         var writer = ProtobufWriter()
-        writer.string(1, id)
-        writer.string(2, commitID)
-        writer.string(3, stagingToken)
-        writer.strings(4, sealedTokens)
+        writer.string(1, id.text)
+        writer.string(2, commitID.text)
+        writer.string(3, stagingToken.text)
+        writer.strings(4, sealedTokens.map(\.text))
         writer.bool(5, isHidden)
         return writer.bytes
     }
@@ -125,9 +126,9 @@ package struct Branch: Sendable, Equatable {
 /// A name for a commit that does not move.
 package struct Tag: Sendable, Equatable {
     package var id: String
-    package var commitID: String
+    package var commitID: CommitID
 
-    package init(id: String, commitID: String) {
+    package init(id: String, commitID: CommitID) {
         self.id = id
         self.commitID = commitID
     }
@@ -135,14 +136,14 @@ package struct Tag: Sendable, Equatable {
     init(decoding bytes: [UInt8]) throws {
         self.init(id: "", commitID: "")
         try readProtobuf(bytes) { field in
-            if field.number == 1 { id = field.string } else if field.number == 2 { commitID = field.string }
+            if field.number == 1 { id = field.string } else if field.number == 2 { commitID = CommitID(field.string) }
         }
     }
 
     var encoded: [UInt8] {
         var writer = ProtobufWriter()
         writer.string(1, id)
-        writer.string(2, commitID)
+        writer.string(2, commitID.text)
         return writer.bytes
     }
 }
@@ -155,13 +156,13 @@ package struct Commit: Sendable, Equatable {
     /// Empty for the commit that a repository begins with.
     package var metaRangeID: String
     package var metadata: Metadata
-    package var parents: [String]
+    package var parents: [CommitID]
     package var version: Int32 = 1
     package var generation: Int32
 
     package init(
         committer: String, message: String, creationDate: Timestamp, metaRangeID: String, metadata: Metadata = [:],
-        parents: [String], generation: Int32
+        parents: [CommitID], generation: Int32
     ) {
         self.committer = committer
         self.message = message
@@ -192,9 +193,9 @@ package struct Commit: Sendable, Equatable {
     }
 
     /// 64 hex digits. Source: `lakefs-formats.md` 4.4.
-    package var id: String {
+    package var id: CommitID {
         var parentsHash = IdentityHash()
-        parentsHash.strings(parents)
+        parentsHash.strings(parents.map(\.text))
         var hash = IdentityHash()
         hash.string("commit:v1")
         hash.string(committer)
@@ -203,7 +204,7 @@ package struct Commit: Sendable, Equatable {
         hash.int64(creationDate.seconds)
         hash.map(metadata)
         hash.identity(parentsHash.finish())
-        return Hex.text(hash.finish())
+        return CommitID(Hex.text(hash.finish()))
     }
 
     package init(decoding bytes: [UInt8]) throws {
@@ -218,7 +219,7 @@ package struct Commit: Sendable, Equatable {
             case 4: creationDate = try field.time()
             case 5: metaRangeID = field.string
             case 6: metadata.pairs.append(try field.pair())
-            case 7: parents.append(field.string)
+            case 7: parents.append(CommitID(field.string))
             case 8: version = Int32(truncatingIfNeeded: field.signed)
             case 9: generation = Int32(truncatingIfNeeded: field.signed)
             default: break
@@ -228,13 +229,13 @@ package struct Commit: Sendable, Equatable {
 
     package var encoded: [UInt8] {
         var writer = ProtobufWriter()
-        writer.string(1, id)
+        writer.string(1, id.text)
         writer.string(2, committer)
         writer.string(3, message)
         writer.time(4, creationDate)
         writer.string(5, metaRangeID)
         writer.map(6, metadata)
-        writer.strings(7, parents)
+        writer.strings(7, parents.map(\.text))
         writer.integer(8, Int64(version))
         writer.integer(9, Int64(generation))
         return writer.bytes

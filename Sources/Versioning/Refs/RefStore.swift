@@ -14,9 +14,10 @@ package final class RefStore: Sendable {
     }
 
     /// Branches as they were read last: good as long as the store still has these bytes.
-    private let branches = ShardedCache<CommitName, (bytes: [UInt8], branch: Branch)>(budget: 4000)
+    private let branches = ShardedCache<QualifiedBranch, (bytes: [UInt8], branch: Branch)>(budget: 4000)
 
-    private struct CommitName: Hashable { let partition: Partition, id: String }
+    private struct CommitName: Hashable { let partition: Partition, id: CommitID }
+    private struct QualifiedBranch: Hashable { let partition: Partition, id: BranchName }
 
     static let graveler = Partition("graveler")
     static let cleanupTokens = Partition("cleanup-tokens")
@@ -35,7 +36,7 @@ package final class RefStore: Sendable {
 
     // MARK: repositories
 
-    func repository(_ id: String) throws -> Repository? {
+    func repository(_ id: RepositoryID) throws -> Repository? {
         guard let bytes = try store.value(for: Key("repos/\(id)"), in: Self.graveler) else { return nil }
         return try decode("repository \(id)") { try Repository(decoding: bytes) }
     }
@@ -45,7 +46,7 @@ package final class RefStore: Sendable {
         try store.trySet(repository.encoded, for: Key("repos/\(repository.id)"), in: Self.graveler, if: condition)
     }
 
-    func removeRepository(_ id: String) throws { try store.remove(Key("repos/\(id)"), in: Self.graveler) }
+    func removeRepository(_ id: RepositoryID) throws { try store.remove(Key("repos/\(id)"), in: Self.graveler) }
 
     func repositories(prefix: String, after: String, limit: Int) throws -> [Repository] {
         try page(Self.graveler, "repos/", prefix: prefix, after: after, limit: limit).map { record in
@@ -63,12 +64,12 @@ package final class RefStore: Sendable {
 
     // MARK: branches
 
-    static func key(ofBranch id: String) -> Key { Key("branches/\(id)") }
+    static func key(ofBranch id: BranchName) -> Key { Key("branches/\(id)") }
 
     /// A branch and the bytes it was read as: what a compare-and-set needs.
-    func branch(_ id: String, in repository: Repository) throws -> (branch: Branch, bytes: [UInt8])? {
+    func branch(_ id: BranchName, in repository: Repository) throws -> (branch: Branch, bytes: [UInt8])? {
         guard let bytes = try store.value(for: Self.key(ofBranch: id), in: repository.partition) else { return nil }
-        let name = CommitName(partition: repository.partition, id: id)
+        let name = QualifiedBranch(partition: repository.partition, id: id)
         if let known = branches[name], known.bytes == bytes { return (known.branch, bytes) }
         let branch = try decode("branch \(id)") { try Branch(decoding: bytes) }
         branches.insert((bytes, branch), for: name, cost: 1)
@@ -83,7 +84,7 @@ package final class RefStore: Sendable {
             branch.encoded, for: Self.key(ofBranch: branch.id), in: repository.partition, if: condition, durability)
     }
 
-    func removeBranch(_ id: String, in repository: Repository) throws {
+    func removeBranch(_ id: BranchName, in repository: Repository) throws {
         try store.remove(Self.key(ofBranch: id), in: repository.partition)
     }
 
@@ -117,7 +118,7 @@ package final class RefStore: Sendable {
 
     // MARK: commits
 
-    func findCommit(_ id: String, in repository: Repository) throws -> Commit? {
+    func findCommit(_ id: CommitID, in repository: Repository) throws -> Commit? {
         let name = CommitName(partition: repository.partition, id: id)
         if let known = commits[name] { return known }
         guard let bytes = try store.value(for: Key("commits/\(id)"), in: repository.partition) else { return nil }
@@ -127,21 +128,22 @@ package final class RefStore: Sendable {
     }
 
     /// - Throws: `.notFound(.commit)`.
-    func commit(_ id: String, in repository: Repository) throws -> Commit {
+    func commit(_ id: CommitID, in repository: Repository) throws -> Commit {
         guard let commit = try findCommit(id, in: repository) else { throw LakeError.notFound(.commit, id) }
         return commit
     }
 
     /// The commit that `prefix` begins the id of; nil if there is none or more than one.
-    func commitID(startingWith prefix: String, in repository: Repository) throws -> String? {
+    func commitID(startingWith prefix: String, in repository: Repository) throws -> CommitID? {
         let found = try store.page(of: repository.partition, prefix: Key("commits/\(prefix)"), limit: 2)
         guard found.count == 1 else { return nil }
-        return String(found[0].key.description.dropFirst("commits/".count))
+        return CommitID(String(found[0].key.description.dropFirst("commits/".count)))
     }
 
     /// Stores a commit and returns its id; one that is there already is the same one.
     /// - Parameter durability: `.eventual` where a durable write that names the commit follows.
-    func addCommit(_ commit: Commit, in repository: Repository, _ durability: Durability = .durable) throws -> String {
+    func addCommit(_ commit: Commit, in repository: Repository, _ durability: Durability = .durable) throws -> CommitID
+    {
         let id = commit.id
         _ = try store.trySet(
             commit.encoded, for: Key("commits/\(id)"), in: repository.partition, if: .absent, durability)
@@ -157,25 +159,25 @@ package final class RefStore: Sendable {
     /// Whether a partition is that of a staging token: no other has a colon in its name, but those of imports.
     package static func isStaging(_ partition: Partition) -> Bool { partition.name.bytes.contains(0x3a) }
 
-    static func newToken(_ repository: Repository, _ branch: String) -> String {
-        "\(repository.id)-\(branch):\(randomUUID())"
+    static func newToken(_ repository: Repository, _ branch: BranchName) -> StagingToken {
+        StagingToken("\(repository.id)-\(branch):\(randomUUID())")
     }
 
     private static let moveSuffix = ":move"
     /// A sealed token that holds nothing: as long as a branch has it, its head is about to move to content other than
     /// what is staged.
-    static func newMove(_ repository: Repository, _ branch: String) -> String {
-        newToken(repository, branch) + moveSuffix
+    static func newMove(_ repository: Repository, _ branch: BranchName) -> StagingToken {
+        StagingToken(newToken(repository, branch).text + moveSuffix)
     }
-    static func isMove(_ token: String) -> Bool { token.hasSuffix(moveSuffix) }
+    static func isMove(_ token: StagingToken) -> Bool { token.text.hasSuffix(moveSuffix) }
 
-    /// Notes that the partitions of `tokens` are to be emptied; `dropPending` does it. Source: `lakefs-formats.md`
+    /// Notes that the `partitions` are to be emptied; `dropPending` does it. Source: `lakefs-formats.md`
     /// 7.11.
-    func markDropped(_ tokens: [String]) throws {
-        guard !tokens.isEmpty else { return }
+    func markDropped(_ partitions: [Partition]) throws {
+        guard !partitions.isEmpty else { return }
         let now = Timestamp.now().seconds
-        dropped.withLock { dropped in for token in tokens { dropped[Key(token)] = now } }
-        try store.writeMany(tokens.map { .set(Self.cleanupTokens, Key($0), Array("stub-value".utf8)) }, .eventual)
+        dropped.withLock { dropped in for partition in partitions { dropped[partition.name] = now } }
+        try store.writeMany(partitions.map { .set(Self.cleanupTokens, $0.name, Array("stub-value".utf8)) }, .eventual)
     }
 
     /// When this process dropped which tokens, or met those that others had dropped: readers may still hold a branch as

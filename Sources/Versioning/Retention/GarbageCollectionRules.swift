@@ -5,9 +5,9 @@ import Foundations
 package struct GarbageCollectionRules: Sendable, Equatable {
     package var defaultDays: Int
     /// Branches with rules of their own, in the order they were set.
-    package var branches: [(id: String, days: Int)]
+    package var branches: [(id: BranchName, days: Int)]
 
-    package init(defaultDays: Int, branches: [(id: String, days: Int)]) {
+    package init(defaultDays: Int, branches: [(id: BranchName, days: Int)]) {
         self.defaultDays = defaultDays
         self.branches = branches
     }
@@ -22,7 +22,7 @@ package struct GarbageCollectionRules: Sendable, Equatable {
             try readProtobuf(field.bytes) { entry in
                 if entry.number == 1 { id = entry.string } else if entry.number == 2 { days = Int(entry.signed) }
             }
-            branches.append((id, days))
+            branches.append((BranchName(id), days))
         }
     }
 
@@ -31,7 +31,7 @@ package struct GarbageCollectionRules: Sendable, Equatable {
         writer.integer(1, Int64(defaultDays))
         for branch in branches {
             writer.message(2) {
-                $0.always(1, Array(branch.id.utf8))
+                $0.always(1, Array(branch.id.text.utf8))
                 $0.integer(2, Int64(branch.days))
             }
         }
@@ -49,7 +49,7 @@ extension Catalog {
     }
 
     /// - Throws: `.notFound(.rule)` if none were set.
-    package func garbageCollectionRules(_ repositoryID: String) throws -> GarbageCollectionRules {
+    package func garbageCollectionRules(_ repositoryID: RepositoryID) throws -> GarbageCollectionRules {
         let location = try rulesLocation(repository(repositoryID))
         guard let size = try objects.size(of: location), size > 0 else {
             throw LakeError(.notFound(.rule), "repository \(repositoryID) has no garbage collection rules")
@@ -59,7 +59,7 @@ extension Catalog {
         }
     }
 
-    package func setGarbageCollectionRules(_ rules: GarbageCollectionRules, in repositoryID: String) throws {
+    package func setGarbageCollectionRules(_ rules: GarbageCollectionRules, in repositoryID: RepositoryID) throws {
         let repository = try writableRepository(repositoryID, force: false)
         for (name, days) in [("the default", rules.defaultDays)] + rules.branches.map({ ("branch \($0.id)", $0.days) })
         {
@@ -71,7 +71,7 @@ extension Catalog {
     }
 
     /// Removes the rules; nothing happens if there are none.
-    package func deleteGarbageCollectionRules(_ repositoryID: String) throws {
+    package func deleteGarbageCollectionRules(_ repositoryID: RepositoryID) throws {
         try objects.remove(rulesLocation(writableRepository(repositoryID, force: false)))
     }
 }

@@ -189,7 +189,9 @@ package final class LakeCheck {
                 let commit = try Commit(decoding: value)
                 check.commits += 1
                 hasCommits = true
-                if Key(commit.id) != key { fault("commit \(key) is not the one that its content gives: \(commit.id)") }
+                if Key(commit.id.text) != key {
+                    fault("commit \(key) is not the one that its content gives: \(commit.id)")
+                }
                 for parent in commit.parents {
                     guard let found = try catalog.refs.findCommit(parent, in: repository) else {
                         fault("commit \(key) names a parent that is not there: \(parent)")
@@ -211,7 +213,7 @@ package final class LakeCheck {
             }
             try records("branches/") { key, value in
                 let branch = try Branch(decoding: value)
-                tokens.formUnion(branch.tokens.map { Key($0) })
+                tokens.formUnion(branch.tokens.map { $0.partition.name })
                 if try catalog.refs.findCommit(branch.commitID, in: repository) == nil {
                     fault("branch \(key) names a commit that is not there: \(branch.commitID)")
                 }
@@ -246,8 +248,8 @@ package final class LakeCheck {
             isComplete = !isDamaged && hasCommits
         }
 
-        private func checkStaged(_ token: String, of owner: String, in namespace: StorageNamespace) throws {
-            var cursor = PartitionCursor(check.store, Partition(token))
+        private func checkStaged(_ token: StagingToken, of owner: String, in namespace: StorageNamespace) throws {
+            var cursor = PartitionCursor(check.store, token.partition)
             while let record = try cursor.current() {
                 cursor.advance()
                 noting("the uncommitted change of \(record.key) on \(owner)") {

@@ -14,7 +14,7 @@ import Synchronization
 /// Where several processes share a store, nothing is known: another one may name an object that this one would take.
 final class FreshObjects: Sendable {
     private struct Place: Equatable {
-        let token: String
+        let token: StagingToken
         var keys: Set<Key>
     }
 
@@ -84,7 +84,7 @@ final class FreshObjects: Sendable {
 
     /// What was claimed was staged under these keys.
     /// - Parameter vacated: all keys of the same write: what they had before they have no more.
-    func staged(_ address: String, _ claim: Claim, at keys: Set<Key>, in token: String, vacated: Set<Key>) {
+    func staged(_ address: String, _ claim: Claim, at keys: Set<Key>, in token: StagingToken, vacated: Set<Key>) {
         state.withLock { state in
             var keys = keys
             switch claim {
@@ -125,7 +125,7 @@ final class FreshObjects: Sendable {
     func isKnown(_ address: String) -> Bool { state.withLock { $0.places[address] != nil } }
 
     /// A key names the object no more. Returns whether nothing does now; it is told once.
-    func take(_ address: String, at key: Key, in token: String) -> Bool {
+    func take(_ address: String, at key: Key, in token: StagingToken) -> Bool {
         state.withLock { state in
             guard let place = state.places[address], place.token == token,
                 state.places[address]!.keys.remove(key) != nil, place.keys.count == 1

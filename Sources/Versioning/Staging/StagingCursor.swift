@@ -5,8 +5,8 @@ struct StagingCursor: ChangeCursor {
     private var cursors: [PartitionCursor]
 
     /// - Parameter tokens: newest first.
-    init(_ store: any KeyValueStore, tokens: [String], from: Key? = nil, pageSize: Int = 1000) {
-        cursors = tokens.map { PartitionCursor(store, Partition($0), from: from, pageSize: pageSize) }
+    init(_ store: any KeyValueStore, tokens: [StagingToken], from: Key? = nil, pageSize: Int = 1000) {
+        cursors = tokens.map { PartitionCursor(store, $0.partition, from: from, pageSize: pageSize) }
     }
 
     /// The change under the cursor, or nil at the end.

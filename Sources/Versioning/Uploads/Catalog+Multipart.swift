@@ -8,13 +8,13 @@ extension Catalog {
     /// Seconds that an upload which was completed is known.
     private static let completedSeconds: Int64 = 24 * 3600
 
-    private static func multipartPath(_ path: Key, on branch: String, in repository: String) -> String {
+    private static func multipartPath(_ path: Key, on branch: BranchName, in repository: RepositoryID) -> String {
         "\(repository)/\(branch)/\(path)"
     }
 
     /// - Parameter amend: completes the record before it is stored.
     package func beginMultipart(
-        _ path: Key, on branch: String, in repositoryID: String, _ facts: UploadFacts,
+        _ path: Key, on branch: BranchName, in repositoryID: RepositoryID, _ facts: UploadFacts,
         _ amend: (inout MultipartUpload) -> Void = { _ in }
     ) throws -> MultipartUpload {
         try Names.checkPath(path)
@@ -31,7 +31,7 @@ extension Catalog {
     /// - Parameter isCompleted: whether one that was completed is wanted too.
     /// - Throws: `.notFound(.upload)`.
     package func multipart(
-        _ id: String, to path: Key, on branch: String, in repositoryID: String, isCompleted: Bool = false
+        _ id: String, to path: Key, on branch: BranchName, in repositoryID: RepositoryID, isCompleted: Bool = false
     ) throws -> MultipartUpload {
         guard Names.isHex(id, 32...32), let bytes = try store.value(for: Key(id), in: MultipartUpload.partition),
             case let upload = try decodeMultipart(id, bytes),
@@ -46,7 +46,7 @@ extension Catalog {
     }
 
     /// All uploads of a repository that go on. They are few, and keyed by id: all are looked at.
-    package func multiparts(in repositoryID: String) throws -> [MultipartUpload] {
+    package func multiparts(in repositoryID: RepositoryID) throws -> [MultipartUpload] {
         var found: [MultipartUpload] = []
         var cursor = PartitionCursor(store, MultipartUpload.partition)
         while let (key, value) = try cursor.current() {
@@ -103,7 +103,7 @@ extension Catalog {
     ///   - amend: completes the entry, whose size, entity tag and facts are set.
     /// - Returns: the upload as it is known from now on.
     package func complete(
-        _ upload: MultipartUpload, _ parts: [UploadPart], asked: [UInt8], to path: Key, on branch: String,
+        _ upload: MultipartUpload, _ parts: [UploadPart], asked: [UInt8], to path: Key, on branch: BranchName,
         if condition: WriteCondition?, checksum: String, _ amend: (inout Entry) -> Void
     ) throws -> MultipartUpload {
         let repository = try repository(of: upload)
@@ -187,7 +187,8 @@ extension Catalog {
         while let (key, value) = try cursor.current() {
             cursor.advance()
             let parts = try MultipartUpload(decoding: value).path.split(separator: "/", maxSplits: 2)
-            guard parts.count == 3, parts[0] == repository.id, try refs.branch(String(parts[1]), in: repository) != nil
+            guard parts.count == 3, parts[0] == repository.id.text,
+                try refs.branch(BranchName(String(parts[1])), in: repository) != nil
             else { continue }
             try store.removeAll(in: MultipartUpload.parts(key.description))
             try store.write([.remove(MultipartUpload.partition, key)], .eventual)

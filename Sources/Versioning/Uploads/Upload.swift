@@ -25,7 +25,7 @@ package struct UploadFacts: Sendable {
 package final class Upload: @unchecked Sendable {  // One thread at a time, as its users promise.
     /// What the object is to be named.
     struct Target {
-        let branch: String, path: Key
+        let branch: BranchName, path: Key
     }
     private enum Status { case open, finished, settled }
 
@@ -152,7 +152,7 @@ extension Catalog {
     /// Begins to take the bytes of an object.
     /// - Throws: what says that the branch may not be written to.
     package func beginUpload(
-        to path: Key, on branch: String, in repositoryID: String, _ facts: UploadFacts = UploadFacts()
+        to path: Key, on branch: BranchName, in repositoryID: RepositoryID, _ facts: UploadFacts = UploadFacts()
     ) throws -> Upload {
         try Names.checkPath(path)
         let repository = try checkWritable(branch, in: repositoryID, force: facts.isForced)

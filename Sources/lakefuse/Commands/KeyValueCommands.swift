@@ -226,8 +226,9 @@ private struct RecordLoader {
             let date = Timestamp(
                 seconds: fields.creation_date?.seconds ?? 0, nanoseconds: fields.creation_date?.nanos ?? 0)
             var repository = Repository(
-                id: fields.id, storageNamespace: fields.storage_namespace,
-                defaultBranch: fields.default_branch_id ?? "", creationDate: date, instanceUID: fields.instance_uid,
+                id: RepositoryID(fields.id), storageNamespace: fields.storage_namespace,
+                defaultBranch: BranchName(fields.default_branch_id ?? ""), creationDate: date,
+                instanceUID: fields.instance_uid,
                 isReadOnly: fields.read_only ?? false)
             repository.storageID = fields.storage_id ?? ""
             repository.state = Repository.State(rawValue: fields.state ?? 0) ?? .active
