@@ -56,7 +56,10 @@ final class Lake {
             localObjects = local
             engine = local
         }
-        let objects = MeteredObjectStore(engine)
+        let objectCalls = CallMeter.ofObjects()
+        // What is here fails for good; what is behind a network, for a while too.
+        let lasting = engine.capabilities.files == nil ? InterposedObjectStore(engine, Retries()) : engine
+        let objects = InterposedObjectStore(lasting, objectCalls)
         self.objects = objects
         let records: CallMeter
         if configuration.databaseType == "mem" {
@@ -130,7 +133,7 @@ final class Lake {
             accessLevel: configuration.accessLogLevel,
             meters: [
                 .init("kv_request", "Calls of the key-value store", records),
-                .init("object_store_call", "Calls of the object store", objects.meter),
+                .init("object_store_call", "Calls of the object store", objectCalls),
             ]
         ) { [mounts, committed] in
             let cache = committed.cacheCounters

@@ -117,97 +117,32 @@ package final class CutKeyValueStore: KeyValueStore {
 }
 
 /// An object store of a process that dies. Objects that were not finished are not there.
-package final class CutObjectStore<Base: ObjectStore>: ObjectStore {
-    private let base: Base
-    private let cut: Cut
+package typealias CutObjectStore = InterposedObjectStore<Cut>
 
-    package init(_ base: Base, _ cut: Cut) {
-        self.base = base
-        self.cut = cut
-    }
+extension Cut: ObjectStoreGuard {
+    package func make<Result>(_ call: ObjectStoreCall, _ body: () throws(StoreError) -> Result) throws(StoreError)
+        -> Result
+    { try self.call(body) }
+}
 
-    private final class Writer: ObjectWriter {
-        let base: any ObjectWriter
-        let cut: Cut
-        init(_ base: any ObjectWriter, _ cut: Cut) {
-            self.base = base
-            self.cut = cut
-        }
-        func write(_ bytes: UnsafeRawBufferPointer) throws(StoreError) { unsafe try base.write(bytes) }
-        func finish(_ durability: Durability) throws(StoreError) -> Int64 {
-            try cut.call { () throws(StoreError) in try base.finish(durability) }
-        }
-        func abort() { base.abort() }
-    }
+/// An engine that now and then does not answer for a while.
+package final class Outages: ObjectStoreGuard {
+    private let calls = Atomic<Int>(0)
+    private let every: Int
 
-    package func makeWriter(_ location: ObjectLocation) throws(StoreError) -> any ObjectWriter {
-        Writer(try cut.call { () throws(StoreError) in try base.makeWriter(location) }, cut)
-    }
-    package func read(_ location: ObjectLocation, _ range: Range<Int64>) throws(StoreError) -> [UInt8] {
-        try cut.call { () throws(StoreError) in try base.read(location, range) }
-    }
-    package func head(_ location: ObjectLocation) throws(StoreError) -> StoredObject? {
-        try cut.call { () throws(StoreError) in try base.head(location) }
-    }
-    package func remove(_ location: ObjectLocation) throws(StoreError) {
-        try cut.call { () throws(StoreError) in try base.remove(location) }
-    }
-    package func copy(_ source: ObjectLocation, to destination: ObjectLocation) throws(StoreError) -> Int64 {
-        try cut.call { () throws(StoreError) in try base.copy(source, to: destination) }
-    }
-    package func list(_ prefix: ObjectLocation, after: String?, limit: Int) throws(StoreError) -> [StoredObject] {
-        try cut.call { () throws(StoreError) in try base.list(prefix, after: after, limit: limit) }
-    }
-    package func isOpen(_ location: ObjectLocation) -> Bool { base.isOpen(location) }
+    /// - Parameter every: of so many calls the first one fails.
+    package init(every: Int) { self.every = every }
 
-    package var capabilities: ObjectStoreCapabilities {
-        let own = base.capabilities
-        return ObjectStoreCapabilities(schemes: own.schemes, files: own.files.map { Files(base: $0, cut: cut) })
-    }
+    /// Calls so far.
+    package var count: Int { calls.load(ordering: .relaxed) }
 
-    private struct Files: ObjectFiles {
-        let base: any ObjectFiles
-        let cut: Cut
-        func makeWriter() throws(StoreError) -> any UnnamedObjectWriter {
-            UnnamedWriter(try cut.call { () throws(StoreError) in try base.makeWriter() }, cut)
+    package func make<Result>(_ call: ObjectStoreCall, _ body: () throws(StoreError) -> Result) throws(StoreError)
+        -> Result
+    {
+        guard calls.add(1, ordering: .relaxed).oldValue % every != 0 else {
+            throw StoreError(.unavailable, "slow down", isTransient: true)
         }
-        func join(_ parts: [ObjectLocation], to destination: ObjectLocation) throws(StoreError) -> Int64 {
-            try cut.call { () throws(StoreError) in try base.join(parts, to: destination) }
-        }
-        func adopt(file path: String, as location: ObjectLocation, _ durability: Durability) throws(StoreError)
-            -> Int64
-        {
-            try cut.call { () throws(StoreError) in try base.adopt(file: path, as: location, durability) }
-        }
-        func piece(_ location: ObjectLocation) throws(StoreError) -> FilePiece {
-            try cut.call { () throws(StoreError) in try base.piece(location) }
-        }
-        func file(_ location: ObjectLocation) throws(StoreError) -> FilePiece {
-            try cut.call { () throws(StoreError) in try base.file(location) }
-        }
-        func walk(_ prefix: ObjectLocation, _ body: (StoredObject) throws -> Void) throws {
-            try cut.call { () throws(StoreError) in }
-            try base.walk(prefix, body)
-        }
-        func capacity() -> (total: Int64, free: Int64, available: Int64)? { base.capacity() }
-        func synchronize() throws(StoreError) { try cut.call { () throws(StoreError) in try base.synchronize() } }
-        func synchronizeOrdered() throws(StoreError) {
-            try cut.call { () throws(StoreError) in try base.synchronizeOrdered() }
-        }
-    }
-
-    private final class UnnamedWriter: UnnamedObjectWriter {
-        let base: any UnnamedObjectWriter
-        let cut: Cut
-        init(_ base: any UnnamedObjectWriter, _ cut: Cut) {
-            self.base = base
-            self.cut = cut
-        }
-        func write(_ bytes: UnsafeRawBufferPointer) throws(StoreError) { unsafe try base.write(bytes) }
-        func finish(at location: ObjectLocation, _ durability: Durability) throws(StoreError) {
-            try cut.call { () throws(StoreError) in try base.finish(at: location, durability) }
-        }
-        func abort() { base.abort() }
+        return try body()
     }
 }
 

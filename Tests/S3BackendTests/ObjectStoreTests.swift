@@ -28,15 +28,49 @@ import Versioning
         let folder = TemporaryFolder()
         let base = try LocalObjectStore(root: folder.path + "/objects", keepsLog: true)
         defer { base.close() }
-        let store = MeteredObjectStore(base)
+        let meter = CallMeter.ofObjects()
+        let store = InterposedObjectStore(base, meter)
         try checkObjectStore(store, scheme: "local")
-        try checkObjectStore(MeteredObjectStore(MemoryObjectStore()), scheme: "mem")
+        try checkObjectStore(InterposedObjectStore(MemoryObjectStore(), CallMeter.ofObjects()), scheme: "mem")
         expectFailure(.invalidValue) { try store.put([1], at: ObjectLocation(scheme: "local", path: "../x")) }
-        let counts = Dictionary(uniqueKeysWithValues: store.meter.counts.map { ($0.name, $0.count) })
+        let counts = Dictionary(uniqueKeysWithValues: meter.counts.map { ($0.name, $0.count) })
         for name in ["read", "head", "list", "remove", "copy", "join", "adopt", "sync"] {
             #expect(counts[name]!.calls > 0 && counts[name]!.microseconds > 0, "\(name)")
         }
         #expect(counts["put"]!.calls > 1300 && counts["put"]!.failures == 1 && counts["read"]!.failures == 0)
+    }
+
+    /// Whoever has a while's failures made good behind him sees none.
+    @Test func triedAgain() throws {
+        var pace = Retries.Pace()
+        (pace.wait, pace.tries, pace.budget) = (0, 20, 1_000_000)
+        let outages = Outages(every: 3)
+        let flaky = InterposedObjectStore(MemoryObjectStore(), outages)
+        try checkObjectStore(InterposedObjectStore(flaky, Retries(pace)), scheme: "mem")
+        #expect(outages.count > 1000)
+    }
+
+    /// An engine that is down is asked little more often than one that is well, and what fails for good once.
+    @Test func retriesEnd() throws {
+        var pace = Retries.Pace()
+        (pace.wait, pace.tries, pace.budget) = (0, 4, 10)
+        let retries = Retries(pace)
+        let down = Outages(every: 1)
+        let store = InterposedObjectStore(InterposedObjectStore(MemoryObjectStore(), down), retries)
+        let location = ObjectLocation(scheme: "mem", path: "ns/x")
+        expectFailure(.unavailable) { try store.head(location) }
+        #expect(down.count == 4, "three more times")
+        for _ in 0..<100 { expectFailure(.unavailable) { try store.head(location) } }
+        #expect(down.count == 101 + 10, "the budget is spent")
+        let well = InterposedObjectStore(InterposedObjectStore(MemoryObjectStore(), Outages(every: 1000)), retries)
+        for _ in 0..<100 { _ = try? well.head(location) }
+        _ = try? store.head(location)
+        #expect(down.count == 101 + 10 + 4, "what succeeds gives it back")
+        let cut = Cut(at: 1)
+        expectFailure(.unavailable) {
+            try InterposedObjectStore(InterposedObjectStore(MemoryObjectStore(), cut), retries).head(location)
+        }
+        #expect(cut.calls == 1)
     }
 
     @Test func memoryThatFails() throws { try checkObjectStoreFaults(scheme: "mem") { MemoryObjectStore() } }

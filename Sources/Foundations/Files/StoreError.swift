@@ -19,7 +19,7 @@ package struct StoreError: Error, Sendable, CustomStringConvertible {
     package var code: Code
     package var message: String
     package var cause: (any Error)?
-    /// True when the same call may succeed later. Nothing reads it yet: no engine here fails for a while only.
+    /// True when the same call may succeed later, and may be made again: it had no effect that two would not have.
     package var isTransient: Bool
 
     package init(_ code: Code, _ message: String, cause: (any Error)? = nil, isTransient: Bool = false) {
