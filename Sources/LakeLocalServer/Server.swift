@@ -18,7 +18,9 @@ package struct Server: RequestHandler {
     package init(rest: REST, gateway: S3Gateway, access: Access, telemetry: Telemetry = Telemetry()) {
         catalog = rest.catalog
         self.telemetry = telemetry
-        doors = [gateway, rest, TelemetryDoor(telemetry: telemetry, access: access), FrontDoor(login: rest.login)]
+        doors = [
+            gateway, rest, TelemetryDoor(telemetry: telemetry, access: access), FrontDoor(login: rest.login, region: gateway.settings.region),
+        ]
     }
 
     private func door(_ request: Request) -> any Door { doors.first { $0.serves(request) }! }
@@ -45,6 +47,8 @@ package struct Server: RequestHandler {
 /// What a person sees who lost the way, and everything that is no other door's.
 struct FrontDoor: Door {
     let login: Login
+    /// Of the S3 door, for those who missed it.
+    let region: String
 
     func serves(_ request: Request) -> Bool { true }
 
@@ -56,7 +60,7 @@ struct FrontDoor: Door {
             request.note.operation = .logout
             return .work { logOut(request) }
         // Anything else without a login is a client of S3 that forgot its key pair.
-        default: return .respond(S3Error.accessDenied.response(to: request))
+        default: return .respond(S3Error.accessDenied.response(to: request, in: region))
         }
     }
 

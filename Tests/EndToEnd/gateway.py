@@ -190,6 +190,14 @@ class SignatureTest(LakeTest):
         self.assertEqual((refused.status, b"RequestTimeTooSkewed" in refused.body), (403, True))
         self.assertEqual(self.lake.send("GET", here, headers={"Authorization": "AWS nonsense", "Date": now}).status, 400)
 
+    def test_the_region_is_told_to_whoever_asks(self):
+        """Clients look for a bucket's region before they can sign anything."""
+        here, there = f"/{self.bucket}", {"Host": f"{self.bucket}.s3.local.lakefs.io"}
+        for answer in (self.lake.send("HEAD", here), self.lake.send("HEAD", "/", headers=there),
+                       self.old("HEAD", here, secret="wrong"), self.lake.send("HEAD", "/no-such-bucket")):
+            self.assertEqual((answer.status, answer.headers["x-amz-bucket-region"]), (403, "us-east-1"))
+        self.assertEqual(self.old("HEAD", here).headers["x-amz-bucket-region"], "us-east-1")
+
     def test_headers_that_were_not_signed(self):
         """What no one signed and S3 would heed is refused."""
         self.s3_put(self.bucket, "main/a", b"1")

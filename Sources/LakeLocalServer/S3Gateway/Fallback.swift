@@ -10,9 +10,13 @@ final class Fallback: Sendable {
     private let client = HTTPClient(stallSeconds: 60)
     /// Without a slash at the end.
     private let url: String
+    private let region: String
 
     /// - Parameter url: `http://host:port` or `https://…`, perhaps with a path.
-    init(_ url: String) { self.url = String(url.reversed().drop { $0 == "/" }.reversed()) }
+    init(_ url: String, region: String) {
+        self.url = String(url.reversed().drop { $0 == "/" }.reversed())
+        self.region = region
+    }
 
     /// Headers that are about one connection (RFC 9110, 7.6.1), and what each side says anew of its own.
     private static let own: Set<String> = [
@@ -40,7 +44,7 @@ final class Fallback: Sendable {
         }
         func receive(_ piece: UnsafeRawBufferPointer) throws(Refusal) {
             do { unsafe try spool.write(piece) } catch {
-                throw Refusal(S3Error(error, isWrite: true).response(to: request))
+                throw Refusal(S3Error(error, isWrite: true).response(to: request, in: fallback.region))
             }
         }
         func finish() -> Response { fallback.answer(request, spool) }
@@ -53,9 +57,9 @@ final class Fallback: Sendable {
                 "the fallback for buckets that are not here does not answer",
                 ["request_id": request.note.id, "reason": error.description])
             return S3Error(503, "ServiceUnavailable", "The server that has this bucket does not answer.").response(
-                to: request)
+                to: request, in: region)
         } catch {
-            return S3Error(error, isWrite: request.isWrite).response(to: request)
+            return S3Error(error, isWrite: request.isWrite).response(to: request, in: region)
         }
     }
 

@@ -69,8 +69,11 @@ struct S3Error: Error {
 
     /// - Parameters:
     ///   - request: what it answers.
+    ///   - region: where this server is. A refusal names it too: clients ask for a bucket's region without a signature.
     ///   - bucket, ref, key: what the request names, as far as it was understood.
-    func response(to request: Request, bucket: RepositoryID? = nil, ref: String? = nil, key: Key? = nil) -> Response {
+    func response(
+        to request: Request, in region: String, bucket: RepositoryID? = nil, ref: String? = nil, key: Key? = nil
+    ) -> Response {
         var xml = XMLWriter()
         xml.element("Error", namespace: nil) { xml in
             xml.text("Code", code)
@@ -78,12 +81,14 @@ struct S3Error: Error {
             if let key { xml.text("Key", key.description) }
             if let bucket, !bucket.isEmpty { xml.text("BucketName", bucket.text) }
             xml.text("Resource", ref.map { "\($0)@\(bucket?.text ?? "")" } ?? bucket?.text ?? "")
-            xml.text("Region", "us-east-1")
+            xml.text("Region", region)
             xml.text("RequestId", request.note.id)
             xml.text("HostId", "lakefuse")
         }
+        var headers = [("Content-Type", "application/xml")]
+        if status == 400 || status == 403 { headers.append(("x-amz-bucket-region", region)) }
         return Response(
-            status: status, headers: [("Content-Type", "application/xml")],
+            status: status, headers: headers,
             body: request.method == "HEAD" ? .bytes([]) : .bytes(xml.bytes))
     }
 }

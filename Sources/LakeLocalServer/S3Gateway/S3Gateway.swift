@@ -20,7 +20,7 @@ package struct S3Gateway: Door {
         self.settings = settings
         authentication = S3Authentication(access: access, login: login)
         uploads = MultipartUploads(catalog: catalog)
-        fallback = settings.s3FallbackURL.isEmpty ? nil : Fallback(settings.s3FallbackURL)
+        fallback = settings.s3FallbackURL.isEmpty ? nil : Fallback(settings.s3FallbackURL, region: settings.region)
     }
 
     /// Whether a request is for this door: it is signed as S3's are, or addressed to one of the gateway's hosts.
@@ -29,7 +29,7 @@ package struct S3Gateway: Door {
             || settings.s3Domains.contains { $0 == Self.host(request) }
     }
 
-    package func slowDown(_ request: Request) -> Response { S3Error.slowDown.response(to: request) }
+    package func slowDown(_ request: Request) -> Response { S3Error.slowDown.response(to: request, in: settings.region) }
 
     private static func host(_ request: Request) -> Substring {
         Substring((request.header("host") ?? "").utf8.prefix { $0 != 0x3a })
@@ -92,7 +92,7 @@ package struct S3Gateway: Door {
         // Who is not known, or asks for what is not a bucket, is told nothing of the place.
         let call = call.flatMap { (try? catalog.repository($0.bucket)) == nil ? nil : $0 }
         return error.response(
-            to: request, bucket: call?.bucket, ref: call.flatMap { $0.ref.isEmpty ? nil : $0.ref },
+            to: request, in: settings.region, bucket: call?.bucket, ref: call.flatMap { $0.ref.isEmpty ? nil : $0.ref },
             key: call.flatMap { $0.key.isEmpty ? nil : $0.key })
     }
 
