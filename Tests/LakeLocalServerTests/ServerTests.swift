@@ -1,4 +1,5 @@
 import Foundations
+import Glibc
 import LakeAPI
 import LakeTestSupport
 import S3Backend
@@ -262,6 +263,28 @@ import Versioning
     #expect(
         Timestamp(rfc3339: "2011-03-13T09:06:43.5+02:00") == Timestamp(seconds: 1_300_000_003, nanoseconds: 500_000_000)
     )
+}
+
+/// Dates are those that the C library gives (gmtime_r(3), strftime(3)).
+@Test func timesAreWrittenByTheCalendar() {
+    func written(_ seconds: Int64, _ format: String) -> String {
+        var time = time_t(seconds)
+        var parts = unsafe tm()
+        unsafe gmtime_r(&time, &parts)
+        return unsafe String(unsafeUninitializedCapacity: 64) { buffer in
+            unsafe buffer.withMemoryRebound(to: CChar.self) { unsafe strftime($0.baseAddress!, 64, format, &parts) }
+        }
+    }
+    let edges: [Int64] = [0, -1, 951_782_399, 951_782_400, 951_868_800, 4_107_542_399, 4_107_542_400, 253_402_300_799]
+    // strftime does not pad years below 1000.
+    for seconds in edges + (0..<2000).map({ _ in Int64.random(in: -30_610_224_000...253_402_300_799) }) {
+        let time = Timestamp(seconds: seconds, nanoseconds: 7_999_999)
+        #expect(time.rfc3339 == written(seconds, "%Y-%m-%dT%H:%M:%SZ"))
+        #expect(time.rfc3339Milliseconds == written(seconds, "%Y-%m-%dT%H:%M:%S.007Z"))
+        #expect(time.httpDate == written(seconds, "%a, %d %b %Y %H:%M:%S GMT"))
+        #expect(Timestamp(rfc3339: time.rfc3339)?.seconds == seconds)
+    }
+    #expect(Timestamp(seconds: .min).rfc3339 == "0001-01-01T00:00:00Z")
 }
 
 /// The example of Amazon's documentation, "Signature calculations … GET object".

@@ -51,18 +51,63 @@ package struct Timestamp: Sendable, Hashable, Comparable {
         (left.seconds, left.nanoseconds) < (right.seconds, right.nanoseconds)
     }
 
-    /// The civil date and time in UTC (gmtime_r(3)).
-    fileprivate var components: tm {
+    /// A date and time in UTC by the Gregorian calendar.
+    private struct Civil { var year, month, day, weekday, hour, minute, second: Int }
+
+    private var civil: Civil {
         // The years 1 to 9999: what the written forms have room for.
-        var time = time_t(min(max(seconds, -62_135_596_800), 253_402_300_799))
-        var parts = unsafe tm()
-        unsafe gmtime_r(&time, &parts)
-        return unsafe parts
+        let bounded = Int(min(max(seconds, -62_135_596_800), 253_402_300_799))
+        let second = ((bounded % 86_400) + 86_400) % 86_400
+        let days = (bounded - second) / 86_400
+        // Years are counted from March, so that a leap day ends one; days from the first of March of the year 0. A
+        // cycle of 400 years has 146,097 days, one of 100 has 36,524, one of 4 has 1,461.
+        let (cycle, inCycle) = (days + 719_468).quotientAndRemainder(dividingBy: 146_097)
+        let year = (inCycle - inCycle / 1460 + inCycle / 36_524 - inCycle / 146_096) / 365
+        let inYear = inCycle - (365 * year + year / 4 - year / 100)
+        // Five months from March or August on have 153 days, in the same pattern.
+        let month = (5 * inYear + 2) / 153
+        let isNextYear = month >= 10
+        return Civil(
+            year: 400 * cycle + year + (isNextYear ? 1 : 0), month: month + (isNextYear ? -9 : 3),
+            day: inYear - (153 * month + 2) / 5 + 1, weekday: (days % 7 + 11) % 7, hour: second / 3600,
+            minute: second / 60 % 60, second: second % 60)
     }
 
-    private static func padded(_ value: Int32, _ width: Int) -> String {
-        let digits = String(value)
-        return String(repeating: "0", count: max(0, width - digits.count)) + digits
+    private static func padded(_ value: Int, _ width: Int) -> String {
+        var bytes: [UInt8] = []
+        append(value, width, to: &bytes)
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    private static func append(_ value: Int, _ width: Int, to bytes: inout [UInt8]) {
+        var unit = 1
+        for _ in 1..<width { unit *= 10 }
+        while unit > 0 {
+            bytes.append(48 + UInt8(value / unit % 10))
+            unit /= 10
+        }
+    }
+
+    private func appendSeconds(to bytes: inout [UInt8]) {
+        let civil = civil
+        func add(_ value: Int, _ width: Int, _ mark: UInt8) {
+            Self.append(value, width, to: &bytes)
+            bytes.append(mark)
+        }
+        add(civil.year, 4, 0x2d)
+        add(civil.month, 2, 0x2d)
+        add(civil.day, 2, 0x54)
+        add(civil.hour, 2, 0x3a)
+        add(civil.minute, 2, 0x3a)
+        Self.append(civil.second, 2, to: &bytes)
+    }
+
+    /// Appends `2006-01-02T15:04:05.000Z`.
+    package func appendMilliseconds(to bytes: inout [UInt8]) {
+        appendSeconds(to: &bytes)
+        bytes.append(0x2e)
+        Self.append(Int(nanoseconds / 1_000_000), 3, to: &bytes)
+        bytes.append(0x5a)
     }
 
     private static let weekdays = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"]
@@ -70,23 +115,25 @@ package struct Timestamp: Sendable, Hashable, Comparable {
 
     /// `2006-01-02T15:04:05Z`.
     package var rfc3339: String {
-        let t = unsafe components
-        let p = Self.padded
-        return
-            unsafe "\(p(t.tm_year + 1900, 4))-\(p(t.tm_mon + 1, 2))-\(p(t.tm_mday, 2))T\(p(t.tm_hour, 2)):\(p(t.tm_min, 2)):\(p(t.tm_sec, 2))Z"
+        var bytes: [UInt8] = []
+        appendSeconds(to: &bytes)
+        bytes.append(0x5a)
+        return String(decoding: bytes, as: UTF8.self)
     }
 
     /// `2006-01-02T15:04:05.000Z`, as S3 writes it.
     package var rfc3339Milliseconds: String {
-        String(rfc3339.dropLast()) + "." + Self.padded(nanoseconds / 1_000_000, 3) + "Z"
+        var bytes: [UInt8] = []
+        appendMilliseconds(to: &bytes)
+        return String(decoding: bytes, as: UTF8.self)
     }
 
     /// `Mon, 02 Jan 2006 15:04:05 GMT` (RFC 9110, 5.6.7).
     package var httpDate: String {
-        let t = unsafe components
+        let t = civil
         let p = Self.padded
         return
-            unsafe "\(Self.weekdays[Int(t.tm_wday)]), \(p(t.tm_mday, 2)) \(Self.months[Int(t.tm_mon)]) \(p(t.tm_year + 1900, 4)) \(p(t.tm_hour, 2)):\(p(t.tm_min, 2)):\(p(t.tm_sec, 2)) GMT"
+            "\(Self.weekdays[t.weekday]), \(p(t.day, 2)) \(Self.months[t.month - 1]) \(p(t.year, 4)) \(p(t.hour, 2)):\(p(t.minute, 2)):\(p(t.second, 2)) GMT"
     }
 
     /// `20060102T150405Z`, as AWS signatures write it.

@@ -68,6 +68,7 @@ package struct ProtobufField {
     @inlinable package var array: [UInt8] { Array(bytes) }
 }
 
+@usableFromInline
 package enum ProtobufError: Error { case malformed }
 
 /// The fields of `message`, in the order they stand, given to `take`. Unknown ones are the caller's to pass over.
@@ -109,27 +110,64 @@ package func readProtobuf(_ message: ArraySlice<UInt8>, _ take: (ProtobufField) 
     }
 }
 
-extension ProtobufField {
-    /// A map entry: field 1 is the key, field 2 the value.
-    package func pair() throws -> (key: [UInt8], value: [UInt8]) {
-        var key: [UInt8] = []
-        var value: [UInt8] = []
-        try readProtobuf(bytes) { field in
-            if field.number == 1 { key = field.array } else if field.number == 2 { value = field.array }
+/// As `readProtobuf`, with nothing made of the fields: their tags, the values of varints, and the bytes of what has a
+/// length. Fields of fixed width are passed over.
+@inlinable @inline(__always)
+package func scanProtobuf(
+    _ message: UnsafeRawBufferPointer,
+    _ take: (_ tag: UInt64, _ value: UInt64, _ field: UnsafeRawBufferPointer) throws -> Void
+) throws {
+    let nothing = unsafe UnsafeRawBufferPointer(start: nil, count: 0)
+    var position = 0
+    while position < message.count {
+        guard let tag = unsafe message.varint(at: &position) else { throw ProtobufError.malformed }
+        switch tag & 7 {
+        case 0:
+            guard let value = unsafe message.varint(at: &position) else { throw ProtobufError.malformed }
+            unsafe try take(tag, value, nothing)
+        case 2:
+            guard let length = unsafe message.varint(at: &position), length <= UInt64(message.count - position) else {
+                throw ProtobufError.malformed
+            }
+            let end = position + Int(length)
+            unsafe try take(tag, 0, UnsafeRawBufferPointer(rebasing: message[position..<end]))
+            position = end
+        case 1, 5:
+            position += tag & 7 == 1 ? 8 : 4
+            guard position <= message.count else { throw ProtobufError.malformed }
+        default: throw ProtobufError.malformed
         }
-        return (key, value)
+    }
+}
+
+/// A map entry: field 1 is the key, field 2 the value.
+package func protobufPair(_ message: UnsafeRawBufferPointer) throws -> (key: [UInt8], value: [UInt8]) {
+    var (key, value): ([UInt8], [UInt8]) = ([], [])
+    unsafe try scanProtobuf(message) { tag, _, field in
+        if tag == 0x0a { key = unsafe Array(field) }
+        if tag == 0x12 { value = unsafe Array(field) }
+    }
+    return (key, value)
+}
+
+extension Timestamp {
+    /// From a message `google.protobuf.Timestamp`.
+    package init(protobuf message: UnsafeRawBufferPointer) throws {
+        self.init(seconds: 0)
+        unsafe try scanProtobuf(message) { tag, value, _ in
+            if tag == 0x08 { seconds = Int64(bitPattern: value) }
+            if tag == 0x10 { nanoseconds = Int32(min(max(0, Int64(bitPattern: value)), 999_999_999)) }
+        }
+    }
+}
+
+extension ProtobufField {
+    package func pair() throws -> (key: [UInt8], value: [UInt8]) {
+        unsafe try bytes.withUnsafeBytes { unsafe try protobufPair($0) }
     }
 
     package func time() throws -> Timestamp {
-        var time = Timestamp(seconds: 0)
-        try readProtobuf(bytes) { field in
-            if field.number == 1 {
-                time.seconds = field.signed
-            } else if field.number == 2 {
-                time.nanoseconds = Int32(min(max(0, field.signed), 999_999_999))
-            }
-        }
-        return time
+        unsafe try bytes.withUnsafeBytes { unsafe try Timestamp(protobuf: $0) }
     }
 }
 

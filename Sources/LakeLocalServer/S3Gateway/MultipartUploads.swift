@@ -161,8 +161,8 @@ struct MultipartUploads: Sendable {
             }
             let part = try catalog.keep(bytes, as: number, of: upload, checksum: checksum?.value().named)
             return gateway.xml("CopyObjectResult") {
-                $0.text("LastModified", part.modified.rfc3339Milliseconds)
-                $0.text("ETag", "\"\(Hex.text(part.md5))\"")
+                $0.time("LastModified", part.modified)
+                $0.tag("ETag", Hex.text(part.md5))
             }
         }
     }
@@ -176,7 +176,7 @@ struct MultipartUploads: Sendable {
                     "Location", "http://\(call.request.header("host") ?? "")/\(call.bucket)/\(call.ref)/\(call.key)")
                 $0.text("Bucket", call.bucket.text)
                 $0.text("Key", "\(call.ref)/\(call.key)")
-                $0.text("ETag", "\"\(done.completedTag)\"")
+                $0.tag("ETag", done.completedTag)
                 if let checksum = S3Checksum.Value(stored: done.completedChecksum) {
                     $0.text("Checksum\(checksum.algorithm.name)", checksum.text)
                     $0.text("ChecksumType", checksum.type)
@@ -283,8 +283,8 @@ struct MultipartUploads: Sendable {
                 for item in shown {
                     xml.element("Part") {
                         $0.text("PartNumber", item.number)
-                        $0.text("LastModified", item.part.modified.rfc3339Milliseconds)
-                        $0.text("ETag", "\"\(Hex.text(item.part.md5))\"")
+                        $0.time("LastModified", item.part.modified)
+                        $0.tag("ETag", Hex.text(item.part.md5))
                         $0.text("Size", item.part.size)
                         if let checksum = item.part.value {
                             $0.text("Checksum\(checksum.algorithm.name)", checksum.text)
@@ -325,7 +325,7 @@ struct MultipartUploads: Sendable {
                 xml.element("Upload") {
                     $0.text("Key", String(item.path.dropFirst(call.bucket.text.count + 1)))
                     $0.text("UploadId", item.id)
-                    $0.text("Initiated", item.created.rfc3339Milliseconds)
+                    $0.time("Initiated", item.created)
                     $0.text("StorageClass", "STANDARD")
                 }
             }

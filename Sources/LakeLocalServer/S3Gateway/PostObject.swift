@@ -253,7 +253,7 @@ final class PostObjectSink: BodySink, @unchecked Sendable {
                 $0.text("Location", place)
                 $0.text("Bucket", bucket.text)
                 $0.text("Key", String(decoding: key, as: UTF8.self))
-                $0.text("ETag", "\"\(eTag)\"")
+                $0.tag("ETag", eTag)
             }
             response.status = 201
             response.headers += headers

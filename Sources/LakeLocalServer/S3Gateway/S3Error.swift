@@ -75,7 +75,7 @@ struct S3Error: Error {
         to request: Request, in region: String, bucket: RepositoryID? = nil, ref: String? = nil, key: Key? = nil
     ) -> Response {
         var xml = XMLWriter()
-        xml.element("Error", namespace: nil) { xml in
+        xml.element("Error") { xml in
             xml.text("Code", code)
             xml.text("Message", message)
             if let key { xml.text("Key", key.description) }

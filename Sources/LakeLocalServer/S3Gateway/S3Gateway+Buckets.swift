@@ -41,7 +41,7 @@ extension S3Gateway {
                 xml.element("Buckets") { xml in
                     for repository in repositories {
                         xml.element("Bucket") {
-                            $0.text("CreationDate", repository.creationDate.rfc3339Milliseconds)
+                            $0.time("CreationDate", repository.creationDate)
                             $0.text("Name", repository.id.text)
                         }
                     }
@@ -198,7 +198,7 @@ extension S3Gateway {
         func shown(_ key: Key) -> String { encodes ? URIEncoding.encode(key.bytes, keepsSlash: true) : key.description }
         let page =
             limit == 0
-            ? Page<S3Listing>(items: [], hasMore: false)
+            ? S3Page(items: [], hasMore: false)
             : try listing(call, repository, prefix: prefix, delimiter: delimiter, after: after, limit: limit)
         let withOwner = hasVersions || !isV2 || call.value("fetch-owner") == "true"
         return xml(hasVersions ? "ListVersionsResult" : "ListBucketResult") { xml in
@@ -209,61 +209,78 @@ extension S3Gateway {
             if hasVersions {
                 xml.text("KeyMarker", shown(call.keyValue("key-marker")))
                 xml.text("VersionIdMarker", call.value("version-id-marker") ?? "")
-                if page.hasMore, let last = page.items.last {
-                    xml.text("NextKeyMarker", shown(Key(PageToken.text(last.key))))
+                if page.hasMore, let last = page.last {
+                    xml.text("NextKeyMarker", shown(Key(PageToken.text(last))))
                     xml.text("NextVersionIdMarker", "null")
                 }
             } else if isV2 {
                 xml.text("KeyCount", page.items.count)
                 if let token { xml.text("ContinuationToken", token) }
-                if page.hasMore, let last = page.items.last {
-                    xml.text("NextContinuationToken", PageToken.text(last.key))
+                if page.hasMore, let last = page.last {
+                    xml.text("NextContinuationToken", PageToken.text(last))
                 }
                 if !call.keyValue("start-after").isEmpty { xml.text("StartAfter", shown(call.keyValue("start-after"))) }
             } else {
                 xml.text("Marker", shown(call.keyValue("marker")))
-                if page.hasMore, let last = page.items.last {
-                    let next = Key(PageToken.text(last.key))
+                if page.hasMore, let last = page.last {
+                    let next = Key(PageToken.text(last))
                     xml.text("NextMarker", shown(next))
                 }
             }
             xml.text("MaxKeys", limit)
             if encodes { xml.text("EncodingType", "url") }
+            xml.reserve(page.items.count * 400)
+            let folder = encodes ? Array(URIEncoding.encode(page.folder, keepsSlash: true).utf8) : page.folder
+            func write(_ name: String, _ path: Key, to xml: inout XMLWriter) {
+                xml.text(
+                    name, folder, encodes ? Key(URIEncoding.encode(path.bytes, keepsSlash: true)) : path)
+            }
             for item in page.items {
-                guard let entry = item.entry else { continue }
+                guard case .object(let path, let entry) = item else { continue }
                 xml.element(hasVersions ? "Version" : "Contents") {
-                    $0.text("Key", shown(item.key))
+                    write("Key", path, to: &$0)
                     if hasVersions {
                         $0.text("VersionId", "null")
                         $0.text("IsLatest", "true")
                     }
-                    $0.text("LastModified", entry.lastModified.rfc3339Milliseconds)
-                    $0.text("ETag", "\"\(entry.s3Tag)\"")
+                    $0.time("LastModified", entry.lastModified)
+                    $0.tag("ETag", entry.s3Tag)
                     $0.text("Size", entry.size)
                     if withOwner { $0.element("Owner") { user(call, &$0) } }
                     $0.text("StorageClass", ObjectFacts.storageClass(entry.metadata))
                 }
             }
-            for item in page.items where item.entry == nil {
-                xml.element("CommonPrefixes") { $0.text("Prefix", shown(item.key)) }
+            for item in page.items {
+                guard case .commonPrefix(let path) = item else { continue }
+                xml.element("CommonPrefixes") { write("Prefix", path, to: &$0) }
             }
         }
     }
 
-    private struct S3Listing: Sendable {
-        let key: Key
-        let entry: Entry?
+    /// A page of a ref's listing, or of refs.
+    private struct S3Page {
+        /// What stands before every path: `ref/`, or nothing where refs are listed.
+        var folder: [UInt8] = []
+        let items: [Listing]
+        let hasMore: Bool
+
+        /// The key that it ends with.
+        var last: Key? {
+            switch items.last {
+            case .object(let path, _), .commonPrefix(let path): Key(folder + path.bytes)
+            case nil: nil
+            }
+        }
     }
 
     private func listing(_ call: S3Call, _ repository: Repository, prefix: Key, delimiter: Key, after: Key, limit: Int)
-        throws -> Page<S3Listing>
+        throws -> S3Page
     {
         let (ref, path, hasSlash) = S3Call.split(prefix.bytes)
         guard hasSlash else {
             let last = S3Call.split(after.bytes).ref
             let page = try catalog.listBranches(call.bucket, prefix: ref, after: last, limit: limit, showHidden: false)
-            return Page(
-                items: page.items.map { S3Listing(key: Key($0.id.text + "/"), entry: nil) }, hasMore: page.hasMore)
+            return S3Page(items: page.items.map { .commonPrefix(Key($0.id.text + "/")) }, hasMore: page.hasMore)
         }
         var query = Catalog.ListQuery()
         query.prefix = path
@@ -281,14 +298,7 @@ extension S3Gateway {
             where error.code == .notFound(.reference)
         { throw S3Error(400, "BadRequest", "There is no ref '\(ref)' in \(call.bucket).") }
         let page = try catalog.list(resolved, query)
-        return Page(
-            items: page.items.map { item in
-                switch item {
-                case .object(let path, let entry):
-                    S3Listing(key: Key(Array((ref + "/").utf8) + path.bytes), entry: entry)
-                case .commonPrefix(let path): S3Listing(key: Key(Array((ref + "/").utf8) + path.bytes), entry: nil)
-                }
-            }, hasMore: page.hasMore)
+        return S3Page(folder: Array("\(ref)/".utf8), items: page.items, hasMore: page.hasMore)
     }
 
     // MARK: deleting many

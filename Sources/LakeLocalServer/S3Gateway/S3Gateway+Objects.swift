@@ -181,8 +181,8 @@ extension S3Gateway {
                 contentType: replaces ? Self.contentType(of: call.request) : nil,
                 condition: Precheck.writeCondition(call.request))
             return xml("CopyObjectResult") {
-                $0.text("LastModified", entry.lastModified.rfc3339Milliseconds)
-                $0.text("ETag", "\"\(entry.s3Tag)\"")
+                $0.time("LastModified", entry.lastModified)
+                $0.tag("ETag", entry.s3Tag)
             }
         }
     }

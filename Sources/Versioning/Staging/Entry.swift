@@ -86,54 +86,29 @@ package struct Entry: Sendable, Equatable {
         self.init(
             address: "", addressType: .byPrefixDeprecated, lastModified: Timestamp(seconds: 0), size: 0, eTag: "",
             contentType: "")
-        // By hand where it is listed by the thousand: the closures of `readProtobuf` take most of the time.
+        // Entries are listed by the thousand: nothing is made of a field but what is kept.
         unsafe try bytes.withUnsafeBytes { message in
-            var position = 0
-            func varint() throws -> UInt64 {
-                var result: UInt64 = 0
-                var shift: UInt64 = 0
-                while position < message.count, shift <= 63 {
-                    let byte = unsafe message[position]
-                    position += 1
-                    result |= UInt64(byte & 0x7f) << shift
-                    if byte < 0x80 { return result }
-                    shift += 7
-                }
-                throw ProtobufError.malformed
-            }
-            while position < message.count {
-                let tag = try varint()
-                switch tag & 7 {
-                case 0:
-                    let value = Int64(bitPattern: try varint())
-                    if tag == 0x18 {
-                        size = min(max(0, value), Self.largestSize)
-                    } else if tag == 0x30 {
-                        addressType = AddressType(rawValue: value) ?? .byPrefixDeprecated
-                    }
-                case 2:
-                    let length = try varint()
-                    guard length <= UInt64(message.count - position) else { throw ProtobufError.malformed }
-                    let field = unsafe UnsafeRawBufferPointer(rebasing: message[position..<position + Int(length)])
-                    position += Int(length)
-                    switch tag {
-                    case 0x0a: address = unsafe String(decoding: field, as: UTF8.self)
-                    case 0x22: eTag = unsafe String(decoding: field, as: UTF8.self)
-                    case 0x3a: contentType = unsafe String(decoding: field, as: UTF8.self)
-                    case 0x12:
-                        lastModified = unsafe try ProtobufField(number: 2, integer: 0, bytes: Array(field)[...]).time()
-                    case 0x2a:
-                        unsafe metadata.pairs.append(
-                            try ProtobufField(number: 5, integer: 0, bytes: Array(field)[...]).pair())
-                    default: break
-                    }
-                case 1, 5:
-                    position += tag & 7 == 1 ? 8 : 4
-                    guard position <= message.count else { throw ProtobufError.malformed }
-                default: throw ProtobufError.malformed
+            unsafe try scanProtobuf(message) { tag, value, field in
+                switch tag {
+                case 0x18: size = min(max(0, Int64(bitPattern: value)), Self.largestSize)
+                case 0x30: addressType = AddressType(rawValue: Int64(bitPattern: value)) ?? .byPrefixDeprecated
+                case 0x0a: address = unsafe String(decoding: field, as: UTF8.self)
+                case 0x22: eTag = unsafe String(decoding: field, as: UTF8.self)
+                case 0x3a: contentType = unsafe Self.contentType(field)
+                case 0x12: lastModified = unsafe try Timestamp(protobuf: field)
+                case 0x2a: unsafe metadata.pairs.append(try protobufPair(field))
+                default: break
                 }
             }
         }
+    }
+
+    private static let anyType = "application/octet-stream"
+
+    /// The type that most objects have is one text, not one for each.
+    private static func contentType(_ bytes: UnsafeRawBufferPointer) -> String {
+        if bytes.count == anyType.utf8.count, unsafe bytes.elementsEqual(anyType.utf8) { return anyType }
+        return unsafe String(decoding: bytes, as: UTF8.self)
     }
 
     package init(decoding bytes: [UInt8]) throws { try self.init(decoding: bytes[...]) }
