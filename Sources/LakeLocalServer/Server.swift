@@ -19,7 +19,8 @@ package struct Server: RequestHandler {
         catalog = rest.catalog
         self.telemetry = telemetry
         doors = [
-            gateway, rest, TelemetryDoor(telemetry: telemetry, access: access), FrontDoor(login: rest.login, region: gateway.settings.region),
+            gateway, rest, TelemetryDoor(telemetry: telemetry, access: access),
+            FrontDoor(login: rest.login, region: gateway.settings.region),
         ]
     }
 

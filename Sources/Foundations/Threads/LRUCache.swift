@@ -1,13 +1,19 @@
 public import Synchronization
 
-/// A map that forgets what was used longest ago when its cost passes a bound. Safe from any thread.
+/// A map that forgets what was not used for longest when its cost passes a bound. Safe from any thread; who finds what
+/// it looks for waits for nobody: a use is a mark, which is looked at when room is to be made (the clock algorithm, or
+/// second chance).
+///
+/// With one lock for every look-up, listings of 32 connections waited for it more than they worked (measured).
 @usableFromInline
 package final class LRUCache<Name: Hashable & Sendable, Value: Sendable>: Sendable {
     @usableFromInline
     final class Node {
         @usableFromInline let name: Name
-        @usableFromInline var value: Value
-        @usableFromInline var cost: Int
+        @usableFromInline let value: Value
+        @usableFromInline let cost: Int
+        /// Whether it was looked for since room was made the last time that it was the oldest.
+        @usableFromInline let isUsed = Atomic<Bool>(false)
         @usableFromInline unowned(unsafe) var newer: Node?
         @usableFromInline unowned(unsafe) var older: Node?
         @inlinable
@@ -18,8 +24,8 @@ package final class LRUCache<Name: Hashable & Sendable, Value: Sendable>: Sendab
         }
     }
 
-    /// Nodes are reachable only through this state, and only under its lock; the dictionary owns them, the links do
-    /// not.
+    /// Nodes are reachable only through this state, and but for their marks only under its lock; the dictionary owns
+    /// them, the links do not.
     @usableFromInline
     struct State: @unchecked Sendable {
         @inlinable init() {}
@@ -28,7 +34,6 @@ package final class LRUCache<Name: Hashable & Sendable, Value: Sendable>: Sendab
         @usableFromInline unowned(unsafe) var newest: Node?
         @usableFromInline unowned(unsafe) var oldest: Node?
         @usableFromInline var cost = 0
-        @usableFromInline var hits = 0, misses = 0
 
         @inlinable
         mutating func unlink(_ node: Node) {
@@ -47,59 +52,66 @@ package final class LRUCache<Name: Hashable & Sendable, Value: Sendable>: Sendab
             unsafe newest = node
             if unsafe oldest == nil { unsafe oldest = node }
         }
+
+        @inlinable
+        mutating func remove(_ name: Name) {
+            guard let node = nodes.removeValue(forKey: name) else { return }
+            cost -= node.cost
+            unlink(node)
+        }
+
+        /// Forgets what was not used for longest until no more than `budget` is left, but not `kept`.
+        @inlinable
+        mutating func shrink(to budget: Int, keeping kept: Node) {
+            while cost > budget, nodes.count > 1, let last = unsafe oldest {
+                if last === kept || last.isUsed.exchange(false, ordering: .relaxed) {
+                    unlink(last)
+                    push(last)
+                } else {
+                    remove(last.name)
+                }
+            }
+        }
     }
 
-    @usableFromInline let state: Mutex<State> = Mutex(State())
+    @usableFromInline let state = ReadWriteLock(State())
     @usableFromInline let budget: Int
+    @usableFromInline let hits = Atomic<Int>(0), misses = Atomic<Int>(0)
 
     /// - Parameter budget: the sum of costs to keep; the unit is the caller's (bytes, entries).
     @inlinable package init(budget: Int) { self.budget = budget }
 
     /// How often what was looked for was there, and how often it was not.
-    @inlinable package var counters: (hits: Int, misses: Int) { state.withLock { ($0.hits, $0.misses) } }
+    @inlinable package var counters: (hits: Int, misses: Int) {
+        (hits.load(ordering: .relaxed), misses.load(ordering: .relaxed))
+    }
 
     @inlinable package subscript(name: Name) -> Value? {
-        state.withLock { state in
+        state.read { state in
             guard let node = state.nodes[name] else {
-                state.misses += 1
+                misses.add(1, ordering: .relaxed)
                 return nil
             }
-            state.hits += 1
-            if unsafe state.newest !== node {
-                state.unlink(node)
-                state.push(node)
-            }
+            hits.add(1, ordering: .relaxed)
+            if !node.isUsed.load(ordering: .relaxed) { node.isUsed.store(true, ordering: .relaxed) }
             return node.value
         }
     }
 
     @inlinable package func insert(_ value: Value, for name: Name, cost: Int = 1) {
-        state.withLock { state in
-            if let old = state.nodes.removeValue(forKey: name) {
-                state.cost -= old.cost
-                state.unlink(old)
-            }
+        state.write { state in
+            state.remove(name)
             let node = Node(name, value, cost)
             state.nodes[name] = node
             state.push(node)
             state.cost += cost
-            while state.cost > budget, let last = unsafe state.oldest, last !== node {
-                state.unlink(last)
-                state.nodes.removeValue(forKey: last.name)
-                state.cost -= last.cost
-            }
+            state.shrink(to: budget, keeping: node)
         }
     }
 
-    @inlinable package func remove(_ name: Name) {
-        state.withLock { state in
-            guard let node = state.nodes.removeValue(forKey: name) else { return }
-            state.cost -= node.cost
-            state.unlink(node)
-        }
-    }
+    @inlinable package func remove(_ name: Name) { state.write { $0.remove(name) } }
 
-    @inlinable package func removeAll() { state.withLock { $0 = State() } }
+    @inlinable package func removeAll() { state.write { $0 = State() } }
 }
 
 /// The same in parts with a lock each, so that threads seldom meet at one.

@@ -29,7 +29,9 @@ package struct S3Gateway: Door {
             || settings.s3Domains.contains { $0 == Self.host(request) }
     }
 
-    package func slowDown(_ request: Request) -> Response { S3Error.slowDown.response(to: request, in: settings.region) }
+    package func slowDown(_ request: Request) -> Response {
+        S3Error.slowDown.response(to: request, in: settings.region)
+    }
 
     private static func host(_ request: Request) -> Substring {
         Substring((request.header("host") ?? "").utf8.prefix { $0 != 0x3a })
