@@ -356,7 +356,7 @@ def main():
     loader = unittest.TestLoader()
     loader.testNamePatterns = [f"*{name}*" for name in names] or None
     began = time.monotonic()
-    result = unittest.TextTestRunner(verbosity=2).run(loader.loadTestsFromModule(sys.modules[__name__]))
+    result = unittest.TextTestRunner(verbosity=2).run(loader.loadTestsFromModule(sys.modules["__main__"]))
     stopped = ClientTest.lake.stop()[0]
     print(f"{result.testsRun} clients, {len(result.failures + result.errors)} failed; {time.monotonic() - began:.0f} s")
     return 0 if result.wasSuccessful() and stopped == 0 and result.testsRun else 1

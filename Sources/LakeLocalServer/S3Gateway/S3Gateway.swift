@@ -224,7 +224,9 @@ package struct S3Gateway: Door {
             return .respond(Response(status: 204, headers: [("Content-Type", "application/xml")]))
         case "PUT":
             _ = try catalog.checkWritable(call.branch, in: call.bucket)
-            guard call.hasKeySlash, (call.request.contentLength ?? 0) == 0 else {
+            // S3A signs even nothing in chunks.
+            let count = call.request.header("x-amz-decoded-content-length").flatMap { Int64($0) }
+            guard call.hasKeySlash, (count ?? call.request.contentLength ?? 0) == 0 else {
                 throw S3Error.invalidArgument("The key names no object: it needs a path behind the branch")
             }
             return try body(call, limit: 0) { _ in
