@@ -96,13 +96,13 @@ final class ObjectLog: Sendable {
     /// With so many segments, or so many bytes in memory, the log takes no more until there are fewer.
     private static let mostSegments = 8, mostUnwritten = 16 << 20
     /// How long an object stays before it becomes a file: one that is replaced meanwhile never does.
-    private static let ageMilliseconds: Int64 = 1000
+    private static let ageMilliseconds: Int64 = 5000
     /// How long one turn of the thread takes: who wants one object as a file waits for it.
     private static let turnMilliseconds: Int64 = 30
     /// An empty log to which nothing came for so long ends its segment.
     private static let idleMilliseconds: Int64 = 3000
     /// Objects that wait; beyond it their age does not count.
-    private static let mostWaiting = 16_000
+    private static let mostWaiting = 48_000
 
     /// Reads what an earlier process left in `folder`, and begins to make files of it. Only one process may have it.
     /// - Parameter root: where objects become files.
