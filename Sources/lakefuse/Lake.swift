@@ -201,6 +201,7 @@ final class Lake {
     /// Creates the first user of an empty lake.
     private static func setUp(_ access: Access, _ configuration: Configuration, _ directory: DataDirectory) throws {
         try access.adoptBasicUser()
+        try access.addStockGroups()
         guard try !access.isSetUp() else { return }
         if configuration.accessKeyID.isEmpty != configuration.secretAccessKey.isEmpty {
             throw LakeError(

@@ -6,7 +6,7 @@ package struct LakeError: Error, Sendable, CustomStringConvertible {
         case reference = "ref"
         case object = "path"
         case metaRange = "metarange"
-        case user, credentials
+        case user, group, policy, credentials
         case mount, upload
         case pullRequest = "pull request"
         case task

@@ -15,11 +15,14 @@ package struct ResultList<Item: Codable & Sendable>: Codable, Sendable {
     package var pagination: Pagination
     package var results: [Item]
 
-    /// - Parameter next: names the last item, for the following page.
-    package init(_ results: [Item], hasMore: Bool, next: (Item) -> String) {
+    /// - Parameters:
+    ///   - maxPerPage: what is told of the longest page; lakeFS tells 0 of users and what they have.
+    ///   - next: names the last item, for the following page.
+    package init(_ results: [Item], hasMore: Bool, maxPerPage: Int = 1000, next: (Item) -> String) {
         self.results = results
         pagination = Pagination(
-            hasMore: hasMore, nextOffset: hasMore ? results.last.map(next) ?? "" : "", results: results.count)
+            hasMore: hasMore, maxPerPage: maxPerPage, nextOffset: hasMore ? results.last.map(next) ?? "" : "",
+            results: results.count)
     }
 }
 
@@ -366,58 +369,6 @@ package struct SetupCreation: Codable, Sendable {
     }
     package var username: String
     package var key: Key?
-}
-
-package struct CredentialsWithSecret: Codable, Sendable {
-    package var accessKeyId: String
-    package var creationDate: Int64
-    package var secretAccessKey: String
-    package init(accessKeyId: String, creationDate: Int64, secretAccessKey: String) {
-        self.accessKeyId = accessKeyId
-        self.creationDate = creationDate
-        self.secretAccessKey = secretAccessKey
-    }
-}
-
-package struct CredentialsMessage: Codable, Sendable {
-    package var accessKeyId: String
-    package var creationDate: Int64
-    package init(accessKeyId: String, creationDate: Int64) {
-        self.accessKeyId = accessKeyId
-        self.creationDate = creationDate
-    }
-}
-
-package struct LoginInformation: Codable, Sendable {
-    package var accessKeyId: String
-    package var secretAccessKey: String
-}
-
-package struct AuthenticationToken: Codable, Sendable {
-    package var token: String
-    package var tokenExpiration: Int64
-    package init(token: String, tokenExpiration: Int64) {
-        self.token = token
-        self.tokenExpiration = tokenExpiration
-    }
-}
-
-package struct UserMessage: Codable, Sendable {
-    package var id: String
-    package var creationDate: Int64
-    package var friendlyName: String?
-    package var email: String?
-    package init(id: String, creationDate: Int64, friendlyName: String?, email: String?) {
-        self.id = id
-        self.creationDate = creationDate
-        self.friendlyName = friendlyName
-        self.email = email
-    }
-}
-
-package struct CurrentUser: Codable, Sendable {
-    package var user: UserMessage
-    package init(user: UserMessage) { self.user = user }
 }
 
 /// A mount of this server: LakeFUSE's own, not part of lakeFS's API.

@@ -26,17 +26,22 @@ package struct Login: Sendable {
         var aud: String
         var iat: Int64
         var exp: Int64
-        /// The session's own name, by which it can be ended.
+        /// Who made it.
+        var iss = Login.issuer
+        /// The session's own name, by which it can be ended, and behind a dot the access key id that it began with and
+        /// ends with.
         var jti: String
-        /// The access key id that it began with, and ends with.
-        var key: String
+
+        var accessKeyID: String { String(jti.drop { $0 != "." }.dropFirst()) }
     }
+
+    private static let issuer = "lakefuse"
 
     /// A token for the user of a key pair, and when it ends in seconds since 1970.
     func token(for user: String, accessKeyID: String) -> (token: String, expires: Int64) {
         let now = Timestamp.now().seconds
         let claims = Claims(
-            sub: user, aud: "login", iat: now, exp: now + Self.tokenSeconds, jti: XID.make(), key: accessKeyID)
+            sub: user, aud: "login", iat: now, exp: now + Self.tokenSeconds, jti: "\(XID.make()).\(accessKeyID)")
         // Text and numbers: encoding them cannot fail.
         let body =
             Base64.encodeURL(Array(#"{"alg":"HS256","typ":"JWT"}"#.utf8)) + "."
@@ -61,7 +66,7 @@ package struct Login: Sendable {
 
     /// The user of a session that has not ended: by its time, by logout, or with the key it began with.
     private func user(ofToken token: some StringProtocol) throws -> String? {
-        guard let claims = claims(token), try access.credentials(claims.key)?.userName == claims.sub,
+        guard let claims = claims(token), try access.credentials(claims.accessKeyID)?.userName == claims.sub,
             try !access.isSessionEnded(claims.jti)
         else { return nil }
         return claims.sub
@@ -130,25 +135,34 @@ package struct Login: Sendable {
     /// The user that a request logs in as.
     /// - Throws: `.unauthenticated`.
     func user(of request: Request) throws -> String {
-        let refusal = LakeError(.unauthenticated, "error authenticating request")
+        guard let user = try userIfAny(of: request) else { throw Self.refusal }
+        return user
+    }
+
+    private static let refusal = LakeError(.unauthenticated, "error authenticating request")
+
+    /// The same; nil for a request that does not try to log in, by a header of a form that is known or a session that
+    /// lasts.
+    /// - Throws: `.unauthenticated` for one that tries and fails.
+    func userIfAny(of request: Request) throws -> String? {
         if let header = request.header("authorization") {
             let parts = header.utf8.split(separator: 0x20, maxSplits: 1).map { Substring($0) }
-            guard parts.count == 2 else { throw refusal }
+            guard parts.count == 2 else { return nil }
+            let user: String?
             switch parts[0].lowercased() {
             case "basic":
-                guard let pair = Base64.decode(parts[1]), let colon = pair.firstIndex(of: 0x3a) else { throw refusal }
+                guard let pair = Base64.decode(parts[1]), let colon = pair.firstIndex(of: 0x3a) else { return nil }
                 let id = String(decoding: pair[..<colon], as: UTF8.self)
                 let secret = String(decoding: pair[(colon + 1)...], as: UTF8.self)
-                guard let user = try user(accessKeyID: id, secretAccessKey: secret) else { throw refusal }
-                return user
-            case "bearer":
-                guard let user = try user(ofToken: parts[1]) else { throw refusal }
-                return user
-            default: throw refusal
+                user = try self.user(accessKeyID: id, secretAccessKey: secret)
+            case "bearer": user = try self.user(ofToken: parts[1].drop { $0 == " " })
+            default: return nil
             }
+            guard let user else { throw Self.refusal }
+            return user
         }
         for token in cookies(request) { if let user = try user(ofToken: token) { return user } }
-        throw refusal
+        return nil
     }
 }
 

@@ -6,6 +6,8 @@ struct Needs: Sendable {
     enum Kind: Equatable {
         /// Nobody need have logged in.
         case anyone
+        /// Nor for this, but who has is told of.
+        case perhaps
         /// Any user may.
         case login
         /// The body says what it is about: the handler asks.
@@ -25,7 +27,7 @@ struct Needs: Sendable {
         self.init(.permissions, permissions)
     }
 
-    static let anyone = Needs(.anyone), login = Needs(.login), told = Needs(.told)
+    static let anyone = Needs(.anyone), perhaps = Needs(.perhaps), login = Needs(.login), told = Needs(.told)
 
     static func all(_ actions: String...) -> Needs { Needs { _ in actions.map { .all($0) } } }
     static func repository(_ actions: String...) -> Needs {
@@ -106,7 +108,7 @@ struct Row: Sendable {
         Row(.postStatsEvents, "POST", "/v1/statistics", .point, .login),
         Row(.getUsageReportSummary, "GET", "/v1/usage-report/summary", .point, .login),
         // Users, groups and policies.
-        Row(.getCurrentUser, "GET", "/v1/user", .point, .login),
+        Row(.getCurrentUser, "GET", "/v1/user", .point, .perhaps),
         Row(.listUsers, "GET", "/v1/auth/users", .store, .all("auth:ListUsers")),
         Row(.createUser, "POST", "/v1/auth/users", .store, .told),
         Row(.getUser, "GET", "/v1/auth/users/{userId}", .point, .user("ReadUser")),

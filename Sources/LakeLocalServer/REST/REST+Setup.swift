@@ -69,7 +69,7 @@ extension REST {
                 response.headers.append(
                     (
                         "Set-Cookie",
-                        "\(Login.cookieName)=\(made.token); Path=/; Max-Age=\(Login.tokenSeconds); HttpOnly; SameSite=Strict"
+                        "\(Login.cookieName)=\(made.token); Path=/; Expires=\(Timestamp(seconds: made.expires).httpDate); Max-Age=\(Login.tokenSeconds); HttpOnly; SameSite=Strict"
                     ))
                 answer(response)
             }
@@ -137,62 +137,6 @@ extension REST {
     private struct AnyValue: Codable, Sendable {
         init(from decoder: any Decoder) throws {}
         func encode(to encoder: any Encoder) throws {}
-    }
-
-    private func withSecret(_ made: Credentials) -> CredentialsWithSecret {
-        CredentialsWithSecret(
-            accessKeyId: made.accessKeyID, creationDate: made.issued.seconds, secretAccessKey: made.secretAccessKey)
-    }
-
-    private func message(_ user: User) -> UserMessage {
-        UserMessage(
-            id: user.name, creationDate: user.creationDate.seconds,
-            friendlyName: user.friendlyName.isEmpty ? nil : user.friendlyName,
-            email: user.email.isEmpty ? nil : user.email)
-    }
-
-    func addUsers(_ router: inout Router) {
-        router.on(.getCurrentUser) { call in
-            call.now { .json(200, CurrentUser(user: message(try access.user(call.user)))) }
-        }
-        router.on(.listUsers) { call in
-            let page = try access.listUsers(
-                prefix: call.text("prefix") ?? "", after: call.text("after") ?? "", limit: call.amount())
-            return .respond(.json(200, ResultList(page, next: \.id) { message($0) }))
-        }
-        router.on(.getUser) { call in
-            return .respond(.json(200, message(try access.user(call[.userId]))))
-        }
-        router.on(.listUserCredentials) { call in
-            let page = try access.listCredentials(
-                of: call[.userId], after: call.text("after") ?? "", limit: call.amount())
-            return .respond(
-                .json(
-                    200,
-                    ResultList(page, next: \.accessKeyId) {
-                        CredentialsMessage(accessKeyId: $0.accessKeyID, creationDate: $0.issued.seconds)
-                    }))
-        }
-        router.on(.createCredentials) { call in
-            return call.work {
-                let made = try access.createCredentials(for: call[.userId])
-                return .json(201, withSecret(made))
-            }
-        }
-        router.on(.getCredentials) { call in
-            let found = try access.credentials(call[.accessKeyId])
-            guard let found, found.userName == call[.userId] else {
-                throw LakeError.notFound(.credentials, call[.accessKeyId])
-            }
-            return .respond(
-                .json(200, CredentialsMessage(accessKeyId: found.accessKeyID, creationDate: found.issued.seconds)))
-        }
-        router.on(.deleteCredentials) { call in
-            return call.work {
-                try access.deleteCredentials(call[.accessKeyId], of: call[.userId])
-                return .noContent
-            }
-        }
     }
 
     func addMounts(_ router: inout Router) {

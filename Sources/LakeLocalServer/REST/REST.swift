@@ -101,7 +101,12 @@ package struct REST: Door {
             case .found(let route, let parameters):
                 let row = route.row
                 request.note.operation = .rest(row.operation)
-                let user = row.needs.kind == .anyone ? "" : try login.user(of: request)
+                let user =
+                    switch row.needs.kind {
+                    case .anyone: ""
+                    case .perhaps: try login.userIfAny(of: request) ?? ""
+                    case .login, .told, .permissions: try login.user(of: request)
+                    }
                 request.note.user = user
                 let call = Call(
                     request: request, row: row, parameters: parameters, query: query,
@@ -141,7 +146,9 @@ package struct REST: Door {
 }
 
 extension ResultList {
-    init<Source>(_ page: Page<Source>, next: (Item) -> String, _ convert: (Source) throws -> Item) rethrows {
-        self.init(try page.items.map(convert), hasMore: page.hasMore, next: next)
+    init<Source>(
+        _ page: Page<Source>, maxPerPage: Int = 1000, next: (Item) -> String, _ convert: (Source) throws -> Item
+    ) rethrows {
+        self.init(try page.items.map(convert), hasMore: page.hasMore, maxPerPage: maxPerPage, next: next)
     }
 }

@@ -91,8 +91,10 @@ package struct S3Gateway: Door {
     }
 
     func failure(_ error: S3Error, _ call: S3Call?, to request: Request) -> Response {
-        // Who is not known, or asks for what is not a bucket, is told nothing of the place.
-        let call = call.flatMap { (try? catalog.repository($0.bucket)) == nil ? nil : $0 }
+        // Who is not known or may not, or asks for what is not a bucket, is told nothing of the place.
+        let call = call.flatMap {
+            error.code == S3Error.accessDenied.code || (try? catalog.repository($0.bucket)) == nil ? nil : $0
+        }
         return error.response(
             to: request, in: settings.region, bucket: call?.bucket, ref: call.flatMap { $0.ref.isEmpty ? nil : $0.ref },
             key: call.flatMap { $0.key.isEmpty ? nil : $0.key })

@@ -1,95 +1,18 @@
-package import Foundations
+import Foundations
 import Synchronization
-
-/// A user of the lake.
-package struct User: Sendable, Equatable {
-    package var name: String
-    package var creationDate: Timestamp
-    package var friendlyName = ""
-    package var email = ""
-    package var source = "internal"
-
-    package init(name: String, creationDate: Timestamp) {
-        self.name = name
-        self.creationDate = creationDate
-    }
-
-    init(decoding bytes: [UInt8]) throws {
-        self.init(name: "", creationDate: Timestamp(seconds: 0))
-        try readProtobuf(bytes) { field in
-            switch field.number {
-            case 1: creationDate = try field.time()
-            case 2: name = field.string
-            case 3: friendlyName = field.string
-            case 4: email = field.string
-            case 6: source = field.string
-            default: break
-            }
-        }
-    }
-
-    package var encoded: [UInt8] {
-        var writer = ProtobufWriter()
-        writer.time(1, creationDate)
-        writer.string(2, name)
-        writer.string(3, friendlyName)
-        writer.string(4, email)
-        writer.string(6, source)
-        return writer.bytes
-    }
-}
-
-/// A key pair. Its description leaves the secret out.
-package struct Credentials: Sendable, CustomStringConvertible {
-    package let accessKeyID: String
-    package let secretAccessKey: String
-    package let userName: String
-    package let issued: Timestamp
-    package var description: String { accessKeyID }
-
-    /// A fresh pair. Source: `lakefs-formats.md` 5.5.
-    package static func make(for user: String) -> Credentials {
-        let letters = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".utf8)
-        let middle = String(decoding: randomBytes(14).map { letters[Int($0 & 31)] }, as: UTF8.self)
-        return Credentials(
-            accessKeyID: "AKIAJ\(middle)Q", secretAccessKey: Base64.encode(randomBytes(30)), userName: user,
-            issued: .now())
-    }
-
-    package init(accessKeyID: String, secretAccessKey: String, userName: String, issued: Timestamp) {
-        self.accessKeyID = accessKeyID
-        self.secretAccessKey = secretAccessKey
-        self.userName = userName
-        self.issued = issued
-    }
-}
 
 /// Users, key pairs, policies, and the one place that says what a user may do. Safe from any thread.
 /// Records: `lakefs-formats.md` 5.5; policy language: `lakefs-behaviour.md` section 4.
 package final class Access: Sendable {
-    private let store: any KeyValueStore
+    let store: any KeyValueStore
     private let box: SecretBox
     /// Opened key pairs and users' statements as of a short while ago: opening a secret takes a millisecond.
     private let credentialsCache = LRUCache<String, (credentials: Credentials, read: Timestamp)>(budget: 1024)
     private let statementsCache = LRUCache<String, (statements: [Statement], read: Timestamp)>(budget: 1024)
     private static let lifetimeSeconds: Int64 = 20
 
-    private static let auth = Partition("auth")
+    static let auth = Partition("auth")
     private static let setupKey = Key("installation_metadata/setup_timestamp")
-
-    /// What lakeFS grants its group Admins, by the names that its documentation uses.
-    private static let stockPolicies = [
-        Policy(name: "FSFullAccess", statements: [Statement(effect: "allow", actions: ["fs:*"], resource: "*")]),
-        Policy(name: "AuthFullAccess", statements: [Statement(effect: "allow", actions: ["auth:*"], resource: "*")]),
-        Policy(
-            name: "RepoManagementFullAccess",
-            statements: [Statement(effect: "allow", actions: ["ci:*", "retention:*", "branches:*"], resource: "*")]),
-        Policy(name: "PRReadWriteAll", statements: [Statement(effect: "allow", actions: ["pr:*"], resource: "*")]),
-        Policy(
-            name: "CatalogReadWriteAll", statements: [Statement(effect: "allow", actions: ["catalog:*"], resource: "*")]
-        ),
-    ]
-    private static let administrators = "Admins"
 
     /// - Parameter secretKey: the configuration's `auth.encrypt.secret_key`.
     package init(store: any KeyValueStore, secretKey: String) {
@@ -130,26 +53,29 @@ package final class Access: Sendable {
         return credentials
     }
 
-    /// The records of a user who may do everything, with group and policies.
+    /// Says that the stock groups were made once: who removes one does not want it back.
+    private static let groupsKey = Key("installation_metadata/lakefuse_groups")
+
+    /// The records of a user who may do everything, with the stock groups and policies.
     private func administration(of user: User) -> [Mutation] {
-        var batch: [Mutation] = []
-        func set(_ key: String, _ value: [UInt8]) { batch.append(.set(Self.auth, Key(key), value)) }
-        func link(_ key: String, _ target: String) {
-            var writer = ProtobufWriter()
-            writer.string(1, target)
-            set(key, writer.bytes)
+        var link = ProtobufWriter()
+        link.string(1, "users/\(user.name)")
+        return StockGroup.records + [
+            .set(Self.auth, Self.groupsKey, Array("1".utf8)), .set(Self.auth, Kind.user.key(user.name), user.encoded),
+            .set(Self.auth, Key("gUsers/\(StockGroup.administrators.rawValue)/users/\(user.name)"), link.bytes),
+        ]
+    }
+
+    /// Gives a lake that was set up before there were more groups than one the stock groups that it lacks.
+    package func addStockGroups() throws {
+        guard try isSetUp(), try store.value(for: Self.groupsKey, in: Self.auth) == nil else { return }
+        var batch: [Mutation] = [.set(Self.auth, Self.groupsKey, Array("1".utf8))]
+        for record in StockGroup.records {
+            if case .set(let partition, let key, _) = record, try store.value(for: key, in: partition) == nil {
+                batch.append(record)
+            }
         }
-        var group = ProtobufWriter()
-        group.time(1, .now())
-        group.string(2, Self.administrators)
-        set("groups/\(Self.administrators)", group.bytes)
-        for policy in Self.stockPolicies {
-            set("policies/\(policy.name)", policy.encoded)
-            link("gPolicies/\(Self.administrators)/policies/\(policy.name)", "policies/\(policy.name)")
-        }
-        set("users/\(user.name)", user.encoded)
-        link("gUsers/\(Self.administrators)/users/\(user.name)", "users/\(user.name)")
-        return batch
+        try store.write(batch, .durable)
     }
 
     /// Takes over the one user of a lakeFS without roles, who may do everything. Their records stay where they are.
@@ -185,21 +111,7 @@ package final class Access: Sendable {
         return writer.bytes
     }
 
-    // MARK: users
-
-    package func user(_ name: String) throws -> User {
-        guard let bytes = try store.value(for: Key("users/\(name)"), in: Self.auth) else {
-            throw LakeError.notFound(.user, name)
-        }
-        return try User(decoding: bytes)
-    }
-
-    package func listUsers(prefix: String, after: String, limit: Int) throws -> Page<User> {
-        let found = try store.page(
-            of: Self.auth, prefix: Key("users/\(prefix)"), from: after.isEmpty ? nil : Key("users/\(after)").successor,
-            limit: limit + 1)
-        return Page(try found.map { try User(decoding: $0.value) }, limit: limit)
-    }
+    // MARK: key pairs
 
     /// A user's key pairs, secrets left empty.
     package func listCredentials(of user: String, after: String, limit: Int) throws -> Page<Credentials> {
@@ -220,9 +132,17 @@ package final class Access: Sendable {
     }
 
     package func createCredentials(for user: String) throws -> Credentials {
-        _ = try self.user(user)
         let credentials = Credentials.make(for: user)
-        try store.set(encode(credentials), for: Key(Self.key(of: credentials)), in: Self.auth)
+        do throws(StoreError) {
+            try store.write(
+                [
+                    .require(Self.auth, Kind.user.key(user), .present),
+                    .set(Self.auth, Key(Self.key(of: credentials)), encode(credentials)),
+                ], .durable)
+        } catch {
+            guard error.code == .preconditionFailed else { throw error }
+            throw LakeError.notFound(.user, user)
+        }
         index.withLock { $0.made = nil }
         return credentials
     }
@@ -299,27 +219,25 @@ package final class Access: Sendable {
         return places[accessKeyID]
     }
 
+    /// Drops what is remembered of key pairs.
+    func forgetCredentials() {
+        index.withLock { $0 = Index() }
+        credentialsCache.removeAll()
+    }
+
     // MARK: authorising
 
-    private func linked(_ prefix: String) throws -> [String] {
-        try store.page(of: Self.auth, prefix: Key(prefix), limit: 10_000).map {
-            String($0.key.description.dropFirst(prefix.count))
-        }
-    }
+    /// Drops what is remembered of who may what: other processes go by the memory's lifetime.
+    func forgetStatements() { statementsCache.removeAll() }
 
     private func statements(of user: String) throws -> [Statement] {
         let now = Timestamp.now()
         if let known = statementsCache[user], now.seconds - known.read.seconds < Self.lifetimeSeconds {
             return known.statements
         }
-        var names = try linked("uPolicies/\(user)/policies/")
-        for group in try linked("groups/")
-        where try store.value(for: Key("gUsers/\(group)/users/\(user)"), in: Self.auth) != nil {
-            names += try linked("gPolicies/\(group)/policies/")
-        }
         var statements: [Statement] = []
-        for name in Set(names) {
-            if let bytes = try store.value(for: Key("policies/\(name)"), in: Self.auth) {
+        for name in try policyNames(of: user) {
+            if let bytes = try store.value(for: Kind.policy.key(name), in: Self.auth) {
                 statements += try Policy(decoding: bytes).statements
             }
         }

@@ -60,6 +60,7 @@ package struct Condition: Sendable, Equatable {
     package init(_ operators: [String: [String: [String]]] = [:]) { self.operators = operators }
 
     private static let sourceAddress = "SourceIp"
+    private static let operators = ["IpAddress", "NotIpAddress", "StringLike"]
 
     /// Whether all operators hold; nil if one of them cannot be told.
     func holds(for caller: Caller) -> Bool? {
@@ -69,6 +70,25 @@ package struct Condition: Sendable, Equatable {
             result = result && holds
         }
         return result
+    }
+
+    /// What cannot be told of it, whoever asks; nil if all can.
+    var fault: String? {
+        for (name, fields) in operators {
+            guard Self.operators.contains(name) else {
+                return "condition '\(name.prefix(80))' is not known: \(Self.operators.joined(separator: ", ")) are"
+            }
+            guard name.hasSuffix("IpAddress") else { continue }
+            for (field, values) in fields {
+                guard field == Self.sourceAddress else {
+                    return "condition \(name) is about '\(field.prefix(80))': \(Self.sourceAddress) is known"
+                }
+                if let value = values.first(where: { IPNetwork($0) == nil }) {
+                    return "condition \(name): '\(value.prefix(80))' is no address and no network"
+                }
+            }
+        }
+        return nil
     }
 
     private static func holds(_ name: String, _ fields: [String: [String]], _ caller: Caller) -> Bool? {
@@ -91,7 +111,7 @@ package struct Condition: Sendable, Equatable {
             }
         }
         // An operator that is not known is so with nothing to hold too.
-        return ["IpAddress", "NotIpAddress", "StringLike"].contains(name) ? result : nil
+        return operators.contains(name) ? result : nil
     }
 }
 
@@ -181,6 +201,15 @@ package struct Statement: Sendable, Equatable {
             actions.contains(where: { Self.matches($0.utf8, action.utf8) }), let resources
         else { return false }
         return resources.contains { $0.utf8.last == 0x2a && Self.covers($0, resource, user: user) }
+    }
+
+    /// Whether each resource is `*` or an ARN of ours.
+    var areResourcesValid: Bool {
+        guard let resources, !resources.isEmpty else { return false }
+        return resources.allSatisfy { resource in
+            let parts = resource.split(separator: ":", maxSplits: 5, omittingEmptySubsequences: false)
+            return resource == "*" || parts.count == 6 && parts[0] == "arn" && parts[1] == "lakefs" && !parts[5].isEmpty
+        }
     }
 
     /// The resources by themselves; nil if a list is no list of texts.
