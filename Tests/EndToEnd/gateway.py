@@ -150,12 +150,70 @@ class KeptTest(LakeTest):
             self.s3_put(self.bucket, "main/a", b"1")
             self.assert_s3_error(412, "PreconditionFailed", self.s3.delete_object, Bucket=self.bucket, Key="main/a", **condition)
         told = self.s3.delete_objects(Bucket=self.bucket, Delete={"Objects": [{"Key": "main/a", "ETag": '"0"'}, {"Key": "main/none", "ETag": '"0"'}]})
-        self.assertEqual(([error["Code"] for error in told["Errors"]], [done["Key"] for done in told["Deleted"]]), (["PreconditionFailed"], ["main/none"]))
+        self.assertEqual(([error["Code"] for error in told["Errors"]], told.get("Deleted", [])), (["PreconditionFailed", "NoSuchKey"], []))
+        self.assert_s3_error(404, "NoSuchKey", self.s3.delete_object, Bucket=self.bucket, Key="main/none", IfMatch="*")
         for condition in (lambda: {"IfMatch": head["ETag"]}, lambda: {"IfMatch": "*"}, lambda: {"IfMatchSize": 1}, lambda: {"IfMatchLastModifiedTime": head["LastModified"]}):
             self.s3_put(self.bucket, "main/a", b"1")
             head = self.s3.head_object(Bucket=self.bucket, Key="main/a")
             self.s3.delete_object(Bucket=self.bucket, Key="main/a", **condition())
             self.assertEqual(self.s3_keys(self.bucket, "main/"), [])
+
+
+class NotHereTest(LakeTest):
+    """What S3 can and this server does not is refused: passed over, it would be taken for done, or do harm."""
+
+    def setUp(self):
+        super().setUp()
+        self.bucket = self.repository()
+        self.s3_put(self.bucket, "main/a", b"1234")
+
+    def test_versions_that_are_not(self):
+        """A version that is not there is neither read nor deleted: least of all the one that is."""
+        here = {"Bucket": self.bucket, "Key": "main/a", "VersionId": "3sL4kqtJlcpXroDTDmJ.rmSpXd3dIbrHY"}
+        tags = {"TagSet": [{"Key": "k", "Value": "v"}]}
+        for call, more in ((self.s3.get_object, {}), (self.s3.head_object, {}), (self.s3.delete_object, {}),
+                           (self.s3.get_object_attributes, {"ObjectAttributes": ["ETag"]}),
+                           (self.s3.put_object_tagging, {"Tagging": tags}), (self.s3.delete_object_tagging, {})):
+            with self.assertRaises(self.s3.exceptions.ClientError) as raised:
+                call(**here, **more)
+            self.assertEqual(raised.exception.response["ResponseMetadata"]["HTTPStatusCode"], 400, call)
+        told = self.s3.delete_objects(Bucket=self.bucket, Delete={"Objects": [
+            {"Key": "main/a", "VersionId": here["VersionId"]}, {"Key": "main/none", "VersionId": "null"}]})
+        self.assertEqual([error["Code"] for error in told["Errors"]], ["InvalidArgument"])
+        self.assertEqual([done["Key"] for done in told["Deleted"]], ["main/none"])
+        source = {"Bucket": self.bucket, "Key": "main/a", "VersionId": here["VersionId"]}
+        self.assert_s3_error(400, "InvalidArgument", self.s3.copy_object, Bucket=self.bucket, Key="main/b", CopySource=source)
+        self.assertEqual(self.s3_keys(self.bucket, "main/"), ["main/a"])
+        self.assertEqual(self.s3.get_object_tagging(Bucket=self.bucket, Key="main/a")["TagSet"], [])
+        self.s3.copy_object(Bucket=self.bucket, Key="main/b", CopySource=source | {"VersionId": "null"})
+        self.s3.delete_object(Bucket=self.bucket, Key="main/a", VersionId="null")
+        self.assertEqual(self.s3_keys(self.bucket, "main/"), ["main/b"])
+
+    def test_headers(self):
+        put = lambda **more: {"Bucket": self.bucket, "Key": "main/a", "Body": b"x"} | more
+        for status, code, more in (
+                (501, "NotImplemented", {"WriteOffsetBytes": 4}), (400, "InvalidArgument", {"ACL": "public-ready"}),
+                (501, "NotImplemented", {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "k" * 32}),
+                (400, "InvalidRequest", {"ObjectLockMode": "GOVERNANCE", "ObjectLockRetainUntilDate": "2030-01-01T00:00:00Z"})):
+            self.assert_s3_error(status, code, self.s3.put_object, **put(**more))
+        self.assertEqual(self.s3_get(self.bucket, "main/a"), b"1234")
+        self.s3.put_object(**put(ACL="private", ServerSideEncryption="AES256"))
+
+    def test_arguments(self):
+        get = {"Bucket": self.bucket, "Key": "main/a"}
+        self.assert_s3_error(400, "InvalidRequest", self.s3.get_object, **get, PartNumber=1, Range="bytes=0-1")
+        self.assert_s3_error(400, "InvalidArgument", self.s3.get_object, **get, PartNumber=10_001)
+        self.assert_s3_error(400, "InvalidArgument", self.s3.list_objects_v2, Bucket=self.bucket, EncodingType="foo")
+
+    def test_a_body_without_a_length(self):
+        url = self.s3.generate_presigned_url("put_object", Params={"Bucket": self.bucket, "Key": "main/a"})
+        connection = self.lake.connection()
+        self.addCleanup(connection.close)
+        connection.putrequest("PUT", url.removeprefix(self.lake.endpoint))
+        connection.endheaders()
+        response = connection.getresponse()
+        self.assertEqual((response.status, b"MissingContentLength" in response.read()), (411, True))
+        self.assertEqual(self.s3_get(self.bucket, "main/a"), b"1234")
 
 
 class SignatureTest(LakeTest):
@@ -282,7 +340,7 @@ class BucketTest(OwnLakeTest):
         s3 = self.s3
         s3.create_bucket(Bucket="made-here")
         self.assertEqual([bucket["Name"] for bucket in s3.list_buckets()["Buckets"]], ["made-here"])
-        self.assert_s3_error(409, "BucketAlreadyExists", s3.create_bucket, Bucket="made-here")
+        self.assert_s3_error(409, "BucketAlreadyOwnedByYou", s3.create_bucket, Bucket="made-here")
         self.assert_s3_error(400, "InvalidBucketName", s3.create_bucket, Bucket="x.y_z.9")
         s3.create_bucket(Bucket="made-too")
         page = s3.list_buckets(MaxBuckets=1)

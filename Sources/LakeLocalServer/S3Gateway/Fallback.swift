@@ -65,7 +65,9 @@ final class Fallback: Sendable {
 
     private func ask(_ request: Request, _ body: Spool?) throws -> Response {
         let target = request.rawPath + (request.rawQuery.isEmpty ? "" : "?" + request.rawQuery)
-        let headers = request.headers.filter { !Self.own.contains($0.name) }.map { ($0.name, $0.value) }
+        var headers = request.headers.filter { !Self.own.contains($0.name) }.map { ($0.name, $0.value) }
+        // That there is no body is said, if it was.
+        if body == nil, request.contentLength == 0 { headers.append(("content-length", "0")) }
         let spool = try Spool()
         let failure = Mutex<(any Error)?>(nil)
         var sent: Int64 = 0

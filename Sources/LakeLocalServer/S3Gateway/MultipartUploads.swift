@@ -102,6 +102,7 @@ struct MultipartUploads: Sendable {
         let source = try call.request.header("x-amz-copy-source").map { _ in try gateway.copySource(call) }
         let repository = try catalog.repository(call.bucket)
         let number = try partNumber(call)
+        if source == nil { try S3Gateway.requireLength(call.request) }
         let upload = try find(call)
         if let source { return copyPart(source, call, gateway, upload, number, repository) }
         let sink = try PayloadSink(

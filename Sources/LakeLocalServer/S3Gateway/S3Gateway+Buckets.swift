@@ -86,7 +86,7 @@ extension S3Gateway {
     func createBucket(_ call: S3Call) throws -> Reception {
         guard (try? catalog.repository(call.bucket)) == nil else {
             throw S3Error(
-                409, "BucketAlreadyExists",
+                409, settings.createsRepositories ? "BucketAlreadyOwnedByYou" : "BucketAlreadyExists",
                 "The requested bucket name is not available: a repository of that name exists.")
         }
         guard settings.createsRepositories else {
@@ -325,6 +325,7 @@ extension S3Gateway {
                         continue
                     }
                     try Names.checkPath(path)
+                    try Unsupported.checkVersion(object.value("VersionId"))
                     if let condition = try DeleteCondition(
                         tag: object.value("ETag"), modified: object.value("LastModifiedTime"),
                         size: object.value("Size"))

@@ -15,9 +15,6 @@ extension S3Gateway {
     private func readOnce(_ call: S3Call) throws -> Response {
         let isHead = call.request.method == "HEAD"
         let (entry, location, _) = try catalog.entry(call.key, at: call.ref, in: call.bucket)
-        if call.value("versionId").map({ $0 != "null" }) == true {
-            throw S3Error.invalidArgument("Invalid version id specified: objects here have versions through refs")
-        }
         if call.value("tagging") != nil {
             return xml("Tagging") { tagging in
                 tagging.element("TagSet") { set in
@@ -59,6 +56,7 @@ extension S3Gateway {
         headers += ObjectFacts.headers(entry.metadata).filter { kept in !headers.contains { $0.name == kept.name } }
         var range = 0..<entry.size
         var status = 200
+        let part = try partNumber(call)
         switch ByteRange(call.request.header("range"), size: entry.size) {
         case .part(let part):
             range = part
@@ -68,9 +66,8 @@ extension S3Gateway {
             throw S3Error(416, "InvalidRange", "The requested range is not satisfiable")
         case .whole, .malformed, .unsatisfiable:
             let content = ObjectFacts.content(of: entry)
-            if let part = call.value("partNumber") {
-                guard let number = Int(part),
-                    let found = content.range(ofPart: number) ?? (number == 1 && content.parts.isEmpty ? range : nil)
+            if let number = part {
+                guard let found = content.range(ofPart: number) ?? (number == 1 && content.parts.isEmpty ? range : nil)
                 else { throw S3Error(416, "InvalidPartNumber", "The requested partnumber is not satisfiable") }
                 range = found
                 status = 206
@@ -96,9 +93,31 @@ extension S3Gateway {
         return ends[1].isEmpty || Int64(ends[1]).map { $0 >= first } == true
     }
 
+    /// The part that is asked for; nil for none.
+    private func partNumber(_ call: S3Call) throws -> Int? {
+        guard let text = call.value("partNumber") else { return nil }
+        guard call.request.header("range") == nil else {
+            throw S3Error(
+                400, "InvalidRequest", "Cannot specify both Range header and partNumber query parameter")
+        }
+        guard let number = Int(text), (1...Catalog.mostParts).contains(number) else {
+            throw S3Error.invalidArgument(
+                "Part number must be an integer between 1 and \(Catalog.mostParts), inclusive")
+        }
+        return number
+    }
+
     // MARK: writing
 
+    /// Refuses a body that nobody says the end of: an empty one is announced as such.
+    static func requireLength(_ request: Request) throws {
+        guard request.contentLength != nil || request.header("transfer-encoding") != nil else {
+            throw S3Error(411, "MissingContentLength", "You must provide the Content-Length HTTP header.")
+        }
+    }
+
     func put(_ call: S3Call) throws -> Reception {
+        try Self.requireLength(call.request)
         try Names.checkPath(call.key)
         let facts = UploadFacts(
             metadata: try ObjectFacts.metadata(of: call.request), contentType: Self.contentType(of: call.request))
@@ -132,7 +151,12 @@ extension S3Gateway {
     func copySource(_ call: S3Call) throws -> (bucket: RepositoryID, ref: String, key: Key) {
         let header = call.request.header("x-amz-copy-source") ?? ""
         // A plus is a space here, as in a query: clients that mean a plus say so by its code, all of them for S3.
-        var bytes = URIEncoding.decode(header.prefix { $0 != "?" }, plusIsSpace: true)[...]
+        let name = header.prefix { $0 != "?" }
+        try Unsupported.checkVersion(
+            URIEncoding.query(String(header.dropFirst(name.count + 1)), plusIsSpace: true).first {
+                $0.name == "versionId"
+            }?.value)
+        var bytes = URIEncoding.decode(name, plusIsSpace: true)[...]
         if bytes.first == 0x2f { bytes = bytes.dropFirst() }
         let bucket = RepositoryID(String(decoding: bytes.prefix { $0 != 0x2f }, as: UTF8.self))
         let (ref, key, _) = S3Call.split(bytes.drop { $0 != 0x2f }.dropFirst())

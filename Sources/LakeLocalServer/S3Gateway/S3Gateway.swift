@@ -167,6 +167,7 @@ package struct S3Gateway: Door {
 
     private func answer(_ row: S3Row, _ call: S3Call) throws -> Reception {
         try require(row.needs, call)
+        try Unsupported.check(call)
         return switch row.operation {
         case .listBuckets: try listBuckets(call)
         case .createBucket: try createBucket(call)

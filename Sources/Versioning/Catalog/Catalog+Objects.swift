@@ -415,8 +415,8 @@ extension Catalog {
         return Set(present)
     }
 
-    /// Removes an object as it was looked at; one that is not there is passed over.
-    /// - Throws: `.preconditionFailed` if `condition` does not hold for it.
+    /// Removes an object as it was looked at.
+    /// - Throws: `.notFound(.object)`, `.preconditionFailed` if `condition` does not hold for it.
     package func delete(_ path: Key, on id: BranchName, in repositoryID: RepositoryID, if condition: (Entry) -> Bool)
         throws
     {
@@ -427,7 +427,7 @@ extension Catalog {
             let branch = try branch(id, in: repository).branch
             let ref = ResolvedRef(
                 repository: repository, commitID: branch.commitID, branch: branch, tokens: branch.tokens)
-            guard let entry = try find(path, at: ref) else { return }
+            guard let entry = try find(path, at: ref) else { throw LakeError.notFound(.object, path) }
             guard condition(entry) else {
                 throw LakeError(.preconditionFailed, "path \(path): the condition of the request does not hold")
             }
