@@ -19,7 +19,7 @@ package struct Server: RequestHandler {
         catalog = rest.catalog
         self.telemetry = telemetry
         doors = [
-            gateway, rest, TelemetryDoor(telemetry: telemetry, access: access),
+            gateway, rest.links, rest, TelemetryDoor(telemetry: telemetry, access: access),
             FrontDoor(login: rest.login, region: gateway.settings.region),
         ]
     }

@@ -305,7 +305,11 @@ package struct StagingLocation: Codable, Sendable {
     package var physicalAddress: String?
     package var presignedUrl: String?
     package var presignedUrlExpiry: Int64?
-    package init(physicalAddress: String?) { self.physicalAddress = physicalAddress }
+    package init(physicalAddress: String?, presignedUrl: String? = nil, presignedUrlExpiry: Int64? = nil) {
+        self.physicalAddress = physicalAddress
+        self.presignedUrl = presignedUrl
+        self.presignedUrlExpiry = presignedUrlExpiry
+    }
 
     /// The presigned address is told even where there is none.
     package func encode(to encoder: any Encoder) throws {

@@ -15,9 +15,10 @@ extension REST {
     /// - Parameters:
     ///   - root: the namespace's address with a slash behind it.
     ///   - withMetadata: false for an empty map in place of the entry's, nil for none: as listings tell it.
+    ///   - link: the address that is told in place of the physical one.
     private func write(
         _ path: Key, _ entry: Entry, under root: [UInt8], withMetadata: Bool?, contentType: String? = nil,
-        to json: inout JSONWriter
+        link: ObjectLinks.Link? = nil, to json: inout JSONWriter
     ) {
         json.object { json in
             json.member("checksum", entry.eTag)
@@ -27,7 +28,14 @@ extension REST {
             json.member("path", path.description)
             json.member("path_type", "object")
             json.name("physical_address")
-            if entry.isRelative { json.text(root, entry.address) } else { json.text(entry.address) }
+            if let link {
+                json.text(link.url)
+                json.member("physical_address_expiry", link.expires)
+            } else if entry.isRelative {
+                json.text(root, entry.address)
+            } else {
+                json.text(entry.address)
+            }
             json.member("size_bytes", entry.size)
         }
     }
@@ -35,12 +43,12 @@ extension REST {
     /// One object's answer.
     func told(
         _ status: Int, _ path: Key, _ entry: Entry, in namespace: StorageNamespace, withMetadata: Bool = true,
-        contentType: String? = nil
+        contentType: String? = nil, link: ObjectLinks.Link? = nil
     ) -> Response {
         var json = JSONWriter()
         write(
             path, entry, under: Array(namespace.location("").description.utf8), withMetadata: withMetadata,
-            contentType: contentType, to: &json)
+            contentType: contentType, link: link, to: &json)
         return .json(status, written: json.bytes)
     }
 
@@ -48,8 +56,10 @@ extension REST {
         for operation in [Operation.getObject, .headObject] {
             router.on(operation) { call in
                 let path = try call.path()
-                guard try call.flag("presign") != true else {
-                    throw LakeError(.invalidValue, "presigned URL: operation not supported on this block store")
+                if try call.flag("presign"), operation == .getObject {
+                    let found = try catalog.entry(path, at: call[.ref], in: call.repository)
+                    let link = links.link(to: found.entry, at: found.location, call.request)
+                    return .respond(Response(status: 302, headers: [("Location", link.url)]))
                 }
                 return settings.verifiesReads ? call.work { try read(call, path) } : .respond(try read(call, path))
             }
@@ -57,9 +67,12 @@ extension REST {
         router.on(.statObject) { call in
             let path = try call.path()
             let withMetadata = try call.flag("user_metadata") ?? true
+            let isPresigned = try call.flag("presign") as Bool
             let found = try catalog.entry(path, at: call[.ref], in: call.repository)
             return .respond(
-                try told(200, path, found.entry, in: found.repository.namespace, withMetadata: withMetadata))
+                try told(
+                    200, path, found.entry, in: found.repository.namespace, withMetadata: withMetadata,
+                    link: isPresigned ? links.link(to: found.entry, at: found.location, call.request) : nil))
         }
         router.on(.getUnderlyingProperties) { call in
             let path = try call.path()
@@ -73,9 +86,17 @@ extension REST {
             query.after = PageToken.key(call.key("after"))
             query.limit = try call.amount()
             let withMetadata = try call.flag("user_metadata") ?? true
+            let isPresigned = try call.flag("presign") as Bool
             let ref = try catalog.resolve(call[.ref], in: call.repository)
             let namespace = try ref.repository.namespace
             let page = try catalog.list(ref, query)
+            // Who may list an object may not have to read it.
+            func link(_ path: Key, _ entry: Entry) -> ObjectLinks.Link? {
+                guard isPresigned, let location = try? entry.location(in: namespace),
+                    (try? access.isAllowed(.object("ReadObject", call.repository, path), for: call.caller)) == true
+                else { return nil }
+                return links.link(to: entry, at: location, call.request)
+            }
             let root = Array(namespace.location("").description.utf8)
             return .respond(
                 .json(
@@ -86,7 +107,8 @@ extension REST {
                         case .object(let path, let entry):
                             write(
                                 path, entry, under: root,
-                                withMetadata: withMetadata && !entry.metadata.isEmpty ? true : nil, to: &json)
+                                withMetadata: withMetadata && !entry.metadata.isEmpty ? true : nil,
+                                link: link(path, entry), to: &json)
                         case .commonPrefix(let path):
                             json.object { json in
                                 json.member("checksum", "")
@@ -259,9 +281,14 @@ extension REST {
             let path = try call.path()
             let repository = try catalog.repository(call.repository)
             _ = try catalog.branch(call.branch, in: call.repository)
-            let address = try repository.namespace.location(catalog.newDirectAddress()).description
+            let location = try repository.namespace.location(catalog.newDirectAddress())
+            let address = "\(location)," + signature(location.description, call, path)
+            let link = try call.flag("presign") ? links.link(to: location, for: .write, call.request) : nil
             return .respond(
-                .json(200, StagingLocation(physicalAddress: address + "," + signature(address, call, path))))
+                .json(
+                    200,
+                    StagingLocation(
+                        physicalAddress: address, presignedUrl: link?.url, presignedUrlExpiry: link?.expires)))
         }
         router.on(.linkPhysicalAddress) { call in
             let path = try call.path()
@@ -299,9 +326,17 @@ extension REST {
                     eTag: body.checksum.filter { $0 != "\"" && $0 != " " },
                     metadata: Metadata(body.userMetadata ?? [:]),
                     contentType: body.contentType ?? "application/octet-stream")
-                try catalog.stage(
-                    entry, at: path, on: call.branch, in: call.repository,
-                    if: Precheck.writeCondition(call.request), force: body.force ?? false)
+                let location = namespace.location(relative)
+                try links.close(location)
+                do {
+                    try catalog.stage(
+                        entry, at: path, on: call.branch, in: call.repository,
+                        if: Precheck.writeCondition(call.request), force: body.force ?? false)
+                } catch {
+                    // Unless it may have been seen: then it has an entry, for all anybody knows.
+                    if (error as? LakeError)?.mayBeStaged != true { links.open(location) }
+                    throw error
+                }
                 return told(200, path, entry, in: namespace)
             }
         }

@@ -84,7 +84,7 @@ extension REST {
         var blockstoreId = ""
         var blockstoreDescription = ""
         var defaultNamespacePrefix: String
-        var preSignSupport = false
+        var preSignSupport = true
         var preSignSupportUi = false
         var importSupport = false
         var importValidityRegex: String

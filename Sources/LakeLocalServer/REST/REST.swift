@@ -50,6 +50,7 @@ package struct REST: Door {
     let settings: ServerSettings
     let mounts: (any MountControl)?
     let budget: MemoryBudget
+    let links: ObjectLinks
     private var router = Router()
 
     package init(
@@ -62,6 +63,7 @@ package struct REST: Door {
         self.login = login
         self.settings = settings
         self.mounts = mounts
+        links = ObjectLinks(catalog, signingSecret: settings.signingSecret, region: settings.region)
         addSetup(&router)
         addConfiguration(&router)
         addUsers(&router)

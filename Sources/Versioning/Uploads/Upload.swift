@@ -177,6 +177,9 @@ extension Catalog {
         return address
     }
 
+    /// Keeps an entry's object beyond the entry, for who was given its address: it is left to collection.
+    package func keepForLinks(_ entry: Entry) { if entry.isRelative { fresh.share(entry.address) } }
+
     /// An address that a client writes to by itself, and may name as it likes, for `directLeaseSeconds`.
     package func newDirectAddress() -> String { addresses.next() + Entry.directSuffix }
 

@@ -1,0 +1,208 @@
+import Foundations
+import Synchronization
+import Transport
+import Versioning
+
+/// Addresses of this server that carry their permission with them, for a quarter of an hour: what clients ask for as
+/// presigned. Whoever has one reads the one object that it names, or writes it, until it is given an entry.
+///
+/// `/api/lakefuse/objects/SCHEME/PATH?x-lake-expires=SECONDS&x-lake-signature=HEX`; the signature is of the deed, the
+/// place and the time. One for writing is good only at the process that made it, which knows what became of the place.
+/// Safe from any thread.
+package final class ObjectLinks: Door {
+    enum Deed: String { case read, write }
+    typealias Link = (url: String, expires: Int64)
+
+    private struct State {
+        /// How many write to a place now.
+        var writing: [ObjectLocation: Int] = [:]
+        /// Places that have an entry, or are about to, and since when: no more is written there.
+        var closed: [ObjectLocation: Int64] = [:]
+    }
+
+    private let catalog: Catalog
+    private let key: [UInt8]
+    private let region: String
+    private let state = Mutex(State())
+    private let process = Hex.text(randomBytes(16))
+
+    private static let base = "/api/lakefuse/objects/"
+    private static let lifetimeSeconds: Int64 = 15 * 60
+    private static let expiresName = "x-lake-expires", signatureName = "x-lake-signature"
+    /// Closed places from which those are forgotten that no address is good for any more.
+    private static let mostClosed = 10_000
+
+    init(_ catalog: Catalog, signingSecret: String, region: String) {
+        self.catalog = catalog
+        self.region = region
+        key = Array(signingSecret.utf8)
+    }
+
+    private func signature(_ deed: Deed, _ location: ObjectLocation, _ expires: Int64) -> String {
+        let maker = deed == .write ? process : ""
+        return Hex.text(Hash.hmac(key: key, Array("object\n\(deed)\n\(location)\n\(expires)\n\(maker)".utf8)))
+    }
+
+    /// An address on the host that a request was sent to.
+    func link(to location: ObjectLocation, for deed: Deed, _ request: Request) -> Link {
+        let expires = Timestamp.now().seconds + Self.lifetimeSeconds
+        let place = URIEncoding.encode(Array("\(location.scheme)/\(location.path)".utf8), keepsSlash: true)
+        let scheme = request.header("x-forwarded-proto") == "https" ? "https" : "http"
+        return (
+            "\(scheme)://\(request.header("host") ?? "127.0.0.1")\(Self.base)\(place)?\(Self.expiresName)=\(expires)&\(Self.signatureName)=\(signature(deed, location, expires))",
+            expires
+        )
+    }
+
+    /// An address to read an entry's object, which stays as long as that is good.
+    func link(to entry: Entry, at location: ObjectLocation, _ request: Request) -> Link {
+        catalog.keepForLinks(entry)
+        return link(to: location, for: .read, request)
+    }
+
+    /// Ends all writing to a place that is about to have an entry.
+    /// - Throws: `.invalidValue` if it has one, or someone is writing to it.
+    func close(_ location: ObjectLocation) throws {
+        let now = Timestamp.now().seconds
+        let (isOpen, isQuiet) = state.withLock { state in
+            if state.closed.count >= Self.mostClosed {
+                state.closed = state.closed.filter { now - $0.value <= Self.lifetimeSeconds }
+            }
+            let isQuiet = state.writing[location] == nil
+            guard isQuiet else { return (true, false) }
+            return (state.closed.updateValue(now, forKey: location) == nil, true)
+        }
+        guard isQuiet else {
+            throw LakeError(.invalidValue, "physical address '\(location)' is still being written to: link it then")
+        }
+        guard isOpen else { throw LakeError(.invalidValue, "physical address '\(location)' was linked already") }
+    }
+
+    /// Takes back `close`: there is no entry after all.
+    func open(_ location: ObjectLocation) { state.withLock { $0.closed[location] = nil } }
+
+    // MARK: the door
+
+    package func serves(_ request: Request) -> Bool { request.rawPath.utf8.starts(with: Self.base.utf8) }
+
+    package func slowDown(_ request: Request) -> Response { REST.slowDown }
+
+    package func begin(_ request: Request) -> Reception {
+        if let fault = request.fault { return .respond(.failure(400, fault)) }
+        let place = URIEncoding.decode(Substring(request.rawPath.dropFirst(Self.base.count)))
+        let parts = place.split(separator: 0x2f, maxSplits: 1, omittingEmptySubsequences: false)
+        let query = URIEncoding.query(request.rawQuery, plusIsSpace: false)
+        let isWrite = request.method == "PUT"
+        func value(_ name: String) -> String { query.first { $0.name == name }?.value ?? "" }
+        guard ["GET", "HEAD", "PUT"].contains(request.method), parts.count == 2,
+            let expires = Int64(value(Self.expiresName))
+        else { return .respond(refusal(request)) }
+        let location = ObjectLocation(
+            scheme: String(decoding: parts[0], as: UTF8.self), path: String(decoding: parts[1], as: UTF8.self))
+        let wanted = signature(isWrite ? .write : .read, location, expires)
+        guard isEqualInConstantTime(Array(value(Self.signatureName).utf8), Array(wanted.utf8)),
+            expires > Timestamp.now().seconds
+        else { return .respond(refusal(request)) }
+        guard isWrite else {
+            return .work { [self] in
+                do { return try read(location, request) } catch {
+                    return S3Error(error, isWrite: false).response(to: request, in: region)
+                }
+            }
+        }
+        do { return .body(try Sink(self, location, request)) } catch {
+            return .respond(S3Error(error, isWrite: true).response(to: request, in: region))
+        }
+    }
+
+    private func refusal(_ request: Request) -> Response { S3Error.accessDenied.response(to: request, in: region) }
+
+    private func read(_ location: ObjectLocation, _ request: Request) throws -> Response {
+        guard let size = try catalog.objects.size(of: location) else { throw S3Error.noSuchKey }
+        let entry = Entry(address: location.path, lastModified: .now(), size: size, eTag: "", contentType: "")
+        var headers: [(name: String, value: String)] =
+            [("Content-Type", "application/octet-stream"), ("Accept-Ranges", "bytes")] + Response.untrusted
+        var range = 0..<size
+        var status = 200
+        switch ByteRange(request.header("range"), size: size) {
+        case .whole, .malformed: break
+        case .part(let part):
+            range = part
+            status = 206
+            headers.append(("Content-Range", "bytes \(part.lowerBound)-\(part.upperBound - 1)/\(size)"))
+        case .unsatisfiable: throw S3Error(416, "InvalidRange", "The requested range is not satisfiable")
+        }
+        let body = try ObjectBody.make(
+            catalog.objects, entry, at: location, range, isHead: request.method == "HEAD")
+        return Response(status: status, headers: headers, body: body)
+    }
+
+    private func beginWriting(_ location: ObjectLocation) throws {
+        let isOpen = state.withLock { state in
+            guard state.closed[location] == nil else { return false }
+            state.writing[location, default: 0] += 1
+            return true
+        }
+        guard isOpen else { throw S3Error.accessDenied }
+    }
+
+    private func endWriting(_ location: ObjectLocation) {
+        state.withLock { state in
+            let others = (state.writing[location] ?? 1) - 1
+            state.writing[location] = others == 0 ? nil : others
+        }
+    }
+
+    /// Writes what comes, whole or not at all.
+    private final class Sink: BodySink, @unchecked Sendable {
+        // One thread at a time feeds and finishes a sink, as the protocol says.
+        private let links: ObjectLinks
+        private let location: ObjectLocation
+        private let request: Request
+        private let writer: any ObjectWriter
+        private var hash = Hash(.md5)
+        private var size: Int64 = 0
+
+        init(_ links: ObjectLinks, _ location: ObjectLocation, _ request: Request) throws {
+            self.links = links
+            self.location = location
+            self.request = request
+            try S3Gateway.requireLength(request)
+            try links.beginWriting(location)
+            do { writer = try links.catalog.objects.makeWriter(location) } catch {
+                links.endWriting(location)
+                throw error
+            }
+        }
+
+        deinit {
+            writer.abort()
+            links.endWriting(location)
+        }
+
+        private func failure(_ error: any Error) -> Response {
+            S3Error(error, isWrite: true).response(to: request, in: links.region)
+        }
+
+        func receive(_ piece: UnsafeRawBufferPointer) throws(Refusal) {
+            size += Int64(piece.count)
+            unsafe hash.update(piece)
+            do { unsafe try writer.write(piece) } catch { throw Refusal(failure(error)) }
+        }
+
+        func finish() -> Response {
+            do {
+                guard request.contentLength.map({ $0 == size }) != false else { throw S3Error.incompleteBody }
+                let digest = hash.finish()
+                if let wanted = request.header("content-md5"), Base64.decode(wanted) != digest {
+                    throw S3Error(400, "BadDigest", "The Content-MD5 you specified did not match what we received.")
+                }
+                _ = try writer.finish(.durable)
+                return Response(status: 200, headers: [("ETag", "\"\(Hex.text(digest))\"")])
+            } catch {
+                writer.abort()
+                return failure(error)
+            }
+        }
+    }
+}
