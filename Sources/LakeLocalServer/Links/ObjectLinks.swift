@@ -8,6 +8,7 @@ import Versioning
 ///
 /// `/api/lakefuse/objects/SCHEME/PATH?x-lake-expires=SECONDS&x-lake-signature=HEX`; the signature is of the deed, the
 /// place and the time. One for writing is good only at the process that made it, which knows what became of the place.
+/// A part of an upload is written at `/api/lakefuse/parts/UPLOAD/NUMBER?…`.
 /// Safe from any thread.
 package final class ObjectLinks: Door {
     enum Deed: String { case read, write }
@@ -26,7 +27,7 @@ package final class ObjectLinks: Door {
     private let state = Mutex(State())
     private let process = Hex.text(randomBytes(16))
 
-    private static let base = "/api/lakefuse/objects/"
+    private static let base = "/api/lakefuse/objects/", partBase = "/api/lakefuse/parts/"
     private static let lifetimeSeconds: Int64 = 15 * 60
     private static let expiresName = "x-lake-expires", signatureName = "x-lake-signature"
     /// Closed places from which those are forgotten that no address is good for any more.
@@ -38,20 +39,32 @@ package final class ObjectLinks: Door {
         key = Array(signingSecret.utf8)
     }
 
-    private func signature(_ deed: Deed, _ location: ObjectLocation, _ expires: Int64) -> String {
-        let maker = deed == .write ? process : ""
-        return Hex.text(Hash.hmac(key: key, Array("object\n\(deed)\n\(location)\n\(expires)\n\(maker)".utf8)))
+    /// What a signature is of.
+    private func named(_ deed: Deed, _ location: ObjectLocation) -> String {
+        "object\n\(deed)\n\(location)\n\(deed == .write ? process : "")"
+    }
+    private func named(partOf upload: String, _ number: Int) -> String { "part\n\(upload)\n\(number)" }
+
+    private func signature(_ what: String, _ expires: Int64) -> String {
+        Hex.text(Hash.hmac(key: key, Array("\(what)\n\(expires)".utf8)))
     }
 
     /// An address on the host that a request was sent to.
-    func link(to location: ObjectLocation, for deed: Deed, _ request: Request) -> Link {
+    private func link(_ path: String, _ what: String, _ request: Request) -> Link {
         let expires = Timestamp.now().seconds + Self.lifetimeSeconds
-        let place = URIEncoding.encode(Array("\(location.scheme)/\(location.path)".utf8), keepsSlash: true)
         let scheme = request.header("x-forwarded-proto") == "https" ? "https" : "http"
-        return (
-            "\(scheme)://\(request.header("host") ?? "127.0.0.1")\(Self.base)\(place)?\(Self.expiresName)=\(expires)&\(Self.signatureName)=\(signature(deed, location, expires))",
-            expires
-        )
+        let query = "\(Self.expiresName)=\(expires)&\(Self.signatureName)=\(signature(what, expires))"
+        return ("\(scheme)://\(request.header("host") ?? "127.0.0.1")\(path)?\(query)", expires)
+    }
+
+    func link(to location: ObjectLocation, for deed: Deed, _ request: Request) -> Link {
+        let place = URIEncoding.encode(Array("\(location.scheme)/\(location.path)".utf8), keepsSlash: true)
+        return link(Self.base + place, named(deed, location), request)
+    }
+
+    /// An address to write a part of an upload.
+    func link(toPart number: Int, of upload: String, _ request: Request) -> Link {
+        link("\(Self.partBase)\(upload)/\(number)", named(partOf: upload, number), request)
     }
 
     /// An address to read an entry's object, which stays as long as that is good.
@@ -83,36 +96,52 @@ package final class ObjectLinks: Door {
 
     // MARK: the door
 
-    package func serves(_ request: Request) -> Bool { request.rawPath.utf8.starts(with: Self.base.utf8) }
+    package func serves(_ request: Request) -> Bool {
+        request.rawPath.utf8.starts(with: Self.base.utf8) || request.rawPath.utf8.starts(with: Self.partBase.utf8)
+    }
 
     package func slowDown(_ request: Request) -> Response { REST.slowDown }
 
     package func begin(_ request: Request) -> Reception {
         if let fault = request.fault { return .respond(.failure(400, fault)) }
-        let place = URIEncoding.decode(Substring(request.rawPath.dropFirst(Self.base.count)))
-        let parts = place.split(separator: 0x2f, maxSplits: 1, omittingEmptySubsequences: false)
-        let query = URIEncoding.query(request.rawQuery, plusIsSpace: false)
+        let isPart = request.rawPath.utf8.starts(with: Self.partBase.utf8)
+        let base = isPart ? Self.partBase : Self.base
+        let parts = URIEncoding.decode(Substring(request.rawPath.dropFirst(base.count))).split(
+            separator: 0x2f, maxSplits: 1, omittingEmptySubsequences: false
+        ).map { String(decoding: $0, as: UTF8.self) }
         let isWrite = request.method == "PUT"
-        func value(_ name: String) -> String { query.first { $0.name == name }?.value ?? "" }
-        guard ["GET", "HEAD", "PUT"].contains(request.method), parts.count == 2,
-            let expires = Int64(value(Self.expiresName))
-        else { return .respond(refusal(request)) }
-        let location = ObjectLocation(
-            scheme: String(decoding: parts[0], as: UTF8.self), path: String(decoding: parts[1], as: UTF8.self))
-        let wanted = signature(isWrite ? .write : .read, location, expires)
-        guard isEqualInConstantTime(Array(value(Self.signatureName).utf8), Array(wanted.utf8)),
-            expires > Timestamp.now().seconds
-        else { return .respond(refusal(request)) }
-        guard isWrite else {
-            return .work { [self] in
-                do { return try read(location, request) } catch {
-                    return S3Error(error, isWrite: false).response(to: request, in: region)
+        guard ["GET", "HEAD", "PUT"].contains(request.method), parts.count == 2, !isPart || isWrite else {
+            return .respond(refusal(request))
+        }
+        do {
+            if isPart {
+                guard let number = Int(parts[1]), isSigned(request, named(partOf: parts[0], number)) else {
+                    return .respond(refusal(request))
                 }
+                return .body(try partSink(number, of: parts[0], request))
             }
+            let location = ObjectLocation(scheme: parts[0], path: parts[1])
+            guard isSigned(request, named(isWrite ? .write : .read, location)) else {
+                return .respond(refusal(request))
+            }
+            if isWrite { return .body(try objectSink(location, request)) }
+            return .work { [self] in
+                do { return try read(location, request) } catch { return failure(error, request) }
+            }
+        } catch {
+            return .respond(failure(error, request))
         }
-        do { return .body(try Sink(self, location, request)) } catch {
-            return .respond(S3Error(error, isWrite: true).response(to: request, in: region))
-        }
+    }
+
+    private func isSigned(_ request: Request, _ what: String) -> Bool {
+        let query = URIEncoding.query(request.rawQuery, plusIsSpace: false)
+        func value(_ name: String) -> String { query.first { $0.name == name }?.value ?? "" }
+        guard let expires = Int64(value(Self.expiresName)), expires > Timestamp.now().seconds else { return false }
+        return isEqualInConstantTime(Array(value(Self.signatureName).utf8), Array(signature(what, expires).utf8))
+    }
+
+    private func failure(_ error: any Error, _ request: Request) -> Response {
+        S3Error(error, isWrite: request.isWrite).response(to: request, in: region)
     }
 
     private func refusal(_ request: Request) -> Response { S3Error.accessDenied.response(to: request, in: region) }
@@ -153,41 +182,69 @@ package final class ObjectLinks: Door {
         }
     }
 
+    private func objectSink(_ location: ObjectLocation, _ request: Request) throws -> Sink {
+        try S3Gateway.requireLength(request)
+        try beginWriting(location)
+        do {
+            let writer = try catalog.objects.makeWriter(location)
+            return unsafe Sink(self, request) {
+                unsafe try writer.write($0)
+            } finish: {
+                _ = try writer.finish(.durable)
+            } drop: { [self] in
+                writer.abort()
+                endWriting(location)
+            }
+        } catch {
+            endWriting(location)
+            throw error
+        }
+    }
+
+    private func partSink(_ number: Int, of id: String, _ request: Request) throws -> Sink {
+        try S3Gateway.requireLength(request)
+        let upload = try catalog.multipart(id)
+        let bytes = try catalog.beginUpload(in: catalog.repository(upload.repositoryID))
+        return unsafe Sink(self, request) {
+            unsafe try bytes.write($0)
+        } finish: { [catalog] in
+            _ = try catalog.keep(bytes, as: number, of: upload)
+        } drop: {
+            bytes.drop()
+        }
+    }
+
     /// Writes what comes, whole or not at all.
-    private final class Sink: BodySink, @unchecked Sendable {
+    @safe private final class Sink: BodySink, @unchecked Sendable {
         // One thread at a time feeds and finishes a sink, as the protocol says.
         private let links: ObjectLinks
-        private let location: ObjectLocation
         private let request: Request
-        private let writer: any ObjectWriter
+        private let write: (UnsafeRawBufferPointer) throws -> Void
+        private let end: () throws -> Void
+        private let drop: () -> Void
         private var hash = Hash(.md5)
         private var size: Int64 = 0
 
-        init(_ links: ObjectLinks, _ location: ObjectLocation, _ request: Request) throws {
+        /// - Parameters:
+        ///   - finish: makes what was written visible.
+        ///   - drop: gives it up, if it is not; called once, at the end.
+        init(
+            _ links: ObjectLinks, _ request: Request, write: @escaping (UnsafeRawBufferPointer) throws -> Void,
+            finish: @escaping () throws -> Void, drop: @escaping () -> Void
+        ) {
             self.links = links
-            self.location = location
             self.request = request
-            try S3Gateway.requireLength(request)
-            try links.beginWriting(location)
-            do { writer = try links.catalog.objects.makeWriter(location) } catch {
-                links.endWriting(location)
-                throw error
-            }
+            unsafe self.write = write
+            end = finish
+            self.drop = drop
         }
 
-        deinit {
-            writer.abort()
-            links.endWriting(location)
-        }
-
-        private func failure(_ error: any Error) -> Response {
-            S3Error(error, isWrite: true).response(to: request, in: links.region)
-        }
+        deinit { drop() }
 
         func receive(_ piece: UnsafeRawBufferPointer) throws(Refusal) {
             size += Int64(piece.count)
             unsafe hash.update(piece)
-            do { unsafe try writer.write(piece) } catch { throw Refusal(failure(error)) }
+            do { unsafe try write(piece) } catch { throw Refusal(links.failure(error, request)) }
         }
 
         func finish() -> Response {
@@ -197,11 +254,10 @@ package final class ObjectLinks: Door {
                 if let wanted = request.header("content-md5"), Base64.decode(wanted) != digest {
                     throw S3Error(400, "BadDigest", "The Content-MD5 you specified did not match what we received.")
                 }
-                _ = try writer.finish(.durable)
+                try end()
                 return Response(status: 200, headers: [("ETag", "\"\(Hex.text(digest))\"")])
             } catch {
-                writer.abort()
-                return failure(error)
+                return links.failure(error, request)
             }
         }
     }

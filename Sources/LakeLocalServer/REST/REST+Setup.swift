@@ -88,7 +88,7 @@ extension REST {
         var preSignSupportUi = false
         var importSupport = false
         var importValidityRegex: String
-        var preSignMultipartUpload = false
+        var preSignMultipartUpload = true
 
         /// One name of the API is not in snake case.
         enum CodingKeys: String, CodingKey {

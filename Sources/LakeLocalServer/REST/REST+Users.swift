@@ -113,7 +113,7 @@ extension REST {
         }
         router.on(.getCredentials) { call in
             let found = try access.credentials(call[.accessKeyId])
-            guard let found, found.userName == call[.userId] else {
+            guard let found, Key(found.userName) == Key(call[.userId]) else {
                 throw LakeError.notFound(.credentials, call[.accessKeyId])
             }
             return .respond(

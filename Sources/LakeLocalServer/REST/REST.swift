@@ -72,6 +72,7 @@ package struct REST: Door {
         addRefs(&router)
         addCommits(&router)
         addObjects(&router)
+        addPresignedParts(&router)
         addMetadata(&router)
         addSettings(&router)
         addPulls(&router)

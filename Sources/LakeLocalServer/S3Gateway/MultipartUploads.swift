@@ -104,7 +104,7 @@ struct MultipartUploads: Sendable {
         let number = try partNumber(call)
         if source == nil { try S3Gateway.requireLength(call.request) }
         let upload = try find(call)
-        if let source { return copyPart(source, call, gateway, upload, number, repository) }
+        if let source { return copyPart(source, call, gateway, upload, number) }
         let sink = try PayloadSink(
             call: call, gateway: gateway, upload: catalog.beginUpload(in: repository), limit: .max,
             computes: upload.checksum
@@ -121,8 +121,7 @@ struct MultipartUploads: Sendable {
 
     private func copyPart(
         _ source: (bucket: RepositoryID, ref: String, key: Key), _ call: S3Call, _ gateway: S3Gateway,
-        _ upload: MultipartUpload,
-        _ number: Int, _ repository: Repository
+        _ upload: MultipartUpload, _ number: Int
     ) -> Reception {
         gateway.work(call) {
             let found: (entry: Entry, location: ObjectLocation, repository: Repository)
@@ -147,20 +146,14 @@ struct MultipartUploads: Sendable {
                 }
                 range = first..<last + 1
             }
-            try catalog.checkWhole(found.entry, at: found.location, path: source.key)
-            let bytes = try catalog.beginUpload(in: repository)
             var checksum = upload.checksum.map { S3Checksum($0) }
-            var pieces = ObjectPieces(of: found.location, range, in: catalog.objects)
-            while let piece = try pieces.next() {
-                unsafe try piece.withUnsafeBytes {
-                    unsafe checksum?.update($0)
-                    unsafe try bytes.write($0)
-                }
+            let part = unsafe try catalog.keepCopy(
+                of: source.key, found.entry, at: found.location, range, as: number, of: upload
+            ) {
+                unsafe checksum?.update($0)
+            } checksum: {
+                checksum?.value().named
             }
-            guard pieces.position == range.upperBound else {
-                throw LakeError(.dataGone, "the data of \(source.key) is shorter than its entry says")
-            }
-            let part = try catalog.keep(bytes, as: number, of: upload, checksum: checksum?.value().named)
             return gateway.xml("CopyObjectResult") {
                 $0.time("LastModified", part.modified)
                 $0.tag("ETag", Hex.text(part.md5))

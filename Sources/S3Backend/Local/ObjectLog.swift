@@ -101,7 +101,7 @@ final class ObjectLog: Sendable {
     private static let turnMilliseconds: Int64 = 30
     /// An empty log to which nothing came for so long ends its segment.
     private static let idleMilliseconds: Int64 = 3000
-    /// Objects that wait; beyond it their age does not count.
+    /// Objects that wait; beyond it, or with half of the segments, their age does not count.
     private static let mostWaiting = 48_000
 
     /// Reads what an earlier process left in `folder`, and begins to make files of it. Only one process may have it.
@@ -407,7 +407,7 @@ final class ObjectLog: Sendable {
         let (location, number, _) = state.queue[state.next]
         guard let place = state.places[location], place.number == number else { return true }
         return Timestamp.monotonicMilliseconds() - place.born >= Self.ageMilliseconds
-            || state.queue.count - state.next >= Self.mostWaiting
+            || state.queue.count - state.next >= Self.mostWaiting || state.segments.count >= Self.mostSegments / 2
     }
 
     /// An object of the queue, as it is now.

@@ -41,7 +41,8 @@ extension Access {
     enum Kind: String {
         case user = "users", group = "groups", policy = "policies"
 
-        func key(_ name: String) -> Key { Key("\(rawValue)/\(name)") }
+        func key(_ name: String) -> Key { key(Key(name)) }
+        func key(_ name: Key) -> Key { Key(Array("\(rawValue)/".utf8) + name.bytes) }
 
         var thing: LakeError.Thing {
             switch self {
@@ -55,14 +56,16 @@ extension Access {
     /// Bytes of a name at most.
     private static let longestName = 255
 
-    /// - Throws: `.invalidValue` for what nothing new may be called: names are parts of keys and of ARNs.
+    /// - Throws: `.invalidValue` for what nothing new may be called: names are parts of keys and of ARNs, in which a
+    /// user's name may stand for `${user}`.
     func checkName(_ name: String, of kind: Kind) throws {
         guard !name.isEmpty else { throw LakeError(.invalidValue, "empty name: give the \(kind.thing.rawValue) one") }
-        guard name.utf8.count <= Self.longestName, !name.utf8.contains(where: { $0 < 0x20 || $0 == 0x2f || $0 == 0x7f })
+        guard name.utf8.count <= Self.longestName,
+            !name.utf8.contains(where: { $0 < 0x20 || "/*?".utf8.contains($0) || $0 == 0x7f })
         else {
             throw LakeError(
                 .invalidValue,
-                "\(kind.thing.rawValue) name '\(name.prefix(80))' is not allowed: at most \(Self.longestName) bytes, no slash and no control characters"
+                "\(kind.thing.rawValue) name '\(name.prefix(80))' is not allowed: at most \(Self.longestName) bytes, none of / * ? and no control characters"
             )
         }
     }
@@ -93,18 +96,29 @@ extension Access {
         return Page(try found.map { try decode($0.value) }, limit: limit)
     }
 
-    /// A page of what links below `folder` name, as far as it is there.
+    /// Names behind a folder of keys. Cut as bytes: a letter may be more than one, and join what stands before it.
+    func names(below folder: String) throws -> [Key] {
+        let count = folder.utf8.count
+        return try keys([folder]).map { Key(Array($0.bytes.dropFirst(count))) }
+    }
+
+    /// A page of the records that names mean, as far as they are there. There are not many: all are looked at.
+    func page<Item>(
+        _ names: [Key], _ kind: Kind, prefix: String, after: String, limit: Int, _ decode: ([UInt8]) throws -> Item
+    ) throws -> Page<Item> {
+        let (prefix, after) = (Key(prefix), Key(after))
+        var found: [Item] = []
+        for name in names where name.hasPrefix(prefix) && after < name {
+            guard found.count <= limit else { break }
+            if let record = try store.value(for: kind.key(name), in: Self.auth) { found.append(try decode(record)) }
+        }
+        return Page(found, limit: limit)
+    }
+
     func linked<Item>(
         _ folder: String, _ kind: Kind, prefix: String, after: String, limit: Int, _ decode: ([UInt8]) throws -> Item
     ) throws -> Page<Item> {
-        let found = try store.page(
-            of: Self.auth, prefix: Key(folder + prefix), from: after.isEmpty ? nil : Key(folder + after).successor,
-            limit: limit + 1)
-        let items = try found.prefix(limit).compactMap { record in
-            let name = String(record.key.description.dropFirst(folder.utf8.count))
-            return try store.value(for: kind.key(name), in: Self.auth).map { try decode($0) }
-        }
-        return Page(items: items, hasMore: found.count > limit)
+        try page(names(below: folder), kind, prefix: prefix, after: after, limit: limit, decode)
     }
 
     /// Makes a link to a record, if both ends are there.
@@ -144,7 +158,7 @@ extension Access {
     }
 
     /// Keys below some prefixes, or those of them that end so.
-    private func keys(_ prefixes: [String], endingIn end: String = "") throws -> [Key] {
+    func keys(_ prefixes: [String], endingIn end: String = "") throws -> [Key] {
         let end = Array(end.utf8)
         var found: [Key] = []
         for prefix in prefixes {
@@ -166,7 +180,7 @@ extension Access {
         switch kind {
         case .user:
             try keys(["uCredentials/\(name)/credentials/", "uPolicies/\(name)/policies/"])
-                + groupNames(of: name).map { Key(Self.membership(name, $0)) }
+                + groupNames(of: name).map { Self.membership(name, $0) }
         case .group: try keys(["gUsers/\(name)/users/", "gPolicies/\(name)/policies/"])
         case .policy: try keys(["uPolicies/", "gPolicies/"], endingIn: "/policies/\(name)")
         }
@@ -176,10 +190,12 @@ extension Access {
     /// more behind it, for what came meanwhile.
     func remove(_ kind: Kind, _ name: String) throws {
         _ = try record(kind, name)
+        defer {
+            forgetStatements()
+            if kind == .user { forgetCredentials() }
+        }
         try removeAll(hanging(on: kind, name) + [kind.key(name)])
         try removeAll(hanging(on: kind, name))
-        forgetStatements()
-        if kind == .user { forgetCredentials() }
     }
 
     private func removeAll(_ keys: [Key]) throws {
@@ -223,6 +239,9 @@ extension Access {
     package func deleteGroup(_ name: String) throws { try remove(.group, name) }
 
     private static func membership(_ user: String, _ group: String) -> String { "gUsers/\(group)/users/\(user)" }
+    private static func membership(_ user: String, _ group: Key) -> Key {
+        Key(Array("gUsers/".utf8) + group.bytes + Array("/users/\(user)".utf8))
+    }
 
     package func addMember(_ user: String, to group: String) throws {
         try link(Self.membership(user, group), from: (.group, group), to: (.user, user))
@@ -241,17 +260,16 @@ extension Access {
     }
 
     /// Names of the groups that a user is in, in order.
-    func groupNames(of user: String) throws -> [String] {
-        try keys(["groups/"]).map { String($0.description.dropFirst("groups/".count)) }.filter {
-            try store.value(for: Key(Self.membership(user, $0)), in: Self.auth) != nil
+    func groupNames(of user: String) throws -> [Key] {
+        try names(below: "groups/").filter {
+            try store.value(for: Self.membership(user, $0), in: Self.auth) != nil
         }
     }
 
     package func listGroups(of user: String, prefix: String, after: String, limit: Int) throws -> Page<Group> {
         _ = try record(.user, user)
-        let names = try groupNames(of: user).filter {
-            $0.utf8.starts(with: prefix.utf8) && (after.isEmpty || after.utf8.lexicographicallyPrecedes($0.utf8))
+        return try page(groupNames(of: user), .group, prefix: prefix, after: after, limit: limit) {
+            try Group(decoding: $0)
         }
-        return Page(try names.prefix(limit + 1).map { try self.group($0) }, limit: limit)
     }
 }

@@ -66,25 +66,24 @@ extension Access {
     }
 
     /// Names of the policies that hold for a user, their own and those of their groups, in order.
-    func policyNames(of user: String) throws -> [String] {
-        let holders = [Holder.user(user)] + (try groupNames(of: user).map { .group($0) })
-        var names: Set<String> = []
-        for holder in holders {
-            names.formUnion(
-                try store.page(of: Self.auth, prefix: Key(holder.folder), limit: 10_000).map {
-                    String($0.key.description.dropFirst(holder.folder.count))
-                })
+    func policyNames(of user: String) throws -> [Key] {
+        var found = Set(try names(below: Holder.user(user).folder))
+        for group in try groupNames(of: user) {
+            // As bytes: what is no text here is a name all the same.
+            let folder = Array("gPolicies/".utf8) + group.bytes + Array("/policies/".utf8)
+            for record in try store.page(of: Self.auth, prefix: Key(folder), limit: 10_000) {
+                found.insert(Key(Array(record.key.bytes.dropFirst(folder.count))))
+            }
         }
-        return names.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+        return found.sorted()
     }
 
     /// The policies that hold for a user, those of their groups too.
     package func effectivePolicies(of user: String, prefix: String, after: String, limit: Int) throws -> Page<Policy> {
         _ = try record(.user, user)
-        let found = try policyNames(of: user).lazy.filter {
-            $0.utf8.starts(with: prefix.utf8) && (after.isEmpty || after.utf8.lexicographicallyPrecedes($0.utf8))
-        }.compactMap { try? self.policy($0) }  // One that goes meanwhile is not there.
-        return Page(Array(found.prefix(limit + 1)), limit: limit)
+        return try page(policyNames(of: user), .policy, prefix: prefix, after: after, limit: limit) {
+            try Policy(decoding: $0)
+        }
     }
 
     // MARK: levels
@@ -111,20 +110,32 @@ extension Access {
 
     /// Gives a group the policies of a level in place of those it has.
     package func setLevel(_ level: Level, of group: String) throws {
-        let held = try listPolicies(of: .group(group), prefix: "", after: "", limit: 1000).items.map(\.name)
         let folder = Holder.group(group).folder
-        var changes: [Mutation] = [.require(Self.auth, Kind.group.key(group), .present)]
-        for policy in level.group.policies {
-            if try store.value(for: Kind.policy.key(policy.name), in: Self.auth) == nil {
-                changes.append(.set(Self.auth, Kind.policy.key(policy.name), policy.encoded))
+        let wanted = level.group.policies
+        let kept = Set(wanted.map { Key(folder + $0.name) })
+        for _ in 0..<Self.tries {
+            _ = try record(.group, group)
+            var changes: [Mutation] = [.require(Self.auth, Kind.group.key(group), .present)]
+            for policy in wanted {
+                let key = Kind.policy.key(policy.name)
+                let isThere = try store.value(for: key, in: Self.auth) != nil
+                changes.append(.require(Self.auth, key, isThere ? .present : .absent))
+                if !isThere { changes.append(.set(Self.auth, key, policy.encoded)) }
             }
+            changes += try keys([folder]).filter { !kept.contains($0) }.map { .remove(Self.auth, $0) }
+            changes += level.group.links(as: group)
+            do throws(StoreError) { try store.write(changes, .durable) } catch {
+                guard error.code == .preconditionFailed else { throw error }
+                continue  // A policy came or went meanwhile.
+            }
+            forgetStatements()
+            // What was attached meanwhile is not of the level.
+            if try keys([folder]).allSatisfy(kept.contains) { return }
         }
-        let wanted = level.group.policies.map(\.name)
-        changes += held.filter { !wanted.contains($0) }.map { .remove(Self.auth, Key(folder + $0)) }
-        changes += level.group.links(as: group)
-        try store.write(changes, .durable)
-        forgetStatements()
+        throw LakeError(.tooManyTries, "the policies of group \(group) keep changing: try again")
     }
+
+    private static let tries = 20
 }
 
 extension Policy {

@@ -8,8 +8,10 @@ package final class Access: Sendable {
     private let box: SecretBox
     /// Opened key pairs and users' statements as of a short while ago: opening a secret takes a millisecond.
     private let credentialsCache = LRUCache<String, (credentials: Credentials, read: Timestamp)>(budget: 1024)
-    private let statementsCache = LRUCache<String, (statements: [Statement], read: Timestamp)>(budget: 1024)
+    private let statementsCache = LRUCache<Key, (statements: [Statement], read: Timestamp)>(budget: 1024)
     private static let lifetimeSeconds: Int64 = 20
+    /// Counts changes of what is remembered: what was read before one is not kept behind it.
+    private let generation = Atomic<Int>(0)
 
     static let auth = Partition("auth")
     private static let setupKey = Key("installation_metadata/setup_timestamp")
@@ -37,6 +39,7 @@ package final class Access: Sendable {
     /// - Throws: `.alreadyExists(.user)` if the lake has one.
     package func setUp(userName: String, credentials given: Credentials? = nil) throws -> Credentials {
         guard try !isSetUp() else { throw LakeError(.alreadyExists(.user), "lakeFS already initialized") }
+        try checkName(userName, of: .user)
         let credentials = given ?? .make(for: userName)
         // Claimed first: of two who come at once, one is refused.
         guard try store.trySet(Array(Timestamp.now().rfc3339.utf8), for: Self.setupKey, in: Self.auth, if: .absent)
@@ -60,7 +63,7 @@ package final class Access: Sendable {
     private func administration(of user: User) -> [Mutation] {
         var link = ProtobufWriter()
         link.string(1, "users/\(user.name)")
-        return StockGroup.records + [
+        return StockGroup.allCases.flatMap(\.records) + [
             .set(Self.auth, Self.groupsKey, Array("1".utf8)), .set(Self.auth, Kind.user.key(user.name), user.encoded),
             .set(Self.auth, Key("gUsers/\(StockGroup.administrators.rawValue)/users/\(user.name)"), link.bytes),
         ]
@@ -70,9 +73,14 @@ package final class Access: Sendable {
     package func addStockGroups() throws {
         guard try isSetUp(), try store.value(for: Self.groupsKey, in: Self.auth) == nil else { return }
         var batch: [Mutation] = [.set(Self.auth, Self.groupsKey, Array("1".utf8))]
-        for record in StockGroup.records {
-            if case .set(let partition, let key, _) = record, try store.value(for: key, in: partition) == nil {
-                batch.append(record)
+        for group in StockGroup.allCases {
+            // One that is there is as somebody wants it.
+            let isNew = try store.value(for: Kind.group.key(group.rawValue), in: Self.auth) == nil
+            for record in group.records where isNew {
+                // So is a policy.
+                if case .set(let partition, let key, _) = record, try store.value(for: key, in: partition) == nil {
+                    batch.append(record)
+                }
             }
         }
         try store.write(batch, .durable)
@@ -84,6 +92,7 @@ package final class Access: Sendable {
         let basic = Partition("basicAuth")
         let prefix: Key = "uCredentials/superAdmin/credentials/"
         guard try listUsers(prefix: "", after: "", limit: 1).items.isEmpty,
+            try store.value(for: Self.groupsKey, in: Self.auth) == nil,
             let bytes = try store.value(for: "users/superAdmin", in: basic)
         else { return }
         let user = try User(decoding: bytes)
@@ -153,6 +162,7 @@ package final class Access: Sendable {
             throw LakeError.notFound(.credentials, accessKeyID)
         }
         try store.remove(key, in: Self.auth)
+        generation.add(1, ordering: .acquiringAndReleasing)
         index.withLock { _ = $0.places.removeValue(forKey: accessKeyID) }
         credentialsCache.remove(accessKeyID)
     }
@@ -160,6 +170,7 @@ package final class Access: Sendable {
     /// The key pair of an id, with its secret; nil if there is none.
     package func credentials(_ accessKeyID: String) throws -> Credentials? {
         let now = Timestamp.now()
+        let generation = generation.load(ordering: .acquiring)
         if let known = credentialsCache[accessKeyID], now.seconds - known.read.seconds < Self.lifetimeSeconds {
             return known.credentials
         }
@@ -184,7 +195,9 @@ package final class Access: Sendable {
             )
         }
         let found = Credentials(accessKeyID: accessKeyID, secretAccessKey: secret, userName: user, issued: issued)
-        credentialsCache.insert((found, now), for: accessKeyID)
+        if generation == self.generation.load(ordering: .acquiring) {
+            credentialsCache.insert((found, now), for: accessKeyID)
+        }
         return found
     }
 
@@ -221,6 +234,7 @@ package final class Access: Sendable {
 
     /// Drops what is remembered of key pairs.
     func forgetCredentials() {
+        generation.add(1, ordering: .acquiringAndReleasing)
         index.withLock { $0 = Index() }
         credentialsCache.removeAll()
     }
@@ -228,11 +242,15 @@ package final class Access: Sendable {
     // MARK: authorising
 
     /// Drops what is remembered of who may what: other processes go by the memory's lifetime.
-    func forgetStatements() { statementsCache.removeAll() }
+    func forgetStatements() {
+        generation.add(1, ordering: .acquiringAndReleasing)
+        statementsCache.removeAll()
+    }
 
     private func statements(of user: String) throws -> [Statement] {
         let now = Timestamp.now()
-        if let known = statementsCache[user], now.seconds - known.read.seconds < Self.lifetimeSeconds {
+        let generation = generation.load(ordering: .acquiring)
+        if let known = statementsCache[Key(user)], now.seconds - known.read.seconds < Self.lifetimeSeconds {
             return known.statements
         }
         var statements: [Statement] = []
@@ -241,7 +259,10 @@ package final class Access: Sendable {
                 statements += try Policy(decoding: bytes).statements
             }
         }
-        statementsCache.insert((statements, now), for: user)
+        // What changed since it was read is not to be remembered as it was.
+        if generation == self.generation.load(ordering: .acquiring) {
+            statementsCache.insert((statements, now), for: Key(user))
+        }
         return statements
     }
 

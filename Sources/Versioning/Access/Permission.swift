@@ -219,7 +219,14 @@ package struct Statement: Sendable, Equatable {
     }
 
     private static func named(_ pattern: String, _ user: String) -> String {
-        pattern.split(separator: "${user}", omittingEmptySubsequences: false).joined(separator: user)
+        pattern.split(separator: "${user}", omittingEmptySubsequences: false).joined(separator: literal(user))
+    }
+
+    /// A text whose stars and question marks are no wildcards in a pattern: a user's name may have some, if it is an old
+    /// one.
+    private static func literal(_ text: String) -> String {
+        guard text.utf8.contains(where: { $0 == 0x2a || $0 == 0x3f }) else { return text }
+        return String(decoding: text.utf8.map { $0 == 0x2a ? 1 : $0 == 0x3f ? 2 : $0 }, as: UTF8.self)
     }
 
     /// Whether a pattern covers a resource; `${user}` is the caller's name.
@@ -229,7 +236,8 @@ package struct Statement: Sendable, Equatable {
         let own = pattern.split(separator: ":", maxSplits: 5, omittingEmptySubsequences: false)
         let asked = resource.split(separator: ":", maxSplits: 5, omittingEmptySubsequences: false)
         guard own.count == 6, asked.count == 6, own[..<5] == asked[..<5] else { return false }
-        return matches(named(String(own[5]), user).utf8, asked[5].utf8)
+        let isPlain = !user.utf8.contains { $0 == 0x2a || $0 == 0x3f }
+        return matches(named(String(own[5]), user).utf8, (isPlain ? String(asked[5]) : literal(String(asked[5]))).utf8)
     }
 }
 

@@ -57,11 +57,9 @@ enum StockGroup: String, CaseIterable {
         }
     }
 
-    /// All there is of the groups, by key.
-    static var records: [Mutation] {
-        allCases.flatMap { group in
-            [.set(Access.auth, Access.Kind.group.key(group.rawValue), Group(name: group.rawValue).encoded)]
-                + group.policies.map { .set(Access.auth, Access.Kind.policy.key($0.name), $0.encoded) } + group.links()
-        }
+    /// All there is of the group, its policies too.
+    var records: [Mutation] {
+        [.set(Access.auth, Access.Kind.group.key(rawValue), Group(name: rawValue).encoded)]
+            + policies.map { .set(Access.auth, Access.Kind.policy.key($0.name), $0.encoded) } + links()
     }
 }

@@ -67,8 +67,8 @@ package struct Entry: Sendable, Equatable {
     }
 
     /// The entity tag that S3 tells: of an object of parts with their number behind it (Amazon S3 user guide, "Checking
-    /// object integrity"). REST tells it without, as lakeFS does.
-    package var s3Tag: String { partCount.map { "\(eTag)-\($0)" } ?? eTag }
+    /// object integrity"). REST tells it without, as lakeFS does, but of parts that were written to presigned addresses.
+    package var s3Tag: String { partCount.map { eTag.contains("-") ? eTag : "\(eTag)-\($0)" } ?? eTag }
 
     /// How addresses end that were handed out for a direct upload: a client says what is there, and when.
     package static let directSuffix = ".direct"

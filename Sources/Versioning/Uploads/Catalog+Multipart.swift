@@ -41,6 +41,15 @@ extension Catalog {
         return upload
     }
 
+    /// The upload of that id, whatever it is for, that goes on.
+    /// - Throws: `.notFound(.upload)`.
+    package func multipart(_ id: String) throws -> MultipartUpload {
+        guard Names.isHex(id, 32...32), let bytes = try store.value(for: Key(id), in: MultipartUpload.partition),
+            case let upload = try decodeMultipart(id, bytes), !upload.isCompleted
+        else { throw LakeError.notFound(.upload, id) }
+        return upload
+    }
+
     private func decodeMultipart(_ id: String, _ bytes: [UInt8]) throws -> MultipartUpload {
         try refs.decode("the upload \(id)") { try MultipartUpload(decoding: bytes) }
     }
@@ -71,6 +80,11 @@ extension Catalog {
         try repository(upload.repositoryID)
     }
 
+    /// Where clients are told that the object will be; it comes to lie elsewhere.
+    package func address(of upload: MultipartUpload) throws -> ObjectLocation {
+        try repository(of: upload).namespace.location(upload.address)
+    }
+
     /// Keeps an upload's bytes as a part, in place of an older one of its number, whose bytes go.
     /// - Throws: `.notFound(.upload)` if it was ended meanwhile; nothing stays of the part then.
     package func keep(
@@ -94,6 +108,30 @@ extension Catalog {
             throw LakeError.notFound(.upload, upload.id)
         }
         return part
+    }
+
+    /// Keeps a range of another object's bytes as a part.
+    /// - Parameters:
+    ///   - see: is given the bytes as they pass.
+    ///   - checksum: what is known of them then.
+    package func keepCopy(
+        of path: Key, _ entry: Entry, at location: ObjectLocation, _ range: Range<Int64>, as number: Int,
+        of upload: MultipartUpload, _ see: (UnsafeRawBufferPointer) -> Void = { _ in },
+        checksum: () -> (algorithm: String, text: String)? = { nil }
+    ) throws -> UploadPart {
+        try checkWhole(entry, at: location, path: path)
+        let bytes = try beginUpload(in: repository(of: upload))
+        var pieces = ObjectPieces(of: location, range, in: objects)
+        while let piece = try pieces.next() {
+            unsafe try piece.withUnsafeBytes {
+                unsafe see($0)
+                unsafe try bytes.write($0)
+            }
+        }
+        guard pieces.position == range.upperBound else {
+            throw LakeError(.dataGone, "the data of \(path) is shorter than its entry says")
+        }
+        return try keep(bytes, as: number, of: upload, checksum: checksum())
     }
 
     /// Joins parts into the object of the upload's path, and forgets the upload but for what a client that asks again

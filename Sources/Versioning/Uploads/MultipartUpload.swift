@@ -18,7 +18,7 @@ package struct MultipartUpload: Sendable {
     /// Of one that was completed, as the door that has checksums writes it.
     package var completedChecksum = ""
 
-    var repositoryID: RepositoryID { RepositoryID(String(path.prefix { $0 != "/" })) }
+    package var repositoryID: RepositoryID { RepositoryID(String(path.prefix { $0 != "/" })) }
     package var isCompleted: Bool { !completedTag.isEmpty }
 
     init(id: String, path: String, address: String, _ facts: UploadFacts) {

@@ -1,0 +1,151 @@
+import Foundations
+import LakeAPI
+import Transport
+import Versioning
+
+/// Uploads in parts that clients write to presigned addresses. They are the core's uploads in parts, as those of S3.
+extension REST {
+    func addPresignedParts(_ router: inout Router) {
+        router.on(.createPresignMultipartUpload) { call in
+            let path = try call.path()
+            let count = try call.number("parts", 0...Catalog.mostParts) ?? 0
+            return call.work {
+                _ = try catalog.branch(call.branch, in: call.repository)
+                let upload = try catalog.beginMultipart(path, on: call.branch, in: call.repository, UploadFacts())
+                let urls =
+                    count == 0 ? nil : (1...count).map { links.link(toPart: $0, of: upload.id, call.request).url }
+                return .json(
+                    201,
+                    PresignedUpload(
+                        uploadId: upload.id, physicalAddress: try address(of: upload), presignedUrls: urls))
+            }
+        }
+        router.on(.uploadPart) { call in
+            let path = try call.path()
+            let number = try call.part()
+            return call.json(UploadAddress.self) { body in
+                let upload = try find(call, path, at: body.physicalAddress)
+                return .json(
+                    200, PartAddress(presignedUrl: links.link(toPart: number, of: upload.id, call.request).url))
+            }
+        }
+        router.on(.uploadPartCopy) { call in
+            let path = try call.path()
+            let number = try call.part()
+            return call.json(PartCopy.self) { body in
+                let source = body.copySource
+                let from = RepositoryID(source.repository)
+                try call.require(
+                    .object("ReadObject", from, Key(source.path)), .object("WriteObject", call.repository, path))
+                guard source.range?.hasPrefix("bytes=") != false else {
+                    throw LakeError(
+                        .invalidValue, "range '\(source.range!.prefix(80))' is not of the form bytes=first-last")
+                }
+                let upload = try find(call, path, at: body.physicalAddress)
+                let found = try catalog.entry(Key(source.path), at: source.ref, in: from)
+                var range = 0..<found.entry.size
+                if let text = source.range {
+                    guard case .part(let part) = ByteRange(text, size: found.entry.size) else {
+                        throw LakeError(
+                            .invalidValue,
+                            "range '\(text.prefix(80))' is not one of the source's \(found.entry.size) bytes: bytes=first-last"
+                        )
+                    }
+                    range = part
+                }
+                let part = unsafe try catalog.keepCopy(
+                    of: Key(source.path), found.entry, at: found.location, range, as: number, of: upload)
+                return Response(status: 204, headers: [("ETag", "\"\(Hex.text(part.md5))\"")])
+            }
+        }
+        router.on(.completePresignMultipartUpload) { call in
+            let path = try call.path()
+            return call.json(PresignedCompletion.self) { body in
+                guard !body.parts.isEmpty else {
+                    throw LakeError(.invalidValue, "parts is empty: name those that were written")
+                }
+                var upload = try find(call, path, at: body.physicalAddress)
+                upload.facts.metadata = Metadata(body.userMetadata ?? [:])
+                upload.facts.contentType = body.contentType ?? upload.facts.contentType
+                let chosen = try choose(body.parts, of: upload)
+                _ = try catalog.complete(
+                    upload, chosen, asked: [], to: path, on: call.branch, if: Precheck.writeCondition(call.request),
+                    checksum: ""
+                ) {
+                    $0.eTag += "-\(chosen.count)"
+                    ObjectFacts.set(.init(parts: chosen.map(\.size)), eTag: $0.eTag, in: &$0.metadata)
+                }
+                let found = try catalog.entry(path, at: call.branch.text, in: call.repository)
+                return told(200, path, found.entry, in: try found.repository.namespace)
+            }
+        }
+        router.on(.abortPresignMultipartUpload) { call in
+            let path = try call.path()
+            return call.json(UploadAddress.self) { body in
+                try catalog.abort(find(call, path, at: body.physicalAddress))
+                return .noContent
+            }
+        }
+    }
+
+    private func address(of upload: MultipartUpload) throws -> String {
+        try catalog.address(of: upload).description
+    }
+
+    /// The upload that a call names, by its id and the address that was told with it.
+    private func find(_ call: Call, _ path: Key, at address: String) throws -> MultipartUpload {
+        let upload = try catalog.multipart(call[.uploadId], to: path, on: call.branch, in: call.repository)
+        guard try self.address(of: upload) == address else {
+            throw LakeError(.invalidValue, "physical address '\(address.prefix(200))' is not that of the upload")
+        }
+        return upload
+    }
+
+    /// The parts that a client names, as they came.
+    private func choose(_ named: [PresignedCompletion.Part], of upload: MultipartUpload) throws -> [UploadPart] {
+        let known = Dictionary(uniqueKeysWithValues: try catalog.parts(of: upload).map { ($0.number, $0.part) })
+        var last = 0
+        return try named.map { part in
+            guard part.partNumber > last else {
+                throw LakeError(
+                    .invalidValue, "part \(part.partNumber) stands behind part \(last): name them in order, each once")
+            }
+            last = part.partNumber
+            guard let found = known[last], Hex.text(found.md5) == part.etag.filter({ $0 != "\"" }) else {
+                throw LakeError(
+                    .invalidValue,
+                    "part \(last) was not written, or has another entity tag than '\(part.etag.prefix(80))'")
+            }
+            return found
+        }
+    }
+}
+
+extension Call {
+    /// A parameter that is a number of a range; nil if it is not there.
+    fileprivate func number(_ name: String, _ range: ClosedRange<Int>) throws -> Int? {
+        guard let text = text(name) else { return nil }
+        guard let number = Int(text) else {
+            throw LakeError(
+                .invalidValue, "parameter \"\(name)\" in query has an error: value \(text) is not an integer")
+        }
+        guard range.contains(number) else {
+            throw LakeError(
+                .invalidValue,
+                "parameter \"\(name)\" in query has an error: \(number) is not from \(range.lowerBound) to \(range.upperBound)"
+            )
+        }
+        return number
+    }
+
+    /// The number of a part that the path names.
+    fileprivate func part() throws -> Int {
+        guard let number = Int(self[.partNumber]), (1...Catalog.mostParts).contains(number) else {
+            throw LakeError(
+                .invalidValue,
+                "parameter \"partNumber\" in path has an error: '\(self[.partNumber].prefix(80))' is not a number from 1 to \(Catalog.mostParts)"
+            )
+        }
+        return number
+    }
+}
