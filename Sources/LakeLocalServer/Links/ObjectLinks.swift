@@ -224,10 +224,11 @@ package final class ObjectLinks: Door {
         private let drop: () -> Void
         private var hash = Hash(.md5)
         private var size: Int64 = 0
+        private var isDropped = false
 
         /// - Parameters:
         ///   - finish: makes what was written visible.
-        ///   - drop: gives it up, if it is not; called once, at the end.
+        ///   - drop: gives it up, if it is not; called once, when nothing more is written.
         init(
             _ links: ObjectLinks, _ request: Request, write: @escaping (UnsafeRawBufferPointer) throws -> Void,
             finish: @escaping () throws -> Void, drop: @escaping () -> Void
@@ -239,7 +240,12 @@ package final class ObjectLinks: Door {
             self.drop = drop
         }
 
-        deinit { drop() }
+        deinit { dropOnce() }
+
+        private func dropOnce() {
+            if !isDropped { drop() }
+            isDropped = true
+        }
 
         func receive(_ piece: UnsafeRawBufferPointer) throws(Refusal) {
             size += Int64(piece.count)
@@ -248,6 +254,8 @@ package final class ObjectLinks: Door {
         }
 
         func finish() -> Response {
+            // Before the client hears of it: it may link the object at once.
+            defer { dropOnce() }
             do {
                 guard request.contentLength.map({ $0 == size }) != false else { throw S3Error.incompleteBody }
                 let digest = hash.finish()
