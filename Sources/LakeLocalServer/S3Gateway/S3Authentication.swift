@@ -172,14 +172,24 @@ struct S3Authentication: Sendable {
         let stamp =
             request.header("x-amz-date") ?? request.header("date").flatMap { Timestamp(httpDate: $0)?.basic } ?? ""
         guard let time = Timestamp(basic: stamp) else {
-            throw S3Error(403, "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header")
+            guard request.header("x-amz-date") == nil, request.header("date") == nil else {
+                throw S3Error(
+                    400, "MalformedDate",
+                    "Invalid date format header, expected to be in ISO8601, RFC1123 or RFC1123Z time format.")
+            }
+            throw S3Error(400, "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header")
+        }
+        guard stamp.hasPrefix(scope.day) else {
+            throw S3Error(
+                400, "AuthorizationHeaderMalformed",
+                "The authorization header is malformed; Invalid credential date. Date is not the same as X-Amz-Date.")
         }
         let payload = request.header("x-amz-content-sha256") ?? (request.hasBody ? "UNSIGNED-PAYLOAD" : SigV4.emptyHash)
         let canonical = SigV4.canonicalRequest(
             method: request.method, path: path, query: query, headers: try signedHeaders(names, request),
             payloadHash: payload)
         let expected = SigV4.signature(key: key, time: stamp, scope: scope, canonicalRequest: canonical)
-        guard isEqualInConstantTime(Array(expected.utf8), Array(signature.utf8)), stamp.hasPrefix(scope.day) else {
+        guard isEqualInConstantTime(Array(expected.utf8), Array(signature.utf8)) else {
             throw S3Error.signatureDoesNotMatch
         }
         let age = Timestamp.now().seconds - time.seconds
