@@ -46,6 +46,9 @@ extension REST {
                 guard !body.username.isEmpty else {
                     throw LakeError(.invalidValue, "username is empty: name the first user")
                 }
+                guard body.key.map({ $0.accessKeyId.isEmpty || $0.secretAccessKey.isEmpty }) != true else {
+                    throw LakeError(.invalidValue, "key is empty: give an access key id and a secret, or none of both")
+                }
                 let given = body.key.map {
                     Credentials(
                         accessKeyID: $0.accessKeyId, secretAccessKey: $0.secretAccessKey, userName: body.username,
@@ -130,13 +133,48 @@ extension REST {
         // Seconds that an uncommitted object is safe from collection: a day.
         router.on(.getGarbageCollectionConfig) { _ in .respond(.json(200, ["grace_period": 86400])) }
         // Telemetry of clients: taken and dropped, nothing leaves the machine.
-        router.on(.postStatsEvents) { call in call.json([String: [[String: AnyValue]]].self) { _ in .noContent } }
+        router.on(.postStatsEvents) { call in
+            call.json(StatsEventsList.self) { body in
+                for event in body.events {
+                    guard event.count >= 0 else {
+                        throw LakeError(.invalidValue, "invalid value: count must be a non-negative integer")
+                    }
+                    guard !event.class.isEmpty else {
+                        throw LakeError(.invalidValue, "invalid value: class is required")
+                    }
+                    guard !event.name.isEmpty else { throw LakeError(.invalidValue, "invalid value: name is required") }
+                }
+                return .noContent
+            }
+        }
+        // No letters are sent: what one would like to hear of is taken and dropped too.
+        router.on(.setupCommPrefs) { call in
+            call.json(CommPrefsInput.self, limit: Call.largestLogin) { _ in Response(status: 200) }
+        }
+        // Calls are not counted by the month.
+        router.on(.getUsageReportSummary) { call in
+            call.now { .json(200, UsageReport(installationId: try access.installationID())) }
+        }
     }
 
-    /// Any JSON value, passed over.
-    private struct AnyValue: Codable, Sendable {
-        init(from decoder: any Decoder) throws {}
-        func encode(to encoder: any Encoder) throws {}
+    private struct StatsEventsList: Codable, Sendable {
+        struct Event: Codable, Sendable {
+            var `class`: String
+            var name: String
+            var count: Int
+        }
+        var events: [Event]
+    }
+
+    private struct CommPrefsInput: Codable, Sendable {
+        var email: String?
+        var featureUpdates: Bool
+        var securityUpdates: Bool
+    }
+
+    private struct UsageReport: Codable, Sendable {
+        var installationId: String
+        var reports: [[String: Int]] = []
     }
 
     func addMounts(_ router: inout Router) {
