@@ -199,3 +199,10 @@ enum ObjectBody {
             .corrupt, "the data at \(location) is damaged: its checksum is not \(entry.eTag), which its entry says")
     }
 }
+
+extension Range<Int64> {
+    /// The header that says which bytes of how many a part is (RFC 9110, 14.4).
+    func contentRange(of size: Int64) -> (name: String, value: String) {
+        ("Content-Range", "bytes \(lowerBound)-\(upperBound - 1)/\(size)")
+    }
+}

@@ -77,18 +77,14 @@ package final class ObjectLinks: Door {
     /// - Throws: `.invalidValue` if it has one, or someone is writing to it.
     func close(_ location: ObjectLocation) throws {
         let now = Timestamp.now().seconds
-        let (isOpen, isQuiet) = state.withLock { state in
+        let fault: String? = state.withLock { state in
             if state.closed.count >= Self.mostClosed {
                 state.closed = state.closed.filter { now - $0.value <= Self.lifetimeSeconds }
             }
-            let isQuiet = state.writing[location] == nil
-            guard isQuiet else { return (true, false) }
-            return (state.closed.updateValue(now, forKey: location) == nil, true)
+            guard state.writing[location] == nil else { return "is still being written to: link it then" }
+            return state.closed.updateValue(now, forKey: location) == nil ? nil : "was linked already"
         }
-        guard isQuiet else {
-            throw LakeError(.invalidValue, "physical address '\(location)' is still being written to: link it then")
-        }
-        guard isOpen else { throw LakeError(.invalidValue, "physical address '\(location)' was linked already") }
+        if let fault { throw LakeError(.invalidValue, "physical address '\(location)' \(fault)") }
     }
 
     /// Takes back `close`: there is no entry after all.
@@ -158,7 +154,7 @@ package final class ObjectLinks: Door {
         case .part(let part):
             range = part
             status = 206
-            headers.append(("Content-Range", "bytes \(part.lowerBound)-\(part.upperBound - 1)/\(size)"))
+            headers.append(part.contentRange(of: size))
         case .unsatisfiable: throw S3Error(416, "InvalidRange", "The requested range is not satisfiable")
         }
         let body = try ObjectBody.make(
@@ -184,73 +180,99 @@ package final class ObjectLinks: Door {
 
     private func objectSink(_ location: ObjectLocation, _ request: Request) throws -> Sink {
         try S3Gateway.requireLength(request)
-        try beginWriting(location)
-        do {
-            let writer = try catalog.objects.makeWriter(location)
-            return unsafe Sink(self, request) {
-                unsafe try writer.write($0)
-            } finish: {
-                _ = try writer.finish(.durable)
-            } drop: { [self] in
-                writer.abort()
-                endWriting(location)
-            }
-        } catch {
-            endWriting(location)
-            throw error
-        }
+        return Sink(self, request, try WholeObject(self, location))
     }
 
     private func partSink(_ number: Int, of id: String, _ request: Request) throws -> Sink {
         try S3Gateway.requireLength(request)
         let upload = try catalog.multipart(id)
         let bytes = try catalog.beginUpload(in: catalog.repository(upload.repositoryID))
-        return unsafe Sink(self, request) {
-            unsafe try bytes.write($0)
-        } finish: { [catalog] in
-            _ = try catalog.keep(bytes, as: number, of: upload)
-        } drop: {
-            bytes.drop()
+        return Sink(self, request, Part(catalog, number, of: upload, bytes))
+    }
+
+    /// What a sink writes to.
+    private protocol Destination: AnyObject {
+        func write(_ bytes: UnsafeRawBufferPointer) throws
+        /// The MD5 of all that was written.
+        func digest() -> [UInt8]
+        /// Makes it visible.
+        func finish() throws
+        /// Gives it up, if it is not. Nothing more is written.
+        func drop()
+    }
+
+    private final class WholeObject: Destination {
+        private let links: ObjectLinks
+        private let location: ObjectLocation
+        private let writer: any ObjectWriter
+        private var hash = Hash(.md5)
+
+        init(_ links: ObjectLinks, _ location: ObjectLocation) throws {
+            self.links = links
+            self.location = location
+            try links.beginWriting(location)
+            do { writer = try links.catalog.objects.makeWriter(location) } catch {
+                links.endWriting(location)
+                throw error
+            }
+        }
+
+        func write(_ bytes: UnsafeRawBufferPointer) throws {
+            unsafe hash.update(bytes)
+            unsafe try writer.write(bytes)
+        }
+        func digest() -> [UInt8] { hash.finish() }
+        func finish() throws { _ = try writer.finish(.durable) }
+        func drop() {
+            writer.abort()
+            links.endWriting(location)
         }
     }
 
+    private final class Part: Destination {
+        private let catalog: Catalog
+        private let number: Int
+        private let upload: MultipartUpload
+        private let bytes: Upload
+
+        init(_ catalog: Catalog, _ number: Int, of upload: MultipartUpload, _ bytes: Upload) {
+            self.catalog = catalog
+            self.number = number
+            self.upload = upload
+            self.bytes = bytes
+        }
+
+        func write(_ bytes: UnsafeRawBufferPointer) throws { unsafe try self.bytes.write(bytes) }
+        func digest() -> [UInt8] { bytes.digest() }
+        func finish() throws { _ = try catalog.keep(bytes, as: number, of: upload) }
+        func drop() { bytes.drop() }
+    }
+
     /// Writes what comes, whole or not at all.
-    @safe private final class Sink: BodySink, @unchecked Sendable {
+    private final class Sink: BodySink, @unchecked Sendable {
         // One thread at a time feeds and finishes a sink, as the protocol says.
         private let links: ObjectLinks
         private let request: Request
-        private let write: (UnsafeRawBufferPointer) throws -> Void
-        private let end: () throws -> Void
-        private let drop: () -> Void
-        private var hash = Hash(.md5)
+        private let destination: any Destination
         private var size: Int64 = 0
         private var isDropped = false
 
-        /// - Parameters:
-        ///   - finish: makes what was written visible.
-        ///   - drop: gives it up, if it is not; called once, when nothing more is written.
-        init(
-            _ links: ObjectLinks, _ request: Request, write: @escaping (UnsafeRawBufferPointer) throws -> Void,
-            finish: @escaping () throws -> Void, drop: @escaping () -> Void
-        ) {
+        init(_ links: ObjectLinks, _ request: Request, _ destination: any Destination) {
             self.links = links
             self.request = request
-            unsafe self.write = write
-            end = finish
-            self.drop = drop
+            self.destination = destination
         }
 
         deinit { dropOnce() }
 
         private func dropOnce() {
-            if !isDropped { drop() }
+            if !isDropped { destination.drop() }
             isDropped = true
         }
 
         func receive(_ piece: UnsafeRawBufferPointer) throws(Refusal) {
             size += Int64(piece.count)
-            unsafe hash.update(piece)
-            do { unsafe try write(piece) } catch { throw Refusal(links.failure(error, request)) }
+            do { unsafe try destination.write(piece) } catch { throw Refusal(links.failure(error, request)) }
         }
 
         func finish() -> Response {
@@ -258,11 +280,11 @@ package final class ObjectLinks: Door {
             defer { dropOnce() }
             do {
                 guard request.contentLength.map({ $0 == size }) != false else { throw S3Error.incompleteBody }
-                let digest = hash.finish()
+                let digest = destination.digest()
                 if let wanted = request.header("content-md5"), Base64.decode(wanted) != digest {
                     throw S3Error(400, "BadDigest", "The Content-MD5 you specified did not match what we received.")
                 }
-                try end()
+                try destination.finish()
                 return Response(status: 200, headers: [("ETag", "\"\(Hex.text(digest))\"")])
             } catch {
                 return links.failure(error, request)

@@ -233,7 +233,7 @@ extension REST {
         case .part(let part):
             range = part
             status = 206
-            headers.append(("Content-Range", "bytes \(part.lowerBound)-\(part.upperBound - 1)/\(entry.size)"))
+            headers.append(part.contentRange(of: entry.size))
         case .malformed:
             return .failure(
                 400, "parameter \"Range\" in header has an error: '\(header ?? "")' is not of the form bytes=first-last"

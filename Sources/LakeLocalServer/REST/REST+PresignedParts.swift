@@ -124,11 +124,7 @@ extension REST {
 extension Call {
     /// A parameter that is a number of a range; nil if it is not there.
     fileprivate func number(_ name: String, _ range: ClosedRange<Int>) throws -> Int? {
-        guard let text = text(name) else { return nil }
-        guard let number = Int(text) else {
-            throw LakeError(
-                .invalidValue, "parameter \"\(name)\" in query has an error: value \(text) is not an integer")
-        }
+        guard let number = try integer(name) else { return nil }
         guard range.contains(number) else {
             throw LakeError(
                 .invalidValue,

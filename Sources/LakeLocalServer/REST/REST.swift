@@ -18,9 +18,9 @@ package struct ServerSettings: Sendable {
     package var verifiesReads = false
     /// `mounts.allowed_folders`.
     package var mountFolders: [String] = []
-    /// Hosts at and under which the S3 gateway is addressed by virtual hosts.
     /// Another S3 server's address, for requests that name no repository; empty for none.
     package var s3FallbackURL = ""
+    /// Hosts at and under which the S3 gateway is addressed by virtual hosts.
     package var s3Domains = ["s3.local.lakefs.io"]
     /// `gateways.s3.create_repositories`: whether buckets are made and deleted over S3.
     package var createsRepositories = false

@@ -95,13 +95,18 @@ struct Call: Sendable {
         }
     }
 
+    func integer(_ name: String) throws -> Int? {
+        guard let text = try value(name) else { return nil }
+        guard let number = Int(text) else {
+            throw LakeError(
+                .invalidValue, "parameter \"\(name)\" in query has an error: value \(text) is not an integer")
+        }
+        return number
+    }
+
     /// How many items a page is to have: 100 unless asked, 1,000 at most, and never none.
     func amount() throws -> Int {
-        guard let text = try value("amount") else { return 100 }
-        guard let amount = Int(text) else {
-            throw LakeError(
-                .invalidValue, "parameter \"amount\" in query has an error: value \(text) is not an integer")
-        }
+        guard let amount = try integer("amount") else { return 100 }
         guard amount >= -1 else {
             throw LakeError(.invalidValue, "parameter \"amount\" in query has an error: number must be at least -1")
         }

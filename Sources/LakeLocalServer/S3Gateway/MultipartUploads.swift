@@ -89,19 +89,10 @@ struct MultipartUploads: Sendable {
         return S3Checksum.Value(algorithm, "\(whole.base64())-\(parts.count)")
     }
 
-    private func partNumber(_ call: S3Call) throws -> Int {
-        guard let number = call.value("partNumber").flatMap({ Int($0) }), (1...Catalog.mostParts).contains(number)
-        else {
-            throw S3Error.invalidArgument(
-                "Part number must be an integer between 1 and \(Catalog.mostParts), inclusive")
-        }
-        return number
-    }
-
     func putPart(_ call: S3Call, _ gateway: S3Gateway) throws -> Reception {
         let source = try call.request.header("x-amz-copy-source").map { _ in try gateway.copySource(call) }
         let repository = try catalog.repository(call.bucket)
-        let number = try partNumber(call)
+        let number = try call.partNumber()
         if source == nil { try S3Gateway.requireLength(call.request) }
         let upload = try find(call)
         if let source { return copyPart(source, call, gateway, upload, number) }

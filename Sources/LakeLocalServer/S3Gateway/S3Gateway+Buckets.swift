@@ -313,14 +313,15 @@ extension S3Gateway {
             guard !keys.isEmpty, keys.count <= Self.mostKeys else { throw S3Error.malformedXML }
             let isQuiet = root.value("Quiet") == "true"
             var outcomes: [(key: String, error: S3Error?)] = []
-            var byRef: [String: [(key: String, path: Key)]] = [:]
+            var byBranch: [BranchName: [(key: String, path: Key)]] = [:]
             for (key, object) in zip(keys, objects) {
                 let (ref, path, _) = S3Call.split(key.utf8)
+                let branch = BranchName(ref)
                 do {
                     try access.require([.object("DeleteObject", call.bucket, path)], for: call.caller)
                     guard !path.isEmpty else {
                         // A ref with nothing behind it is no object: as gone as one can be, if there is such a branch.
-                        _ = try catalog.checkWritable(BranchName(ref), in: call.bucket)
+                        _ = try catalog.checkWritable(branch, in: call.bucket)
                         outcomes.append((key, nil))
                         continue
                     }
@@ -330,18 +331,18 @@ extension S3Gateway {
                         tag: object.value("ETag"), modified: object.value("LastModifiedTime"),
                         size: object.value("Size"))
                     {
-                        try catalog.delete(path, on: BranchName(ref), in: call.bucket, if: condition.holds)
+                        try catalog.delete(path, on: branch, in: call.bucket, if: condition.holds)
                         outcomes.append((key, nil))
                         continue
                     }
-                    byRef[ref, default: []].append((key, path))
+                    byBranch[branch, default: []].append((key, path))
                 } catch {
                     outcomes.append((key, S3Error(error, isWrite: true)))
                 }
             }
-            for (ref, items) in byRef {
+            for (branch, items) in byBranch {
                 do {
-                    _ = try catalog.delete(items.map(\.path), on: BranchName(ref), in: call.bucket)
+                    _ = try catalog.delete(items.map(\.path), on: branch, in: call.bucket)
                     outcomes += items.map { ($0.key, nil) }
                 } catch {
                     outcomes += items.map { ($0.key, S3Error(error, isWrite: true)) }

@@ -61,7 +61,7 @@ extension S3Gateway {
         case .part(let part):
             range = part
             status = 206
-            headers.append(("Content-Range", "bytes \(part.lowerBound)-\(part.upperBound - 1)/\(entry.size)"))
+            headers.append(part.contentRange(of: entry.size))
         case .unsatisfiable where Self.isPlain(call.request.header("range")!):
             throw S3Error(416, "InvalidRange", "The requested range is not satisfiable")
         case .whole, .malformed, .unsatisfiable:
@@ -72,7 +72,7 @@ extension S3Gateway {
                 range = found
                 status = 206
                 if !range.isEmpty {
-                    headers.append(("Content-Range", "bytes \(range.lowerBound)-\(range.upperBound - 1)/\(entry.size)"))
+                    headers.append(range.contentRange(of: entry.size))
                 }
                 if let count = entry.partCount { headers.append(("x-amz-mp-parts-count", "\(count)")) }
                 headers += content.checksumHeaders(for: call.request, part: number)
@@ -95,16 +95,12 @@ extension S3Gateway {
 
     /// The part that is asked for; nil for none.
     private func partNumber(_ call: S3Call) throws -> Int? {
-        guard let text = call.value("partNumber") else { return nil }
+        guard call.value("partNumber") != nil else { return nil }
         guard call.request.header("range") == nil else {
             throw S3Error(
                 400, "InvalidRequest", "Cannot specify both Range header and partNumber query parameter")
         }
-        guard let number = Int(text), (1...Catalog.mostParts).contains(number) else {
-            throw S3Error.invalidArgument(
-                "Part number must be an integer between 1 and \(Catalog.mostParts), inclusive")
-        }
-        return number
+        return try call.partNumber()
     }
 
     // MARK: writing

@@ -254,6 +254,15 @@ struct S3Call: Sendable {
     let hasKeySlash: Bool
     /// What the ref is where it is one.
     var branch: BranchName { BranchName(ref) }
+
+    /// - Throws: `InvalidArgument` where it is missing or none.
+    func partNumber() throws -> Int {
+        guard let number = value("partNumber").flatMap({ Int($0) }), (1...Catalog.mostParts).contains(number) else {
+            throw S3Error.invalidArgument(
+                "Part number must be an integer between 1 and \(Catalog.mostParts), inclusive")
+        }
+        return number
+    }
     var caller: Caller { Caller(identity.user, from: request.peer?.address) }
 
     init(request: Request, query: [QueryItem], identity: S3Identity, path: [UInt8], virtualBucket: RepositoryID?) {

@@ -67,9 +67,13 @@ struct XMLWriter {
     /// An element with text in it.
     mutating func text(_ name: String, _ value: String) {
         open(name)
-        var value = value
-        value.withUTF8 { unsafe append($0) }
+        append(value)
         close(name)
+    }
+
+    private mutating func append(_ text: String) {
+        var text = text
+        text.withUTF8 { unsafe append($0) }
     }
 
     /// An element with pieces of a key in it; what is no UTF-8 is replaced.
@@ -87,8 +91,7 @@ struct XMLWriter {
     mutating func tag(_ name: String, _ value: String) {
         open(name)
         bytes.append(contentsOf: "&#34;".utf8)
-        var value = value
-        value.withUTF8 { unsafe append($0) }
+        append(value)
         bytes.append(contentsOf: "&#34;".utf8)
         close(name)
     }

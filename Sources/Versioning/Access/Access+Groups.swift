@@ -96,42 +96,71 @@ extension Access {
         return Page(try found.map { try decode($0.value) }, limit: limit)
     }
 
-    /// Names behind a folder of keys. Cut as bytes: a letter may be more than one, and join what stands before it.
-    func names(below folder: String) throws -> [Key] {
-        let count = folder.utf8.count
-        return try keys([folder]).map { Key(Array($0.bytes.dropFirst(count))) }
+    /// Links of records to others: of a group to its members, of users and groups to their policies.
+    enum Links: String {
+        case members = "gUsers", userPolicies = "uPolicies", groupPolicies = "gPolicies"
+
+        private var target: Kind { self == .members ? .user : .policy }
+
+        /// What stands before the names that a record is linked to.
+        func folder(of name: Key) -> Key {
+            Key(Array("\(rawValue)/".utf8) + name.bytes + Array("/\(target.rawValue)/".utf8))
+        }
+        func key(of name: Key, to other: String) -> Key { Key(folder(of: name).bytes + Array(other.utf8)) }
+
+        /// The record of a link to a name. Source: `lakefs-formats.md` 5.5, SecondaryIndex.
+        func record(to other: String) -> [UInt8] {
+            var writer = ProtobufWriter()
+            writer.bytes(1, target.key(other).bytes)
+            return writer.bytes
+        }
     }
 
-    /// A page of the records that names mean, as far as they are there. There are not many: all are looked at.
+    /// Names behind a folder of keys. Cut as bytes: a letter may be more than one, and join what stands before it.
+    func names(below folder: Key) throws -> [Key] {
+        try keys([folder]).map { Key(Array($0.bytes.dropFirst(folder.count))) }
+    }
+
+    /// A page of the records that names mean, as far as they are there.
+    /// - Parameter next: the names, in order.
     func page<Item>(
-        _ names: [Key], _ kind: Kind, prefix: String, after: String, limit: Int, _ decode: ([UInt8]) throws -> Item
+        _ kind: Kind, prefix: String, after: String, limit: Int, of next: () throws -> Key?,
+        _ decode: ([UInt8]) throws -> Item
     ) throws -> Page<Item> {
         let (prefix, after) = (Key(prefix), Key(after))
         var found: [Item] = []
-        for name in names where name.hasPrefix(prefix) && after < name {
-            guard found.count <= limit else { break }
+        while found.count <= limit, let name = try next() {
+            guard name.hasPrefix(prefix), after < name else { continue }
             if let record = try store.value(for: kind.key(name), in: Self.auth) { found.append(try decode(record)) }
         }
         return Page(found, limit: limit)
     }
 
+    /// The same of the names behind a folder of links.
     func linked<Item>(
-        _ folder: String, _ kind: Kind, prefix: String, after: String, limit: Int, _ decode: ([UInt8]) throws -> Item
+        _ folder: Key, _ kind: Kind, prefix: String, after: String, limit: Int, _ decode: ([UInt8]) throws -> Item
     ) throws -> Page<Item> {
-        try page(names(below: folder), kind, prefix: prefix, after: after, limit: limit, decode)
+        let whole = Key(folder.bytes + Array(prefix.utf8))
+        var cursor = PartitionCursor(
+            store, Self.auth, from: max(whole, Key(folder.bytes + Array(after.utf8))), before: whole.upperBound)
+        return try page(
+            kind, prefix: prefix, after: after, limit: limit,
+            of: {
+                defer { cursor.advance() }
+                return try cursor.current().map { Key(Array($0.key.bytes.dropFirst(folder.count))) }
+            }, decode)
     }
 
     /// Makes a link to a record, if both ends are there.
     /// - Throws: `.notFound`, `.alreadyExists`.
-    func link(_ key: String, from holder: (kind: Kind, name: String), to target: (kind: Kind, name: String)) throws {
-        var writer = ProtobufWriter()
-        writer.bytes(1, target.kind.key(target.name).bytes)
+    func link(_ links: Links, from holder: (kind: Kind, name: String), to target: (kind: Kind, name: String)) throws {
+        let key = links.key(of: Key(holder.name), to: target.name)
         do throws(StoreError) {
             try store.write(
                 [
                     .require(Self.auth, holder.kind.key(holder.name), .present),
                     .require(Self.auth, target.kind.key(target.name), .present),
-                    .require(Self.auth, Key(key), .absent), .set(Self.auth, Key(key), writer.bytes),
+                    .require(Self.auth, key, .absent), .set(Self.auth, key, links.record(to: target.name)),
                 ], .durable)
         } catch {
             guard error.code == .preconditionFailed else { throw error }
@@ -148,28 +177,25 @@ extension Access {
     /// - Parameter isNeeded: whether it must have been there.
     /// - Throws: `.notFound`.
     func unlink(
-        _ key: String, from holder: (kind: Kind, name: String), to target: (kind: Kind, name: String), isNeeded: Bool
+        _ links: Links, from holder: (kind: Kind, name: String), to target: (kind: Kind, name: String), isNeeded: Bool
     ) throws {
         _ = try record(holder.kind, holder.name)
-        let isThere = try store.value(for: Key(key), in: Self.auth) != nil
+        let key = links.key(of: Key(holder.name), to: target.name)
+        let isThere = try store.value(for: key, in: Self.auth) != nil
         guard isThere || !isNeeded else { throw LakeError.notFound(target.kind.thing, target.name) }
-        try store.remove(Key(key), in: Self.auth)
+        try store.remove(key, in: Self.auth)
         forgetStatements()
     }
 
     /// Keys below some prefixes, or those of them that end so.
-    func keys(_ prefixes: [String], endingIn end: String = "") throws -> [Key] {
+    func keys(_ prefixes: [Key], endingIn end: String = "") throws -> [Key] {
         let end = Array(end.utf8)
         var found: [Key] = []
         for prefix in prefixes {
-            var after: Key?
-            while true {
-                let page = try store.page(of: Self.auth, prefix: Key(prefix), from: after, limit: 1000)
-                for record in page where record.key.bytes.suffix(end.count).elementsEqual(end) {
-                    found.append(record.key)
-                }
-                guard page.count == 1000 else { break }
-                after = page.last!.key.successor
+            var cursor = PartitionCursor(store, Self.auth, from: prefix, before: prefix.upperBound)
+            while let key = try cursor.current()?.key {
+                if key.bytes.suffix(end.count).elementsEqual(end) { found.append(key) }
+                cursor.advance()
             }
         }
         return found
@@ -179,9 +205,9 @@ extension Access {
     private func hanging(on kind: Kind, _ name: String) throws -> [Key] {
         switch kind {
         case .user:
-            try keys(["uCredentials/\(name)/credentials/", "uPolicies/\(name)/policies/"])
-                + groupNames(of: name).map { Self.membership(name, $0) }
-        case .group: try keys(["gUsers/\(name)/users/", "gPolicies/\(name)/policies/"])
+            try keys([Key("uCredentials/\(name)/credentials/"), Links.userPolicies.folder(of: Key(name))])
+                + groupNames(of: name).map { Links.members.key(of: $0, to: name) }
+        case .group: try keys([Links.members.folder(of: Key(name)), Links.groupPolicies.folder(of: Key(name))])
         case .policy: try keys(["uPolicies/", "gPolicies/"], endingIn: "/policies/\(name)")
         }
     }
@@ -238,23 +264,18 @@ extension Access {
 
     package func deleteGroup(_ name: String) throws { try remove(.group, name) }
 
-    private static func membership(_ user: String, _ group: String) -> String { "gUsers/\(group)/users/\(user)" }
-    private static func membership(_ user: String, _ group: Key) -> Key {
-        Key(Array("gUsers/".utf8) + group.bytes + Array("/users/\(user)".utf8))
-    }
-
     package func addMember(_ user: String, to group: String) throws {
-        try link(Self.membership(user, group), from: (.group, group), to: (.user, user))
+        try link(.members, from: (.group, group), to: (.user, user))
     }
 
     /// Nothing happens if the user is no member.
     package func removeMember(_ user: String, from group: String) throws {
-        try unlink(Self.membership(user, group), from: (.group, group), to: (.user, user), isNeeded: false)
+        try unlink(.members, from: (.group, group), to: (.user, user), isNeeded: false)
     }
 
     package func listMembers(of group: String, prefix: String, after: String, limit: Int) throws -> Page<User> {
         _ = try record(.group, group)
-        return try linked("gUsers/\(group)/users/", .user, prefix: prefix, after: after, limit: limit) {
+        return try linked(Links.members.folder(of: Key(group)), .user, prefix: prefix, after: after, limit: limit) {
             try User(decoding: $0)
         }
     }
@@ -262,13 +283,14 @@ extension Access {
     /// Names of the groups that a user is in, in order.
     func groupNames(of user: String) throws -> [Key] {
         try names(below: "groups/").filter {
-            try store.value(for: Self.membership(user, $0), in: Self.auth) != nil
+            try store.value(for: Links.members.key(of: $0, to: user), in: Self.auth) != nil
         }
     }
 
     package func listGroups(of user: String, prefix: String, after: String, limit: Int) throws -> Page<Group> {
         _ = try record(.user, user)
-        return try page(groupNames(of: user), .group, prefix: prefix, after: after, limit: limit) {
+        var names = try groupNames(of: user).makeIterator()
+        return try page(.group, prefix: prefix, after: after, limit: limit, of: { names.next() }) {
             try Group(decoding: $0)
         }
     }

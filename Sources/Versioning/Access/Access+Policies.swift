@@ -12,13 +12,14 @@ extension Access {
             case .group(let name): (.group, name)
             }
         }
-        /// Where its attachments are.
-        fileprivate var folder: String {
+        fileprivate var links: Links {
             switch self {
-            case .user(let name): "uPolicies/\(name)/policies/"
-            case .group(let name): "gPolicies/\(name)/policies/"
+            case .user: .userPolicies
+            case .group: .groupPolicies
             }
         }
+        /// Where its attachments are.
+        fileprivate var folder: Key { links.folder(of: Key(end.name)) }
     }
 
     /// - Throws: `.alreadyExists(.policy)`, `.invalidValue`.
@@ -50,12 +51,12 @@ extension Access {
     package func deletePolicy(_ name: String) throws { try remove(.policy, name) }
 
     package func attachPolicy(_ policy: String, to holder: Holder) throws {
-        try link(holder.folder + policy, from: holder.end, to: (.policy, policy))
+        try link(holder.links, from: holder.end, to: (.policy, policy))
     }
 
     /// - Throws: `.notFound` if it is not attached.
     package func detachPolicy(_ policy: String, from holder: Holder) throws {
-        try unlink(holder.folder + policy, from: holder.end, to: (.policy, policy), isNeeded: true)
+        try unlink(holder.links, from: holder.end, to: (.policy, policy), isNeeded: true)
     }
 
     package func listPolicies(of holder: Holder, prefix: String, after: String, limit: Int) throws -> Page<Policy> {
@@ -69,11 +70,7 @@ extension Access {
     func policyNames(of user: String) throws -> [Key] {
         var found = Set(try names(below: Holder.user(user).folder))
         for group in try groupNames(of: user) {
-            // As bytes: what is no text here is a name all the same.
-            let folder = Array("gPolicies/".utf8) + group.bytes + Array("/policies/".utf8)
-            for record in try store.page(of: Self.auth, prefix: Key(folder), limit: 10_000) {
-                found.insert(Key(Array(record.key.bytes.dropFirst(folder.count))))
-            }
+            found.formUnion(try names(below: Links.groupPolicies.folder(of: group)))
         }
         return found.sorted()
     }
@@ -81,7 +78,8 @@ extension Access {
     /// The policies that hold for a user, those of their groups too.
     package func effectivePolicies(of user: String, prefix: String, after: String, limit: Int) throws -> Page<Policy> {
         _ = try record(.user, user)
-        return try page(policyNames(of: user), .policy, prefix: prefix, after: after, limit: limit) {
+        var names = try policyNames(of: user).makeIterator()
+        return try page(.policy, prefix: prefix, after: after, limit: limit, of: { names.next() }) {
             try Policy(decoding: $0)
         }
     }
@@ -112,7 +110,7 @@ extension Access {
     package func setLevel(_ level: Level, of group: String) throws {
         let folder = Holder.group(group).folder
         let wanted = level.group.policies
-        let kept = Set(wanted.map { Key(folder + $0.name) })
+        let kept = Set(wanted.map { Links.groupPolicies.key(of: Key(group), to: $0.name) })
         for _ in 0..<Self.tries {
             _ = try record(.group, group)
             var changes: [Mutation] = [.require(Self.auth, Kind.group.key(group), .present)]

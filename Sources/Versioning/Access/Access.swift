@@ -61,11 +61,11 @@ package final class Access: Sendable {
 
     /// The records of a user who may do everything, with the stock groups and policies.
     private func administration(of user: User) -> [Mutation] {
-        var link = ProtobufWriter()
-        link.string(1, "users/\(user.name)")
+        let administrators = Key(StockGroup.administrators.rawValue)
         return StockGroup.allCases.flatMap(\.records) + [
             .set(Self.auth, Self.groupsKey, Array("1".utf8)), .set(Self.auth, Kind.user.key(user.name), user.encoded),
-            .set(Self.auth, Key("gUsers/\(StockGroup.administrators.rawValue)/users/\(user.name)"), link.bytes),
+            .set(
+                Self.auth, Links.members.key(of: administrators, to: user.name), Links.members.record(to: user.name)),
         ]
     }
 
@@ -218,15 +218,9 @@ package final class Access: Sendable {
         }
         if known != nil || isFresh { return known }
         var places: [String: Key] = [:]
-        var after: Key?
-        while true {
-            let page = try store.page(of: Self.auth, prefix: Key("uCredentials/"), from: after, limit: 1000)
-            for record in page {
-                guard let slash = record.key.bytes.lastIndex(of: 0x2f) else { continue }
-                places[String(decoding: record.key.bytes[(slash + 1)...], as: UTF8.self)] = record.key
-            }
-            guard page.count == 1000 else { break }
-            after = page.last!.key.successor
+        for key in try keys(["uCredentials/"]) {
+            guard let slash = key.bytes.lastIndex(of: 0x2f) else { continue }
+            places[String(decoding: key.bytes[(slash + 1)...], as: UTF8.self)] = key
         }
         index.withLock { $0 = Index(places: places, made: asked) }
         return places[accessKeyID]

@@ -50,10 +50,9 @@ enum StockGroup: String, CaseIterable {
 
     /// The records that attach its policies to a group, itself or another.
     func links(as group: String? = nil) -> [Mutation] {
-        policies.map { policy in
-            var writer = ProtobufWriter()
-            writer.string(1, "policies/\(policy.name)")
-            return .set(Access.auth, Key("gPolicies/\(group ?? rawValue)/policies/\(policy.name)"), writer.bytes)
+        let links = Access.Links.groupPolicies
+        return policies.map {
+            .set(Access.auth, links.key(of: Key(group ?? rawValue), to: $0.name), links.record(to: $0.name))
         }
     }
 

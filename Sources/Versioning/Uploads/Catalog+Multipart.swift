@@ -33,8 +33,7 @@ extension Catalog {
     package func multipart(
         _ id: String, to path: Key, on branch: BranchName, in repositoryID: RepositoryID, isCompleted: Bool = false
     ) throws -> MultipartUpload {
-        guard Names.isHex(id, 32...32), let bytes = try store.value(for: Key(id), in: MultipartUpload.partition),
-            case let upload = try decodeMultipart(id, bytes),
+        guard let upload = try findMultipart(id),
             Key(upload.path) == Key(Self.multipartPath(path, on: branch, in: repositoryID)),
             isCompleted || !upload.isCompleted
         else { throw LakeError.notFound(.upload, id) }
@@ -44,10 +43,15 @@ extension Catalog {
     /// The upload of that id, whatever it is for, that goes on.
     /// - Throws: `.notFound(.upload)`.
     package func multipart(_ id: String) throws -> MultipartUpload {
-        guard Names.isHex(id, 32...32), let bytes = try store.value(for: Key(id), in: MultipartUpload.partition),
-            case let upload = try decodeMultipart(id, bytes), !upload.isCompleted
-        else { throw LakeError.notFound(.upload, id) }
+        guard let upload = try findMultipart(id), !upload.isCompleted else { throw LakeError.notFound(.upload, id) }
         return upload
+    }
+
+    private func findMultipart(_ id: String) throws -> MultipartUpload? {
+        guard Names.isHex(id, 32...32), let bytes = try store.value(for: Key(id), in: MultipartUpload.partition) else {
+            return nil
+        }
+        return try decodeMultipart(id, bytes)
     }
 
     private func decodeMultipart(_ id: String, _ bytes: [UInt8]) throws -> MultipartUpload {
