@@ -301,7 +301,7 @@ class ConsistencyTest(LakeTest):
         del read[door]
         (mount / "folder").mkdir()
         write(self.VERSIONS[0])
-        stop, failures, seen = threading.Event(), [], {name: [0, 0] for name in read}
+        stop, failures, seen, writes = threading.Event(), [], {name: [0, 0] for name in read}, 0
 
         def reader(name):
             connection = self.lake.connection()
@@ -314,7 +314,7 @@ class ConsistencyTest(LakeTest):
                     else:
                         seen[name][self.VERSIONS.index(body)] += 1
             except Exception as error:
-                failures.append(f"{name}: {error!r}")
+                failures.append(f"{name}, in write {writes}: {error!r}")
                 stop.set()
             finally:
                 connection.close()
@@ -322,7 +322,7 @@ class ConsistencyTest(LakeTest):
         threads = [threading.Thread(target=reader, args=(name,)) for name in read for _ in range(2)]
         for thread in threads:
             thread.start()
-        writes, end = 0, time.monotonic() + self.SECONDS
+        end = time.monotonic() + self.SECONDS
         try:
             while not stop.is_set() and time.monotonic() < end:
                 writes += 1
@@ -350,3 +350,32 @@ class ConsistencyTest(LakeTest):
     def test_writer_in_the_mount(self):
         """The writer in the mount, truncating and rewriting in place; readers on S3 and REST."""
         self.check("mount")
+
+    def test_new_file_in_the_mount(self):
+        """A file that is rewritten as soon as it was closed first is at the other doors from then on."""
+        repository, missing = self.repository(), []
+        mount = self.mount(repository)
+
+        def reader(path, stop):
+            connection = self.lake.connection()
+            try:
+                while not stop.is_set():
+                    self.lake.get(repository, "main", path, connection=connection)
+            except AssertionError as error:
+                missing.append(f"{path}: {error}")
+            finally:
+                connection.close()
+
+        for number in range(30):
+            path, stop = f"object-{number}", threading.Event()
+            write_file(mount / path, self.VERSIONS[0])
+            threads = [threading.Thread(target=reader, args=(path, stop)) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            end = time.monotonic() + 0.08
+            while time.monotonic() < end:
+                write_file(mount / path, self.VERSIONS[1])
+            stop.set()
+            for thread in threads:
+                thread.join()
+        self.assertEqual(missing, [])

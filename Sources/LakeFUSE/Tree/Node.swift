@@ -76,6 +76,8 @@ final class Node: @unchecked Sendable {
     var publishedClose: Closed?
     /// What was closed last, and is not published, while a copy of it is being written: a crash must not lose it.
     var whole: Whole?
+    /// The file of what is, or was, `whole` while it is made an object.
+    var freezing: WorkingFile?
     /// When a close last came, and how long publishing took, in milliseconds.
     var touched: Int64 = 0, took: Int64 = 0
     /// The branch has it, but perhaps not on disk: since which publish, where it had it before, and where a folder lay.

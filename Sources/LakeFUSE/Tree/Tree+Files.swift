@@ -211,24 +211,30 @@ extension Tree {
         guard state.withLock({ _ in node.file != nil && node.closed != nil && node.closed != node.publishedClose })
         else { return }
         waitForRelease(of: node, but: 1)
-        let found = state.withLock { _ -> (file: WorkingFile, closed: Node.Closed)? in
+        let found = state.withLock { _ -> (file: WorkingFile, closed: Node.Closed, isAlone: Bool)? in
             guard let file = node.file, let closed = node.closed, closed != node.publishedClose, node.whole == nil,
-                node.writers == 1, node.lent == 0, !node.names.isEmpty
+                !node.names.isEmpty
             else { return nil }
-            return (file, closed)
+            return (file, closed, node.writers == 1 && node.lent == 0)
         }
-        guard let found, found.file.status == found.closed, truncates || found.closed.size <= Self.largestCopy else {
-            return
-        }
+        guard let found, found.file.status == found.closed,
+            (truncates && found.isAlone) || found.closed.size <= Self.largestCopy
+        else { return }
         let copy = try WorkingFile(staging, address: view.newAddress())
-        defer { copy.release() }
-        do { if !truncates { try copy.copy(found.file, modified: found.closed.modified) } } catch {
-            copy.drop()
-            throw error
+        var isTaken = false
+        defer {
+            copy.release()
+            if !isTaken { copy.drop() }
         }
+        if !truncates || !found.isAlone { try copy.copy(found.file, modified: found.closed.modified) }
+        // Others have it open, or the kernel has not told yet that they have closed it: they go on with the file that
+        // they have.
+        guard found.isAlone || (found.file.status == found.closed && copy.status == found.closed) else { return }
         state.withLock { state in
-            node.whole = Node.Whole(file: found.file, closed: found.closed)
-            Self.begin(copy, of: node, &state)
+            guard node.file === found.file, node.closed == found.closed else { return }
+            isTaken = true
+            node.whole = Node.Whole(file: found.isAlone ? found.file : copy, closed: found.closed)
+            if found.isAlone { Self.begin(copy, of: node, &state) } else { state.unwritten[node.number] = node }
         }
     }
 
@@ -352,9 +358,7 @@ extension Tree {
                 node.publishedClose = nil
             }
             if node.closed == nil, isUnwritten { return false }  // Opened for writing, and not written to.
-            // What was closed before is no more of use.
-            if let whole = node.whole { state.dropped.append(whole.file) }
-            node.whole = nil
+            Self.dropWhole(of: node, &state)
             if let unless = node.strippedUnless, unless != status, let mode = node.attributes.mode {
                 node.attributes.mode = Self.stripped(mode)
             }

@@ -212,8 +212,7 @@ extension Tree {
         guard node.names.isEmpty else { return }
         // The branch never had it.
         if !node.isPlanned, node.published!.isEmpty || !node.kind.isCommittable { noteClean(node, &state) }
-        if let whole = node.whole { state.dropped.append(whole.file) }
-        node.whole = nil
+        Self.dropWhole(of: node, &state)
         guard node.handles == 0, let file = node.file else { return }
         node.file = nil
         state.dropped.append(file)

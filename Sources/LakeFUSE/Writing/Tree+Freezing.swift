@@ -69,24 +69,46 @@ extension Tree {
         func tag() throws -> String {
             closed.size == 0 ? Self.emptyTag : try file.using { try EntityTag.of($0, size: closed.size) }
         }
+        // Who closes it anew meanwhile does not take it away: one who rewrites a file without end would else keep
+        // everybody from ever seeing it.
+        guard
+            state.withLock({ _ in
+                guard node.whole?.file === file else { return false }
+                node.freezing = file
+                return true
+            })
+        else { return }
+        var isTaken = false
+        defer {
+            state.withLock { state in
+                node.freezing = nil
+                if !isTaken, node.whole?.file !== file, node.file !== file { state.dropped.append(file) }
+            }
+        }
         let early = holds && closed.size <= Self.mostHeld ? nil : try tag()
         try node.io.withLock { _ in
-            // Closed anew meanwhile, that is gone.
-            guard state.withLock({ _ in node.whole?.file === file }) else { return }
+            // It was removed, or is what is being written to again.
+            guard state.withLock({ _ in !node.names.isEmpty && node.file !== file }) else { return }
             let eTag = try early ?? tag()
             if closed.size > 0 { try adopt(file) }
             state.withLock { state in
-                guard node.whole?.file === file else { return }
+                isTaken = closed.size > 0
+                if node.whole?.file === file { node.whole = nil }
                 Self.materialize(node, &state)
                 Self.replace(
                     &node.entry, of: node,
                     by: Self.entry(
                         node.entry, address: address, size: closed.size, eTag: eTag, modified: closed.modified))
-                node.whole = nil
                 state.unwritten[node.number] = node
-                if closed.size == 0 { state.dropped.append(file) }
             }
         }
+    }
+
+    /// What was closed before something else is of no more use, unless it is on its way to the branch. Under the lock.
+    static func dropWhole(of node: Node, _ state: inout State) {
+        guard let file = node.whole?.file else { return }
+        node.whole = nil
+        if node.freezing !== file { state.dropped.append(file) }
     }
 
     /// A node is to have another object on the branch. Under the lock.
