@@ -1,3 +1,4 @@
+import LakeAPI
 package import Versioning
 
 /// One of the server's doors. The first of the list that says a request is its own answers it.
@@ -57,6 +58,7 @@ struct FrontDoor: Door {
         if let fault = request.fault { return .respond(.text(400, fault + "\n", type: "text/plain; charset=utf-8")) }
         switch request.rawPath {
         case "/", "": return .respond(.text(200, Self.welcome, type: "text/plain; charset=utf-8"))
+        case "/openapi.json": return .respond(Self.description)
         case "/logout":
             request.note.operation = .logout
             return .work { logOut(request) }
@@ -75,6 +77,11 @@ struct FrontDoor: Door {
                 ("Location", "/"), ("Set-Cookie", "\(Login.cookieName)=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict"),
             ])
     }
+
+    /// The API, for those who make clients of it.
+    private static let description = Response(
+        status: 200, headers: [("Content-Type", "application/json")],
+        body: .bytes(Array(API.description.description.utf8)))
 
     private static let welcome =
         "LakeFUSE is running. REST: /api/v1, S3: this address with path-style buckets, files: lakefuse mount lakefs://repo/ref DIR\n"

@@ -143,16 +143,16 @@ func readFacts(_ bytes: [UInt8]) {
 }
 
 func readMessages(_ bytes: [UInt8]) {
-    func read<Message: Decodable>(_ type: Message.Type) {
-        do { _ = try Coding.decode(type, bytes, allowsNull: false) } catch { _ = Coding.explain(error) }
+    func read<Sent: Message>(_ type: Sent.Type) {
+        do { _ = try Coding.decodeRequest(type, bytes) } catch { _ = Coding.explain(error) }
     }
-    read(RepositoryCreation.self)
-    read(CommitCreation.self)
-    read(ObjectStageCreation.self)
-    read(ImportCreation.self)
-    read(PathList.self)
-    read(MergeCreation.self)
-    read(CommitRecordCreation.self)
+    read(API.RepositoryCreation.self)
+    read(API.CommitCreation.self)
+    read(API.ObjectStageCreation.self)
+    read(API.ImportCreation.self)
+    read(API.PathList.self)
+    read(API.Merge.self)
+    read(API.CommitRecordCreation.self)
 }
 
 func readYAML(_ bytes: [UInt8]) { _ = try? YAML.flatten(bytes, file: "f") }

@@ -147,7 +147,7 @@ import Versioning
         ] {
             let answer = rest(method, path, body)
             #expect(answer.status == status, "\(method) \(path)")
-            #expect(try !Coding.decode(ErrorMessage.self, answer.bytes).message.isEmpty)
+            #expect(try !Coding.decode(API.Error.self, answer.bytes).message.isEmpty)
         }
         let malformed = s3("POST", "/repo?delete", Array("<Delete><Object>".utf8))
         #expect(malformed.status == 400 && String(decoding: malformed.bytes, as: UTF8.self).contains("MalformedXML"))

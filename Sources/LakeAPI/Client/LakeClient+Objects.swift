@@ -60,15 +60,15 @@ extension LakeClient {
 
     // MARK: reading
 
-    package func stat(_ path: Key, at ref: String, in repository: String) throws -> ObjectStats? {
+    package func stat(_ path: Key, at ref: String, in repository: String) throws -> API.ObjectStats? {
         try find {
             try get(
-                ObjectStats.self, Self.refs(repository, ref) + ["objects", "stat"],
+                API.ObjectStats.self, Self.refs(repository, ref) + ["objects", "stat"],
                 [("path", Self.text(path)), ("user_metadata", "true")])
         }
     }
 
-    /// One page of a listing, as the server sent it: `ResultList<ObjectStats>`.
+    /// One page of a listing, as the server sent it: `ResultList<API.ObjectStats>`.
     package func objects(at ref: String, in repository: String, prefix: Key, delimiter: String, after: Key, amount: Int)
         throws -> [UInt8]
     {
@@ -110,7 +110,7 @@ extension LakeClient {
     package func upload(
         _ descriptor: Int32, byteCount: Int64, to path: Key, contentType: String, isNew: Bool, on branch: String,
         in repository: String
-    ) throws -> ObjectStats {
+    ) throws -> API.ObjectStats {
         try ask {
             var position: Int64 = 0
             var hasFailed = false
@@ -126,18 +126,18 @@ extension LakeClient {
                 "POST", Self.branches(repository, branch) + ["objects"], [("path", Self.text(path))], headers: headers,
                 body: byteCount == 0 ? .bytes([]) : body)
             guard !hasFailed else { throw LakeError(.dataGone, "a file that was to be uploaded cannot be read") }
-            return try Coding.decode(ObjectStats.self, answer.body)
+            return try Coding.decode(API.ObjectStats.self, answer.body)
         }
     }
 
     /// Names an object that the lake has.
-    package func stage(_ object: ObjectStats, at path: Key, on branch: String, in repository: String) throws
-        -> ObjectStats
+    package func stage(_ object: API.ObjectStats, at path: Key, on branch: String, in repository: String) throws
+        -> API.ObjectStats
     {
         try ask {
-            let body = HTTPClient.Body.bytes(Coding.encode(ObjectStageCreation(object)))
+            let body = HTTPClient.Body.bytes(Coding.encode(API.ObjectStageCreation(object)))
             return unsafe try Coding.decode(
-                ObjectStats.self,
+                API.ObjectStats.self,
                 send(
                     "PUT", Self.branches(repository, branch) + ["objects"], [("path", Self.text(path))],
                     headers: [("Content-Type", "application/json")], body: body
@@ -150,8 +150,8 @@ extension LakeClient {
         try ask {
             let answer = try post(
                 Self.branches(repository, branch) + ["objects", "delete"],
-                PathList(paths: paths.map { try Self.text($0) }))
-            if let failed = (try? Coding.decode(ObjectErrorList.self, answer))?.errors.first(where: {
+                API.PathList(paths: paths.map { try Self.text($0) }))
+            if let failed = (try? Coding.decode(API.ObjectErrorList.self, answer))?.errors.first(where: {
                 $0.statusCode != 404
             }) {
                 throw LakeClientError(status: failed.statusCode, message: failed.message)
@@ -163,40 +163,40 @@ extension LakeClient {
 
     /// The commit that a branch stands on; nil if there is no such branch.
     package func head(of branch: String, in repository: String) throws -> String? {
-        try find { try get(RefMessage.self, Self.branches(repository, branch)).commitId }
+        try find { try get(API.Ref.self, Self.branches(repository, branch)).commitId }
     }
 
     /// The newest commits of a ref; nil if there is no such ref.
-    package func log(_ ref: String, in repository: String, amount: Int) throws -> [CommitMessage]? {
-        try find { try list(CommitMessage.self, Self.refs(repository, ref) + ["commits"], amount: amount).items }
+    package func log(_ ref: String, in repository: String, amount: Int) throws -> [API.Commit]? {
+        try find { try list(API.Commit.self, Self.refs(repository, ref) + ["commits"], amount: amount).items }
     }
 
     package func refNames(of repository: String, amount: Int) throws -> [String] {
         try ask {
-            try list(RefMessage.self, ["repositories", repository, "branches"], amount: amount).items.map(\.id)
-                + list(RefMessage.self, ["repositories", repository, "tags"], amount: amount).items.map(\.id)
+            try list(API.Ref.self, ["repositories", repository, "branches"], amount: amount).items.map(\.id)
+                + list(API.Ref.self, ["repositories", repository, "tags"], amount: amount).items.map(\.id)
         }
     }
 
     /// A page of what is not committed on a branch; nil if there is no such branch. Our own servers tell what the
     /// objects are, lakeFS does not.
     package func changes(on branch: String, in repository: String, after: String, amount: Int) throws -> ResultList<
-        DiffMessage
+        API.Diff
     >? {
         try find {
             try get(
-                ResultList<DiffMessage>.self, Self.branches(repository, branch) + ["diff"],
+                ResultList<API.Diff>.self, Self.branches(repository, branch) + ["diff"],
                 [("after", after), ("amount", "\(amount)"), ("include_right_stats", "true")])
         }
     }
 
     /// A page of what differs between two commits.
     package func changes(from old: String, to new: String, in repository: String, after: String, amount: Int) throws
-        -> ResultList<DiffMessage>
+        -> ResultList<API.Diff>
     {
         try ask {
             try get(
-                ResultList<DiffMessage>.self, Self.refs(repository, old) + ["diff", new],
+                ResultList<API.Diff>.self, Self.refs(repository, old) + ["diff", new],
                 [("after", after), ("amount", "\(amount)"), ("type", "two_dot"), ("include_right_stats", "true")])
         }
     }
@@ -206,10 +206,10 @@ extension LakeClient {
         do {
             return try ask {
                 try Coding.decode(
-                    CommitMessage.self,
+                    API.Commit.self,
                     post(
                         Self.branches(repository, branch) + ["commits"],
-                        CommitCreation(message: message, metadata: nil, date: nil, allowEmpty: nil))
+                        API.CommitCreation(message: message, metadata: nil, date: nil, allowEmpty: nil))
                 ).id
             }
         } catch let error as LakeError where error.message.contains("no changes") {

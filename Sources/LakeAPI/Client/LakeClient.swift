@@ -48,7 +48,7 @@ package struct LakeClient: Sendable {
             sink: sink)
         guard answer.status >= 200, answer.status < 300 else {
             let message =
-                (try? Coding.decode(ErrorMessage.self, answer.body))?.message
+                (try? Coding.decode(API.Error.self, answer.body))?.message
                 ?? String(decoding: answer.body.prefix(200), as: UTF8.self)
             throw LakeClientError(status: answer.status, message: message)
         }

@@ -1,14 +1,10 @@
 import FoundationEssentials
 import Foundations
 
-/// A message whose coding keys are the names as they are sent: it is decoded in half the time.
-protocol NamedAsSent {}
-
-/// How messages become JSON and back: snake-case names, sorted keys, slashes as they are.
+/// How messages become JSON and back: sorted keys, slashes as they are.
 package enum Coding {
     package static func encode(_ message: some Encodable) -> [UInt8] {
         let encoder = JSONEncoder()
-        encoder.keyEncodingStrategy = .custom { path in Name(stringValue: snakeCase(path.last!.stringValue)) }
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         // Messages are made of text, numbers and flags: encoding them cannot fail.
         return Array(try! encoder.encode(message))
@@ -37,42 +33,36 @@ package enum Coding {
     }
 
     /// - Throws: `DecodingError`; `explain` tells it in words.
-    /// - Parameter allowsNull: false for requests: a null where a value belongs is an error there.
-    package static func decode<Message: Decodable>(_ type: Message.Type, _ bytes: [UInt8], allowsNull: Bool = true)
-        throws -> Message
+    package static func decode<Message: Decodable>(_ type: Message.Type, _ bytes: [UInt8]) throws -> Message {
+        try JSONDecoder().decode(type, from: Data(bytes))
+    }
+
+    /// A message that was sent to us: nulls where a value belongs, and what does not fit the description, are refused.
+    /// - Throws: `DecodingError` and `Misfit`; `explain` tells them in words.
+    package static func decodeRequest<Request: Message>(
+        _ type: Request.Type, _ bytes: [UInt8], allowsNull: Bool = false
+    )
+        throws -> Request
     {
         guard allowsNull || !hasNull(bytes) else {
             throw DecodingError.valueNotFound(type, .init(codingPath: [], debugDescription: "null"))
         }
-        let decoder = JSONDecoder()
-        if !(type is any NamedAsSent.Type) { decoder.keyDecodingStrategy = .convertFromSnakeCase }
-        return try decoder.decode(type, from: Data(bytes))
-    }
-
-    private struct Name: CodingKey {
-        let stringValue: String
-        var intValue: Int? { nil }
-        init(stringValue: String) { self.stringValue = stringValue }
-        init?(intValue: Int) { return nil }
-    }
-
-    /// A few names of the API are not in snake case: those that are all capitals, or say their own underscores, stay.
-    private static func snakeCase(_ name: String) -> String {
-        if name.contains("_") || name.allSatisfy(\.isUppercase) { return name }
-        return name.reduce(into: "") { result, character in
-            if character.isUppercase { result += "_" + character.lowercased() } else { result.append(character) }
-        }
+        let message = try decode(type, bytes)
+        try message.check(.whole)
+        return message
     }
 
     /// What is wrong with a request's body, for the one who sent it.
     package static func explain(_ error: any Error) -> String {
         func place(_ path: [any CodingKey]) -> String {
-            "/" + path.map { $0.intValue.map(String.init) ?? snakeCase($0.stringValue) }.joined(separator: "/")
+            "/" + path.map { $0.intValue.map(String.init) ?? $0.stringValue }.joined(separator: "/")
         }
         switch error {
+        case let misfit as Misfit:
+            return "request body has an error: value at \"\(misfit.place)\" \(misfit.reason)"
         case DecodingError.keyNotFound(let key, let context):
             return
-                "request body has an error: property \"\(snakeCase(key.stringValue))\" is missing at \"\(place(context.codingPath))\""
+                "request body has an error: property \"\(key.stringValue)\" is missing at \"\(place(context.codingPath))\""
         case DecodingError.typeMismatch(let type, let context):
             return "request body has an error: value at \"\(place(context.codingPath))\" must be a \(type)"
         case DecodingError.valueNotFound(let type, let context):

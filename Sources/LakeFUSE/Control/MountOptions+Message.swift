@@ -6,7 +6,7 @@ import Versioning
 extension MountOptions {
     /// What a request asks for.
     /// - Throws: `.invalidValue` for a prefix that is none.
-    init(_ request: MountMessage) throws {
+    init(_ request: API.Mount) throws {
         self.init()
         if let text = request.prefix, !text.isEmpty {
             let parts = text.split(separator: "/", omittingEmptySubsequences: false).map { Array($0.utf8) }
@@ -16,11 +16,11 @@ extension MountOptions {
             }
             prefix = Key(Array(names.joined(separator: [Paths.slash])) + [Paths.slash])
         }
-        (owner, group) = (request.uid, request.gid)
+        (owner, group) = (request.uid.map { UInt32(clamping: $0) }, request.gid.map { UInt32(clamping: $0) })
         guard request.umask ?? 0 <= 0o777 else {
             throw LakeError(.invalidValue, "umask \(request.umask ?? 0) is not one: 0 to 0777")
         }
-        umask = request.umask
+        umask = request.umask.map { UInt32(clamping: $0) }
         syncsOnClose = request.syncOnClose == true
         skipsOpen = request.noOpen == true
         allowsOthers = request.allowOther == true
@@ -29,8 +29,8 @@ extension MountOptions {
 
 extension Mount {
     /// What is mounted, for those who ask for a list.
-    func message(at directory: String) -> MountMessage {
-        var message = MountMessage(
+    func message(at directory: String) -> API.Mount {
+        var message = API.Mount(
             repository: tree.id.repository.text, ref: tree.id.branch.text, directory: directory, readOnly: isReadOnly)
         if !options.prefix.isEmpty { message.prefix = options.prefix.description }
         return message

@@ -146,7 +146,7 @@ package final class MountRegistry: Sendable {
         trees.withLock { if $0[tree.id] === tree { $0[tree.id] = nil } }
     }
 
-    package func mounts() -> [MountMessage] {
+    package func mounts() -> [API.Mount] {
         dropEnded()
         return all.withLock { $0.map { $1.message(at: $0) } }.sorted { $0.directory < $1.directory }
     }
@@ -158,7 +158,7 @@ package final class MountRegistry: Sendable {
     ///   - allows: what that user may do.
     ///   - isFree: whether that is everything.
     package func mount(
-        _ request: MountMessage, for user: String, allows: @escaping @Sendable (Permission) -> Bool,
+        _ request: API.Mount, for user: String, allows: @escaping @Sendable (Permission) -> Bool,
         isFree: @escaping @Sendable () -> Bool
     ) throws {
         try mounting.withLock { _ in try mountAlone(request, for: user, allows: allows, isFree: isFree) }
@@ -180,7 +180,7 @@ package final class MountRegistry: Sendable {
                             return
                         }
                         do {
-                            let request = try Coding.decode(MountMessage.self, kept.request)
+                            let request = try Coding.decode(API.Mount.self, kept.request)
                             let (allows, isFree) = rights(kept.user, RepositoryID(request.repository))
                             try mountAlone(request, for: kept.user, allows: allows, isFree: isFree)
                             restored.withLock { $0[directory] = kept }
@@ -204,7 +204,7 @@ package final class MountRegistry: Sendable {
     }
 
     private func mountAlone(
-        _ request: MountMessage, for user: String, allows: @escaping @Sendable (Permission) -> Bool,
+        _ request: API.Mount, for user: String, allows: @escaping @Sendable (Permission) -> Bool,
         isFree: @escaping @Sendable () -> Bool
     ) throws {
         var request = request

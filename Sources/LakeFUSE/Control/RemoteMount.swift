@@ -21,10 +21,10 @@ package final class RemoteMount: Sendable {
         /// Whether nothing is uploaded before it is asked for.
         package var pushesByHand = false
         package var conflicts = ConflictRule.keep
-        package var request: MountMessage
+        package var request: API.Mount
         package var levers = Levers(announcesEvents: true)
 
-        package init(_ client: LakeClient, _ request: MountMessage, folder: String) {
+        package init(_ client: LakeClient, _ request: API.Mount, folder: String) {
             self.client = client
             self.request = request
             self.folder = folder

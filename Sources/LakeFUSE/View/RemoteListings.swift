@@ -131,7 +131,7 @@ final class RemoteListings: Sendable {
     }
 
     static func page(_ body: [UInt8]) throws -> RemotePage {
-        let list = try Coding.decode(ResultList<ObjectStats>.self, body)
+        let list = try Coding.decode(ResultList<API.ObjectStats>.self, body)
         return RemotePage(
             items: list.results.map {
                 $0.pathType == "common_prefix" ? .commonPrefix(Key($0.path)) : .object(Key($0.path), Entry($0))
@@ -164,7 +164,7 @@ final class RemoteListings: Sendable {
 
 extension Entry {
     /// What a server tells of an object.
-    init(_ object: ObjectStats) {
+    init(_ object: API.ObjectStats) {
         self.init(
             address: object.physicalAddress, addressType: .full, lastModified: Timestamp(seconds: object.mtime),
             size: object.sizeBytes ?? 0, eTag: object.checksum,

@@ -29,8 +29,8 @@ final class RemoteView: LakeView {
     private let watch: RemoteWatch
     /// What a publish that did not get to its end did: objects by the address that they had here, and what paths were
     /// given.
-    private let uploaded = Mutex<[String: ObjectStats]>([:])
-    private let given = Mutex<[Key: (entry: Entry, object: ObjectStats)]>([:])
+    private let uploaded = Mutex<[String: API.ObjectStats]>([:])
+    private let given = Mutex<[Key: (entry: Entry, object: API.ObjectStats)]>([:])
     private static let pending = "pending/", empty = "pending/empty"
 
     init(_ remote: Remote, isBranch: Bool, _ store: Store) {
@@ -208,7 +208,7 @@ final class RemoteView: LakeView {
         }
         let expected = Dictionary(expected.map { ($0.path, $0.address) }) { $1 }
         let paths = changes.map(\.path)
-        let done = Mutex<(made: [String: Entry], written: [Key: ObjectStats?])>(([:], [:]))
+        let done = Mutex<(made: [String: Entry], written: [Key: API.ObjectStats?])>(([:], [:]))
         watch.begin(paths)
         defer {
             watch.end(paths, done.withLock { $0.written })
@@ -254,7 +254,7 @@ final class RemoteView: LakeView {
     /// Gives one object to all its paths.
     /// - Returns: its entry, if it was not on the server before; and what each path has now.
     private func write(_ group: [(path: Key, entry: Entry)], _ expected: [Key: String?]) throws -> (
-        Entry?, [(Key, ObjectStats)]
+        Entry?, [(Key, API.ObjectStats)]
     ) {
         let (first, entry) = group[0]
         let isPending = entry.address.hasPrefix(Self.pending)
@@ -262,15 +262,15 @@ final class RemoteView: LakeView {
         if known == nil {
             for (path, entry) in group where given.withLock({ $0[path]?.entry }) != entry { try check(path, expected) }
         }
-        var object = ObjectStats(
-            path: "", pathType: "object", physicalAddress: entry.address, checksum: entry.eTag, mtime: 0,
-            sizeBytes: entry.size, metadata: nil, contentType: nil)
+        var object = API.ObjectStats(
+            path: "", pathType: "object", physicalAddress: entry.address, checksum: entry.eTag,
+            sizeBytes: entry.size, mtime: 0)
         if isPending {
             if known == nil { known = try upload(entry, to: first, isNew: expected[first] == .some(nil)) }
             object = known!
             if entry.address != Self.empty { uploaded.withLock { $0[entry.address] = object } }
         }
-        var written: [(Key, ObjectStats)] = []
+        var written: [(Key, API.ObjectStats)] = []
         var made: Entry?
         for (path, entry) in group {
             if let (known, object) = given.withLock({ $0[path] }), known == entry {
@@ -315,14 +315,14 @@ final class RemoteView: LakeView {
     }
 
     /// What is at a path, if it is what an entry was to bring there.
-    private func uploaded(_ entry: Entry, at path: Key) throws -> ObjectStats? {
+    private func uploaded(_ entry: Entry, at path: Key) throws -> API.ObjectStats? {
         guard let there = try remote.ask({ try $0.stat(path, at: remote.ref, in: remote.repository) }),
             there.checksum == entry.eTag, there.sizeBytes == entry.size
         else { return nil }
         return there
     }
 
-    private func upload(_ entry: Entry, to path: Key, isNew: Bool) throws -> ObjectStats {
+    private func upload(_ entry: Entry, to path: Key, isNew: Bool) throws -> API.ObjectStats {
         var descriptor: Int32 = -1
         if entry.address != Self.empty {
             descriptor = unsafe Glibc.open(outgoing(entry.address), O_RDONLY | O_CLOEXEC)
@@ -333,7 +333,7 @@ final class RemoteView: LakeView {
             }
         }
         defer { if descriptor >= 0 { close(descriptor) } }
-        let object: ObjectStats
+        let object: API.ObjectStats
         do {
             object = try remote.ask(insists: true) {
                 try $0.upload(

@@ -71,16 +71,16 @@ final class RemoteWatch: Sendable {
 
     // MARK: what is written here
 
-    static func signature(_ object: ObjectStats) -> String {
+    static func signature(_ object: API.ObjectStats) -> String {
         signature(object.checksum, object.mtime, object.metadata ?? [:])
     }
     private static func signature(_ checksum: String, _ mtime: Int64, _ metadata: [String: String]) -> String {
         "\(checksum) \(mtime) \(metadata.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: "\n"))"
     }
-    private static func signature(_ change: DiffMessage) -> String {
+    private static func signature(_ change: API.Diff) -> String {
         guard change.type != "removed" else { return removed }
         guard let right = change.right else { return sizeMark + "\(change.sizeBytes ?? 0)" }
-        return signature(right.checksum, right.mtime, right.metadata)
+        return signature(right.checksum, right.mtime, right.metadata ?? [:])
     }
 
     /// Says what a size is, where nothing else is known.
@@ -89,7 +89,7 @@ final class RemoteWatch: Sendable {
     func begin(_ paths: [Key]) { state.withLock { $0.writing.formUnion(paths) } }
 
     /// - Parameter written: what came of them: nil for what was removed.
-    func end(_ paths: [Key], _ written: [Key: ObjectStats?]) {
+    func end(_ paths: [Key], _ written: [Key: API.ObjectStats?]) {
         state.withLock { state in
             state.writing.subtract(paths)
             if state.own.count > Self.mostOwn { state.own = [:] }

@@ -24,7 +24,7 @@ extension Response {
         Response(status: status, headers: [("Content-Type", "application/json")], body: .bytes(bytes))
     }
 
-    static func failure(_ status: Int, _ message: String) -> Response { json(status, ErrorMessage(message: message)) }
+    static func failure(_ status: Int, _ message: String) -> Response { json(status, API.Error(message: message)) }
 
     static var noContent: Response { Response(status: 204) }
 
@@ -51,7 +51,10 @@ extension Response {
             case .notImplemented: 501
             }
         if case .conflict = error.code, !error.conflicts.isEmpty {
-            self = .json(status, MergeConflict(message: error.message, conflicts: error.conflicts.map(\.description)))
+            self = .json(
+                status,
+                API.MergeConflict(
+                    message: error.message, reference: "", conflicts: error.conflicts.map(\.description)))
         } else {
             self = .failure(status, error.message)
         }

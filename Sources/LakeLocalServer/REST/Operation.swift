@@ -29,13 +29,17 @@ enum Operation: String, CaseIterable, Sendable {
     case prepareGarbageCollectionUncommitted, listRepositoryRuns, getRun, listRunHooks, getRunHookOutput
     case listPullRequests, createPullRequest, getPullRequest, updatePullRequest, mergePullRequest, listMounts, mount
     case unmount
+    // Of lakeFS's older clients, and those of its paid edition.
+    case getTokenRedirect, getTokenFromMailbox, releaseTokenToMailbox, getLicense, commitAsync, commitAsyncStatus
+    case mergeIntoBranchAsync, mergeIntoBranchAsyncStatus, listPullRequestComments, createPullRequestComment
+    case getPullRequestComment, updatePullRequestComment, deletePullRequestComment, getObjectsArchive
 }
 
 /// A part of a route that stands for a name.
 enum PathPart: String, Sendable {
-    case accessKeyId, branch, commitId, destinationBranch, groupId
+    case accessKeyId, branch, comment, commitId, destinationBranch, groupId
     case hookRunId = "hook_run_id"
-    case leftRef
+    case id, leftRef, loginRequestToken, mailbox
     case metaRange = "meta_range"
     case objectId = "object_id"
     case partNumber, policyId

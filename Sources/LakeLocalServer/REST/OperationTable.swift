@@ -307,6 +307,33 @@ struct Row: Sendable {
         Row(.getPullRequest, "GET", "~/pulls/{pull_request}", .point, .pulls("ReadPullRequest")),
         Row(.updatePullRequest, "PATCH", "~/pulls/{pull_request}", .store, .pulls("WritePullRequest")),
         Row(.mergePullRequest, "PUT", "~/pulls/{pull_request}/merge", .long, .pulls("WritePullRequest")),
+        // Of lakeFS's older clients, and those of its paid edition.
+        Row(.getTokenRedirect, "GET", "/v1/auth/get-token/start", .point, .anyone),
+        Row(.getTokenFromMailbox, "GET", "/v1/auth/get-token/mailboxes/{mailbox}", .point, .anyone),
+        Row(.releaseTokenToMailbox, "GET", "/v1/auth/get-token/release-token/{loginRequestToken}", .point, .login),
+        Row(.getLicense, "GET", "/v1/license", .point, .login),
+        Row(.commitAsync, "POST", "~/branches/{branch}/commits/async", .store, .branch("CreateCommit")),
+        Row(
+            .commitAsyncStatus, "GET", "~/branches/{branch}/commits/async/{id}/status", .point, .branch("CreateCommit")),
+        Row(
+            .mergeIntoBranchAsync, "POST", "~/refs/{sourceRef}/merge/{destinationBranch}/async", .store,
+            .branch("CreateCommit", at: .destinationBranch)),
+        Row(
+            .mergeIntoBranchAsyncStatus, "GET", "~/refs/{sourceRef}/merge/{destinationBranch}/async/{id}/status",
+            .point,
+            .branch("CreateCommit", at: .destinationBranch)),
+        Row(.listPullRequestComments, "GET", "~/pulls/{pull_request}/comments", .store, .pulls("ReadPullRequest")),
+        Row(.createPullRequestComment, "POST", "~/pulls/{pull_request}/comments", .store, .pulls("WritePullRequest")),
+        Row(
+            .getPullRequestComment, "GET", "~/pulls/{pull_request}/comments/{comment}", .point,
+            .pulls("ReadPullRequest")),
+        Row(
+            .updatePullRequestComment, "PATCH", "~/pulls/{pull_request}/comments/{comment}", .store,
+            .pulls("WritePullRequest")),
+        Row(
+            .deletePullRequestComment, "DELETE", "~/pulls/{pull_request}/comments/{comment}", .store,
+            .pulls("WritePullRequest")),
+        Row(.getObjectsArchive, "GET", "~/refs/{ref}/objects/archive", .long, .repository("ListObjects")),
         // Ours: mounts on the server's machine.
         Row(.listMounts, "GET", "/lakefuse/mounts", .store, .all("fs:ReadConfig")),
         Row(.mount, "POST", "/lakefuse/mounts", .store, .told),

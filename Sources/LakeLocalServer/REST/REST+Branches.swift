@@ -9,10 +9,10 @@ extension REST {
             let page = try catalog.listBranches(
                 call.repository, prefix: call.text("prefix") ?? "", after: call.text("after") ?? "",
                 limit: call.amount(), showHidden: call.flag("show_hidden"))
-            return .respond(.json(200, ResultList(page, next: \.id) { RefMessage($0) }))
+            return .respond(.json(200, ResultList(page, next: \.id) { API.Ref($0) }))
         }
         router.on(.createBranch) { call in
-            call.json(BranchCreation.self) { body in
+            call.json(API.BranchCreation.self) { body in
                 let name = BranchName(body.name)
                 try call.require(.branch("CreateBranch", call.repository, name))
                 let commit = try catalog.createBranch(
@@ -23,7 +23,7 @@ extension REST {
         }
         router.on(.getBranch) { call in
             let found = try catalog.branch(call.branch, in: call.repository)
-            return .respond(.json(200, RefMessage(found)))
+            return .respond(.json(200, API.Ref(found)))
         }
         router.on(.deleteBranch) { call in
             let force = try call.flag("force") as Bool
@@ -38,7 +38,7 @@ extension REST {
             }
         }
         router.on(.resetBranch) { call in
-            return call.json(ResetCreation.self) { body in
+            return call.json(API.ResetCreation.self) { body in
                 let force = body.force ?? false
                 switch body.type {
                 case "reset": try catalog.resetBranch(call.branch, in: call.repository, force: force)
@@ -66,7 +66,7 @@ extension REST {
             }
         }
         router.on(.revertBranch) { call in
-            return call.json(RevertCreation.self) { body in
+            return call.json(API.RevertCreation.self) { body in
                 var request = CommitRequest(
                     committer: call.user, message: body.commitOverrides?.message ?? "",
                     metadata: Metadata(body.commitOverrides?.metadata ?? [:]))
@@ -81,7 +81,7 @@ extension REST {
             }
         }
         router.on(.cherryPick) { call in
-            return call.json(CherryPickCreation.self) { body in
+            return call.json(API.CherryPickCreation.self) { body in
                 let overrides = body.commitOverrides
                 let made = try catalog.cherryPick(
                     body.ref, parentNumber: body.parentNumber, on: call.branch, committer: call.user,
@@ -133,8 +133,8 @@ extension REST {
         }
     }
 
-    func message(_ made: (id: CommitID, commit: Commit)) -> CommitMessage {
-        CommitMessage(
+    func message(_ made: (id: CommitID, commit: Commit)) -> API.Commit {
+        API.Commit(
             id: made.id.text, parents: made.commit.parents.map(\.text), committer: made.commit.committer,
             message: made.commit.message,
             creationDate: made.commit.creationDate.seconds,
@@ -143,7 +143,7 @@ extension REST {
     }
 }
 
-extension RefMessage {
+extension API.Ref {
     init(_ branch: Branch) { self.init(id: branch.id.text, commitId: branch.commitID.text) }
     init(_ tag: Tag) { self.init(id: tag.id, commitId: tag.commitID.text) }
 }

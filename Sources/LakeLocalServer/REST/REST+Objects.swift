@@ -77,7 +77,7 @@ extension REST {
         router.on(.getUnderlyingProperties) { call in
             let path = try call.path()
             _ = try catalog.entry(path, at: call[.ref], in: call.repository)
-            return .respond(.json(200, UnderlyingProperties(storageClass: nil)))
+            return .respond(.json(200, API.UnderlyingObjectProperties(storageClass: nil)))
         }
         router.on(.listObjects) { call in
             var query = Catalog.ListQuery()
@@ -135,11 +135,11 @@ extension REST {
         }
         router.on(.deleteObjects) { call in
             let force = try call.flag("force") as Bool
-            return call.json(PathList.self, limit: Call.largestList) { body in
+            return call.json(API.PathList.self, limit: Call.largestList) { body in
                 guard body.paths.count <= 1000 else {
                     throw LakeError(.invalidValue, "request size exceeded, max paths is set to 1000")
                 }
-                var errors: [ObjectErrorList.ObjectError] = []
+                var errors: [API.ObjectError] = []
                 var allowed: [Key] = []
                 for path in body.paths {
                     do {
@@ -160,12 +160,12 @@ extension REST {
                 {
                     errors += allowed.map { .init(statusCode: 403, message: error.message, path: $0.description) }
                 }
-                return .json(200, ObjectErrorList(errors: errors))
+                return .json(200, API.ObjectErrorList(errors: errors))
             }
         }
         router.on(.copyObject) { call in
             let destination = try call.path("dest_path")
-            return call.json(ObjectCopyCreation.self) { body in
+            return call.json(API.ObjectCopyCreation.self) { body in
                 try call.require(
                     .object("ReadObject", call.repository, Key(body.srcPath)),
                     .object("WriteObject", call.repository, destination))
@@ -182,7 +182,7 @@ extension REST {
         }
         router.on(.updateObjectUserMetadata) { call in
             let path = try call.path()
-            return call.json(UserMetadataUpdate.self) { body in
+            return call.json(API.UpdateObjectUserMetadata.self) { body in
                 try catalog.updateMetadata(of: path, on: call.branch, in: call.repository) {
                     $0 = Metadata(body.set)
                 }
@@ -287,12 +287,12 @@ extension REST {
             return .respond(
                 .json(
                     200,
-                    StagingLocation(
+                    API.StagingLocation(
                         physicalAddress: address, presignedUrl: link?.url, presignedUrlExpiry: link?.expires)))
         }
         router.on(.linkPhysicalAddress) { call in
             let path = try call.path()
-            return call.json(StagingMetadata.self, allowsNull: true) { body in
+            return call.json(API.StagingMetadata.self, allowsNull: true) { body in
                 try Names.checkPath(path)
                 let repository = try catalog.repository(call.repository)
                 let namespace = try repository.namespace
@@ -342,7 +342,7 @@ extension REST {
         }
         router.on(.stageObject) { call in
             let path = try call.path()
-            return call.jsonSoon(ObjectStageCreation.self) { body, answer in
+            return call.jsonSoon(API.ObjectStageCreation.self) { body, answer in
                 let repository = try catalog.checkWritable(
                     call.branch, in: call.repository, force: body.force ?? false)
                 let root = try repository.namespace.location("data/").description

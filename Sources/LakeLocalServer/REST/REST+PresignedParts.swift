@@ -16,23 +16,23 @@ extension REST {
                     count == 0 ? nil : (1...count).map { links.link(toPart: $0, of: upload.id, call.request).url }
                 return .json(
                     201,
-                    PresignedUpload(
+                    API.PresignMultipartUpload(
                         uploadId: upload.id, physicalAddress: try address(of: upload), presignedUrls: urls))
             }
         }
         router.on(.uploadPart) { call in
             let path = try call.path()
             let number = try call.part()
-            return call.json(UploadAddress.self) { body in
+            return call.json(API.UploadPartFrom.self) { body in
                 let upload = try find(call, path, at: body.physicalAddress)
                 return .json(
-                    200, PartAddress(presignedUrl: links.link(toPart: number, of: upload.id, call.request).url))
+                    200, API.UploadTo(presignedUrl: links.link(toPart: number, of: upload.id, call.request).url))
             }
         }
         router.on(.uploadPartCopy) { call in
             let path = try call.path()
             let number = try call.part()
-            return call.json(PartCopy.self) { body in
+            return call.json(API.UploadPartCopyFrom.self) { body in
                 let source = body.copySource
                 let from = RepositoryID(source.repository)
                 try call.require(
@@ -60,7 +60,7 @@ extension REST {
         }
         router.on(.completePresignMultipartUpload) { call in
             let path = try call.path()
-            return call.json(PresignedCompletion.self) { body in
+            return call.json(API.CompletePresignMultipartUpload.self) { body in
                 guard !body.parts.isEmpty else {
                     throw LakeError(.invalidValue, "parts is empty: name those that were written")
                 }
@@ -81,7 +81,7 @@ extension REST {
         }
         router.on(.abortPresignMultipartUpload) { call in
             let path = try call.path()
-            return call.json(UploadAddress.self) { body in
+            return call.json(API.UploadPartFrom.self) { body in
                 try catalog.abort(find(call, path, at: body.physicalAddress))
                 return .noContent
             }
@@ -102,7 +102,7 @@ extension REST {
     }
 
     /// The parts that a client names, as they came.
-    private func choose(_ named: [PresignedCompletion.Part], of upload: MultipartUpload) throws -> [UploadPart] {
+    private func choose(_ named: [API.UploadPart], of upload: MultipartUpload) throws -> [UploadPart] {
         let known = Dictionary(uniqueKeysWithValues: try catalog.parts(of: upload).map { ($0.number, $0.part) })
         var last = 0
         return try named.map { part in

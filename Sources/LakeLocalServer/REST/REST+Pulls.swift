@@ -4,13 +4,12 @@ import Transport
 import Versioning
 
 extension REST {
-    private func message(_ pull: PullRequest) -> PullRequestMessage {
-        PullRequestMessage(
-            id: pull.id, status: "\(pull.status)", title: pull.title, description: pull.description,
-            author: pull.author, creationDate: pull.creationDate.rfc3339,
-            closedDate: pull.closedDate?.rfc3339, sourceBranch: pull.source.text,
-            destinationBranch: pull.destination.text,
-            mergedCommitId: pull.commitID?.text)
+    private func message(_ pull: PullRequest) -> API.PullRequest {
+        API.PullRequest(
+            status: "\(pull.status)", title: pull.title, description: pull.description, id: pull.id,
+            creationDate: pull.creationDate.rfc3339, author: pull.author, sourceBranch: pull.source.text,
+            destinationBranch: pull.destination.text, mergedCommitId: pull.commitID?.text,
+            closedDate: pull.closedDate?.rfc3339)
     }
 
     func addPulls(_ router: inout Router) {
@@ -27,19 +26,19 @@ extension REST {
             return .respond(.json(200, ResultList(page, next: \.id) { message($0) }))
         }
         router.on(.createPullRequest) { call in
-            return call.json(PullRequestCreation.self) { body in
+            return call.json(API.PullRequestCreation.self) { body in
                 let made = try catalog.createPull(
                     title: body.title, description: body.description ?? "", author: call.user,
                     source: BranchName(body.sourceBranch), destination: BranchName(body.destinationBranch),
                     in: call.repository)
-                return .json(201, IDMessage(id: made.id))
+                return .json(201, API.TaskInfo(id: made.id))
             }
         }
         router.on(.getPullRequest) { call in
             return .respond(.json(200, message(try catalog.pull(call[.pullRequest], in: call.repository))))
         }
         router.on(.updatePullRequest) { call in
-            return call.json(PullRequestUpdate.self) { body in
+            return call.json(API.PullRequestBasic.self) { body in
                 let status: PullRequest.Status? =
                     switch body.status {
                     case nil: nil
@@ -58,13 +57,14 @@ extension REST {
             }
         }
         router.on(.mergePullRequest) { call in
-            return call.json(MergeCreation.self, isOptional: true) { body in
+            return call.json(API.Merge.self, isOptional: true) { body in
                 let pull = try catalog.pull(call[.pullRequest], in: call.repository)
                 try call.require(.branch("CreateCommit", call.repository, pull.destination))
                 let (request, options) = try mergeRequest(body, by: call.user)
                 return .json(
                     200,
-                    MergeResult(reference: try catalog.mergePull(pull.id, request, options, in: call.repository).text)
+                    API.MergeResult(
+                        reference: try catalog.mergePull(pull.id, request, options, in: call.repository).text)
                 )
             }
         }

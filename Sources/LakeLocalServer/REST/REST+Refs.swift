@@ -10,19 +10,19 @@ extension REST {
             let page = try catalog.listTags(
                 call.repository, prefix: call.text("prefix") ?? "", after: call.text("after") ?? "",
                 limit: call.amount())
-            return .respond(.json(200, ResultList(page, next: \.id) { RefMessage($0) }))
+            return .respond(.json(200, ResultList(page, next: \.id) { API.Ref($0) }))
         }
         router.on(.createTag) { call in
-            call.json(TagCreation.self) { body in
+            call.json(API.TagCreation.self) { body in
                 try call.require(.tag("CreateTag", call.repository, body.id))
                 let made = try catalog.createTag(
                     body.id, at: body.ref, in: call.repository, force: body.force ?? false)
-                return .json(201, RefMessage(made))
+                return .json(201, API.Ref(made))
             }
         }
         router.on(.getTag) { call in
             let found = try catalog.tag(call[.tag], in: call.repository)
-            return .respond(.json(200, RefMessage(found)))
+            return .respond(.json(200, API.Ref(found)))
         }
         router.on(.deleteTag) { call in
             let force = try call.flag("force") as Bool
@@ -37,17 +37,17 @@ extension REST {
                 let found = try catalog.mergeBase(call[.sourceRef], call[.destinationBranch], in: call.repository)
                 return .json(
                     200,
-                    MergeBaseMessage(
+                    API.FindMergeBaseResult(
                         sourceCommitId: found.destination.text, destinationCommitId: found.source.text,
                         baseCommitId: found.base.text))
             }
         }
         router.on(.mergeIntoBranch) { call in
-            return call.json(MergeCreation.self, isOptional: true) { body in
+            return call.json(API.Merge.self, isOptional: true) { body in
                 let (request, options) = try mergeRequest(body, by: call.user)
                 return .json(
                     200,
-                    MergeResult(
+                    API.MergeResult(
                         reference: try catalog.merge(
                             call[.sourceRef], into: call.destinationBranch, request, options, in: call.repository
                         ).text))
@@ -66,7 +66,7 @@ extension REST {
     }
 
     /// What a merge's body asks for.
-    func mergeRequest(_ body: MergeCreation, by user: String) throws -> (CommitRequest, Catalog.MergeOptions) {
+    func mergeRequest(_ body: API.Merge, by user: String) throws -> (CommitRequest, Catalog.MergeOptions) {
         var options = Catalog.MergeOptions()
         guard let strategy = MergeStrategy(rawValue: body.strategy ?? "") else {
             throw LakeError(
@@ -85,7 +85,7 @@ extension REST {
     func addCommits(_ router: inout Router) {
         router.on(.commit) { call in
             let source = try call.nonempty("source_metarange").first?.description
-            return call.json(CommitCreation.self) { body in
+            return call.json(API.CommitCreation.self) { body in
                 var request = CommitRequest(
                     committer: call.user, message: body.message, metadata: Metadata(body.metadata ?? [:]))
                 request.date = body.date.map { Timestamp(seconds: $0) }
@@ -96,7 +96,7 @@ extension REST {
             }
         }
         router.on(.createCommitRecord) { call in
-            return call.json(CommitRecordCreation.self) { body in
+            return call.json(API.CommitRecordCreation.self) { body in
                 var commit = Commit(
                     committer: body.committer, message: body.message,
                     creationDate: Timestamp(seconds: body.creationDate), metaRangeID: body.metarangeId,
@@ -120,13 +120,7 @@ extension REST {
             query.isLimit = try call.flag("limit")
             query.firstParentOnly = try call.flag("first_parent")
             query.stopAt = call.text("stop_at").flatMap { $0.isEmpty ? nil : $0 }
-            if let since = call.text("since") {
-                guard let time = Timestamp(rfc3339: since) else {
-                    throw LakeError(
-                        .invalidValue, "parameter \"since\" in query has an error: '\(since)' is no RFC 3339 time")
-                }
-                query.since = time
-            }
+            if let since = try call.time("since") { query.since = since }
             return call.work { [query] in
                 let page = try catalog.log(call[.ref], in: call.repository, query)
                 return .json(200, ResultList(page, next: \.id) { message($0) })

@@ -4,8 +4,8 @@ import Transport
 import Versioning
 
 extension REST {
-    private func message(_ repository: Repository) -> RepositoryMessage {
-        RepositoryMessage(
+    private func message(_ repository: Repository) -> API.Repository {
+        API.Repository(
             id: repository.id.text, creationDate: repository.creationDate.seconds,
             defaultBranch: repository.defaultBranch.text,
             storageId: repository.storageID,
@@ -27,7 +27,7 @@ extension REST {
         }
         router.on(.createRepository) { call in
             let isBare = try call.flag("bare") as Bool
-            return call.json(RepositoryCreation.self) { body in
+            return call.json(API.RepositoryCreation.self) { body in
                 try call.require(
                     Permission("fs:AttachStorageNamespace", "arn:lakefs:fs:::namespace/\(body.storageNamespace)"),
                     .repository("CreateRepository", RepositoryID(body.name)))
@@ -59,7 +59,7 @@ extension REST {
             return .respond(.json(200, try catalog.repositoryMetadata(call.repository).dictionary))
         }
         router.on(.setRepositoryMetadata) { call in
-            return call.json(RepositoryMetadataSet.self) { body in
+            return call.json(API.RepositoryMetadataSet.self) { body in
                 try catalog.updateRepositoryMetadata(call.repository, force: true) { metadata in
                     for (key, value) in body.metadata { metadata[key] = value }
                 }
@@ -67,7 +67,7 @@ extension REST {
             }
         }
         router.on(.deleteRepositoryMetadata) { call in
-            return call.json(RepositoryMetadataKeys.self) { body in
+            return call.json(API.RepositoryMetadataKeys.self) { body in
                 try catalog.updateRepositoryMetadata(call.repository, force: true) { metadata in
                     for key in body.keys { metadata[key] = nil }
                 }
@@ -87,7 +87,7 @@ extension REST {
             router.on(operation) { call in
                 let id = call[part]
                 _ = try location(call, id)
-                var response = Response.json(200, ["location": "_lakefs/" + id])
+                var response = Response.json(200, API.StorageURI(location: "_lakefs/" + id))
                 response.headers.append(("Location", "_lakefs/" + id))
                 return .respond(response)
             }

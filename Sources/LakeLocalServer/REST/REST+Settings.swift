@@ -14,7 +14,7 @@ extension REST {
         for operation in [Operation.getBranchProtectionRules, .internalGetBranchProtectionRules] {
             router.on(operation) { call in
                 let (rules, checksum) = try catalog.protectionRules(of: call.repository)
-                var response = Response.json(200, rules.map { BranchProtectionRule(pattern: $0.pattern) })
+                var response = Response.json(200, rules.map { API.BranchProtectionRule(pattern: $0.pattern) })
                 // Without quotes, unlike HTTP's: so clients of lakeFS know it and send it back.
                 response.headers.append(("ETag", checksum))
                 return .respond(response)
@@ -27,7 +27,7 @@ extension REST {
                     description:
                         "Invalid format for parameter If-Match: parameter 'If-Match' is empty, can't bind its value")
             }
-            return call.json([BranchProtectionRule].self) { body in
+            return call.json([API.BranchProtectionRule].self) { body in
                 let checksum = header.map {
                     $0.count > 1 && $0.hasPrefix("\"") && $0.hasSuffix("\"") ? String($0.dropFirst().dropLast()) : $0
                 }
@@ -36,7 +36,7 @@ extension REST {
             }
         }
         router.on(.internalCreateBranchProtectionRule) { call in
-            call.json(BranchProtectionRule.self) { body in
+            call.json(API.BranchProtectionRule.self) { body in
                 let added = try rule(body)
                 try catalog.updateProtectionRules(of: call.repository) { rules in
                     rules = rules.filter { $0.pattern != added.pattern } + [added]
@@ -45,7 +45,7 @@ extension REST {
             }
         }
         router.on(.internalDeleteBranchProtectionRule) { call in
-            call.json(BranchProtectionRule.self) { body in
+            call.json(API.BranchProtectionRule.self) { body in
                 var wasThere = false
                 try catalog.updateProtectionRules(of: call.repository) { rules in
                     wasThere = rules.contains { $0.pattern == body.pattern }
@@ -57,7 +57,7 @@ extension REST {
         router.on(.createBranchProtectionRulePreflight) { _ in .respond(.noContent) }
     }
 
-    private func rule(_ message: BranchProtectionRule) throws -> ProtectionRule {
+    private func rule(_ message: API.BranchProtectionRule) throws -> ProtectionRule {
         guard !message.pattern.isEmpty else {
             throw LakeError(
                 .invalidValue, "request body has an error: a branch pattern is empty: name a branch, or use * in it")
@@ -72,14 +72,14 @@ extension REST {
                 return .respond(
                     .json(
                         200,
-                        GarbageCollectionRulesMessage(
+                        API.GarbageCollectionRules(
                             defaultRetentionDays: rules.defaultDays,
                             branches: rules.branches.map { .init(branchId: $0.id.text, retentionDays: $0.days) })))
             }
         }
         for operation in [Operation.setGCRules, .internalSetGarbageCollectionRules] {
             router.on(operation) { call in
-                call.json(GarbageCollectionRulesMessage.self) { body in
+                call.json(API.GarbageCollectionRules.self) { body in
                     let rules = GarbageCollectionRules(
                         defaultDays: body.defaultRetentionDays,
                         branches: body.branches.map { (BranchName($0.branchId), $0.retentionDays) })

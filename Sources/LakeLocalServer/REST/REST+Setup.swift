@@ -9,26 +9,10 @@ enum Product {
 }
 
 extension REST {
-    private struct SetupState: Codable, Sendable {
-        struct LoginConfig: Codable, Sendable {
-            var RBAC = "internal"
-            var loginUrl = ""
-            var loginUrlMethod = "none"
-            var loginFailedMessage = "The credentials don't match."
-            var loginCookieNames = [Login.cookieName]
-            var logoutUrl = "/logout"
-            var fallbackLoginLabel: String?
-            var usernameUiPlaceholder = "Access Key ID"
-            var passwordUiPlaceholder = "Secret Access Key"
-            enum CodingKeys: String, CodingKey {
-                case RBAC, loginUrl, loginUrlMethod, loginFailedMessage, loginCookieNames, logoutUrl,
-                    fallbackLoginLabel, usernameUiPlaceholder, passwordUiPlaceholder
-            }
-        }
-        var state: String
-        var commPrefsMissing: Bool
-        var loginConfig = LoginConfig()
-    }
+    private static let loginConfig = API.LoginConfig(
+        rbac: "internal", usernameUiPlaceholder: "Access Key ID", passwordUiPlaceholder: "Secret Access Key",
+        loginUrl: "", loginUrlMethod: "none", loginFailedMessage: "The credentials don't match.",
+        loginCookieNames: [Login.cookieName], logoutUrl: "/logout")
 
     /// Calls without a login: health, set-up, login.
     func addSetup(_ router: inout Router) {
@@ -37,12 +21,13 @@ extension REST {
             call.now {
                 .json(
                     200,
-                    SetupState(state: try access.isSetUp() ? "initialized" : "not_initialized", commPrefsMissing: false)
-                )
+                    API.SetupState(
+                        state: try access.isSetUp() ? "initialized" : "not_initialized", commPrefsMissing: false,
+                        loginConfig: Self.loginConfig))
             }
         }
         router.on(.setup) { call in
-            call.json(SetupCreation.self, limit: Call.largestLogin) { body in
+            call.json(API.Setup.self, limit: Call.largestLogin) { body in
                 guard !body.username.isEmpty else {
                     throw LakeError(.invalidValue, "username is empty: name the first user")
                 }
@@ -59,7 +44,7 @@ extension REST {
             }
         }
         router.on(.login) { call in
-            call.jsonSoon(LoginInformation.self, limit: Call.largestLogin) { body, answer in
+            call.jsonSoon(API.LoginInformation.self, limit: Call.largestLogin) { body, answer in
                 guard let user = try login.user(accessKeyID: body.accessKeyId, secretAccessKey: body.secretAccessKey)
                 else {
                     let refusal = Response(LakeError(.unauthenticated, "error authenticating request"))
@@ -68,7 +53,8 @@ extension REST {
                     }
                 }
                 let made = login.token(for: user, accessKeyID: body.accessKeyId)
-                var response = Response.json(200, AuthenticationToken(token: made.token, tokenExpiration: made.expires))
+                var response = Response.json(
+                    200, API.AuthenticationToken(token: made.token, tokenExpiration: made.expires))
                 response.headers.append(
                     (
                         "Set-Cookie",
@@ -77,64 +63,43 @@ extension REST {
                 answer(response)
             }
         }
-        router.on(.getAuthCapabilities) { _ in .respond(.json(200, ["invite_user": false, "forgot_password": false])) }
-    }
-
-    private struct StorageConfig: Codable, Sendable {
-        var blockstoreType: String
-        var blockstoreNamespaceExample: String
-        var blockstoreNamespaceValidityRegex: String
-        var blockstoreId = ""
-        var blockstoreDescription = ""
-        var defaultNamespacePrefix: String
-        var preSignSupport = true
-        var preSignSupportUi = false
-        var importSupport = false
-        var importValidityRegex: String
-        var preSignMultipartUpload = true
-
-        /// One name of the API is not in snake case.
-        enum CodingKeys: String, CodingKey {
-            case blockstoreType, blockstoreNamespaceExample
-            case blockstoreNamespaceValidityRegex = "blockstore_namespace_ValidityRegex"
-            case blockstoreId, blockstoreDescription
-            case defaultNamespacePrefix, preSignSupport, preSignSupportUi, importSupport, importValidityRegex,
-                preSignMultipartUpload
+        router.on(.getAuthCapabilities) { _ in
+            .respond(.json(200, API.AuthCapabilities(inviteUser: false, forgotPassword: false)))
         }
     }
 
-    private struct VersionConfig: Codable, Sendable {
-        var version = Product.lakeFSVersion
-        var versionContext = "lakeFUSE"
-    }
-
-    private struct Configuration: Codable, Sendable {
-        var versionConfig = VersionConfig()
-        var storageConfig: StorageConfig
-        var storageConfigList: [StorageConfig] = []
-        var uiConfig: [String: [String]] = [:]
-        var capabilitiesConfig: [String: Bool] = [:]
-    }
-
-    private var storage: StorageConfig {
+    private var storage: API.StorageConfig {
         let scheme = settings.schemes.sorted().first ?? "local"
-        return StorageConfig(
+        return API.StorageConfig(
             blockstoreType: settings.blockstoreType, blockstoreNamespaceExample: "\(scheme)://example-bucket/",
             blockstoreNamespaceValidityRegex: "^\(scheme)://", defaultNamespacePrefix: "\(scheme)://",
-            importSupport: settings.isImportEnabled, importValidityRegex: "^\(scheme)://")
+            preSignSupport: true, preSignSupportUi: false, importSupport: settings.isImportEnabled,
+            importValidityRegex: "^\(scheme)://", preSignMultipartUpload: true, blockstoreId: "",
+            blockstoreDescription: "")
     }
 
+    private static let version = API.VersionConfig(version: Product.lakeFSVersion, versionContext: "lakeFUSE")
+
     func addConfiguration(_ router: inout Router) {
-        router.on(.getConfig) { _ in .respond(.json(200, Configuration(storageConfig: storage))) }
+        router.on(.getConfig) { _ in
+            .respond(
+                .json(
+                    200,
+                    API.Config(
+                        versionConfig: Self.version, storageConfig: storage, storageConfigList: [],
+                        uiConfig: API.UIConfig(), capabilitiesConfig: API.CapabilitiesConfig())))
+        }
         router.on(.getStorageConfig) { call in
             return .respond(.json(200, storage))
         }
-        router.on(.getLakeFSVersion) { _ in .respond(.json(200, VersionConfig())) }
+        router.on(.getLakeFSVersion) { _ in .respond(.json(200, Self.version)) }
         // Seconds that an uncommitted object is safe from collection: a day.
-        router.on(.getGarbageCollectionConfig) { _ in .respond(.json(200, ["grace_period": 86400])) }
+        router.on(.getGarbageCollectionConfig) { _ in
+            .respond(.json(200, API.GarbageCollectionConfig(gracePeriod: 86400)))
+        }
         // Telemetry of clients: taken and dropped, nothing leaves the machine.
         router.on(.postStatsEvents) { call in
-            call.json(StatsEventsList.self) { body in
+            call.json(API.StatsEventsList.self) { body in
                 for event in body.events {
                     guard event.count >= 0 else {
                         throw LakeError(.invalidValue, "invalid value: count must be a non-negative integer")
@@ -149,32 +114,14 @@ extension REST {
         }
         // No letters are sent: what one would like to hear of is taken and dropped too.
         router.on(.setupCommPrefs) { call in
-            call.json(CommPrefsInput.self, limit: Call.largestLogin) { _ in Response(status: 200) }
+            call.json(API.CommPrefsInput.self, limit: Call.largestLogin) { _ in Response(status: 200) }
         }
         // Calls are not counted by the month.
         router.on(.getUsageReportSummary) { call in
-            call.now { .json(200, UsageReport(installationId: try access.installationID())) }
+            call.now {
+                .json(200, API.InstallationUsageReport(installationId: try access.installationID(), reports: []))
+            }
         }
-    }
-
-    private struct StatsEventsList: Codable, Sendable {
-        struct Event: Codable, Sendable {
-            var `class`: String
-            var name: String
-            var count: Int
-        }
-        var events: [Event]
-    }
-
-    private struct CommPrefsInput: Codable, Sendable {
-        var email: String?
-        var featureUpdates: Bool
-        var securityUpdates: Bool
-    }
-
-    private struct UsageReport: Codable, Sendable {
-        var installationId: String
-        var reports: [[String: Int]] = []
     }
 
     func addMounts(_ router: inout Router) {
@@ -185,10 +132,10 @@ extension REST {
             return mounts
         }
         router.on(.listMounts) { call in
-            return .respond(.json(200, MountList(mounts: try control().mounts())))
+            return .respond(.json(200, API.MountList(mounts: try control().mounts())))
         }
         router.on(.mount) { call in
-            call.json(MountMessage.self) { body in
+            call.json(API.Mount.self) { body in
                 let repository = RepositoryID(body.repository)
                 // What may be read and written is asked for path by path.
                 try call.require(

@@ -13,7 +13,7 @@ extension REST {
             return call.work {
                 .json(
                     201,
-                    StorageLocation(
+                    API.StorageURI(
                         location: try catalog.writeSymlinks(prefix, of: call.branch.text, in: call.repository)))
             }
         }
@@ -21,7 +21,7 @@ extension REST {
 
     private func addImports(_ router: inout Router) {
         router.on(.importStart) { call in
-            call.json(ImportCreation.self, limit: Call.largestList) { body in
+            call.json(API.ImportCreation.self, limit: Call.largestList) { body in
                 var sources: [ImportSource] = []
                 for place in body.paths {
                     guard let kind = ImportSource.Kind(rawValue: place.type) else {
@@ -45,7 +45,8 @@ extension REST {
                 request.force = body.force ?? body.commit.force ?? false
                 return .json(
                     202,
-                    IDMessage(id: try catalog.startImport(sources, request, on: call.branch, in: call.repository)))
+                    API.ImportCreationResponse(
+                        id: try catalog.startImport(sources, request, on: call.branch, in: call.repository)))
             }
         }
         router.on(.importStatus) { call in
@@ -53,12 +54,12 @@ extension REST {
             return .respond(
                 .json(
                     200,
-                    ImportStatusMessage(
+                    API.ImportStatus(
                         completed: status.isCompleted, updateTime: status.updated.rfc3339,
                         ingestedObjects: status.progress,
                         metarangeId: status.metaRangeID.isEmpty ? nil : status.metaRangeID,
                         commit: status.commit.map { message($0) },
-                        error: status.error.isEmpty ? nil : ErrorMessage(message: status.error))))
+                        error: status.error.isEmpty ? nil : API.Error(message: status.error))))
         }
         router.on(.importCancel) { call in
             let id = try call.required("id")
@@ -70,42 +71,52 @@ extension REST {
     }
 
     private func addDumps(_ router: inout Router) {
-        @Sendable func refs(_ message: RefsDumpMessage) -> RefsDump {
+        @Sendable func refs(_ message: API.RefsRestore) -> RefsDump {
             RefsDump(
                 commits: message.commitsMetaRangeId, tags: message.tagsMetaRangeId,
                 branches: message.branchesMetaRangeId)
         }
-        @Sendable func message(_ dump: RefsDump) -> RefsDumpMessage {
-            RefsDumpMessage(commits: dump.commits, tags: dump.tags, branches: dump.branches)
-        }
-        @Sendable func status(_ call: Call, _ kind: TaskRecord.Kind) throws -> Reception {
-            let (task, dump) = try catalog.task(call.required("task_id"), kind, in: call.repository)
-            return .respond(
-                .json(
-                    200,
-                    TaskStatusMessage(
-                        id: task.id, done: task.isDone, updateTime: task.updated.rfc3339,
-                        error: task.errorMessage.isEmpty ? nil : task.errorMessage, refs: dump.map { message($0) })))
+        @Sendable func message(_ dump: RefsDump) -> API.RefsDump {
+            API.RefsDump(
+                commitsMetaRangeId: dump.commits, tagsMetaRangeId: dump.tags, branchesMetaRangeId: dump.branches)
         }
         router.on(.dumpRefs) { call in call.work { .json(201, message(try catalog.dumpRefs(of: call.repository))) } }
         router.on(.restoreRefs) { call in
-            call.json(RefsDumpMessage.self) { body in
+            call.json(API.RefsRestore.self) { body in
                 try catalog.restoreRefs(refs(body), in: call.repository, force: body.force ?? false)
                 return Response(status: 200)
             }
         }
         router.on(.dumpSubmit) { call in
-            call.work { .json(202, IDMessage(id: try catalog.startDump(of: call.repository))) }
+            call.work { .json(202, API.TaskInfo(id: try catalog.startDump(of: call.repository))) }
         }
-        router.on(.dumpStatus) { call in try status(call, .dump) }
+        router.on(.dumpStatus) { call in
+            call.now {
+                let (task, dump) = try catalog.task(call.required("task_id"), .dump, in: call.repository)
+                return .json(
+                    200,
+                    API.RepositoryDumpStatus(
+                        id: task.id, done: task.isDone, updateTime: task.updated.rfc3339,
+                        error: task.errorMessage.isEmpty ? nil : task.errorMessage, refs: dump.map { message($0) }))
+            }
+        }
         router.on(.restoreSubmit) { call in
-            call.json(RefsDumpMessage.self) { body in
+            call.json(API.RefsRestore.self) { body in
                 .json(
                     202,
-                    IDMessage(
+                    API.TaskInfo(
                         id: try catalog.startRestore(refs(body), in: call.repository, force: body.force ?? false)))
             }
         }
-        router.on(.restoreStatus) { call in try status(call, .restore) }
+        router.on(.restoreStatus) { call in
+            call.now {
+                let (task, _) = try catalog.task(call.required("task_id"), .restore, in: call.repository)
+                return .json(
+                    200,
+                    API.RepositoryRestoreStatus(
+                        id: task.id, done: task.isDone, updateTime: task.updated.rfc3339,
+                        error: task.errorMessage.isEmpty ? nil : task.errorMessage))
+            }
+        }
     }
 }

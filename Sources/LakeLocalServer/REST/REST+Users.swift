@@ -5,32 +5,32 @@ import Versioning
 
 /// Users, their keys, groups and policies.
 extension REST {
-    func withSecret(_ made: Credentials) -> CredentialsWithSecret {
-        CredentialsWithSecret(
-            accessKeyId: made.accessKeyID, creationDate: made.issued.seconds, secretAccessKey: made.secretAccessKey)
+    func withSecret(_ made: Credentials) -> API.CredentialsWithSecret {
+        API.CredentialsWithSecret(
+            accessKeyId: made.accessKeyID, secretAccessKey: made.secretAccessKey, creationDate: made.issued.seconds)
     }
 
-    private func message(_ user: User) -> UserMessage {
-        UserMessage(
+    private func message(_ user: User) -> API.User {
+        API.User(
             id: user.name, creationDate: user.creationDate.seconds, friendlyName: user.friendlyName, email: user.email)
     }
 
-    private func message(_ group: Group) -> GroupMessage {
-        GroupMessage(
+    private func message(_ group: Group) -> API.Group {
+        API.Group(
             id: group.name, name: group.name, description: group.description, creationDate: group.creationDate.seconds)
     }
 
-    private func message(_ policy: Policy) -> PolicyMessage {
-        PolicyMessage(
+    private func message(_ policy: Policy) -> API.Policy {
+        API.Policy(
             id: policy.name, creationDate: policy.creationDate.seconds,
             statement: policy.statements.map {
-                StatementMessage(
+                API.Statement(
                     effect: $0.effect, resource: $0.resource, action: $0.actions,
                     condition: $0.condition.operators.isEmpty ? nil : $0.condition.operators)
             })
     }
 
-    private static func statements(_ message: PolicyMessage) -> [Statement] {
+    private static func statements(_ message: API.Policy) -> [Statement] {
         message.statement.map {
             Statement(
                 effect: $0.effect, actions: $0.action, resource: $0.resource, condition: Condition($0.condition ?? [:]))
@@ -65,8 +65,8 @@ extension REST {
     func addUsers(_ router: inout Router) {
         router.on(.getCurrentUser) { call in
             call.now {
-                guard !call.user.isEmpty else { return .json(200, CurrentUser(user: .nobody)) }
-                return .json(200, CurrentUser(user: message(try access.user(call.user))))
+                guard !call.user.isEmpty else { return .json(200, API.CurrentUser(user: .nobody)) }
+                return .json(200, API.CurrentUser(user: message(try access.user(call.user))))
             }
         }
         router.on(.listUsers) { call in
@@ -74,7 +74,7 @@ extension REST {
             return told(try access.listUsers(prefix: prefix, after: after, limit: limit))
         }
         router.on(.createUser) { call in
-            call.json(UserCreation.self) { body in
+            call.json(API.UserCreation.self) { body in
                 try call.require(.user("CreateUser", body.id))
                 guard body.inviteUser != true else {
                     throw LakeError(.notImplemented, "this server sends no mail: create the user without invite_user")
@@ -82,7 +82,7 @@ extension REST {
                 let made = try access.createUser(body.id)
                 return .json(
                     201,
-                    UserMessage(
+                    API.User(
                         id: made.name, creationDate: made.creationDate.seconds, friendlyName: nil, email: nil))
             }
         }
@@ -105,7 +105,7 @@ extension REST {
                 .json(
                     200,
                     ResultList(found, maxPerPage: 0, next: \.accessKeyId) {
-                        CredentialsMessage(accessKeyId: $0.accessKeyID, creationDate: $0.issued.seconds)
+                        API.Credentials(accessKeyId: $0.accessKeyID, creationDate: $0.issued.seconds)
                     }))
         }
         router.on(.createCredentials) { call in
@@ -117,7 +117,7 @@ extension REST {
                 throw LakeError.notFound(.credentials, call[.accessKeyId])
             }
             return .respond(
-                .json(200, CredentialsMessage(accessKeyId: found.accessKeyID, creationDate: found.issued.seconds)))
+                .json(200, API.Credentials(accessKeyId: found.accessKeyID, creationDate: found.issued.seconds)))
         }
         router.on(.deleteCredentials) { call in
             change(call) { try access.deleteCredentials(call[.accessKeyId], of: call[.userId]) }
@@ -130,7 +130,7 @@ extension REST {
             return told(try access.listGroups(prefix: prefix, after: after, limit: limit))
         }
         router.on(.createGroup) { call in
-            call.json(GroupCreation.self) { body in
+            call.json(API.GroupCreation.self) { body in
                 try call.require(.group("CreateGroup", body.id))
                 return .json(
                     201, message(try access.createGroup(body.id, description: body.description ?? "")))
@@ -153,10 +153,10 @@ extension REST {
                 throw LakeError(
                     .notFound(.policy), "group \(call[.groupId]) has no level: its policies are those of none")
             }
-            return .respond(.json(200, GroupLevel(permission: level.rawValue)))
+            return .respond(.json(200, API.ACL(permission: level.rawValue)))
         }
         router.on(.setGroupACL) { call in
-            call.json(GroupLevel.self) { body in
+            call.json(API.ACL.self) { body in
                 guard let level = Access.Level(rawValue: body.permission) else {
                     let known = Access.Level.allCases.map(\.rawValue).joined(separator: ", ")
                     throw LakeError(
@@ -174,7 +174,7 @@ extension REST {
             return told(try access.listPolicies(prefix: prefix, after: after, limit: limit))
         }
         router.on(.createPolicy) { call in
-            call.json(PolicyMessage.self) { body in
+            call.json(API.Policy.self) { body in
                 try call.require(.policy("CreatePolicy", body.id))
                 let policy = Policy(name: body.id, statements: Self.statements(body))
                 try access.createPolicy(policy)
@@ -183,7 +183,7 @@ extension REST {
         }
         router.on(.getPolicy) { call in .respond(.json(200, message(try access.policy(call[.policyId])))) }
         router.on(.updatePolicy) { call in
-            call.json(PolicyMessage.self) { body in
+            call.json(API.Policy.self) { body in
                 .json(200, message(try access.updatePolicy(call[.policyId], Self.statements(body))))
             }
         }
@@ -216,7 +216,7 @@ extension REST {
     }
 }
 
-extension UserMessage {
+extension API.User {
     /// Who has not logged in.
-    fileprivate static var nobody: UserMessage { UserMessage(id: "", creationDate: 0, friendlyName: nil, email: nil) }
+    fileprivate static var nobody: API.User { API.User(id: "", creationDate: 0, friendlyName: nil, email: nil) }
 }

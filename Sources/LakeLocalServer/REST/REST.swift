@@ -29,14 +29,14 @@ package struct ServerSettings: Sendable {
 
 /// Mounts of the server's own machine: what `lakefuse mount` asks for. The file-system door implements it.
 package protocol MountControl: Sendable {
-    func mounts() -> [MountMessage]
+    func mounts() -> [API.Mount]
     /// - Parameters:
     ///   - user: whom it is for: mounts of one branch by one user are one file system.
     ///   - allows: what that user may do; asked for every path.
     ///   - isFree: whether the user may do everything to all objects of the repository, so that nobody need ask.
     /// - Throws: `LakeError` that names the directory.
     func mount(
-        _ request: MountMessage, for user: String, allows: @escaping @Sendable (Permission) -> Bool,
+        _ request: API.Mount, for user: String, allows: @escaping @Sendable (Permission) -> Bool,
         isFree: @escaping @Sendable () -> Bool) throws
     func unmount(_ directory: String) throws
 }
@@ -114,7 +114,7 @@ package struct REST: Door {
                 let call = Call(
                     request: request, row: row, parameters: parameters, query: query,
                     caller: Caller(user, from: request.peer?.address), access: access, budget: budget)
-                try call.checkParameters()
+                try call.check(route.parameters)
                 // What may wait does so on another thread; a body has to be read on this one.
                 guard row.cost != .point, !request.hasBody else { return try begin(route, call) }
                 return row.cost.reception {

@@ -29,14 +29,14 @@ struct Call: Sendable {
     /// The value of a query parameter; nil if it is not there.
     func text(_ name: String) -> String? { query.first { $0.name == name }?.value }
 
-    /// Parameters that may be given more than once. Source: `swagger.yml`, query parameters of type array.
-    private static let lists: Set<String> = ["objects", "prefixes"]
-
-    /// Refuses parameters that mean two things.
-    func checkParameters() throws {
-        if let name = QueryItem.firstRepeated(query, where: { !Self.lists.contains($0) }) {
+    /// Refuses parameters that mean two things, and what the operation does not take.
+    func check(_ parameters: [Parameter]) throws {
+        if let name = QueryItem.firstRepeated(
+            query, where: { name in !parameters.contains { $0.isList && $0.name == name } })
+        {
             throw MalformedParameter(name)
         }
+        for parameter in parameters { try parameter.check(self) }
     }
 
     /// The value of a parameter that is a path, or the beginning of one: any bytes. Empty if it is not there.
@@ -95,25 +95,30 @@ struct Call: Sendable {
         }
     }
 
-    func integer(_ name: String) throws -> Int? {
+    func integer(_ name: String, in range: ClosedRange<Int> = .min ... .max) throws -> Int? {
         guard let text = try value(name) else { return nil }
-        guard let number = Int(text) else {
-            throw LakeError(
-                .invalidValue, "parameter \"\(name)\" in query has an error: value \(text) is not an integer")
+        func wrong(_ reason: String) -> LakeError {
+            LakeError(.invalidValue, "parameter \"\(name)\" in query has an error: \(reason)")
         }
+        guard let number = Int(text) else { throw wrong("value \(text) is not an integer") }
+        guard number >= range.lowerBound else { throw wrong("number must be at least \(range.lowerBound)") }
+        guard number <= range.upperBound else { throw wrong("number must be at most \(range.upperBound)") }
         return number
+    }
+
+    func time(_ name: String) throws -> Timestamp? {
+        guard let text = text(name) else { return nil }
+        guard let time = Timestamp(rfc3339: text) else {
+            throw LakeError(
+                .invalidValue, "parameter \"\(name)\" in query has an error: '\(text)' is no RFC 3339 time")
+        }
+        return time
     }
 
     /// How many items a page is to have: 100 unless asked, 1,000 at most, and never none.
     func amount() throws -> Int {
-        guard let amount = try integer("amount") else { return 100 }
-        guard amount >= -1 else {
-            throw LakeError(.invalidValue, "parameter \"amount\" in query has an error: number must be at least -1")
-        }
-        guard amount <= 1000 else {
-            throw LakeError(.invalidValue, "parameter \"amount\" in query has an error: number must be at most 1000")
-        }
-        return amount > 0 ? amount : 100
+        guard let amount = try integer("amount"), amount > 0 else { return 100 }
+        return amount
     }
 
     /// Lets pass who may do all of these. The check comes before anything is looked up. What the row says is asked for
@@ -121,9 +126,9 @@ struct Call: Sendable {
     func require(_ permissions: Permission...) throws { try access.require(permissions, for: caller) }
 
     /// A JSON body, then the work that it asks for.
-    func json<Message: Decodable & Sendable>(
-        _ type: Message.Type, isOptional: Bool = false, allowsNull: Bool = false, limit: Int = Call.largestMessage,
-        _ work: @escaping @Sendable (Message) throws -> Response
+    func json<Body: Message>(
+        _ type: Body.Type, isOptional: Bool = false, allowsNull: Bool = false, limit: Int = Call.largestMessage,
+        _ work: @escaping @Sendable (Body) throws -> Response
     ) -> Reception {
         sink(
             limit, isOptional: isOptional,
@@ -135,9 +140,9 @@ struct Call: Sendable {
     }
 
     /// A JSON body, then work that does not block and answers later.
-    func jsonSoon<Message: Decodable & Sendable>(
-        _ type: Message.Type, limit: Int = Call.largestMessage,
-        _ work: @escaping @Sendable (Message, @escaping @Sendable (Response) -> Void) throws -> Void
+    func jsonSoon<Body: Message>(
+        _ type: Body.Type, limit: Int = Call.largestMessage,
+        _ work: @escaping @Sendable (Body, @escaping @Sendable (Response) -> Void) throws -> Void
     ) -> Reception {
         sink(
             limit, isOptional: false,
@@ -169,13 +174,15 @@ struct Call: Sendable {
                 noMemory: REST.slowDown, isLong: row.cost == .long, work))
     }
 
-    private static func decode<Message: Decodable>(
-        _ type: Message.Type, _ bytes: [UInt8], isOptional: Bool, allowsNull: Bool
-    ) throws -> Message {
+    private static func decode<Body: Message>(
+        _ type: Body.Type, _ bytes: [UInt8], isOptional: Bool, allowsNull: Bool
+    ) throws -> Body {
         guard isOptional || !bytes.isEmpty else {
             throw LakeError(.invalidValue, "request body has an error: value is required but missing")
         }
-        do { return try Coding.decode(type, bytes.isEmpty ? Array("{}".utf8) : bytes, allowsNull: allowsNull) } catch {
+        do {
+            return try Coding.decodeRequest(type, bytes.isEmpty ? Array("{}".utf8) : bytes, allowsNull: allowsNull)
+        } catch {
             throw LakeError(.invalidValue, Coding.explain(error))
         }
     }
@@ -204,12 +211,14 @@ struct Router: Sendable {
 
     struct Route: Sendable {
         let row: Row
+        let parameters: [Parameter]
         /// What the parts of the path must be, and the names of those that may be any; one of the two at each place.
         fileprivate let literals: [String?], parts: [PathPart?]
         fileprivate(set) var handler: Handler?
 
         fileprivate init(_ row: Row) {
             self.row = row
+            parameters = row.operation.parameters
             let words = row.path.split(separator: "/").map(String.init)
             parts = words.map { word in
                 guard word.hasPrefix("{") else { return nil }

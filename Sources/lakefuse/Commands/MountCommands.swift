@@ -71,21 +71,21 @@ extension Command {
     }
 
     /// A number that a flag has; octal for permissions.
-    private static func number(_ flag: String, _ invocation: Invocation, radix: Int = 10) throws -> UInt32? {
+    private static func number(_ flag: String, _ invocation: Invocation, radix: Int = 10) throws -> Int? {
         guard let text = invocation.value(flag) else { return nil }
         guard let number = UInt32(text, radix: radix) else {
             throw UsageError(
                 "invalid argument \"\(text)\" for \"--\(flag)\" flag: it must be a number\(radix == 8 ? " such as 022" : "")"
             )
         }
-        return number
+        return Int(number)
     }
 
     /// What is asked of a server that mounts.
-    private static func mountMessage(_ invocation: Invocation) throws -> MountMessage {
+    private static func mountMessage(_ invocation: Invocation) throws -> API.Mount {
         var (repository, ref, prefix) = try target(invocation)
         if invocation.has("pin"), !ref.hasSuffix("@") { ref += "@" }
-        var message = MountMessage(
+        var message = API.Mount(
             repository: repository, ref: ref, directory: Files.absolute(invocation.arguments[1]),
             readOnly: invocation.has("read-only") ? true : nil)
         message.prefix = prefix
@@ -204,7 +204,7 @@ extension Command {
             }
         },
         Command(path: ["mounts"], summary: "List mounts") { invocation in
-            for mount in try invocation.client.get(MountList.self, ["mounts"], api: "lakefuse").mounts {
+            for mount in try invocation.client.get(API.MountList.self, ["mounts"], api: "lakefuse").mounts {
                 Output.line(
                     "lakefs://\(mount.repository)/\(mount.ref)\(mount.prefix.map { "/" + $0 } ?? "")\t\(mount.directory)\t\(mount.readOnly == true ? "read-only" : "read-write")"
                 )

@@ -5,7 +5,7 @@ import Transport
 import Versioning
 
 extension Command {
-    private static func show(_ item: ObjectStats) {
+    private static func show(_ item: API.ObjectStats) {
         let size = item.sizeBytes ?? 0
         Output.line(
             "Path: \(item.path)\nModified Time: \(Output.time(item.mtime))\nSize: \(size) bytes\nHuman Size: \(Output.humanSize(size))\nPhysical Address: \(item.physicalAddress)\nChecksum: \(item.checksum)\nContent-Type: \(item.contentType ?? "")"
@@ -32,7 +32,7 @@ extension Command {
     /// Sends a file; `-` is standard input.
     private static func upload(
         _ file: String, to uri: LakeURI, path: String, contentType: String?, _ client: LakeClient
-    ) throws -> ObjectStats {
+    ) throws -> API.ObjectStats {
         let parts = ["repositories", uri.repository, "branches", try uri.requireRef(), "objects"]
         let headers = [("Content-Type", contentType ?? "application/octet-stream")]
         if file == "-" {
@@ -44,7 +44,7 @@ extension Command {
                 bytes += piece[..<count]
             }
             return unsafe try Coding.decode(
-                ObjectStats.self,
+                API.ObjectStats.self,
                 client.send("POST", parts, [("path", path)], headers: headers, body: .bytes(bytes)).body)
         }
         let descriptor = unsafe open(file, O_RDONLY | O_CLOEXEC)
@@ -58,7 +58,7 @@ extension Command {
             unsafe max(0, Glibc.read(descriptor, buffer.baseAddress, buffer.count))
         }
         return unsafe try Coding.decode(
-            ObjectStats.self, client.send("POST", parts, [("path", path)], headers: headers, body: body).body)
+            API.ObjectStats.self, client.send("POST", parts, [("path", path)], headers: headers, body: body).body)
     }
 
     /// Files under a folder, their paths below it.
@@ -109,7 +109,7 @@ extension Command {
         } catch let failure as LakeClientError {
             throw LakeClientError(
                 status: failure.status,
-                message: (try? Coding.decode(ErrorMessage.self, error))?.message ?? failure.message)
+                message: (try? Coding.decode(API.Error.self, error))?.message ?? failure.message)
         }
     }
 
@@ -123,7 +123,8 @@ extension Command {
             let (ref, path) = try uri.requirePath()
             let query: [(String, String?)] = [("prefix", path), ("delimiter", invocation.has("recursive") ? nil : "/")]
             for item in try invocation.client.list(
-                ObjectStats.self, ["repositories", uri.repository, "refs", ref, "objects", "ls"], query, amount: .max
+                API.ObjectStats.self, ["repositories", uri.repository, "refs", ref, "objects", "ls"], query,
+                amount: .max
             ).items {
                 let isObject = item.pathType == "object"
                 Output.line(
@@ -143,7 +144,8 @@ extension Command {
             let (ref, path) = try uri.requirePath()
             show(
                 try invocation.client.get(
-                    ObjectStats.self, ["repositories", uri.repository, "refs", ref, "objects", "stat"], [("path", path)]
+                    API.ObjectStats.self, ["repositories", uri.repository, "refs", ref, "objects", "stat"],
+                    [("path", path)]
                 ))
         },
         Command(
@@ -187,7 +189,8 @@ extension Command {
             try Files.makeFolder(folder)
             let start = prefix(under: path)
             for item in try client.list(
-                ObjectStats.self, ["repositories", uri.repository, "refs", ref, "objects", "ls"], [("prefix", start)],
+                API.ObjectStats.self, ["repositories", uri.repository, "refs", ref, "objects", "ls"],
+                [("prefix", start)],
                 amount: .max
             ).items where !item.path.hasSuffix("/") {
                 let relative = item.path.dropFirst(start.count).drop { $0 == "/" }
@@ -216,13 +219,13 @@ extension Command {
             }
             while true {
                 let found = try client.list(
-                    ObjectStats.self, ["repositories", uri.repository, "refs", ref, "objects", "ls"],
+                    API.ObjectStats.self, ["repositories", uri.repository, "refs", ref, "objects", "ls"],
                     [("prefix", prefix(under: path))], amount: 1000)
                 guard !found.items.isEmpty else { return }
                 let answer = try client.post(
                     ["repositories", uri.repository, "branches", ref, "objects", "delete"],
-                    PathList(paths: found.items.map(\.path)))
-                if let error = try Coding.decode(ObjectErrorList.self, answer).errors.first {
+                    API.PathList(paths: found.items.map(\.path)))
+                if let error = try Coding.decode(API.ObjectErrorList.self, answer).errors.first {
                     throw LakeClientError(status: error.statusCode, message: "\(error.path ?? ""): \(error.message)")
                 }
             }

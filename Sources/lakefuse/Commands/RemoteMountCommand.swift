@@ -38,7 +38,7 @@ enum RemoteMountCommand {
     private static let report: Int32 = 3
     private static let mark = "LAKEFUSE_MOUNT_REPORTS"
 
-    static func run(_ invocation: Invocation, _ message: MountMessage) throws {
+    static func run(_ invocation: Invocation, _ message: API.Mount) throws {
         guard invocation.has("foreground") || invocation.environment[mark] != nil else {
             return try spawn(invocation, message)
         }
@@ -67,7 +67,7 @@ enum RemoteMountCommand {
         return number << shift
     }
 
-    private static func settings(_ invocation: Invocation, _ message: MountMessage) throws -> RemoteMount.Settings {
+    private static func settings(_ invocation: Invocation, _ message: API.Mount) throws -> RemoteMount.Settings {
         let client = try invocation.client(impatient: true)
         let base =
             invocation.value("cache-dir").map { Files.absolute($0) }
@@ -101,7 +101,7 @@ enum RemoteMountCommand {
     }
 
     /// Mounts, and returns when it was unmounted.
-    private static func serve(_ invocation: Invocation, _ message: MountMessage, ready: () -> Void) throws {
+    private static func serve(_ invocation: Invocation, _ message: API.Mount, ready: () -> Void) throws {
         var signals = sigset_t()
         unsafe sigemptyset(&signals)
         for number in [SIGTERM, SIGINT, SIGHUP] { unsafe sigaddset(&signals, number) }
@@ -123,7 +123,7 @@ enum RemoteMountCommand {
     }
 
     /// Starts a process that mounts, and returns when it has.
-    private static func spawn(_ invocation: Invocation, _ message: MountMessage) throws {
+    private static func spawn(_ invocation: Invocation, _ message: API.Mount) throws {
         let settings = try settings(invocation, message)
         var pipe: [Int32] = [-1, -1]
         guard unsafe Glibc.pipe(&pipe) == 0 else { throw LakeError(.unavailable, "no pipe can be made") }

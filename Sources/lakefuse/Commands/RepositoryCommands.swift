@@ -15,7 +15,7 @@ extension Command {
     static let repositoryCommands: [Command] = [
         Command(path: ["repo", "list"], summary: "List repositories", flags: [amount, after, prefix]) { invocation in
             let found = try invocation.client.list(
-                RepositoryMessage.self, ["repositories"], [("prefix", invocation.value("prefix"))],
+                API.Repository.self, ["repositories"], [("prefix", invocation.value("prefix"))],
                 amount: invocation.number("amount", default: 100), after: invocation.value("after") ?? "")
             for item in found.items {
                 Output.line(
@@ -34,10 +34,10 @@ extension Command {
             Output.line("Repository: \(uri.description)")
             let namespace = invocation.arguments.count > 1 ? invocation.arguments[1] : "local://\(uri.repository)"
             let made = try Coding.decode(
-                RepositoryMessage.self,
+                API.Repository.self,
                 invocation.client.post(
                     ["repositories"],
-                    RepositoryCreation(
+                    API.RepositoryCreation(
                         name: uri.repository, storageNamespace: namespace,
                         defaultBranch: invocation.value("default-branch"))))
             Output.line(
@@ -60,7 +60,7 @@ extension Command {
         ) { invocation in
             let uri = try invocation.uri(0)
             let found = try invocation.client.list(
-                RefMessage.self, ["repositories", uri.repository, "branches"], [("prefix", invocation.value("prefix"))],
+                API.Ref.self, ["repositories", uri.repository, "branches"], [("prefix", invocation.value("prefix"))],
                 amount: invocation.number("amount", default: 100), after: invocation.value("after") ?? "")
             for item in found.items { Output.line("\(item.id)\t\(item.commitId)") }
         },
@@ -79,7 +79,7 @@ extension Command {
                 throw LakeError(.invalidValue, "source branch must be in the same repository")
             }
             let commit = try invocation.client.post(
-                ["repositories", uri.repository, "branches"], BranchCreation(name: name, source: from.requireRef()))
+                ["repositories", uri.repository, "branches"], API.BranchCreation(name: name, source: from.requireRef()))
             Output.line("created branch '\(name)' \(String(decoding: commit, as: UTF8.self))")
         },
         Command(
@@ -99,7 +99,7 @@ extension Command {
             Output.line(
                 "Commit ID: "
                     + (try invocation.client.get(
-                        RefMessage.self, ["repositories", uri.repository, "branches", uri.requireRef()])).commitId)
+                        API.Ref.self, ["repositories", uri.repository, "branches", uri.requireRef()])).commitId)
         },
         Command(
             path: ["branch", "reset"], arguments: ["<branch URI>"],
@@ -114,8 +114,11 @@ extension Command {
             Output.line("Branch: \(uri.description)")
             try Output.confirm("Reset branch '\(name)'?", invocation)
             let reset =
-                invocation.value("object").map { ResetCreation(type: "object", path: $0) } ?? invocation.value("prefix")
-                .map { ResetCreation(type: "common_prefix", path: $0) } ?? ResetCreation(type: "reset", path: nil)
+                invocation.value("object").map { API.ResetCreation(type: "object", path: $0) } ?? invocation.value(
+                    "prefix"
+                )
+                .map { API.ResetCreation(type: "common_prefix", path: $0) }
+                ?? API.ResetCreation(type: "reset", path: nil)
             try invocation.client.post(["repositories", uri.repository, "branches", name], reset, method: "PUT")
         },
         Command(
@@ -124,7 +127,7 @@ extension Command {
         ) { invocation in
             let uri = try invocation.uri(0)
             let found = try invocation.client.list(
-                RefMessage.self, ["repositories", uri.repository, "tags"], [("prefix", invocation.value("prefix"))],
+                API.Ref.self, ["repositories", uri.repository, "tags"], [("prefix", invocation.value("prefix"))],
                 amount: invocation.number("amount", default: 100), after: invocation.value("after") ?? "")
             for item in found.items { Output.line("\(item.id)\t\(item.commitId)") }
         },
@@ -138,17 +141,17 @@ extension Command {
                 throw LakeError(.invalidValue, "both references must belong to the same repository")
             }
             let made = try Coding.decode(
-                RefMessage.self,
+                API.Ref.self,
                 invocation.client.post(
                     ["repositories", uri.repository, "tags"],
-                    TagCreation(
+                    API.TagCreation(
                         id: uri.requireRef(), ref: from.requireRef(), force: invocation.has("force") ? true : nil)))
             Output.line("Created tag '\(made.id)' ({\(made.commitId) \(made.id)})")
         },
         Command(path: ["tag", "show"], arguments: ["<tag URI>"], summary: "Show a tag's commit") { invocation in
             let uri = try invocation.uri(0)
             let found = try invocation.client.get(
-                RefMessage.self, ["repositories", uri.repository, "tags", uri.requireRef()])
+                API.Ref.self, ["repositories", uri.repository, "tags", uri.requireRef()])
             Output.line("\(found.id) \(found.commitId)")
         },
         Command(path: ["tag", "delete"], arguments: ["<tag URI>"], summary: "Delete a tag", flags: [yes]) {

@@ -3,14 +3,14 @@ import LakeAPI
 import Versioning
 
 extension Command {
-    private static func show(_ commit: CommitMessage) {
+    private static func show(_ commit: API.Commit) {
         var text = "\nID:            \(commit.id)\n"
         if commit.parents.count > 1 { text += "Merge:         \(commit.parents.joined(separator: ", "))\n" }
         if !commit.committer.isEmpty { text += "Author:        \(commit.committer)\n" }
         text += "Date:          \(Output.time(commit.creationDate))\n\n\t\(commit.message)\n"
-        if !commit.metadata.isEmpty {
+        if let metadata = commit.metadata, !metadata.isEmpty {
             text += "\nMetadata:\n"
-            for (key, value) in commit.metadata.sorted(by: { $0.key < $1.key }) {
+            for (key, value) in metadata.sorted(by: { $0.key < $1.key }) {
                 text += "\n\t\(key.padding(18)) = \(value)\n"
             }
         }
@@ -43,11 +43,11 @@ extension Command {
                 Int64(try invocation.number("epoch-time-seconds", default: 0))
             }
             let metadata = try invocation.metadata()
-            let creation = CommitCreation(
+            let creation = API.CommitCreation(
                 message: text, metadata: metadata.isEmpty ? nil : metadata, date: date,
                 allowEmpty: invocation.has("allow-empty-commit") ? true : nil)
             let made = try Coding.decode(
-                CommitMessage.self,
+                API.Commit.self,
                 invocation.client.post(["repositories", uri.repository, "branches", branch, "commits"], creation))
             Output.line(
                 "Commit for branch \"\(branch)\" completed.\n\nID: \(made.id)\nMessage: \(made.message)\nTimestamp: \(Output.time(made.creationDate))\nParents: \(made.parents.joined(separator: ", "))\n"
@@ -76,7 +76,7 @@ extension Command {
             if invocation.has("limit") { query.append(("limit", "true")) }
             if invocation.has("first-parent") { query.append(("first_parent", "true")) }
             let found = try invocation.client.list(
-                CommitMessage.self, ["repositories", uri.repository, "refs", uri.requireRef(), "commits"], query,
+                API.Commit.self, ["repositories", uri.repository, "refs", uri.requireRef(), "commits"], query,
                 amount: invocation.number("amount", default: 100), after: invocation.value("after") ?? "")
             for commit in found.items { show(commit) }
         },
@@ -84,7 +84,7 @@ extension Command {
             let uri = try invocation.uri(0)
             show(
                 try invocation.client.get(
-                    CommitMessage.self, ["repositories", uri.repository, "commits", uri.requireRef()]))
+                    API.Commit.self, ["repositories", uri.repository, "commits", uri.requireRef()]))
         },
         Command(
             path: ["diff"], arguments: ["<ref URI>", "<other ref URI>"], optional: 2,
@@ -110,7 +110,7 @@ extension Command {
             } else {
                 Output.line("Ref: \(uri.description)")
             }
-            for item in try invocation.client.list(DiffMessage.self, parts, query, amount: .max).items {
+            for item in try invocation.client.list(API.Diff.self, parts, query, amount: .max).items {
                 let mark =
                     switch item.type {
                     case "added": "+ added"
@@ -142,7 +142,7 @@ extension Command {
             guard source.repository == target.repository else {
                 throw LakeError(.invalidValue, "both references must belong to the same repository")
             }
-            var creation = MergeCreation()
+            var creation = API.Merge()
             creation.message = invocation.value("message")
             creation.metadata = try invocation.metadata()
             creation.strategy = invocation.value("strategy")
@@ -150,7 +150,7 @@ extension Command {
             creation.allowEmpty = invocation.has("allow-empty")
             creation.force = invocation.has("force")
             let made = try Coding.decode(
-                MergeResult.self,
+                API.MergeResult.self,
                 invocation.client.post(["repositories", source.repository, "refs", from, "merge", into], creation))
             Output.line("Merged \"\(from)\" into \"\(into)\" to get \"\(made.reference)\".")
         },

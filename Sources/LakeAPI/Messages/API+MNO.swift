@@ -1,0 +1,199 @@
+// swift-format-ignore-file
+// Made by Description/generate.py of what lies beside it: not to be changed by hand.
+
+extension API {
+    package struct Merge: Message {
+        package enum CodingKeys: String, CodingKey { case message; case metadata; case strategy; case force; case allowEmpty = "allow_empty"; case squashMerge = "squash_merge" }
+        package var message: String?
+        package var metadata: [String: String]?
+        package var strategy: String?
+        package var force: Bool?
+        package var allowEmpty: Bool?
+        package var squashMerge: Bool?
+        package init(message: String? = nil, metadata: [String: String]? = nil, strategy: String? = nil, force: Bool? = nil, allowEmpty: Bool? = nil, squashMerge: Bool? = nil) {
+            self.message = message
+            self.metadata = metadata
+            self.strategy = strategy
+            self.force = force
+            self.allowEmpty = allowEmpty
+            self.squashMerge = squashMerge
+        }
+    }
+
+    package struct MergeAsyncStatus: Message {
+        package enum CodingKeys: String, CodingKey { case taskId = "task_id"; case completed; case updateTime = "update_time"; case error; case statusCode = "status_code"; case result }
+        package var taskId: String
+        package var completed: Bool
+        package var updateTime: String
+        package var error: Error?
+        package var statusCode: Int?
+        package var result: MergeResult?
+        package init(taskId: String, completed: Bool, updateTime: String, error: Error? = nil, statusCode: Int? = nil, result: MergeResult? = nil) {
+            self.taskId = taskId
+            self.completed = completed
+            self.updateTime = updateTime
+            self.error = error
+            self.statusCode = statusCode
+            self.result = result
+        }
+    }
+
+    package struct MergeConflict: Message {
+        package enum CodingKeys: String, CodingKey { case message; case reference; case conflicts }
+        package var message: String
+        package var reference: String
+        package var conflicts: [String]
+        package init(message: String, reference: String, conflicts: [String]) {
+            self.message = message
+            self.reference = reference
+            self.conflicts = conflicts
+        }
+    }
+
+    package struct MergeResult: Message {
+        package enum CodingKeys: String, CodingKey { case reference }
+        package var reference: String
+        package init(reference: String) {
+            self.reference = reference
+        }
+    }
+
+    package struct MetaRangeCreation: Message {
+        package enum CodingKeys: String, CodingKey { case ranges }
+        package var ranges: [RangeMetadata]
+        package init(ranges: [RangeMetadata]) {
+            self.ranges = ranges
+        }
+    }
+
+    package struct MetaRangeCreationResponse: Message {
+        package enum CodingKeys: String, CodingKey { case id }
+        package var id: String?
+        package init(id: String? = nil) {
+            self.id = id
+        }
+    }
+
+    package struct Mount: Message {
+        package enum CodingKeys: String, CodingKey { case repository; case ref; case directory; case readOnly = "read_only"; case syncOnClose = "sync_on_close"; case noOpen = "no_open"; case prefix; case uid; case gid; case umask; case allowOther = "allow_other" }
+        package var repository: String
+        package var ref: String
+        package var directory: String
+        package var readOnly: Bool?
+        package var syncOnClose: Bool?
+        package var noOpen: Bool?
+        package var prefix: String?
+        package var uid: Int?
+        package var gid: Int?
+        package var umask: Int?
+        package var allowOther: Bool?
+        package init(repository: String, ref: String, directory: String, readOnly: Bool? = nil, syncOnClose: Bool? = nil, noOpen: Bool? = nil, prefix: String? = nil, uid: Int? = nil, gid: Int? = nil, umask: Int? = nil, allowOther: Bool? = nil) {
+            self.repository = repository
+            self.ref = ref
+            self.directory = directory
+            self.readOnly = readOnly
+            self.syncOnClose = syncOnClose
+            self.noOpen = noOpen
+            self.prefix = prefix
+            self.uid = uid
+            self.gid = gid
+            self.umask = umask
+            self.allowOther = allowOther
+        }
+        package func check(_ place: Place) throws(Misfit) {
+            if let uid { try place.at("uid").within(0, 4294967295, Int64(uid)) }
+            if let gid { try place.at("gid").within(0, 4294967295, Int64(gid)) }
+            if let umask { try place.at("umask").within(0, 4294967295, Int64(umask)) }
+        }
+    }
+
+    package struct MountList: Message {
+        package enum CodingKeys: String, CodingKey { case mounts }
+        package var mounts: [Mount]
+        package init(mounts: [Mount]) {
+            self.mounts = mounts
+        }
+    }
+
+    package struct ObjectCopyCreation: Message {
+        package enum CodingKeys: String, CodingKey { case srcPath = "src_path"; case srcRef = "src_ref"; case force; case shallow }
+        package var srcPath: String
+        package var srcRef: String?
+        package var force: Bool?
+        package var shallow: Bool?
+        package init(srcPath: String, srcRef: String? = nil, force: Bool? = nil, shallow: Bool? = nil) {
+            self.srcPath = srcPath
+            self.srcRef = srcRef
+            self.force = force
+            self.shallow = shallow
+        }
+    }
+
+    package struct ObjectError: Message {
+        package enum CodingKeys: String, CodingKey { case statusCode = "status_code"; case message; case path }
+        package var statusCode: Int
+        package var message: String
+        package var path: String?
+        package init(statusCode: Int, message: String, path: String? = nil) {
+            self.statusCode = statusCode
+            self.message = message
+            self.path = path
+        }
+    }
+
+    package struct ObjectErrorList: Message {
+        package enum CodingKeys: String, CodingKey { case errors }
+        package var errors: [ObjectError]
+        package init(errors: [ObjectError]) {
+            self.errors = errors
+        }
+    }
+
+    package struct ObjectStageCreation: Message {
+        package enum CodingKeys: String, CodingKey { case physicalAddress = "physical_address"; case checksum; case sizeBytes = "size_bytes"; case mtime; case metadata; case contentType = "content_type"; case force }
+        package var physicalAddress: String
+        package var checksum: String
+        package var sizeBytes: Int64
+        package var mtime: Int64?
+        package var metadata: ObjectUserMetadata?
+        package var contentType: String?
+        package var force: Bool?
+        package init(physicalAddress: String, checksum: String, sizeBytes: Int64, mtime: Int64? = nil, metadata: ObjectUserMetadata? = nil, contentType: String? = nil, force: Bool? = nil) {
+            self.physicalAddress = physicalAddress
+            self.checksum = checksum
+            self.sizeBytes = sizeBytes
+            self.mtime = mtime
+            self.metadata = metadata
+            self.contentType = contentType
+            self.force = force
+        }
+    }
+
+    package struct ObjectStats: Message {
+        package enum CodingKeys: String, CodingKey { case path; case pathType = "path_type"; case physicalAddress = "physical_address"; case physicalAddressExpiry = "physical_address_expiry"; case checksum; case sizeBytes = "size_bytes"; case mtime; case metadata; case contentType = "content_type" }
+        package var path: String
+        package var pathType: String
+        package var physicalAddress: String
+        package var physicalAddressExpiry: Int64?
+        package var checksum: String
+        package var sizeBytes: Int64?
+        package var mtime: Int64
+        package var metadata: ObjectUserMetadata?
+        package var contentType: String?
+        package init(path: String, pathType: String, physicalAddress: String, physicalAddressExpiry: Int64? = nil, checksum: String, sizeBytes: Int64? = nil, mtime: Int64, metadata: ObjectUserMetadata? = nil, contentType: String? = nil) {
+            self.path = path
+            self.pathType = pathType
+            self.physicalAddress = physicalAddress
+            self.physicalAddressExpiry = physicalAddressExpiry
+            self.checksum = checksum
+            self.sizeBytes = sizeBytes
+            self.mtime = mtime
+            self.metadata = metadata
+            self.contentType = contentType
+        }
+    }
+
+    package typealias ObjectStatsList = ResultList<ObjectStats>
+
+    package typealias ObjectUserMetadata = [String: String]
+}
