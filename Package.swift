@@ -38,6 +38,7 @@ let package = Package(
         system("CHTTP", "libmicrohttpd-dev"),
         system("CExpat", "libexpat1-dev"),
         system("CYAML", "libyaml-dev"),
+        system("CArchive", "libarchive-dev"),
         system("CLinux", "linux-libc-dev"),
         library("Foundations", ["CCrypto"]),
         library("Versioning", ["Foundations", "CSodium", "CChecksum", "CZstd"], exclude: ["SSTable/README.md"]),
@@ -47,7 +48,7 @@ let package = Package(
         library("LakeAPI", ["Foundations", "Versioning", "Transport"]),
         library(
             "LakeLocalServer",
-            ["Foundations", "Versioning", "Transport", "LakeAPI", "CHTTP", "CExpat", "CYAML", "CChecksum"]),
+            ["Foundations", "Versioning", "Transport", "LakeAPI", "CHTTP", "CExpat", "CYAML", "CChecksum", "CArchive"]),
         library("LakeFUSE", ["Foundations", "Versioning", "CacheStore", "LakeAPI", "CFUSE", "CLinux"]),
         .executableTarget(
             name: "lakefuse",

@@ -218,7 +218,7 @@ class Schemas:
         if "minimum" in schema or "maximum" in schema:
             lines.append(f"try {place}.within({schema.get('minimum', 'nil')}, {schema.get('maximum', 'nil')}, Int64({value}))")
         if schema.get("minLength"):
-            lines.append(f"try {place}.atLeast({schema['minLength']}, {value}.utf8.count, \"length\")")
+            lines.append(f"try {place}.atLeast({schema['minLength']}, {value}.utf8.count, \"string length\")")
         if schema.get("minItems"):
             lines.append(f"try {place}.atLeast({schema['minItems']}, {value}.count, \"number of items\")")
         if schema.get("type") == "array":

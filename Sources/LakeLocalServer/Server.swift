@@ -57,6 +57,9 @@ struct FrontDoor: Door {
     func begin(_ request: Request) -> Reception {
         if let fault = request.fault { return .respond(.text(400, fault + "\n", type: "text/plain; charset=utf-8")) }
         switch request.rawPath {
+        // Where lakeFS's paid edition has catalogs of Iceberg tables.
+        case let path where Self.catalogs.contains { path.hasPrefix($0) }:
+            return .respond(.text(501, "Not Implemented\n", type: "text/plain; charset=utf-8"))
         case "/", "": return .respond(.text(200, Self.welcome, type: "text/plain; charset=utf-8"))
         case "/openapi.json": return .respond(Self.description)
         case "/logout":
@@ -77,6 +80,8 @@ struct FrontDoor: Door {
                 ("Location", "/"), ("Set-Cookie", "\(Login.cookieName)=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict"),
             ])
     }
+
+    private static let catalogs = ["/iceberg/api/", "/iceberg/relative_to/", "/mds/iceberg/api/"]
 
     /// The API, for those who make clients of it.
     private static let description = Response(

@@ -14,6 +14,7 @@ import Testing
         "LakeAPI": ["Foundations", "Versioning", "Transport"],
         "LakeLocalServer": [
             "Foundations", "Versioning", "Transport", "LakeAPI", "CHTTP", "CExpat", "CYAML", "CChecksum",
+            "CArchive",
         ],
         "LakeFUSE": ["Foundations", "Versioning", "CacheStore", "LakeAPI", "CFUSE", "CLinux"],
         "lakefuse": [

@@ -144,7 +144,7 @@ func readFacts(_ bytes: [UInt8]) {
 
 func readMessages(_ bytes: [UInt8]) {
     func read<Sent: Message>(_ type: Sent.Type) {
-        do { _ = try Coding.decodeRequest(type, bytes) } catch { _ = Coding.explain(error) }
+        do { _ = try Coding.decodeRequest(type, bytes) } catch { _ = Coding.explain(error, in: type) }
     }
     read(API.RepositoryCreation.self)
     read(API.CommitCreation.self)

@@ -7,9 +7,10 @@ package struct LakeError: Error, Sendable, CustomStringConvertible {
         case object = "path"
         case metaRange = "metarange"
         case user, group, policy, credentials
+        case externalPrincipal = "external principal"
         case mount, upload
         case pullRequest = "pull request"
-        case task
+        case comment, task
         case importJob = "import"
         case rule
         case storageNamespace = "storage namespace"

@@ -168,7 +168,7 @@ package struct Timestamp: Sendable, Hashable, Comparable {
         self.init(seconds: seconds)
     }
 
-    /// Reads RFC 3339: `2006-01-02T15:04:05[.999999999](Z|+hh:mm)`.
+    /// Reads RFC 3339: `2006-01-02T15:04:05[.999999999](Z|+hh:mm)`; `+hhmm` too.
     package init?(rfc3339 text: String) {
         let u = Array(text.utf8)
         guard u.count >= 20, u[4] == 0x2d, u[7] == 0x2d, u[10] == 0x54 || u[10] == 0x74, u[13] == 0x3a, u[16] == 0x3a
@@ -199,8 +199,10 @@ package struct Timestamp: Sendable, Hashable, Comparable {
         switch u[position] {
         case 0x5a, 0x7a: guard position + 1 == u.count else { return nil }
         case 0x2b, 0x2d:
-            guard u.count == position + 6, u[position + 3] == 0x3a, let hours = number(position + 1..<position + 3),
-                let minutes = number(position + 4..<position + 6)
+            // lakeFS's Python client leaves the colon out.
+            let behind = u.count == position + 6 && u[position + 3] == 0x3a ? position + 4 : position + 3
+            guard u.count == behind + 2, let hours = number(position + 1..<position + 3),
+                let minutes = number(behind..<behind + 2)
             else { return nil }
             seconds -= Int64((u[position] == 0x2b ? 1 : -1) * (hours * 3600 + minutes * 60))
         default: return nil

@@ -27,8 +27,8 @@ extension API {
             self.secretAccessKey = secretAccessKey
         }
         package func check(_ place: Place) throws(Misfit) {
-            try place.at("access_key_id").atLeast(1, accessKeyId.utf8.count, "length")
-            try place.at("secret_access_key").atLeast(1, secretAccessKey.utf8.count, "length")
+            try place.at("access_key_id").atLeast(1, accessKeyId.utf8.count, "string length")
+            try place.at("secret_access_key").atLeast(1, secretAccessKey.utf8.count, "string length")
         }
     }
 
@@ -95,7 +95,7 @@ extension API {
             self.pattern = pattern
         }
         package func check(_ place: Place) throws(Misfit) {
-            try place.at("pattern").atLeast(1, pattern.utf8.count, "length")
+            try place.at("pattern").atLeast(1, pattern.utf8.count, "string length")
         }
     }
 }

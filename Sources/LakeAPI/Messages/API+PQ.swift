@@ -170,7 +170,7 @@ extension API {
             self.parentId = parentId
         }
         package func check(_ place: Place) throws(Misfit) {
-            try place.at("body").atLeast(1, body.utf8.count, "length")
+            try place.at("body").atLeast(1, body.utf8.count, "string length")
         }
     }
 
@@ -193,7 +193,7 @@ extension API {
             self.resolved = resolved
         }
         package func check(_ place: Place) throws(Misfit) {
-            if let body { try place.at("body").atLeast(1, body.utf8.count, "length") }
+            if let body { try place.at("body").atLeast(1, body.utf8.count, "string length") }
         }
     }
 

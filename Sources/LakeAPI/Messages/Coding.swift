@@ -52,22 +52,37 @@ package enum Coding {
         return message
     }
 
-    /// What is wrong with a request's body, for the one who sent it.
-    package static func explain(_ error: any Error) -> String {
-        func place(_ path: [any CodingKey]) -> String {
-            "/" + path.map { $0.intValue.map(String.init) ?? $0.stringValue }.joined(separator: "/")
+    /// What is wrong with a request's body, for the one who sent it; in lakeFS's words.
+    package static func explain(_ error: any Error, in type: (some Message).Type) -> String {
+        func told(_ path: [any CodingKey], _ reason: String) -> String {
+            let place = path.map { "/" + ($0.intValue.map(String.init) ?? $0.stringValue) }.joined()
+            return told(place, reason)
+        }
+        func told(_ place: String, _ reason: String) -> String {
+            "request body has an error: doesn't match schema #/components/schemas/\(type): "
+                + (place.isEmpty ? "" : "Error at \"\(place)\": ") + reason
         }
         switch error {
-        case let misfit as Misfit:
-            return "request body has an error: value at \"\(misfit.place)\" \(misfit.reason)"
+        case let misfit as Misfit: return told(misfit.place, misfit.reason)
         case DecodingError.keyNotFound(let key, let context):
-            return
-                "request body has an error: property \"\(key.stringValue)\" is missing at \"\(place(context.codingPath))\""
+            return told(context.codingPath + [key], "property \"\(key.stringValue)\" is missing")
         case DecodingError.typeMismatch(let type, let context):
-            return "request body has an error: value at \"\(place(context.codingPath))\" must be a \(type)"
-        case DecodingError.valueNotFound(let type, let context):
-            return "request body has an error: value at \"\(place(context.codingPath))\" must be a \(type), not null"
-        default: return "request body has an error: it is not valid JSON"
+            return told(context.codingPath, "value must be \(word(type))")
+        case DecodingError.valueNotFound(_, let context): return told(context.codingPath, "value is not nullable")
+        case DecodingError.dataCorrupted(let context) where !context.codingPath.isEmpty:
+            return told(context.codingPath, "value is out of range")
+        default: return "request body has an error: failed to decode request body: it is not valid JSON"
+        }
+    }
+
+    private static func word(_ type: any Any.Type) -> String {
+        switch type {
+        case is String.Type: "a string"
+        case is Bool.Type: "a boolean"
+        case is any BinaryInteger.Type: "an integer"
+        case is any BinaryFloatingPoint.Type: "a number"
+        case is [Any].Type: "an array"
+        default: "an object"
         }
     }
 }

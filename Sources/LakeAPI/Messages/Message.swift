@@ -34,20 +34,20 @@ package struct Place: Sendable {
     package func at(_ name: String) -> Place { Place(path: path + "/" + name) }
     package func at(_ index: Int) -> Place { Place(path: path + "/\(index)") }
 
-    private func misfit(_ reason: String) -> Misfit { Misfit(place: path.isEmpty ? "/" : path, reason: reason) }
+    private func misfit(_ reason: String) -> Misfit { Misfit(place: path, reason: reason) }
 
     func one(of words: [String], _ value: String) throws(Misfit) {
-        guard words.contains(value) else { throw misfit("must be one of \(words.joined(separator: ", "))") }
+        guard words.contains(value) else { throw misfit("value is not one of the allowed values \(words)") }
     }
 
     func within(_ least: Int64?, _ most: Int64?, _ value: Int64) throws(Misfit) {
-        if let least, value < least { throw misfit("must be at least \(least)") }
-        if let most, value > most { throw misfit("must be at most \(most)") }
+        if let least, value < least { throw misfit("number must be at least \(least)") }
+        if let most, value > most { throw misfit("number must be at most \(most)") }
     }
 
     /// - Parameter what: what is counted.
     func atLeast(_ least: Int, _ count: Int, _ what: String) throws(Misfit) {
-        guard count >= least else { throw misfit("must have a \(what) of at least \(least)") }
+        guard count >= least else { throw misfit("minimum \(what) is \(least)") }
     }
 }
 

@@ -437,6 +437,22 @@ import Versioning
             init(_ read: @escaping @Sendable (Int64, Int) throws -> [UInt8]) { self.read = read }
         }
 
+        /// Pieces of an answer, as far as they are not sent.
+        private final class Pieces {
+            private let next: @Sendable () throws -> [UInt8]
+            private var rest: ArraySlice<UInt8> = []
+            init(_ next: @escaping @Sendable () throws -> [UInt8]) { self.next = next }
+
+            /// Puts bytes into a buffer, and tells how many; 0 at the end.
+            func fill(_ buffer: UnsafeMutableRawBufferPointer) throws -> Int {
+                if rest.isEmpty { rest = try next()[...] }
+                let count = min(rest.count, buffer.count)
+                unsafe buffer.copyBytes(from: rest.prefix(count))
+                rest = rest.dropFirst(count)
+                return count
+            }
+        }
+
         /// An answer in memory, and its share of the budget; both go when its last byte is sent.
         @safe private final class Kept {
             private var share: MemoryBudget.Share
@@ -497,6 +513,20 @@ import Versioning
                         return bytes.count
                     }, unsafe Unmanaged.passRetained(Stream(read)).toOpaque(),
                     { unsafe Unmanaged<Stream>.fromOpaque($0!).release() })
+            case .pieces(let next):
+                unsafe made = unsafe MHD_create_response_from_callback(
+                    UInt64.max, 128 * 1024,
+                    { context, _, buffer, room in
+                        let pieces = unsafe Unmanaged<Pieces>.fromOpaque(context!).takeUnretainedValue()
+                        do {
+                            let count = unsafe try pieces.fill(UnsafeMutableRawBufferPointer(start: buffer, count: room))
+                            return count > 0 ? count : Int(MHD_CONTENT_READER_END_OF_STREAM)
+                        } catch {
+                            Log.error("an answer ended early", ["reason": "\(error)"])
+                            return Int(MHD_CONTENT_READER_END_WITH_ERROR)
+                        }
+                    }, unsafe Unmanaged.passRetained(Pieces(next)).toOpaque(),
+                    { unsafe Unmanaged<Pieces>.fromOpaque($0!).release() })
             }
             guard let made = unsafe made else { return MHD_Result.NO }
             defer { unsafe MHD_destroy_response(made) }

@@ -211,6 +211,9 @@ package struct Response: Sendable {
         case file(FilePiece)
         /// Read piece by piece: `read(offset, count)` gives up to `count` bytes.
         case stream(byteCount: Int64, read: @Sendable (Int64, Int) throws -> [UInt8])
+        /// Made while it is sent, nobody knows how long: empty at the end. What is thrown ends the connection, so that
+        /// the client sees that something is missing.
+        case pieces(@Sendable () throws -> [UInt8])
         /// No bytes, but their number in the header: answers to HEAD.
         case announced(Int64)
     }

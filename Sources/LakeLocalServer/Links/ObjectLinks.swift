@@ -39,9 +39,40 @@ package final class ObjectLinks: Door {
         key = Array(signingSecret.utf8)
     }
 
+    /// What an address tells of the object besides its bytes: what its entry says.
+    private struct Facts {
+        var type = "", eTag = "", modified = ""
+        private static let names = (type: "x-lake-type", eTag: "x-lake-etag", modified: "x-lake-modified")
+
+        init() {}
+        init(_ entry: Entry) {
+            (type, eTag, modified) = (entry.shownContentType, entry.eTag, "\(entry.lastModified.seconds)")
+        }
+        init(_ query: [QueryItem]) {
+            func value(_ name: String) -> String { query.first { $0.name == name }?.value ?? "" }
+            (type, eTag, modified) = (value(Self.names.type), value(Self.names.eTag), value(Self.names.modified))
+        }
+
+        var query: String {
+            [(Self.names.type, type), (Self.names.eTag, eTag), (Self.names.modified, modified)]
+                .filter { !$0.1.isEmpty }.map { "\($0.0)=\(URIEncoding.encode($0.1))&" }.joined()
+        }
+        var signed: String { "\(type)\n\(eTag)\n\(modified)" }
+
+        var headers: [(name: String, value: String)] {
+            let type = type.isEmpty ? "application/octet-stream" : type
+            var headers = [("Content-Type", type)] + Response.untrusted(type)
+            if !eTag.isEmpty { headers.append(("ETag", "\"\(eTag)\"")) }
+            if let seconds = Int64(modified) {
+                headers.append(("Last-Modified", Timestamp(seconds: seconds).httpDate))
+            }
+            return headers
+        }
+    }
+
     /// What a signature is of.
-    private func named(_ deed: Deed, _ location: ObjectLocation) -> String {
-        "object\n\(deed)\n\(location)\n\(deed == .write ? process : "")"
+    private func named(_ deed: Deed, _ location: ObjectLocation, _ facts: Facts = Facts()) -> String {
+        "object\n\(deed)\n\(location)\n\(deed == .write ? process : "")\n\(facts.signed)"
     }
     private func named(partOf upload: String, _ number: Int) -> String { "part\n\(upload)\n\(number)" }
 
@@ -50,16 +81,20 @@ package final class ObjectLinks: Door {
     }
 
     /// An address on the host that a request was sent to.
-    private func link(_ path: String, _ what: String, _ request: Request) -> Link {
+    /// - Parameter facts: what it tells besides, each with an & behind it.
+    private func link(_ path: String, _ what: String, _ request: Request, telling facts: String = "") -> Link {
         let expires = Timestamp.now().seconds + Self.lifetimeSeconds
         let scheme = request.header("x-forwarded-proto") == "https" ? "https" : "http"
-        let query = "\(Self.expiresName)=\(expires)&\(Self.signatureName)=\(signature(what, expires))"
+        let query = facts + "\(Self.expiresName)=\(expires)&\(Self.signatureName)=\(signature(what, expires))"
         return ("\(scheme)://\(request.header("host") ?? "127.0.0.1")\(path)?\(query)", expires)
     }
 
     func link(to location: ObjectLocation, for deed: Deed, _ request: Request) -> Link {
-        let place = URIEncoding.encode(Array("\(location.scheme)/\(location.path)".utf8), keepsSlash: true)
-        return link(Self.base + place, named(deed, location), request)
+        link(Self.place(location), named(deed, location), request)
+    }
+
+    private static func place(_ location: ObjectLocation) -> String {
+        base + URIEncoding.encode(Array("\(location.scheme)/\(location.path)".utf8), keepsSlash: true)
     }
 
     /// An address to write a part of an upload.
@@ -70,7 +105,8 @@ package final class ObjectLinks: Door {
     /// An address to read an entry's object, which stays as long as that is good.
     func link(to entry: Entry, at location: ObjectLocation, _ request: Request) -> Link {
         catalog.keepForLinks(entry)
-        return link(to: location, for: .read, request)
+        let facts = Facts(entry)
+        return link(Self.place(location), named(.read, location, facts), request, telling: facts.query)
     }
 
     /// Ends all writing to a place that is about to have an entry.
@@ -117,12 +153,13 @@ package final class ObjectLinks: Door {
                 return .body(try partSink(number, of: parts[0], request))
             }
             let location = ObjectLocation(scheme: parts[0], path: parts[1])
-            guard isSigned(request, named(isWrite ? .write : .read, location)) else {
+            let facts = isWrite ? Facts() : Facts(URIEncoding.query(request.rawQuery, plusIsSpace: false))
+            guard isSigned(request, named(isWrite ? .write : .read, location, facts)) else {
                 return .respond(refusal(request))
             }
             if isWrite { return .body(try objectSink(location, request)) }
             return .work { [self] in
-                do { return try read(location, request) } catch { return failure(error, request) }
+                do { return try read(location, facts, request) } catch { return failure(error, request) }
             }
         } catch {
             return .respond(failure(error, request))
@@ -142,11 +179,10 @@ package final class ObjectLinks: Door {
 
     private func refusal(_ request: Request) -> Response { S3Error.accessDenied.response(to: request, in: region) }
 
-    private func read(_ location: ObjectLocation, _ request: Request) throws -> Response {
+    private func read(_ location: ObjectLocation, _ facts: Facts, _ request: Request) throws -> Response {
         guard let size = try catalog.objects.size(of: location) else { throw S3Error.noSuchKey }
         let entry = Entry(address: location.path, lastModified: .now(), size: size, eTag: "", contentType: "")
-        var headers: [(name: String, value: String)] =
-            [("Content-Type", "application/octet-stream"), ("Accept-Ranges", "bytes")] + Response.untrusted
+        var headers = facts.headers + [("Accept-Ranges", "bytes")]
         var range = 0..<size
         var status = 200
         switch ByteRange(request.header("range"), size: size) {

@@ -6,7 +6,7 @@ package import Versioning
 
 /// Who makes a request: HTTP basic, a bearer token, or a session cookie. Tokens are JWT, HS256 (RFC 7519).
 package struct Login: Sendable {
-    private let access: Access
+    let access: Access
     private let secret: [UInt8]
     private let failures = LoginFailures()
     /// Holds answers to failed logins back.
@@ -14,6 +14,8 @@ package struct Login: Sendable {
     static let cookieName = "internal_auth_session"
     /// A week.
     static let tokenSeconds: Int64 = 7 * 24 * 3600
+    /// What may be asked for: two weeks.
+    static let longestTokenSeconds: Int64 = 2 * tokenSeconds
 
     /// - Parameter secretKey: the configuration's `auth.encrypt.secret_key`, which also signs tokens.
     package init(access: Access, secretKey: String) {
@@ -28,29 +30,66 @@ package struct Login: Sendable {
         var exp: Int64
         /// Who made it.
         var iss = Login.issuer
-        /// The session's own name, by which it can be ended, and behind a dot the access key id that it began with and
-        /// ends with.
+        /// The session's own name, by which it can be ended, and behind a dot what it began with and ends with.
         var jti: String
 
-        var accessKeyID: String { String(jti.drop { $0 != "." }.dropFirst()) }
+        var origin: Origin { Origin(String(jti.drop { $0 != "." }.dropFirst())) }
+    }
+
+    /// What a session began with: it ends when that goes.
+    enum Origin: Equatable {
+        case accessKey(String)
+        /// Somebody whom another system knows.
+        case principal(String)
+        /// A user whom another system let in: the user.
+        case user
+
+        init(_ text: String) {
+            self = text.isEmpty ? .user : text.hasPrefix("@") ? .principal(String(text.dropFirst())) : .accessKey(text)
+        }
+
+        var text: String {
+            switch self {
+            case .accessKey(let id): id
+            case .principal(let id): "@" + id
+            case .user: ""
+            }
+        }
     }
 
     private static let issuer = "lakefuse"
 
-    /// A token for the user of a key pair, and when it ends in seconds since 1970.
-    func token(for user: String, accessKeyID: String) -> (token: String, expires: Int64) {
+    /// A token for a user, and when it ends in seconds since 1970.
+    /// - Parameter seconds: how long it lasts.
+    func token(for user: String, by origin: Origin, seconds: Int64 = Login.tokenSeconds) -> (
+        token: String, expires: Int64
+    ) {
         let now = Timestamp.now().seconds
         let claims = Claims(
-            sub: user, aud: "login", iat: now, exp: now + Self.tokenSeconds, jti: "\(XID.make()).\(accessKeyID)")
+            sub: user, aud: "login", iat: now, exp: now + seconds, jti: "\(XID.make()).\(origin.text)")
+        return (sign(claims), claims.exp)
+    }
+
+    /// The header that makes a browser keep a session.
+    static func cookie(_ made: (token: String, expires: Int64)) -> (name: String, value: String) {
+        let seconds = made.expires - Timestamp.now().seconds
+        return (
+            "Set-Cookie",
+            "\(cookieName)=\(made.token); Path=/; Expires=\(Timestamp(seconds: made.expires).httpDate); Max-Age=\(seconds); HttpOnly; SameSite=Strict"
+        )
+    }
+
+    /// A JWT of ours.
+    func sign(_ claims: some Encodable) -> String {
         // Text and numbers: encoding them cannot fail.
         let body =
             Base64.encodeURL(Array(#"{"alg":"HS256","typ":"JWT"}"#.utf8)) + "."
             + Base64.encodeURL(Array(try! JSONEncoder().encode(claims)))
-        return (body + "." + Base64.encodeURL(Hash.hmac(key: secret, Array(body.utf8))), claims.exp)
+        return body + "." + Base64.encodeURL(Hash.hmac(key: secret, Array(body.utf8)))
     }
 
-    /// What a token says, if it is one of ours that has not run out.
-    private func claims(_ token: some StringProtocol) -> Claims? {
+    /// What a JWT of ours says; nil for any other.
+    func verified<Claims: Decodable>(_ type: Claims.Type, _ token: some StringProtocol) -> Claims? {
         let parts = token.split(separator: ".", omittingEmptySubsequences: false)
         guard parts.count == 3, let signature = Base64.decode(parts[2]), let body = Base64.decode(parts[1]) else {
             return nil
@@ -58,18 +97,39 @@ package struct Login: Sendable {
         guard isEqualInConstantTime(signature, Hash.hmac(key: secret, Array("\(parts[0]).\(parts[1])".utf8))) else {
             return nil
         }
-        guard let claims = try? JSONDecoder().decode(Claims.self, from: Data(body)), claims.aud == "login",
-            claims.exp > Timestamp.now().seconds
+        return try? JSONDecoder().decode(type, from: Data(body))
+    }
+
+    /// What a session's token says, if it has not run out.
+    private func claims(_ token: some StringProtocol) -> Claims? {
+        guard let claims = verified(Claims.self, token), claims.aud == "login", claims.exp > Timestamp.now().seconds
         else { return nil }
         return claims
     }
 
-    /// The user of a session that has not ended: by its time, by logout, or with the key it began with.
+    /// The user of a session that has not ended: by its time, by logout, or with what it began with.
     private func user(ofToken token: some StringProtocol) throws -> String? {
-        guard let claims = claims(token), try access.credentials(claims.accessKeyID)?.userName == claims.sub,
+        guard let claims = claims(token), try isAlive(claims.origin, of: claims.sub),
             try !access.isSessionEnded(claims.jti)
         else { return nil }
         return claims.sub
+    }
+
+    private func isAlive(_ origin: Origin, of user: String) throws -> Bool {
+        switch origin {
+        case .accessKey(let id): try access.credentials(id)?.userName == user
+        case .principal(let id): try access.findExternalPrincipal(id)?.userName == user
+        case .user: try access.hasUser(user)
+        }
+    }
+
+    /// When a session's token ends, in seconds since 1970.
+    func end(of token: String) -> Int64? { claims(token)?.exp }
+
+    /// What a request logs in by; nil if nothing that is known.
+    func origin(of request: Request) -> Origin? {
+        if let id = Self.accessKeyID(request) { return .accessKey(id) }
+        return tokens(request).lazy.compactMap { claims($0)?.origin }.first
     }
 
     /// Ends the sessions whose tokens a request carries.

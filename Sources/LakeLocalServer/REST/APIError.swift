@@ -14,9 +14,11 @@ struct MalformedParameter: Error, CustomStringConvertible {
 }
 
 extension Response {
+    private static let jsonHeaders = [("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff")]
+
     /// A message as JSON.
     static func json(_ status: Int, _ message: some Encodable) -> Response {
-        Response(status: status, headers: [("Content-Type", "application/json")], body: .bytes(Coding.encode(message)))
+        Response(status: status, headers: jsonHeaders, body: .bytes(Coding.encode(message)))
     }
 
     /// JSON that was written by hand.
@@ -28,6 +30,24 @@ extension Response {
 
     static var noContent: Response { Response(status: 204) }
 
+    /// The status that tells an error of the core. Source: `lakefs-behaviour.md` section 1, status codes.
+    static func status(of error: LakeError) -> Int {
+        switch error.code {
+        case .notFound: 404
+        case .alreadyExists: 409
+        case .invalidValue, .dirtyBranch, .noChanges: 400
+        case .conflict: 409
+        case .preconditionFailed: 412
+        case .readOnlyRepository, .protectedBranch: 403
+        case .dataGone: 410
+        case .tooManyTries: 429
+        case .unauthenticated, .permissionDenied: 401
+        case .noSpace: 507
+        case .corrupt, .unavailable: 500
+        case .notImplemented: 501
+        }
+    }
+
     /// The answer that REST gives to an error of the core. Source: `lakefs-behaviour.md` section 1, status codes.
     init(_ error: any Error) {
         if let malformed = error as? MalformedParameter {
@@ -35,21 +55,7 @@ extension Response {
             return
         }
         let error = LakeError(error)
-        let status: Int =
-            switch error.code {
-            case .notFound: 404
-            case .alreadyExists: 409
-            case .invalidValue, .dirtyBranch, .noChanges: 400
-            case .conflict: 409
-            case .preconditionFailed: 412
-            case .readOnlyRepository, .protectedBranch: 403
-            case .dataGone: 410
-            case .tooManyTries: 429
-            case .unauthenticated, .permissionDenied: 401
-            case .noSpace: 507
-            case .corrupt, .unavailable: 500
-            case .notImplemented: 501
-            }
+        let status = Self.status(of: error)
         if case .conflict = error.code, !error.conflicts.isEmpty {
             self = .json(
                 status,

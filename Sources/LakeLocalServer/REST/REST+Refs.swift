@@ -82,16 +82,23 @@ extension REST {
         )
     }
 
+    /// What a commit's body asks for.
+    /// - Parameter source: the metarange that becomes the commit's; nil for the branch's changes.
+    func commitRequest(_ body: API.CommitCreation, _ source: String?, by user: String) -> CommitRequest {
+        var request = CommitRequest(
+            committer: user, message: body.message, metadata: Metadata(body.metadata ?? [:]))
+        request.date = body.date.map { Timestamp(seconds: $0) }
+        request.allowEmpty = body.allowEmpty ?? false
+        request.force = body.force ?? false
+        request.sourceMetaRange = source
+        return request
+    }
+
     func addCommits(_ router: inout Router) {
         router.on(.commit) { call in
             let source = try call.nonempty("source_metarange").first?.description
             return call.json(API.CommitCreation.self) { body in
-                var request = CommitRequest(
-                    committer: call.user, message: body.message, metadata: Metadata(body.metadata ?? [:]))
-                request.date = body.date.map { Timestamp(seconds: $0) }
-                request.allowEmpty = body.allowEmpty ?? false
-                request.force = body.force ?? false
-                request.sourceMetaRange = source
+                let request = commitRequest(body, source, by: call.user)
                 return .json(201, message(try catalog.commit(request, on: call.branch, in: call.repository)))
             }
         }

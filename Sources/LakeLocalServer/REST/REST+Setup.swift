@@ -52,14 +52,10 @@ extension REST {
                         answer(refusal)
                     }
                 }
-                let made = login.token(for: user, accessKeyID: body.accessKeyId)
+                let made = login.token(for: user, by: .accessKey(body.accessKeyId))
                 var response = Response.json(
                     200, API.AuthenticationToken(token: made.token, tokenExpiration: made.expires))
-                response.headers.append(
-                    (
-                        "Set-Cookie",
-                        "\(Login.cookieName)=\(made.token); Path=/; Expires=\(Timestamp(seconds: made.expires).httpDate); Max-Age=\(Login.tokenSeconds); HttpOnly; SameSite=Strict"
-                    ))
+                response.headers.append(Login.cookie(made))
                 answer(response)
             }
         }

@@ -24,6 +24,8 @@ package struct ServerSettings: Sendable {
     package var s3Domains = ["s3.local.lakefs.io"]
     /// `gateways.s3.create_repositories`: whether buckets are made and deleted over S3.
     package var createsRepositories = false
+    /// `auth.external_aws_auth.sts_endpoint`: an AWS Security Token Service; empty for AWS' own.
+    package var stsEndpoint = ""
     package init(signingSecret: String) { self.signingSecret = signingSecret }
 }
 
@@ -51,6 +53,7 @@ package struct REST: Door {
     let mounts: (any MountControl)?
     let budget: MemoryBudget
     let links: ObjectLinks
+    let callerIdentity: CallerIdentity
     private var router = Router()
 
     package init(
@@ -63,6 +66,7 @@ package struct REST: Door {
         self.login = login
         self.settings = settings
         self.mounts = mounts
+        callerIdentity = CallerIdentity(endpoint: settings.stsEndpoint)
         links = ObjectLinks(catalog, signingSecret: settings.signingSecret, region: settings.region)
         addSetup(&router)
         addConfiguration(&router)
@@ -78,6 +82,10 @@ package struct REST: Door {
         addPulls(&router)
         addTransfer(&router)
         addMounts(&router)
+        addTasks(&router)
+        addComments(&router)
+        addArchive(&router)
+        addExternalLogin(&router)
     }
 
     /// Whether a path is this API's.

@@ -165,7 +165,7 @@ struct Call: Sendable {
             return .respond(
                 .failure(
                     400,
-                    "request body has an error: header Content-Type has unexpected value '\(type.prefix(80))': application/json is expected"
+                    "request body has an error: header Content-Type has unexpected value \"\(type.prefix(80))\": application/json is expected"
                 ))
         }
         return .body(
@@ -183,7 +183,7 @@ struct Call: Sendable {
         do {
             return try Coding.decodeRequest(type, bytes.isEmpty ? Array("{}".utf8) : bytes, allowsNull: allowsNull)
         } catch {
-            throw LakeError(.invalidValue, Coding.explain(error))
+            throw LakeError(.invalidValue, Coding.explain(error, in: type))
         }
     }
 

@@ -128,11 +128,20 @@ package final class Telemetry: Sendable {
                 .createCredentials, .deleteCredentials, .attachPolicyToUser, .detachPolicyFromUser,
                 .createGroup, .deleteGroup, .addGroupMembership, .deleteGroupMembership, .createPolicy, .updatePolicy,
                 .deletePolicy, .attachPolicyToGroup, .detachPolicyFromGroup, .setGroupACL,
-                .createUserExternalPrincipal, .deleteUserExternalPrincipal:
+                .createUserExternalPrincipal, .deleteUserExternalPrincipal, .releaseTokenToMailbox, .getTokenFromMailbox:
                 true
             default: false
             }
         case .none, .health, .metrics, .s3: false
+        }
+    }
+
+    /// The path of a request, as far as it is no secret: who has a mailbox' name has what comes into it.
+    private static func path(_ request: Request) -> String {
+        switch request.note.operation {
+        case .rest(.getTokenFromMailbox), .rest(.releaseTokenToMailbox):
+            request.rawPath.prefix { $0 != "-" } + "-token/..."
+        default: request.rawPath
         }
     }
 
@@ -145,7 +154,7 @@ package final class Telemetry: Sendable {
         // The query may hold a signature: it is not told.
         let fields: KeyValuePairs = [
             "request_id": note.id, "door": note.isS3 ? "s3" : "rest", "operation": note.operation.text,
-            "method": request.method, "path": request.rawPath, "status": "\(response.status)",
+            "method": request.method, "path": Self.path(request), "status": "\(response.status)",
             "took_us": "\(microseconds)",
             "user": note.user, "address": request.peer?.address.description ?? "",
             "user_agent": request.header("user-agent") ?? "",
@@ -156,7 +165,7 @@ package final class Telemetry: Sendable {
                 "a request failed",
                 [
                     "request_id": note.id, "operation": note.operation.text, "method": request.method,
-                    "path": request.rawPath, "status": "\(response.status)", "user": note.user,
+                    "path": Self.path(request), "status": "\(response.status)", "user": note.user,
                     "reason": reason(response),
                 ])
         }

@@ -16,7 +16,10 @@ struct TelemetryDoor: Door {
             // A store that does not answer is told by every other call.
             return .respond(
                 Response(
-                    status: 200, headers: [("X-LakeFS-Installation-ID", (try? access.installationID()) ?? "")],
+                    status: 200, headers: [
+                        ("Content-Type", "text/plain; charset=utf-8"),
+                        ("X-LakeFS-Installation-ID", (try? access.installationID()) ?? ""),
+                    ],
                     body: .bytes(Array("alive!".utf8))))
         }
         request.note.operation = .metrics

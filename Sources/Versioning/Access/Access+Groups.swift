@@ -206,7 +206,7 @@ extension Access {
         switch kind {
         case .user:
             try keys([Key("uCredentials/\(name)/credentials/"), Links.userPolicies.folder(of: Key(name))])
-                + groupNames(of: name).map { Links.members.key(of: $0, to: name) }
+                + groupNames(of: name).map { Links.members.key(of: $0, to: name) } + principalKeys(of: name)
         case .group: try keys([Links.members.folder(of: Key(name)), Links.groupPolicies.folder(of: Key(name))])
         case .policy: try keys(["uPolicies/", "gPolicies/"], endingIn: "/policies/\(name)")
         }
@@ -236,6 +236,10 @@ extension Access {
         let user = User(name: name, creationDate: .now())
         try create(.user, name, user.encoded)
         return user
+    }
+
+    package func hasUser(_ name: String) throws -> Bool {
+        try store.value(for: Kind.user.key(name), in: Self.auth) != nil
     }
 
     package func user(_ name: String) throws -> User { try User(decoding: record(.user, name)) }

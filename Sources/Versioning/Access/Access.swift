@@ -5,7 +5,7 @@ import Synchronization
 /// Records: `lakefs-formats.md` 5.5; policy language: `lakefs-behaviour.md` section 4.
 package final class Access: Sendable {
     let store: any KeyValueStore
-    private let box: SecretBox
+    let box: SecretBox
     /// Opened key pairs and users' statements as of a short while ago: opening a secret takes a millisecond.
     private let credentialsCache = LRUCache<String, (credentials: Credentials, read: Timestamp)>(budget: 1024)
     private let statementsCache = LRUCache<Key, (statements: [Statement], read: Timestamp)>(budget: 1024)

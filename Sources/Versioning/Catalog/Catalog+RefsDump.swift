@@ -1,5 +1,5 @@
 import FoundationEssentials
-import Foundations
+package import Foundations
 
 /// Where the refs of a repository were written to: three metaranges. Source: `lakefs-formats.md` 7.14.
 package struct RefsDump: Sendable, Equatable {
@@ -233,7 +233,8 @@ extension Catalog {
     // MARK: as tasks
 
     private func start(
-        _ kind: TaskRecord.Kind, in repository: Repository, _ work: @escaping @Sendable (Catalog) throws -> RefsDump?
+        _ kind: TaskRecord.Kind, in repository: Repository, status: @escaping @Sendable (LakeError) -> Int,
+        _ work: @escaping @Sendable () throws -> [UInt8]?
     ) throws -> String {
         try refs.removeEnded(in: repository)
         try enter(repository.id)  // Shows the others that whoever owns the task lives.
@@ -242,10 +243,10 @@ extension Catalog {
         try refs.setTask(task, in: repository)
         tasks.run { [self] in
             var ended = task
-            do { ended.info = try work(self)?.encoded } catch {
+            do { ended.info = try work() } catch {
                 let error = LakeError(error)
                 ended.errorMessage = error.code == .dataGone ? "No data" : error.message
-                ended.statusCode = error.code == .dataGone ? 410 : 500
+                ended.statusCode = Int64(status(error))
             }
             ended.isDone = true
             ended.updated = .now()
@@ -258,22 +259,49 @@ extension Catalog {
     /// Starts a dump and returns its task's id.
     package func startDump(of repositoryID: RepositoryID) throws -> String {
         let repository = try repository(repositoryID)
-        return try start(.dump, in: repository) { try $0.dumpRefs(of: repository) }
+        return try start(.dump, in: repository, status: Self.status) { [self] in
+            try dumpRefs(of: repository).encoded
+        }
     }
 
     /// Starts a restore and returns its task's id.
     package func startRestore(_ dump: RefsDump, in repositoryID: RepositoryID, force: Bool) throws -> String {
         let repository = try restorable(repositoryID, force: force)
-        return try start(.restore, in: repository) { catalog in
-            try catalog.restoreRefs(dump, in: repository)
+        return try start(.restore, in: repository, status: Self.status) { [self] in
+            try restoreRefs(dump, in: repository)
             return nil
         }
     }
 
-    /// A task of that kind, and the refs that a dump wrote.
+    /// As lakeFS tells what went wrong with dumps and restores.
+    private static func status(_ error: LakeError) -> Int { error.code == .dataGone ? 410 : 500 }
+
+    /// Starts what makes a commit and returns its task's id.
+    /// - Parameter status: the HTTP status that tells an error.
+    package func start(
+        _ kind: TaskRecord.Kind, in repositoryID: RepositoryID, status: @escaping @Sendable (LakeError) -> Int,
+        making work: @escaping @Sendable () throws -> CommitID
+    ) throws -> String {
+        try start(kind, in: repository(repositoryID), status: status) { Array(try work().text.utf8) }
+    }
+
+    /// A task that makes a commit, and the commit when it is there.
+    package func commitTask(_ id: String, _ kind: TaskRecord.Kind, in repositoryID: RepositoryID) throws -> (
+        task: TaskRecord, commitID: CommitID?
+    ) {
+        let task = try find(id, kind, in: repositoryID)
+        return (task, task.info.map { CommitID(String(decoding: $0, as: UTF8.self)) })
+    }
+
+    /// A task that dumps or restores refs, and the refs that a dump wrote.
     package func task(_ id: String, _ kind: TaskRecord.Kind, in repositoryID: RepositoryID) throws -> (
         task: TaskRecord, dump: RefsDump?
     ) {
+        let task = try find(id, kind, in: repositoryID)
+        return (task, try task.info.map { try RefsDump(decoding: $0) })
+    }
+
+    private func find(_ id: String, _ kind: TaskRecord.Kind, in repositoryID: RepositoryID) throws -> TaskRecord {
         guard var task = try refs.task(id, in: repository(repositoryID)), task.operation == kind.operation else {
             throw LakeError.notFound(.task, id)
         }
@@ -282,6 +310,6 @@ extension Catalog {
             task.statusCode = 500
             task.errorMessage = "interrupted: its server stopped"
         }
-        return (task, try task.info.map { try RefsDump(decoding: $0) })
+        return task
     }
 }

@@ -3,10 +3,24 @@ package import Foundations
 /// A long operation that was asked for, and how far it is. Source: `lakefs-formats.md` 5.3, 5.6.
 package struct TaskRecord: Sendable, Equatable {
     package enum Kind: Sendable {
-        case dump, restore
+        case dump, restore, commit, merge
         /// What its ids begin with.
-        var prefix: String { self == .dump ? "DR" : "RR" }
-        var operation: String { self == .dump ? "dump_refs" : "restore_refs" }
+        var prefix: String {
+            switch self {
+            case .dump: "DR"
+            case .restore: "RR"
+            case .commit: "CO"
+            case .merge: "ME"
+            }
+        }
+        var operation: String {
+            switch self {
+            case .dump: "dump_refs"
+            case .restore: "restore_refs"
+            case .commit: "commit"
+            case .merge: "merge"
+            }
+        }
     }
 
     package var id: String
@@ -18,7 +32,7 @@ package struct TaskRecord: Sendable, Equatable {
     package var statusCode: Int64 = 0
     package var operation: String
     package var owner: String
-    /// What the operation made: a message of its kind; nil until it is done.
+    /// What the operation made: the refs that were dumped, as a message, or the new commit's id; nil until it is done.
     var info: [UInt8]?
 
     init(id: String, updated: Timestamp, operation: String, owner: String) {

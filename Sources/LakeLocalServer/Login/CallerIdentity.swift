@@ -1,0 +1,90 @@
+import FoundationEssentials
+import Foundations
+import LakeAPI
+import Transport
+import Versioning
+
+/// Who a client of AWS is: it signs a request of the Security Token Service, GetCallerIdentity, and leaves it to us to
+/// send. What AWS answers names it; the key it signed with stays its own. Source: `lakefs`' package, auth.py; AWS STS
+/// API reference, GetCallerIdentity.
+package struct CallerIdentity: Sendable {
+    private let http = HTTPClient(connectSeconds: 5, stallSeconds: 10)
+    /// `auth.external_aws_auth.sts_endpoint`: where such requests are sent instead of to the host that they name.
+    private let endpoint: String
+
+    package init(endpoint: String = "") { self.endpoint = endpoint }
+
+    /// What a presigned request consists of.
+    private struct Token: Decodable {
+        var method: String
+        var host: String
+        var region: String
+        var action: String
+        var date: String
+        var expiration_duration: String
+        var access_key_id: String
+        var signature: String
+        var signed_headers: [String]
+        var version: String
+        var algorithm: String
+        var security_token: String?
+    }
+
+    /// What the client names this server by; it is signed, so that what it gave to another server is worth nothing here.
+    private static let serverHeader = "x-lakefs-server-id"
+    private static let longestToken = 16 << 10
+
+    /// The ARN of who signed; nil if it is not known by this.
+    /// - Throws: `.invalidValue` for what is no such request, `.unavailable` if AWS does not answer.
+    func arn(_ information: API.ExternalLoginInformation, _ request: Request) throws -> String? {
+        guard let text = information.identityRequest["identity_token"]?.text, text.utf8.count <= Self.longestToken,
+            let bytes = Base64.decode(text), let token = try? JSONDecoder().decode(Token.self, from: Data(bytes))
+        else {
+            throw LakeError(
+                .invalidValue,
+                "identityRequest has no identity_token that is a signed GetCallerIdentity request, as JSON in base64")
+        }
+        guard token.method == "POST", token.action == "GetCallerIdentity", token.version == "2011-06-15",
+            token.algorithm == "AWS4-HMAC-SHA256", !endpoint.isEmpty || Self.isSTS(token.host),
+            token.signed_headers.contains("host"), token.signed_headers.contains(Self.serverHeader)
+        else {
+            throw LakeError(
+                .invalidValue,
+                "identity_token is no GetCallerIdentity request of AWS STS that signs the headers host and \(Self.serverHeader)"
+            )
+        }
+        let host = (request.header("host") ?? "").split(separator: ":").first.map(String.init) ?? ""
+        var query = [
+            ("Action", token.action), ("Version", token.version), ("X-Amz-Algorithm", token.algorithm),
+            (
+                "X-Amz-Credential",
+                "\(token.access_key_id)/\(token.date.prefix(8))/\(token.region)/sts/aws4_request"
+            ), ("X-Amz-Date", token.date), ("X-Amz-Expires", token.expiration_duration),
+        ]
+        if let security = token.security_token { query.append(("X-Amz-Security-Token", security)) }
+        query += [
+            ("X-Amz-SignedHeaders", token.signed_headers.joined(separator: ";")), ("X-Amz-Signature", token.signature),
+        ]
+        let base = endpoint.isEmpty ? "https://\(token.host)" : endpoint
+        let url =
+            base + "/?"
+            + query.map { "\($0.0)=\(URIEncoding.encode($0.1))" }.joined(separator: "&")
+        let answer: HTTPClient.Answer
+        do {
+            answer = unsafe try http.send("POST", url, headers: [("Host", token.host), ("X-LakeFS-Server-ID", host)])
+        } catch { throw LakeError(.unavailable, "AWS STS does not answer", cause: error) }
+        guard answer.status == 200, let root = XMLElement.parse(answer.body) else { return nil }
+        return root.first("GetCallerIdentityResult")?.value("Arn")
+    }
+
+    /// A host of AWS STS, and no other: what a stranger names is asked of nobody else.
+    private static func isSTS(_ host: String) -> Bool {
+        let parts = host.split(separator: ".", omittingEmptySubsequences: false)
+        let isPlain = parts.allSatisfy { part in
+            !part.isEmpty && part.utf8.allSatisfy { ($0 >= 97 && $0 <= 122) || ($0 >= 48 && $0 <= 57) || $0 == 0x2d }
+        }
+        let names = host.hasSuffix(".amazonaws.com.cn") ? parts.dropLast(3) : parts.dropLast(2)
+        return isPlain && (host.hasSuffix(".amazonaws.com") || host.hasSuffix(".amazonaws.com.cn"))
+            && (names.count == 1 || names.count == 2) && (names.first == "sts" || names.first == "sts-fips")
+    }
+}

@@ -1,0 +1,119 @@
+import Foundations
+import LakeAPI
+import Transport
+import Versioning
+
+/// Logging in by what other systems say, and programs by a browser.
+extension REST {
+    func addExternalLogin(_ router: inout Router) {
+        addPrincipals(&router)
+        addMailboxes(&router)
+        router.on(.externalPrincipalLogin) { call in
+            call.json(API.ExternalLoginInformation.self, limit: Call.largestLogin) { body in
+                guard try access.hasExternalPrincipals(), let arn = try callerIdentity.arn(body, call.request),
+                    let found = try principal(arn)
+                else {
+                    _ = login.failed(call.request, accessKeyID: nil)
+                    throw LakeError(.unauthenticated, "error authenticating request")
+                }
+                let asked = Int64(body.tokenExpirationDuration ?? Int(Login.tokenSeconds))
+                guard (1...Login.longestTokenSeconds).contains(asked) else {
+                    throw LakeError(
+                        .invalidValue,
+                        "token_expiration_duration \(asked) is not valid: 1 to \(Login.longestTokenSeconds) seconds are")
+                }
+                let made = login.token(for: found.userName, by: .principal(found.id), seconds: asked)
+                call.request.note.user = found.userName
+                return .json(200, API.AuthenticationToken(token: made.token, tokenExpiration: made.expires))
+            }
+        }
+    }
+
+    /// The principal of an ARN: of a session, or of the role that it is a session of.
+    private func principal(_ arn: String) throws -> ExternalPrincipal? {
+        if let found = try access.findExternalPrincipal(arn) { return found }
+        let parts = arn.split(separator: "/", omittingEmptySubsequences: false)
+        guard parts.count == 3, parts[0].hasSuffix(":assumed-role") else { return nil }
+        return try access.findExternalPrincipal(parts[0] + "/" + parts[1])
+    }
+
+    private func message(_ principal: ExternalPrincipal) throws -> API.ExternalPrincipal {
+        API.ExternalPrincipal(
+            id: principal.id, userId: principal.userName,
+            settings: principal.settings.isEmpty
+                ? nil : try Coding.decode([String: JSONValue].self, principal.settings))
+    }
+
+    private func addPrincipals(_ router: inout Router) {
+        router.on(.createUserExternalPrincipal) { call in
+            let id = try call.required("principalId")
+            return call.json(API.ExternalPrincipalCreation.self, isOptional: true) { body in
+                try access.createExternalPrincipal(
+                    id, of: call[.userId], settings: body.settings.map { Coding.encode($0) } ?? [])
+                return Response(status: 201)
+            }
+        }
+        router.on(.deleteUserExternalPrincipal) { call in
+            let id = try call.required("principalId")
+            return call.work {
+                try access.deleteExternalPrincipal(id, of: call[.userId])
+                return .noContent
+            }
+        }
+        router.on(.listUserExternalPrincipals) { call in
+            call.now {
+                let page = try access.listExternalPrincipals(
+                    of: call[.userId], prefix: call.text("prefix") ?? "", after: call.text("after") ?? "",
+                    limit: call.amount())
+                return .json(200, try ResultList(page, maxPerPage: 0, next: \.id) { try message($0) })
+            }
+        }
+        router.on(.getExternalPrincipal) { call in
+            call.now { .json(200, try message(access.externalPrincipal(call.required("principalId")))) }
+        }
+    }
+
+    private func addMailboxes(_ router: inout Router) {
+        let mailboxes = Mailboxes(login: login)
+        router.on(.getTokenRedirect) { _ in
+            let (mailbox, ticket) = mailboxes.open()
+            return .respond(
+                Response(
+                    status: 303,
+                    headers: [
+                        ("Location", "\(Self.base)/auth/get-token/release-token/\(ticket)"),
+                        ("X-LakeFS-Mailbox", mailbox), ("Cache-Control", "no-store"),
+                    ]))
+        }
+        router.on(.releaseTokenToMailbox) { call in
+            call.now {
+                guard let origin = login.origin(of: call.request) else {
+                    throw LakeError(.unauthenticated, "error authenticating request")
+                }
+                try mailboxes.release(call[.loginRequestToken], for: call.user, by: origin)
+                return .noContent
+            }
+        }
+        router.on(.getTokenFromMailbox) { call in
+            call.now {
+                guard let made = try mailboxes.take(call[.mailbox]) else {
+                    return .failure(404, "no token is in this mailbox: nobody has logged in for it yet, or it was fetched")
+                }
+                var response = Response.json(
+                    200, API.AuthenticationToken(token: made.token, tokenExpiration: made.expires))
+                response.headers.append(("Cache-Control", "no-store"))
+                return response
+            }
+        }
+        // All of it is here for everybody; a client that asks is told so in the form that it knows.
+        router.on(.getLicense) { _ in
+            struct License: Encodable {
+                var iss = "lakefuse"
+                var sub: String
+                var features = "all"
+            }
+            return .respond(
+                .json(200, API.License(token: login.sign(License(sub: try access.installationID())))))
+        }
+    }
+}
