@@ -31,6 +31,7 @@ test: test-packages build
 	Tests/EndToEnd/conformance.sh
 	Tests/EndToEnd/run.sh
 	Tests/Clients/run.sh
+	Tests/Clients/run-airflow.sh
 	Tests/Clients/run-spark.sh
 	Tests/EndToEnd/demo.sh
 

@@ -347,7 +347,8 @@ class LibraryTest(ClientTest):
         self.assertTrue((zarr.open_array(store)[:] == values).all())
 
 
-def main():
+def main(*modules):
+    """Runs the tests of these modules, of the program itself if none is named, against a server."""
     if not os.access(lake.BINARY, os.X_OK):
         sys.exit(f"{lake.BINARY} is not there: run `make build`, or name the binary in LAKEFUSE_BINARY")
     ClientTest.folder = lake.work_folder("clients")
@@ -356,9 +357,10 @@ def main():
     loader = unittest.TestLoader()
     loader.testNamePatterns = [f"*{name}*" for name in names] or None
     began = time.monotonic()
-    result = unittest.TextTestRunner(verbosity=2).run(loader.loadTestsFromModule(sys.modules["__main__"]))
+    tests = unittest.TestSuite(map(loader.loadTestsFromModule, modules or [sys.modules["__main__"]]))
+    result = unittest.TextTestRunner(verbosity=2).run(tests)
     stopped = ClientTest.lake.stop()[0]
-    print(f"{result.testsRun} clients, {len(result.failures + result.errors)} failed; {time.monotonic() - began:.0f} s")
+    print(f"{result.testsRun} tests, {len(result.failures + result.errors)} failed; {time.monotonic() - began:.0f} s")
     return 0 if result.wasSuccessful() and stopped == 0 and result.testsRun else 1
 
 
