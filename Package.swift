@@ -39,6 +39,7 @@ let package = Package(
         system("CExpat", "libexpat1-dev"),
         system("CYAML", "libyaml-dev"),
         system("CArchive", "libarchive-dev"),
+        system("CTLS", "libgnutls28-dev"),
         system("CLinux", "linux-libc-dev"),
         library("Foundations", ["CCrypto"]),
         library("Versioning", ["Foundations", "CSodium", "CChecksum", "CZstd"], exclude: ["SSTable/README.md"]),
@@ -48,7 +49,7 @@ let package = Package(
         library("LakeAPI", ["Foundations", "Versioning", "Transport"]),
         library(
             "LakeLocalServer",
-            ["Foundations", "Versioning", "Transport", "LakeAPI", "CHTTP", "CExpat", "CYAML", "CChecksum", "CArchive"]),
+            ["Foundations", "Versioning", "Transport", "LakeAPI", "CHTTP", "CExpat", "CYAML", "CChecksum", "CArchive", "CTLS"]),
         library("LakeFUSE", ["Foundations", "Versioning", "CacheStore", "LakeAPI", "CFUSE", "CLinux"]),
         .executableTarget(
             name: "lakefuse",

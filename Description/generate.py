@@ -4,6 +4,7 @@
   generate.py           writes the Swift files
   generate.py --check   says which of them are not as they would be written; exit code 1 if any
   generate.py --take F  takes over a description of lakeFS: lakefs.yml becomes its facts, without its prose
+  generate.py --differs F  says whether it would change anything; exit code 1 if so
 
 lakefs.yml has lakeFS's operations and messages, lakefuse.yml what is here beside them. Of both come
   Sources/LakeAPI/Messages/API*.swift                  the messages, and what must hold of those that are sent to us
@@ -292,6 +293,11 @@ def main(arguments):
     if arguments[:1] == ["--take"]:
         (HERE / "lakefs.yml").write_text(take(arguments[1]))
         arguments = []
+    if arguments[:1] == ["--differs"]:
+        if take(arguments[1]) == (HERE / "lakefs.yml").read_text():
+            return 0
+        print(f"lakefs.yml is not what {arguments[1]} says: take it over")
+        return 1
     stale = [path for path, text in outputs().items() if not path.exists() or path.read_text() != text]
     if arguments == ["--check"]:
         for path in stale:

@@ -15,10 +15,12 @@ package struct Server: RequestHandler {
     private let doors: [any Door]
     private let catalog: Catalog
     private let telemetry: Telemetry
+    private let origins: AllowedOrigins
 
     package init(rest: REST, gateway: S3Gateway, access: Access, telemetry: Telemetry = Telemetry()) {
         catalog = rest.catalog
         self.telemetry = telemetry
+        origins = AllowedOrigins(rest.settings.allowedOrigins)
         doors = [
             gateway, rest.links, rest, TelemetryDoor(telemetry: telemetry, access: access),
             FrontDoor(login: rest.login, region: gateway.settings.region),
@@ -29,6 +31,7 @@ package struct Server: RequestHandler {
 
     package func begin(_ request: Request) -> Reception {
         telemetry.begun()
+        if let answer = origins.preflight(request) { return .respond(answer) }
         // What mounts hold back is published before a branch is shown: that takes as long as reading it, on a thread
         // that may wait.
         if catalog.unsettled.isHolding, !request.isWrite, request.rawPath != TelemetryDoor.health {
@@ -42,6 +45,8 @@ package struct Server: RequestHandler {
     }
 
     package func slowDown(_ request: Request) -> Response { door(request).slowDown(request) }
+
+    package func headers(for request: Request) -> [(name: String, value: String)] { origins.headers(for: request) }
 
     package func answered(_ request: Request, _ response: Response) { telemetry.answered(request, response) }
 }

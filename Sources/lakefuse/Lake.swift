@@ -103,7 +103,9 @@ final class Lake {
 
         let secret = configuration.encryptSecret.isEmpty ? try directory.secret("encrypt") : configuration.encryptSecret
         let access = Access(store: store, secretKey: secret)
-        let login = Login(access: access, secretKey: secret)
+        let login = Login(
+            access: access, secretKey: secret, seconds: configuration.loginSeconds,
+            longest: configuration.longestLoginSeconds)
         delays = login.delays
         var settings = ServerSettings(
             signingSecret: configuration.signingSecret.isEmpty
@@ -116,6 +118,11 @@ final class Lake {
         settings.createsRepositories = configuration.createsRepositories
         settings.s3Domains = configuration.s3Domains
         settings.s3FallbackURL = configuration.s3FallbackURL
+        settings.stsEndpoint = configuration.stsEndpoint
+        settings.allowedOrigins = configuration.allowedOrigins
+        settings.loginFailedMessage = configuration.loginFailedMessage
+        settings.isTLS = configuration.isTLS
+        try configuration.loadCertificate()
         // Staged on the objects' own disk: publishing is a rename.
         mounts =
             configuration.blockstoreType == "local"
@@ -149,8 +156,8 @@ final class Lake {
         }
         try server.start(
             host: host, port: port, handler: Server(rest: rest, gateway: gateway, access: access, telemetry: telemetry),
-            pool: requests, long: long, budget: budget, limits: configuration.limits)
-        address = "http://\(host.isEmpty || host == "0.0.0.0" ? "127.0.0.1" : host):\(server.port)"
+            pool: requests, long: long, budget: budget, limits: configuration.limits, isTLS: configuration.isTLS)
+        address = "\(configuration.isTLS ? "https" : "http")://\(host.isEmpty || host == "0.0.0.0" ? "127.0.0.1" : host):\(server.port)"
         do { try directory.updateEndpoint(address) } catch {
             Log.warning(
                 "the file of the first key pair does not tell the server's address",

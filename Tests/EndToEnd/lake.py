@@ -23,7 +23,7 @@ import urllib.parse
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("LAKEFUSE_BINARY") or str(ROOT / ".build-release/release/lakefuse")
 KEY, SECRET = "AKIAJENDTOENDTESTS0Q", "end/to/end+secret0123456789ABCDEFGHIJKLM"
-READY = re.compile(r"lakefuse is ready at (http://127\.0\.0\.1:(\d+))\n")
+READY = re.compile(r"lakefuse is ready at (https?://127\.0\.0\.1:(\d+))\n")
 
 
 # -- the folder everything happens in -----------------------------------------------------------------------

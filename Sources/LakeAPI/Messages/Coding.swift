@@ -47,7 +47,12 @@ package enum Coding {
         guard allowsNull || !hasNull(bytes) else {
             throw DecodingError.valueNotFound(type, .init(codingPath: [], debugDescription: "null"))
         }
-        let message = try decode(type, bytes)
+        let message: Request
+        do { message = try decode(type, bytes) } catch DecodingError.dataCorrupted(let context) {
+            // The decoder says the same of what is no JSON, and of a number with a fraction where a whole one belongs.
+            guard (try? decode(JSONValue.self, bytes)) != nil else { throw DecodingError.dataCorrupted(context) }
+            throw Misfit(place: "", reason: "value must be an integer, and not too large, where the schema has one")
+        }
         try message.check(.whole)
         return message
     }
@@ -69,8 +74,6 @@ package enum Coding {
         case DecodingError.typeMismatch(let type, let context):
             return told(context.codingPath, "value must be \(word(type))")
         case DecodingError.valueNotFound(_, let context): return told(context.codingPath, "value is not nullable")
-        case DecodingError.dataCorrupted(let context) where !context.codingPath.isEmpty:
-            return told(context.codingPath, "value is out of range")
         default: return "request body has an error: failed to decode request body: it is not valid JSON"
         }
     }

@@ -81,10 +81,11 @@ import Versioning
     /// - Parameters:
     ///   - pool: for requests that may wait; `long` for those that take as long as a repository is large.
     ///   - budget: what answers in memory are counted on.
+    ///   - isTLS: whether it speaks HTTPS, with what `TLSCertificate` was loaded with.
     /// - Throws: `LakeError` that names the address if it cannot be listened on.
     package func start(
         host: String, port: UInt16, handler: any RequestHandler, pool: WorkerPool, long: WorkerPool,
-        budget: MemoryBudget, limits: Limits = Limits()
+        budget: MemoryBudget, limits: Limits = Limits(), isTLS: Bool = false
     ) throws {
         let socket = try Self.listen(host, port)
         self.port = Self.port(of: socket)
@@ -149,7 +150,18 @@ import Versioning
                 }, ptr_value: unsafe core.toOpaque()),
             unsafe MHD_OptionItem(option: MHD_OPTION.END, value: 0, ptr_value: nil),
         ]
+        if isTLS {
+            unsafe options.insert(
+                contentsOf: [
+                    MHD_OptionItem(
+                        option: MHD_OPTION.HTTPS_CERT_CALLBACK, value: 0, ptr_value: TLSCertificate.callback),
+                    MHD_OptionItem(
+                        option: MHD_OPTION.HTTPS_PRIORITIES, value: 0,
+                        ptr_value: UnsafeMutableRawPointer(mutating: TLSCertificate.priorities.utf8Start)),
+                ], at: 0)
+        }
         let flags =
+            (isTLS ? MHD_USE_TLS.rawValue : 0) |
             MHD_USE_EPOLL_INTERNAL_THREAD.rawValue | MHD_USE_NO_LISTEN_SOCKET.rawValue
             | MHD_ALLOW_SUSPEND_RESUME.rawValue | MHD_USE_TURBO.rawValue
         unsafe daemon = unsafe lake_http_start(
@@ -534,6 +546,9 @@ import Versioning
             unsafe MHD_add_response_header(
                 made, request.note.isS3 ? "x-amz-request-id" : "X-Request-Id", request.note.id)
             if request.note.isS3 { unsafe MHD_add_response_header(made, "x-amz-id-2", "lakefuse") }
+            for header in core.handler.headers(for: request) {
+                unsafe MHD_add_response_header(made, header.name, header.value)
+            }
             core.handler.answered(request, response)
             for header in response.headers {
                 unsafe MHD_add_response_header(made, header.name, header.value.isEmpty ? " " : header.value)

@@ -314,12 +314,15 @@ package protocol RequestHandler: Sendable {
     func begin(_ request: Request) -> Reception
     /// The answer to a request for which there is no memory: 503.
     func slowDown(_ request: Request) -> Response
+    /// What every answer to a request has, whichever door gives it.
+    func headers(for request: Request) -> [(name: String, value: String)]
     /// A request has been answered: all but its last bytes are on their way.
     func answered(_ request: Request, _ response: Response)
 }
 
 extension RequestHandler {
     package func answered(_ request: Request, _ response: Response) {}
+    package func headers(for request: Request) -> [(name: String, value: String)] { [] }
 }
 
 /// A sink for bodies that are read as a whole, up to a limit.

@@ -24,6 +24,7 @@ package final class ObjectLinks: Door {
     private let catalog: Catalog
     private let key: [UInt8]
     private let region: String
+    private let isTLS: Bool
     private let state = Mutex(State())
     private let process = Hex.text(randomBytes(16))
 
@@ -33,7 +34,8 @@ package final class ObjectLinks: Door {
     /// Closed places from which those are forgotten that no address is good for any more.
     private static let mostClosed = 10_000
 
-    init(_ catalog: Catalog, signingSecret: String, region: String) {
+    init(_ catalog: Catalog, signingSecret: String, region: String, isTLS: Bool) {
+        self.isTLS = isTLS
         self.catalog = catalog
         self.region = region
         key = Array(signingSecret.utf8)
@@ -84,7 +86,7 @@ package final class ObjectLinks: Door {
     /// - Parameter facts: what it tells besides, each with an & behind it.
     private func link(_ path: String, _ what: String, _ request: Request, telling facts: String = "") -> Link {
         let expires = Timestamp.now().seconds + Self.lifetimeSeconds
-        let scheme = request.header("x-forwarded-proto") == "https" ? "https" : "http"
+        let scheme = isTLS || request.header("x-forwarded-proto") == "https" ? "https" : "http"
         let query = facts + "\(Self.expiresName)=\(expires)&\(Self.signatureName)=\(signature(what, expires))"
         return ("\(scheme)://\(request.header("host") ?? "127.0.0.1")\(path)?\(query)", expires)
     }

@@ -12,14 +12,19 @@ package struct Login: Sendable {
     /// Holds answers to failed logins back.
     package let delays = Delays()
     static let cookieName = "internal_auth_session"
-    /// A week.
-    static let tokenSeconds: Int64 = 7 * 24 * 3600
-    /// What may be asked for: two weeks.
-    static let longestTokenSeconds: Int64 = 2 * tokenSeconds
+    /// How long a session lasts, and what may be asked for.
+    let tokenSeconds: Int64, longestTokenSeconds: Int64
 
-    /// - Parameter secretKey: the configuration's `auth.encrypt.secret_key`, which also signs tokens.
-    package init(access: Access, secretKey: String) {
+    /// - Parameters:
+    ///   - secretKey: the configuration's `auth.encrypt.secret_key`, which also signs tokens.
+    ///   - seconds: how long a session lasts: a week (`auth.login_duration`).
+    ///   - longest: what may be asked for: two weeks (`auth.login_max_duration`).
+    package init(
+        access: Access, secretKey: String, seconds: Int64 = 7 * 24 * 3600, longest: Int64 = 14 * 24 * 3600
+    ) {
         self.access = access
+        tokenSeconds = seconds
+        longestTokenSeconds = max(longest, seconds)
         secret = Array(secretKey.utf8)
     }
 
@@ -60,13 +65,13 @@ package struct Login: Sendable {
     private static let issuer = "lakefuse"
 
     /// A token for a user, and when it ends in seconds since 1970.
-    /// - Parameter seconds: how long it lasts.
-    func token(for user: String, by origin: Origin, seconds: Int64 = Login.tokenSeconds) -> (
+    /// - Parameter seconds: how long it lasts, where it is asked for.
+    func token(for user: String, by origin: Origin, seconds: Int64? = nil) -> (
         token: String, expires: Int64
     ) {
         let now = Timestamp.now().seconds
         let claims = Claims(
-            sub: user, aud: "login", iat: now, exp: now + seconds, jti: "\(XID.make()).\(origin.text)")
+            sub: user, aud: "login", iat: now, exp: now + min(seconds ?? tokenSeconds, longestTokenSeconds), jti: "\(XID.make()).\(origin.text)")
         return (sign(claims), claims.exp)
     }
 

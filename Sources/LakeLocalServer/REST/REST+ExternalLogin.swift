@@ -16,11 +16,11 @@ extension REST {
                     _ = login.failed(call.request, accessKeyID: nil)
                     throw LakeError(.unauthenticated, "error authenticating request")
                 }
-                let asked = Int64(body.tokenExpirationDuration ?? Int(Login.tokenSeconds))
-                guard (1...Login.longestTokenSeconds).contains(asked) else {
+                let asked = Int64(body.tokenExpirationDuration ?? Int(login.tokenSeconds))
+                guard (1...login.longestTokenSeconds).contains(asked) else {
                     throw LakeError(
                         .invalidValue,
-                        "token_expiration_duration \(asked) is not valid: 1 to \(Login.longestTokenSeconds) seconds are")
+                        "token_expiration_duration \(asked) is not valid: 1 to \(login.longestTokenSeconds) seconds are")
                 }
                 let made = login.token(for: found.userName, by: .principal(found.id), seconds: asked)
                 call.request.note.user = found.userName

@@ -9,10 +9,12 @@ enum Product {
 }
 
 extension REST {
-    private static let loginConfig = API.LoginConfig(
-        rbac: "internal", usernameUiPlaceholder: "Access Key ID", passwordUiPlaceholder: "Secret Access Key",
-        loginUrl: "", loginUrlMethod: "none", loginFailedMessage: "The credentials don't match.",
-        loginCookieNames: [Login.cookieName], logoutUrl: "/logout")
+    private var loginConfig: API.LoginConfig {
+        API.LoginConfig(
+            rbac: "internal", usernameUiPlaceholder: "Access Key ID", passwordUiPlaceholder: "Secret Access Key",
+            loginUrl: "", loginUrlMethod: "none", loginFailedMessage: settings.loginFailedMessage,
+            loginCookieNames: [Login.cookieName], logoutUrl: "/logout")
+    }
 
     /// Calls without a login: health, set-up, login.
     func addSetup(_ router: inout Router) {
@@ -23,7 +25,7 @@ extension REST {
                     200,
                     API.SetupState(
                         state: try access.isSetUp() ? "initialized" : "not_initialized", commPrefsMissing: false,
-                        loginConfig: Self.loginConfig))
+                        loginConfig: loginConfig))
             }
         }
         router.on(.setup) { call in

@@ -26,6 +26,12 @@ package struct ServerSettings: Sendable {
     package var createsRepositories = false
     /// `auth.external_aws_auth.sts_endpoint`: an AWS Security Token Service; empty for AWS' own.
     package var stsEndpoint = ""
+    /// `cors.allowed_origins`.
+    package var allowedOrigins: [String] = []
+    /// `auth.ui_config.login_failed_message`.
+    package var loginFailedMessage = "The credentials don't match."
+    /// Whether clients reach this server by HTTPS.
+    package var isTLS = false
     package init(signingSecret: String) { self.signingSecret = signingSecret }
 }
 
@@ -67,7 +73,8 @@ package struct REST: Door {
         self.settings = settings
         self.mounts = mounts
         callerIdentity = CallerIdentity(endpoint: settings.stsEndpoint)
-        links = ObjectLinks(catalog, signingSecret: settings.signingSecret, region: settings.region)
+        links = ObjectLinks(
+            catalog, signingSecret: settings.signingSecret, region: settings.region, isTLS: settings.isTLS)
         addSetup(&router)
         addConfiguration(&router)
         addUsers(&router)

@@ -17,8 +17,7 @@ extension Command {
                 description: "address to listen on (default 127.0.0.1:8000; port 0: any free one)"),
         ]
     ) { invocation in
-        var configuration = try Configuration.load(invocation)
-        if let listen = invocation.value("listen") { configuration.listenAddress = listen }
+        let configuration = try Configuration.load(invocation)
         // Four arenas, as many as threads that answer: with two these wait for each other in long listings; the default
         // of eight a core takes four times the memory and makes nothing faster (measured).
         lake_tune_malloc(4, 4 << 20, 16 << 20)
@@ -39,12 +38,16 @@ extension Command {
         // All that the lake keeps is its owner's alone: the database's files, objects, working files.
         umask(0o077)
         try configuration.openLog()
+        configuration.tellPassedOver()
         let lake = try Lake(configuration)
         Output.line("lakefuse is ready at \(lake.address)")
         var received: Int32 = 0
         while unsafe sigwait(&signals, &received) == 0, received == SIGHUP {
             do { try configuration.openLog() } catch {
                 Log.error("the log goes on in the old file", ["reason": LakeError(error).message])
+            }
+            do { try configuration.loadCertificate() } catch {
+                Log.error("the old certificate is shown further", ["reason": LakeError(error).message])
             }
         }
         let watchdog = Thread(name: "stop") {

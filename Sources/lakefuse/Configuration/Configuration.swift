@@ -42,7 +42,7 @@ struct Configuration {
     /// `committed.sstable.memory.cache_size_bytes`: decoded blocks of tables to keep, bytes.
     var cacheBytes = 64 << 20
     /// `logging.level`, `logging.format`, and at which level each request has its line: `logging.audit_log_level`.
-    var logLevel = Log.Level.info, logFormat = Log.Format.text, accessLogLevel = Log.Level.debug
+    var logLevel = Log.Level.info, logFormatName = "text", accessLogLevel = Log.Level.debug
     /// `logging.output`: `=` for standard error, `-` for standard output, else a file, opened anew on SIGHUP.
     var logOutput = "="
     /// `logging.file_max_size_mb`, `logging.files_keep`: when the log's file is turned (MiB; 0 for never), and how many
@@ -65,92 +65,90 @@ struct Configuration {
     /// `committed.permanent.*` (`lakefs-formats.md` 4.2).
     var ranges = CommittedStore.Parameters()
 
+    /// `tls.enabled`, `tls.cert_file`, `tls.key_file`: HTTPS with a certificate chain and its key, in PEM; read anew on
+    /// SIGHUP.
+    var isTLS = false, certificateFile = "", certificateKeyFile = ""
+    /// `cors.allowed_origins` (comma-separated; `*` for all): whose pages may call REST and S3 from a browser.
+    var allowedOrigins: [String] = []
+    /// `auth.login_duration`, `auth.login_max_duration`: how long a login lasts, and what may be asked for, in seconds.
+    var loginSeconds: Int64 = 7 * 24 * 3600, longestLoginSeconds: Int64 = 14 * 24 * 3600
+    /// `auth.ui_config.login_failed_message`.
+    var loginFailedMessage = "The credentials don't match."
+    /// `auth.external_aws_auth.sts_endpoint`: where roles of AWS are asked for; empty for AWS' own service.
+    var stsEndpoint = ""
+
+    static let settings: [Setting] = [
+        .text("data", \.dataDirectory),
+        .text("listen_address", \.listenAddress),
+        .choice("database.type", \.databaseType, ["sqlite", "local", "mem"]),
+        .text("database.sqlite.path", \.databasePath),
+        .choice("blockstore.type", \.blockstoreType, ["local", "mem"]),
+        .text("blockstore.local.path", \.blockstorePath),
+        .flag("blockstore.local.import_enabled", \.isImportEnabled),
+        .list("blockstore.local.allowed_external_prefixes", \.allowedExternalPrefixes),
+        .secret("blockstore.signing.secret_key", \.signingSecret),
+        .flag("blockstore.verify_reads", \.verifiesReads),
+        .secret("auth.encrypt.secret_key", \.encryptSecret),
+        .duration("auth.login_duration", \.loginSeconds),
+        .duration("auth.login_max_duration", \.longestLoginSeconds),
+        .text("auth.ui_config.login_failed_message", \.loginFailedMessage),
+        .address("auth.external_aws_auth.sts_endpoint", \.stsEndpoint),
+        .text("installation.user_name", \.userName),
+        .text("installation.access_key_id", \.accessKeyID),
+        .secret("installation.secret_access_key", \.secretAccessKey),
+        .flag("tls.enabled", \.isTLS),
+        .text("tls.cert_file", \.certificateFile),
+        .text("tls.key_file", \.certificateKeyFile),
+        .list("cors.allowed_origins", \.allowedOrigins),
+        .text("gateways.s3.region", \.region),
+        .list("gateways.s3.domain_name", \.s3Domains),
+        .address("gateways.s3.fallback_url", \.s3FallbackURL),
+        .flag("gateways.s3.create_repositories", \.createsRepositories),
+        .number("gateways.s3.abandoned_upload_hours", \.abandonedUploadHours, 1, most: 1 << 20),
+        .number("committed.sstable.memory.cache_size_bytes", \.cacheBytes),
+        .number("committed.permanent.min_range_size_bytes", \.ranges.minRangeSizeBytes),
+        .number("committed.permanent.max_range_size_bytes", \.ranges.maxRangeSizeBytes, 1),
+        .number("committed.permanent.range_raggedness_entries", \.ranges.raggednessEntries, 1),
+        .level("logging.level", \.logLevel),
+        .level("logging.audit_log_level", \.accessLogLevel),
+        .choice("logging.format", \.logFormatName, ["text", "json"]),
+        .text("logging.output", \.logOutput),
+        .number("logging.file_max_size_mb", \.logFileMegabytes, most: 1 << 30),
+        .number("logging.files_keep", \.logFilesKept, most: 10_000),
+        .number("limits.memory_bytes", \.memoryBytes, 16 << 20),
+        .number("limits.connections", \.limits.connections, 16),
+        .number("limits.connections_per_address", \.limits.connectionsPerAddress, 1),
+        .number("limits.idle_seconds", \.limits.idleSeconds, 1, most: 86_400),
+        .number("limits.head_seconds", \.limits.headSeconds, 1, most: 86_400),
+        .number("limits.progress_seconds", \.limits.progressSeconds, 1, most: 86_400),
+        .list("mounts.allowed_folders", \.mountFolders),
+        .flag("mounts.passthrough", \.levers.passthrough),
+        .flag("mounts.directory_cache", \.levers.directoryCache),
+        .flag("mounts.events", \.levers.announcesEvents),
+        .number("mounts.read_ahead_kib", \.levers.readAheadKiB, most: 1 << 20),
+    ]
+
+    /// Where each value that is no default came from.
+    private(set) var origins: [String: String] = [:]
+    /// What was passed over, with where it stands.
+    private(set) var passedOver: [(key: String, origin: String)] = []
+
     /// Sets one key from text.
-    private mutating func set(_ key: String, _ value: String) throws {
-        func number(_ least: Int) throws -> Int {
-            guard let number = Int(value), number >= least else {
-                throw LakeError(
-                    .invalidValue, "configuration key \(key): '\(value)' is not a number of at least \(least)")
+    private mutating func set(_ key: String, _ value: String, from origin: String) throws {
+        guard let setting = Self.settings.first(where: { $0.key == key }) else {
+            if Setting.passedOver.contains(where: { key.hasPrefix($0) }) {
+                return passedOver.append((key, origin))
             }
-            return number
+            throw LakeError(.invalidValue, "configuration key '\(key)' is not known (\(origin))")
         }
-        func seconds() throws -> UInt32 { UInt32(min(try number(1), 86_400)) }
-        func choice(_ allowed: [String]) throws -> String {
-            guard allowed.contains(value) else {
-                throw LakeError(
-                    .invalidValue,
-                    "configuration key \(key): '\(value)' is not known: \(allowed.joined(separator: ", ")) are")
-            }
-            return value
+        do throws(Setting.Reason) { try setting.set(&self, value) } catch {
+            throw LakeError(
+                .invalidValue, "configuration key \(key): \(setting.isSecret ? "the value" : "'\(value)'") \(error.text)")
         }
-        func level() throws -> Log.Level {
-            guard let level = Log.Level(name: value) else {
-                throw LakeError(
-                    .invalidValue,
-                    "configuration key \(key): '\(value)' is not known: trace, debug, info, warn, error, none are")
-            }
-            return level
-        }
-        switch key {
-        case "data": dataDirectory = value
-        case "listen_address": listenAddress = value
-        case "database.type": databaseType = try choice(["sqlite", "local", "mem"])
-        case "database.sqlite.path": databasePath = value
-        case "blockstore.type": blockstoreType = try choice(["local", "mem"])
-        case "blockstore.local.path": blockstorePath = value
-        case "blockstore.local.import_enabled": isImportEnabled = try choice(["true", "false"]) == "true"
-        case "blockstore.local.allowed_external_prefixes":
-            allowedExternalPrefixes = value.split(separator: ",").map(String.init)
-        case "blockstore.signing.secret_key": signingSecret = value
-        case "auth.encrypt.secret_key": encryptSecret = value
-        case "installation.user_name": userName = value
-        case "installation.access_key_id": accessKeyID = value
-        case "installation.secret_access_key": secretAccessKey = value
-        case "gateways.s3.region": region = value
-        case "gateways.s3.create_repositories": createsRepositories = try choice(["true", "false"]) == "true"
-        case "gateways.s3.abandoned_upload_hours": abandonedUploadHours = min(try number(1), 1 << 20)
-        case "gateways.s3.fallback_url":
-            guard value.isEmpty || value.hasPrefix("http://") || value.hasPrefix("https://") else {
-                throw LakeError(
-                    .invalidValue, "configuration key \(key): '\(value)' is no address: http://HOST:PORT is one")
-            }
-            s3FallbackURL = value
-        case "gateways.s3.domain_name": s3Domains = value.split(separator: ",").map(String.init)
-        case "committed.sstable.memory.cache_size_bytes": cacheBytes = try number(0)
-        case "logging.level": logLevel = try level()
-        case "logging.audit_log_level": accessLogLevel = try level()
-        case "logging.format": logFormat = try choice(["text", "json"]) == "json" ? .json : .text
-        case "logging.output": logOutput = value
-        case "logging.file_max_size_mb": logFileMegabytes = min(try number(0), 1 << 30)
-        case "logging.files_keep": logFilesKept = min(try number(0), 10_000)
-        case "limits.memory_bytes": memoryBytes = try number(16 << 20)
-        case "limits.connections": limits.connections = try number(16)
-        case "limits.connections_per_address": limits.connectionsPerAddress = try number(1)
-        case "limits.idle_seconds": limits.idleSeconds = try seconds()
-        case "limits.head_seconds": limits.headSeconds = try seconds()
-        case "limits.progress_seconds": limits.progressSeconds = try seconds()
-        case "mounts.allowed_folders": mountFolders = value.split(separator: ",").map(String.init)
-        case "mounts.passthrough": levers.passthrough = try choice(["true", "false"]) == "true"
-        case "mounts.directory_cache": levers.directoryCache = try choice(["true", "false"]) == "true"
-        case "mounts.events": levers.announcesEvents = try choice(["true", "false"]) == "true"
-        case "mounts.read_ahead_kib": levers.readAheadKiB = min(try number(0), 1 << 20)
-        case "blockstore.verify_reads": verifiesReads = try choice(["true", "false"]) == "true"
-        case "committed.permanent.min_range_size_bytes": ranges.minRangeSizeBytes = try number(0)
-        case "committed.permanent.max_range_size_bytes": ranges.maxRangeSizeBytes = try number(1)
-        case "committed.permanent.range_raggedness_entries": ranges.raggednessEntries = UInt64(try number(1))
-        default: throw LakeError(.invalidValue, "configuration key '\(key)' is not known")
-        }
+        origins[key] = origin
     }
 
-    /// What a command's flags and environment say.
-    static func load(_ invocation: Invocation) throws -> Configuration {
-        var configuration = try load(file: invocation.value("config"), environment: invocation.environment)
-        if let data = invocation.value("data") { configuration.dataDirectory = data }
-        return configuration
-    }
-
-    /// Has the log be as it is told to be. Called again, it opens the log's file anew: the old one may have been moved
-    /// away.
+    /// Where the log is written to. Called anew, files are opened anew.
     func openLog() throws {
         let output: Log.Output =
             switch logOutput {
@@ -159,7 +157,24 @@ struct Configuration {
             default:
                 .file(path: Files.absolute(logOutput), mostBytes: Int64(logFileMegabytes) << 20, kept: logFilesKept)
             }
-        try Log.configure(level: logLevel, format: logFormat, output: output)
+        try Log.configure(level: logLevel, format: logFormatName == "json" ? .json : .text, output: output)
+    }
+
+    /// Reads the certificate, where there is to be one. Called anew, it is read anew.
+    func loadCertificate() throws {
+        guard isTLS else { return }
+        guard !certificateFile.isEmpty, !certificateKeyFile.isEmpty else {
+            throw LakeError(.invalidValue, "tls.enabled needs tls.cert_file and tls.key_file")
+        }
+        try TLSCertificate.load(
+            certificateFile: Files.absolute(certificateFile), keyFile: Files.absolute(certificateKeyFile))
+    }
+
+    /// Says which settings have no meaning here.
+    func tellPassedOver() {
+        for (key, origin) in passedOver {
+            Log.warning("a setting has no meaning here and is passed over", ["key": key, "origin": origin])
+        }
     }
 
     /// The folder of the objects, where they are files.
@@ -178,35 +193,31 @@ struct Configuration {
         return [directory.path, String(database[..<(database.lastIndex(of: "/") ?? database.endIndex)])]
     }
 
-    /// All keys: what the environment is searched for.
-    static let keys = [
-        "data", "listen_address", "database.type", "database.sqlite.path", "blockstore.type", "blockstore.local.path",
-        "blockstore.local.import_enabled",
-        "blockstore.local.allowed_external_prefixes", "blockstore.signing.secret_key", "auth.encrypt.secret_key",
-        "installation.user_name", "installation.access_key_id", "installation.secret_access_key", "gateways.s3.region",
-        "gateways.s3.domain_name", "gateways.s3.create_repositories", "gateways.s3.abandoned_upload_hours",
-        "gateways.s3.fallback_url",
-        "logging.level", "logging.audit_log_level", "logging.format", "logging.output", "logging.file_max_size_mb",
-        "logging.files_keep",
-        "limits.memory_bytes", "limits.connections", "limits.connections_per_address", "limits.idle_seconds",
-        "limits.head_seconds", "limits.progress_seconds", "mounts.allowed_folders",
-        "mounts.passthrough", "mounts.directory_cache", "mounts.events", "mounts.read_ahead_kib",
-        "blockstore.verify_reads",
-        "committed.sstable.memory.cache_size_bytes", "committed.permanent.min_range_size_bytes",
-        "committed.permanent.max_range_size_bytes", "committed.permanent.range_raggedness_entries",
-    ]
-
-    /// The file's keys, then the environment's (`LAKEFUSE_…` before `LAKEFS_…`).
-    static func load(file: String?, environment: [String: String]) throws -> Configuration {
+    /// What a command's flags and environment say: the file's keys, then the environment's (`LAKEFUSE_...` before
+    /// `LAKEFS_...`), then flags.
+    static func load(_ invocation: Invocation) throws -> Configuration {
         var configuration = Configuration()
-        if let file {
-            for (key, value) in try YAML.flatten(Files.read(file), file: file) { try configuration.set(key, value) }
-        }
-        for key in keys {
-            let name = key.uppercased().split(separator: ".").joined(separator: "_")
-            if let value = environment["LAKEFUSE_" + name] ?? environment["LAKEFS_" + name] {
-                try configuration.set(key, value)
+        if let file = invocation.value("config") {
+            for (key, value) in try YAML.flatten(Files.read(file), file: file) {
+                try configuration.set(key, value, from: file)
             }
+        }
+        for setting in settings {
+            for name in ["LAKEFUSE_" + setting.environmentName, "LAKEFS_" + setting.environmentName] {
+                guard let value = invocation.environment[name] else { continue }
+                try configuration.set(setting.key, value, from: name)
+                break
+            }
+        }
+        for name in invocation.environment.keys.sorted() where name.hasPrefix("LAKEFS_") {
+            let key = name.dropFirst("LAKEFS_".count)
+            let isPassedOver = Setting.passedOver.contains {
+                key.hasPrefix($0.uppercased().split(separator: ".", omittingEmptySubsequences: false).joined(separator: "_"))
+            }
+            if isPassedOver { configuration.passedOver.append((String(key), name)) }
+        }
+        for (flag, key) in [("data", "data"), ("listen", "listen_address")] {
+            if let value = invocation.value(flag) { try configuration.set(key, value, from: "--" + flag) }
         }
         return configuration
     }

@@ -2,7 +2,8 @@ import CYAML
 import Foundations
 import Versioning
 
-/// YAML files of settings, as flat names: `a: {b: c}` is `a.b` = `c`; lists are joined by commas.
+/// YAML files of settings, as flat names: `a: {b: c}` is `a.b` = `c`; lists are joined by commas, and
+/// what is in maps of lists is named `a[].b`.
 enum YAML {
     /// - Throws: `LakeError` that names the line.
     static func flatten(_ text: [UInt8], file: String) throws -> [(key: String, value: String)] {
@@ -59,15 +60,20 @@ enum YAML {
             }
         case YAML_SEQUENCE_NODE:
             var items: [String] = []
+            let count = result.count
             var item = unsafe node.pointee.data.sequence.items.start!
             while unsafe item < node.pointee.data.sequence.items.top {
-                guard let value = unsafe yaml_document_get_node(document, item.pointee),
-                    unsafe value.pointee.type == YAML_SCALAR_NODE
-                else { throw LakeError(.invalidValue, "\(file): '\(prefix)' must be a list of plain values") }
-                unsafe items.append(scalar(value))
+                guard let value = unsafe yaml_document_get_node(document, item.pointee) else {
+                    throw LakeError(.invalidValue, "\(file): an item of '\(prefix)' is not there")
+                }
+                if unsafe value.pointee.type == YAML_SCALAR_NODE {
+                    unsafe items.append(scalar(value))
+                } else {
+                    unsafe try collect(document, value, prefix + "[]", &result, file)
+                }
                 unsafe item += 1
             }
-            result.append((prefix, items.joined(separator: ",")))
+            if !items.isEmpty || result.count == count { result.append((prefix, items.joined(separator: ","))) }
         default: if !prefix.isEmpty { unsafe result.append((prefix, scalar(node))) }
         }
     }
