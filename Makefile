@@ -1,7 +1,7 @@
 # Two commands do everything on a fresh Debian 12 with a Swift 6.3 toolchain: `make demo` and `make test`.
 
 BUILD_PACKAGES = libfuse3-dev fuse3 libmicrohttpd-dev libsqlite3-dev libcurl4-openssl-dev libssl-dev libsodium-dev \
-	libisal-dev zlib1g-dev libzstd-dev libexpat1-dev libyaml-dev libarchive-dev libgnutls28-dev
+	libisal-dev zlib1g-dev libzstd-dev libexpat1-dev libyaml-dev libarchive-dev libgnutls28-dev libldap-dev
 TEST_PACKAGES = python3-venv curl git sqlite3
 BINARY = .build-release/release/lakefuse
 # Root installs as it is, others by sudo.
@@ -33,6 +33,7 @@ test: test-packages build
 	Tests/Clients/run.sh
 	Tests/Clients/run-airflow.sh
 	Tests/Clients/run-spark.sh
+	Tests/Clients/run-identity.sh
 	Tests/EndToEnd/demo.sh
 
 bench: build

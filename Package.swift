@@ -40,6 +40,7 @@ let package = Package(
         system("CYAML", "libyaml-dev"),
         system("CArchive", "libarchive-dev"),
         system("CTLS", "libgnutls28-dev"),
+        system("CLDAP", "libldap-dev"),
         system("CLinux", "linux-libc-dev"),
         library("Foundations", ["CCrypto"]),
         library("Versioning", ["Foundations", "CSodium", "CChecksum", "CZstd"], exclude: ["SSTable/README.md"]),
@@ -49,7 +50,10 @@ let package = Package(
         library("LakeAPI", ["Foundations", "Versioning", "Transport"]),
         library(
             "LakeLocalServer",
-            ["Foundations", "Versioning", "Transport", "LakeAPI", "CHTTP", "CExpat", "CYAML", "CChecksum", "CArchive", "CTLS"]),
+            [
+                "Foundations", "Versioning", "Transport", "LakeAPI", "CHTTP", "CExpat", "CYAML", "CChecksum",
+                "CArchive", "CTLS", "CLDAP",
+            ]),
         library("LakeFUSE", ["Foundations", "Versioning", "CacheStore", "LakeAPI", "CFUSE", "CLinux"]),
         .executableTarget(
             name: "lakefuse",

@@ -56,6 +56,25 @@ package final class HTTPClient: Sendable {
         var sink: ((Int, UnsafeRawBufferPointer) -> Bool)?
     }
 
+    /// Bytes of an answer that is kept in memory.
+    private static let largestAnswer = 1 << 20
+
+    /// Sends a small request and waits for a small answer.
+    /// - Throws: `TransportError` if there is no answer, or a larger one.
+    package func fetch(
+        _ method: String, _ url: String, headers: [(String, String)] = [], body: [UInt8]? = nil
+    ) throws -> Answer {
+        var bytes: [UInt8] = []
+        var answer = unsafe try send(method, url, headers: headers, body: body.map { .bytes($0) } ?? .none) {
+            _, piece in
+            guard bytes.count + piece.count <= Self.largestAnswer else { return false }
+            unsafe bytes.append(contentsOf: piece)
+            return true
+        }
+        answer.body = bytes
+        return answer
+    }
+
     /// Sends a request and waits for the answer.
     /// - Parameter sink: takes pieces of the body as they come, with the status; false ends the transfer. Nil keeps the
     ///   body in the answer.

@@ -131,7 +131,11 @@ final class Lake {
 
         let budget = MemoryBudget(limitBytes: configuration.memoryBytes)
         let rest = REST(
-            catalog: catalog, access: access, login: login, settings: settings, mounts: mounts, budget: budget)
+            catalog: catalog, access: access, login: login, settings: settings, mounts: mounts, budget: budget,
+            externalLogins: ExternalLogins(
+                access, remote: configuration.isRemoteAuthenticated ? configuration.remoteAuthenticator : nil,
+                directory: configuration.ldap.endpoint.isEmpty ? nil : configuration.ldap,
+                openID: configuration.oidc.issuer.isEmpty ? nil : configuration.oidc, signing: login, pool: long))
         let gateway = S3Gateway(catalog: catalog, access: access, login: login, settings: settings, budget: budget)
         let (host, port) = try configuration.address
         try Self.setUp(access, configuration, directory)
@@ -157,7 +161,8 @@ final class Lake {
         try server.start(
             host: host, port: port, handler: Server(rest: rest, gateway: gateway, access: access, telemetry: telemetry),
             pool: requests, long: long, budget: budget, limits: configuration.limits, isTLS: configuration.isTLS)
-        address = "\(configuration.isTLS ? "https" : "http")://\(host.isEmpty || host == "0.0.0.0" ? "127.0.0.1" : host):\(server.port)"
+        address =
+            "\(configuration.isTLS ? "https" : "http")://\(host.isEmpty || host == "0.0.0.0" ? "127.0.0.1" : host):\(server.port)"
         do { try directory.updateEndpoint(address) } catch {
             Log.warning(
                 "the file of the first key pair does not tell the server's address",

@@ -8,7 +8,8 @@ import Versioning
 
 /// Every command, in the order that help shows them.
 let commands: [Command] =
-    [.runServer, .showConfiguration] + Command.mountCommands + Command.repositoryCommands + Command.versionCommands + Command.objectCommands
+    [.runServer, .showConfiguration] + Command.mountCommands + Command.repositoryCommands + Command.versionCommands
+    + Command.objectCommands
     + Command.keyValueCommands + [.check]
 
 /// Help of a command.

@@ -14,7 +14,7 @@ import Testing
         "LakeAPI": ["Foundations", "Versioning", "Transport"],
         "LakeLocalServer": [
             "Foundations", "Versioning", "Transport", "LakeAPI", "CHTTP", "CExpat", "CYAML", "CChecksum",
-            "CArchive", "CTLS",
+            "CArchive", "CTLS", "CLDAP",
         ],
         "LakeFUSE": ["Foundations", "Versioning", "CacheStore", "LakeAPI", "CFUSE", "CLinux"],
         "lakefuse": [

@@ -102,10 +102,10 @@ class Lake:
         return self.environment | {"LAKEFUSE_INSTALLATION_ACCESS_KEY_ID": self.keys[0],
                                    "LAKEFUSE_INSTALLATION_SECRET_ACCESS_KEY": self.keys[1]}
 
-    def start(self):
+    def start(self, *arguments):
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [BINARY, "run", "--data", str(self.data), "--listen", "127.0.0.1:0"], text=True,
+                [BINARY, "run", "--data", str(self.data), "--listen", "127.0.0.1:0", *map(str, arguments)], text=True,
                 env=self.server_environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
                 preexec_fn=die_with_parent)
         if not select.select([self.process.stdout], [], [], 30)[0]:

@@ -64,7 +64,8 @@ enum ArchiveFormat: String, Sendable {
         guard status < ARCHIVE_WARN else { return }
         throw LakeError(
             .unavailable,
-            "the archive cannot be written: \(unsafe archive_error_string(archive).map { unsafe String(cString: $0) } ?? "")")
+            "the archive cannot be written: \(unsafe archive_error_string(archive).map { unsafe String(cString: $0) } ?? "")"
+        )
     }
 
     /// Begins a member. One whose path ends with a slash is a folder.

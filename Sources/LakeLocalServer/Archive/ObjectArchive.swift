@@ -63,7 +63,8 @@ final class ObjectArchive: @unchecked Sendable {
             }
             guard count <= format.mostMembers else {
                 throw LakeError(
-                    .invalidValue, "a zip may have \(format.mostMembers) members, and there are more: ask for format=tar")
+                    .invalidValue,
+                    "a zip may have \(format.mostMembers) members, and there are more: ask for format=tar")
             }
             guard page.hasMore, let last = page.items.last else { return }
             query.after = last.path
@@ -91,7 +92,8 @@ final class ObjectArchive: @unchecked Sendable {
             let found = try catalog.list(ref, query)
             hasMore = found.hasMore
             if let last = found.items.last { query.after = last.path }
-            page = found.items.compactMap { if case .object(let path, let entry) = $0 { (path, entry) } else { nil } }[...]
+            page =
+                found.items.compactMap { if case .object(let path, let entry) = $0 { (path, entry) } else { nil } }[...]
             return
         }
         guard let (path, listed) = page.popFirst() else {

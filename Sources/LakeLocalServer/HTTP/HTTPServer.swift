@@ -161,8 +161,8 @@ import Versioning
                 ], at: 0)
         }
         let flags =
-            (isTLS ? MHD_USE_TLS.rawValue : 0) |
-            MHD_USE_EPOLL_INTERNAL_THREAD.rawValue | MHD_USE_NO_LISTEN_SOCKET.rawValue
+            (isTLS ? MHD_USE_TLS.rawValue : 0) | MHD_USE_EPOLL_INTERNAL_THREAD.rawValue
+            | MHD_USE_NO_LISTEN_SOCKET.rawValue
             | MHD_ALLOW_SUSPEND_RESUME.rawValue | MHD_USE_TURBO.rawValue
         unsafe daemon = unsafe lake_http_start(
             flags,
@@ -531,7 +531,8 @@ import Versioning
                     { context, _, buffer, room in
                         let pieces = unsafe Unmanaged<Pieces>.fromOpaque(context!).takeUnretainedValue()
                         do {
-                            let count = unsafe try pieces.fill(UnsafeMutableRawBufferPointer(start: buffer, count: room))
+                            let count = unsafe try pieces.fill(
+                                UnsafeMutableRawBufferPointer(start: buffer, count: room))
                             return count > 0 ? count : Int(MHD_CONTENT_READER_END_OF_STREAM)
                         } catch {
                             Log.error("an answer ended early", ["reason": "\(error)"])

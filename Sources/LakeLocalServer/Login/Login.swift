@@ -71,7 +71,8 @@ package struct Login: Sendable {
     ) {
         let now = Timestamp.now().seconds
         let claims = Claims(
-            sub: user, aud: "login", iat: now, exp: now + min(seconds ?? tokenSeconds, longestTokenSeconds), jti: "\(XID.make()).\(origin.text)")
+            sub: user, aud: "login", iat: now, exp: now + min(seconds ?? tokenSeconds, longestTokenSeconds),
+            jti: "\(XID.make()).\(origin.text)")
         return (sign(claims), claims.exp)
     }
 

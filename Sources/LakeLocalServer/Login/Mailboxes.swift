@@ -29,7 +29,9 @@ struct Mailboxes: Sendable {
     func release(_ ticket: String, for user: String, by origin: Login.Origin) throws {
         guard let found = login.verified(Ticket.self, ticket), found.aud == Ticket.audience,
             found.exp > Timestamp.now().seconds
-        else { throw LakeError(.invalidValue, "the login request is not known, or older than ten minutes: begin again") }
+        else {
+            throw LakeError(.invalidValue, "the login request is not known, or older than ten minutes: begin again")
+        }
         try login.access.post(login.token(for: user, by: origin).token, toMailbox: found.box)
     }
 

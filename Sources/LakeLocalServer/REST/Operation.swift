@@ -32,7 +32,7 @@ enum Operation: String, CaseIterable, Sendable {
     // Of lakeFS's older clients, and those of its paid edition.
     case getTokenRedirect, getTokenFromMailbox, releaseTokenToMailbox, getLicense, commitAsync, commitAsyncStatus
     case mergeIntoBranchAsync, mergeIntoBranchAsyncStatus, listPullRequestComments, createPullRequestComment
-    case getPullRequestComment, updatePullRequestComment, deletePullRequestComment, getObjectsArchive
+    case getPullRequestComment, updatePullRequestComment, deletePullRequestComment, getObjectsArchive, oidcLogin
 }
 
 /// A part of a route that stands for a name.

@@ -98,6 +98,7 @@ struct Row: Sendable {
         Row(.login, "POST", "/v1/auth/login", .store, .anyone),
         Row(.externalPrincipalLogin, "POST", "/v1/auth/external/principal/login", .store, .anyone),
         Row(.stsLogin, "POST", "/v1/sts/login", .store, .anyone),
+        Row(.oidcLogin, "GET", "/v1/oidc/login", .store, .anyone),
         Row(.oauthCallback, "GET", "/v1/oidc/callback", .store, .anyone),
         Row(.getAuthCapabilities, "GET", "/v1/auth/capabilities", .point, .anyone),
         // Configuration.

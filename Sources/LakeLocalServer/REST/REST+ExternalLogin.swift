@@ -8,6 +8,7 @@ extension REST {
     func addExternalLogin(_ router: inout Router) {
         addPrincipals(&router)
         addMailboxes(&router)
+        addOpenID(&router)
         router.on(.externalPrincipalLogin) { call in
             call.json(API.ExternalLoginInformation.self, limit: Call.largestLogin) { body in
                 guard try access.hasExternalPrincipals(), let arn = try callerIdentity.arn(body, call.request),
@@ -20,13 +21,68 @@ extension REST {
                 guard (1...login.longestTokenSeconds).contains(asked) else {
                     throw LakeError(
                         .invalidValue,
-                        "token_expiration_duration \(asked) is not valid: 1 to \(login.longestTokenSeconds) seconds are")
+                        "token_expiration_duration \(asked) is not valid: 1 to \(login.longestTokenSeconds) seconds are"
+                    )
                 }
                 let made = login.token(for: found.userName, by: .principal(found.id), seconds: asked)
                 call.request.note.user = found.userName
                 return .json(200, API.AuthenticationToken(token: made.token, tokenExpiration: made.expires))
             }
         }
+    }
+
+    /// Where browsers begin to log in at an identity provider.
+    static let openIDStart = "/api/v1/oidc/login"
+
+    private func addOpenID(_ router: inout Router) {
+        @Sendable func provider() throws -> OpenIDConnect {
+            guard let openID = externalLogins?.openID else {
+                throw LakeError(.unauthenticated, "no identity provider is known here: set auth.oidc.url")
+            }
+            return openID
+        }
+        router.on(.oidcLogin) { call in call.work { try provider().begin() } }
+        router.on(.oauthCallback) { call in
+            // lakeFS answers so where it has no provider.
+            guard let openID = externalLogins?.openID else { return .respond(Response(status: 200)) }
+            return call.work {
+                let found = try openID.identity(of: call.request, query: call.query)
+                try welcome(found)
+                var response = letIn(found.userName, by: .user, call)
+                // The session is for our own pages only, and the browser comes from another's: a page of ours sends it
+                // on.
+                response.headers =
+                    [
+                        ("Content-Type", "text/html; charset=utf-8"), ("Cache-Control", "no-store"),
+                        ("Content-Security-Policy", "default-src 'none'"),
+                    ] + response.headers.filter { $0.name == "Set-Cookie" }
+                response.body = .bytes(
+                    Array(
+                        "<!DOCTYPE html><meta http-equiv=\"refresh\" content=\"0; url=/\"><title>LakeFUSE</title>".utf8)
+                )
+                return response
+            }
+        }
+        router.on(.stsLogin) { call in
+            call.json(API.StsAuthRequest.self, limit: Call.largestLogin) { body in
+                let found = try provider().identity(code: body.code, redirect: body.redirectUri)
+                try welcome(found)
+                call.request.note.user = found.userName
+                let seconds = body.ttlSeconds ?? login.tokenSeconds
+                guard (1...login.longestTokenSeconds).contains(seconds) else {
+                    throw LakeError(
+                        .invalidValue,
+                        "ttl_seconds \(seconds) is not valid: 1 to \(login.longestTokenSeconds) seconds are")
+                }
+                let made = login.token(for: found.userName, by: .user, seconds: seconds)
+                return .json(200, API.AuthenticationToken(token: made.token, tokenExpiration: made.expires))
+            }
+        }
+    }
+
+    private func welcome(_ found: ExternalIdentity) throws {
+        try access.welcome(
+            found.userName, from: "oidc", friendlyName: found.friendlyName, email: found.email, groups: found.groups)
     }
 
     /// The principal of an ARN: of a session, or of the role that it is a session of.
@@ -97,7 +153,8 @@ extension REST {
         router.on(.getTokenFromMailbox) { call in
             call.now {
                 guard let made = try mailboxes.take(call[.mailbox]) else {
-                    return .failure(404, "no token is in this mailbox: nobody has logged in for it yet, or it was fetched")
+                    return .failure(
+                        404, "no token is in this mailbox: nobody has logged in for it yet, or it was fetched")
                 }
                 var response = Response.json(
                     200, API.AuthenticationToken(token: made.token, tokenExpiration: made.expires))

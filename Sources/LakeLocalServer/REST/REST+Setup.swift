@@ -12,8 +12,19 @@ extension REST {
     private var loginConfig: API.LoginConfig {
         API.LoginConfig(
             rbac: "internal", usernameUiPlaceholder: "Access Key ID", passwordUiPlaceholder: "Secret Access Key",
-            loginUrl: "", loginUrlMethod: "none", loginFailedMessage: settings.loginFailedMessage,
+            loginUrl: externalLogins?.openID == nil ? "" : Self.openIDStart,
+            loginUrlMethod: externalLogins?.openID == nil ? "none" : "select",
+            loginFailedMessage: settings.loginFailedMessage,
             loginCookieNames: [Login.cookieName], logoutUrl: "/logout")
+    }
+
+    /// The answer to somebody who has logged in: a token, and the same as a cookie.
+    func letIn(_ user: String, by origin: Login.Origin, _ call: Call) -> Response {
+        call.request.note.user = user
+        let made = login.token(for: user, by: origin)
+        var response = Response.json(200, API.AuthenticationToken(token: made.token, tokenExpiration: made.expires))
+        response.headers.append(Login.cookie(made))
+        return response
     }
 
     /// Calls without a login: health, set-up, login.
@@ -47,18 +58,26 @@ extension REST {
         }
         router.on(.login) { call in
             call.jsonSoon(API.LoginInformation.self, limit: Call.largestLogin) { body, answer in
-                guard let user = try login.user(accessKeyID: body.accessKeyId, secretAccessKey: body.secretAccessKey)
-                else {
+                if let user = try login.user(accessKeyID: body.accessKeyId, secretAccessKey: body.secretAccessKey) {
+                    return answer(letIn(user, by: .accessKey(body.accessKeyId), call))
+                }
+                let refuse = { @Sendable in
                     let refusal = Response(LakeError(.unauthenticated, "error authenticating request"))
-                    return login.delays.run(after: login.failed(call.request, accessKeyID: body.accessKeyId)) {
+                    login.delays.run(after: login.failed(call.request, accessKeyID: body.accessKeyId)) {
                         answer(refusal)
                     }
                 }
-                let made = login.token(for: user, by: .accessKey(body.accessKeyId))
-                var response = Response.json(
-                    200, API.AuthenticationToken(token: made.token, tokenExpiration: made.expires))
-                response.headers.append(Login.cookie(made))
-                answer(response)
+                guard let externalLogins, !externalLogins.passwords.isEmpty else { return refuse() }
+                externalLogins.pool.run {
+                    do {
+                        guard
+                            let user = try externalLogins.user(body.accessKeyId, password: body.secretAccessKey)
+                        else { return refuse() }
+                        answer(letIn(user, by: .user, call))
+                    } catch let error as LakeError where error.code == .unauthenticated {
+                        refuse()
+                    } catch { answer(Response(error)) }
+                }
             }
         }
         router.on(.getAuthCapabilities) { _ in

@@ -21,7 +21,8 @@ extension REST {
                 return .json(
                     200,
                     API.CommitAsyncStatus(
-                        taskId: task.id, completed: task.isDone, updateTime: task.updated.rfc3339, error: error(of: task),
+                        taskId: task.id, completed: task.isDone, updateTime: task.updated.rfc3339,
+                        error: error(of: task),
                         statusCode: statusCode(of: task),
                         result: try id.map { message(try catalog.commit($0.text, in: call.repository)) }))
             }
@@ -43,7 +44,8 @@ extension REST {
                 return .json(
                     200,
                     API.MergeAsyncStatus(
-                        taskId: task.id, completed: task.isDone, updateTime: task.updated.rfc3339, error: error(of: task),
+                        taskId: task.id, completed: task.isDone, updateTime: task.updated.rfc3339,
+                        error: error(of: task),
                         statusCode: statusCode(of: task), result: id.map { API.MergeResult(reference: $0.text) }))
             }
         }

@@ -60,12 +60,15 @@ package struct REST: Door {
     let budget: MemoryBudget
     let links: ObjectLinks
     let callerIdentity: CallerIdentity
+    /// Nil: nobody else vouches for users.
+    let externalLogins: ExternalLogins?
     private var router = Router()
 
     package init(
         catalog: Catalog, access: Access, login: Login, settings: ServerSettings, mounts: (any MountControl)?,
-        budget: MemoryBudget
+        budget: MemoryBudget, externalLogins: ExternalLogins? = nil
     ) {
+        self.externalLogins = externalLogins
         self.budget = budget
         self.catalog = catalog
         self.access = access

@@ -128,7 +128,8 @@ package final class Telemetry: Sendable {
                 .createCredentials, .deleteCredentials, .attachPolicyToUser, .detachPolicyFromUser,
                 .createGroup, .deleteGroup, .addGroupMembership, .deleteGroupMembership, .createPolicy, .updatePolicy,
                 .deletePolicy, .attachPolicyToGroup, .detachPolicyFromGroup, .setGroupACL,
-                .createUserExternalPrincipal, .deleteUserExternalPrincipal, .releaseTokenToMailbox, .getTokenFromMailbox:
+                .createUserExternalPrincipal, .deleteUserExternalPrincipal, .releaseTokenToMailbox,
+                .getTokenFromMailbox:
                 true
             default: false
             }

@@ -16,7 +16,8 @@ struct TelemetryDoor: Door {
             // A store that does not answer is told by every other call.
             return .respond(
                 Response(
-                    status: 200, headers: [
+                    status: 200,
+                    headers: [
                         ("Content-Type", "text/plain; charset=utf-8"),
                         ("X-LakeFS-Installation-ID", (try? access.installationID()) ?? ""),
                     ],

@@ -238,6 +238,33 @@ extension Access {
         return user
     }
 
+    /// Lets somebody in whom another system vouches for: who comes for the first time becomes a user, in those of the
+    /// groups that are here.
+    /// - Throws: `.unauthenticated` if a user of that name comes from elsewhere: a name is not taken over.
+    package func welcome(
+        _ name: String, from source: String, friendlyName: String, email: String, groups: [String]
+    ) throws {
+        if let known = try store.value(for: Kind.user.key(name), in: Self.auth).map({ try User(decoding: $0) }) {
+            guard known.source == source else {
+                Log.warning(
+                    "a name that another system vouches for is another user's",
+                    ["user": name, "source": source, "known_source": known.source])
+                throw LakeError(.unauthenticated, "error authenticating request")
+            }
+            return
+        }
+        var user = User(name: name, creationDate: .now())
+        user.source = source
+        user.friendlyName = friendlyName
+        user.email = email
+        try create(.user, name, user.encoded)
+        for group in groups {
+            do { try addMember(name, to: group) } catch let error as LakeError where error.code == .notFound(.group) {
+                Log.info("a group of another system is not here", ["user": name, "group": group])
+            }
+        }
+    }
+
     package func hasUser(_ name: String) throws -> Bool {
         try store.value(for: Kind.user.key(name), in: Self.auth) != nil
     }

@@ -46,7 +46,8 @@ extension Catalog {
     /// Changes what a comment says, or whether its thread is resolved.
     /// - Parameter user: who asks: only its author may change what it says.
     package func updateComment(
-        _ id: String, of pullID: String, body: String?, isResolved: Bool?, by user: String, in repositoryID: RepositoryID
+        _ id: String, of pullID: String, body: String?, isResolved: Bool?, by user: String,
+        in repositoryID: RepositoryID
     ) throws {
         try change(id, of: pullID, in: repositoryID) { comment in
             guard !comment.isDeleted else { throw LakeError.notFound(.comment, id) }
@@ -78,12 +79,14 @@ extension Catalog {
 
     private func requireAuthor(_ user: String, of comment: PullRequestComment) throws {
         guard comment.author == user else {
-            throw LakeError(.permissionDenied, "comment \(comment.id) is \(comment.author)'s: only its author may do that")
+            throw LakeError(
+                .permissionDenied, "comment \(comment.id) is \(comment.author)'s: only its author may do that")
         }
     }
 
     private func change(
-        _ id: String, of pullID: String, in repositoryID: RepositoryID, _ work: (inout PullRequestComment) throws -> Void
+        _ id: String, of pullID: String, in repositoryID: RepositoryID,
+        _ work: (inout PullRequestComment) throws -> Void
     ) throws {
         let repository = try writableRepository(repositoryID, force: false)
         for attempt in 0..<Self.tries {

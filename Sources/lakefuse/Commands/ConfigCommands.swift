@@ -15,7 +15,9 @@ extension Command {
         for setting in Configuration.settings {
             let value = setting.show(configuration)
             let shown = setting.isSecret && !value.isEmpty ? "(secret)" : value
-            Output.line("\(setting.key): \(shown.isEmpty ? "\"\"" : shown)  # \(configuration.origins[setting.key] ?? "default")")
+            Output.line(
+                "\(setting.key): \(shown.isEmpty ? "\"\"" : shown)  # \(configuration.origins[setting.key] ?? "default")"
+            )
         }
         for (key, origin) in configuration.passedOver {
             Output.line("# \(key) has no meaning here and is passed over: \(origin)")

@@ -37,6 +37,7 @@ extension Command {
         }
         // All that the lake keeps is its owner's alone: the database's files, objects, working files.
         umask(0o077)
+        try configuration.check()
         try configuration.openLog()
         configuration.tellPassedOver()
         let lake = try Lake(configuration)

@@ -77,6 +77,14 @@ struct Configuration {
     /// `auth.external_aws_auth.sts_endpoint`: where roles of AWS are asked for; empty for AWS' own service.
     var stsEndpoint = ""
 
+    /// `auth.remote_authenticator.*`.
+    var isRemoteAuthenticated = false
+    var remoteAuthenticator = RemoteAuthenticator.Settings(endpoint: "", group: "Viewers", timeoutSeconds: 10)
+    /// `auth.ldap.*`: users and groups of a directory, where there is a `server_endpoint`.
+    var ldap = DirectoryAuthenticator.Settings()
+    /// `auth.oidc.*`: an identity provider, where there is a `url`.
+    var oidc = OpenIDConnect.Settings()
+
     static let settings: [Setting] = [
         .text("data", \.dataDirectory),
         .text("listen_address", \.listenAddress),
@@ -93,6 +101,29 @@ struct Configuration {
         .duration("auth.login_max_duration", \.longestLoginSeconds),
         .text("auth.ui_config.login_failed_message", \.loginFailedMessage),
         .address("auth.external_aws_auth.sts_endpoint", \.stsEndpoint),
+        .flag("auth.remote_authenticator.enabled", \.isRemoteAuthenticated),
+        .address("auth.remote_authenticator.endpoint", \.remoteAuthenticator.endpoint),
+        .text("auth.remote_authenticator.default_user_group", \.remoteAuthenticator.group),
+        .duration("auth.remote_authenticator.request_timeout", \.remoteAuthenticator.timeoutSeconds),
+        .text("auth.ldap.server_endpoint", \.ldap.endpoint),
+        .text("auth.ldap.bind_dn", \.ldap.bindName),
+        .secret("auth.ldap.bind_password", \.ldap.bindPassword),
+        .text("auth.ldap.username_attribute", \.ldap.userAttribute),
+        .text("auth.ldap.user_base_dn", \.ldap.userBase),
+        .text("auth.ldap.user_filter", \.ldap.userFilter),
+        .text("auth.ldap.group_base_dn", \.ldap.groupBase),
+        .text("auth.ldap.group_member_attribute", \.ldap.memberAttribute),
+        .text("auth.ldap.group_name_attribute", \.ldap.groupAttribute),
+        .text("auth.ldap.default_user_group", \.ldap.defaultGroup),
+        .address("auth.oidc.url", \.oidc.issuer),
+        .text("auth.oidc.client_id", \.oidc.clientID),
+        .secret("auth.oidc.client_secret", \.oidc.clientSecret),
+        .address("auth.oidc.callback_base_url", \.oidc.callbackBase),
+        .list("auth.oidc.scopes", \.oidc.scopes),
+        .text("auth.oidc.username_claim_name", \.oidc.nameClaim),
+        .text("auth.oidc.friendly_name_claim_name", \.oidc.friendlyNameClaim),
+        .text("auth.oidc.initial_groups_claim_name", \.oidc.groupsClaim),
+        .list("auth.oidc.default_initial_groups", \.oidc.defaultGroups),
         .text("installation.user_name", \.userName),
         .text("installation.access_key_id", \.accessKeyID),
         .secret("installation.secret_access_key", \.secretAccessKey),
@@ -133,8 +164,14 @@ struct Configuration {
     /// What was passed over, with where it stands.
     private(set) var passedOver: [(key: String, origin: String)] = []
 
+    private static let claims = "auth.oidc.validate_id_token_claims."
+
     /// Sets one key from text.
     private mutating func set(_ key: String, _ value: String, from origin: String) throws {
+        if key.hasPrefix(Self.claims) {
+            oidc.requiredClaims[String(key.dropFirst(Self.claims.count))] = value
+            return
+        }
         guard let setting = Self.settings.first(where: { $0.key == key }) else {
             if Setting.passedOver.contains(where: { key.hasPrefix($0) }) {
                 return passedOver.append((key, origin))
@@ -143,7 +180,8 @@ struct Configuration {
         }
         do throws(Setting.Reason) { try setting.set(&self, value) } catch {
             throw LakeError(
-                .invalidValue, "configuration key \(key): \(setting.isSecret ? "the value" : "'\(value)'") \(error.text)")
+                .invalidValue,
+                "configuration key \(key): \(setting.isSecret ? "the value" : "'\(value)'") \(error.text)")
         }
         origins[key] = origin
     }
@@ -168,6 +206,22 @@ struct Configuration {
         }
         try TLSCertificate.load(
             certificateFile: Files.absolute(certificateFile), keyFile: Files.absolute(certificateKeyFile))
+    }
+
+    /// Refuses settings that want others.
+    func check() throws {
+        func require(_ holds: Bool, _ reason: String) throws {
+            guard holds else { throw LakeError(.invalidValue, reason) }
+        }
+        try require(
+            !isRemoteAuthenticated || !remoteAuthenticator.endpoint.isEmpty,
+            "auth.remote_authenticator.enabled needs auth.remote_authenticator.endpoint")
+        try require(
+            ldap.endpoint.isEmpty || ldap.endpoint.hasPrefix("ldap://") || ldap.endpoint.hasPrefix("ldaps://"),
+            "auth.ldap.server_endpoint '\(ldap.endpoint)' is no address of a directory: ldap://HOST:PORT is one")
+        try require(
+            oidc.issuer.isEmpty || (!oidc.clientID.isEmpty && !oidc.callbackBase.isEmpty),
+            "auth.oidc.url needs auth.oidc.client_id and auth.oidc.callback_base_url")
     }
 
     /// Says which settings have no meaning here.
@@ -212,7 +266,8 @@ struct Configuration {
         for name in invocation.environment.keys.sorted() where name.hasPrefix("LAKEFS_") {
             let key = name.dropFirst("LAKEFS_".count)
             let isPassedOver = Setting.passedOver.contains {
-                key.hasPrefix($0.uppercased().split(separator: ".", omittingEmptySubsequences: false).joined(separator: "_"))
+                key.hasPrefix(
+                    $0.uppercased().split(separator: ".", omittingEmptySubsequences: false).joined(separator: "_"))
             }
             if isPassedOver { configuration.passedOver.append((String(key), name)) }
         }
