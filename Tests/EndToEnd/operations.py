@@ -5,7 +5,10 @@ import sys
 import tarfile
 import time
 import unittest
+import urllib.request
 import zipfile
+
+import pyarrow.parquet
 
 from clients import LakeTest
 from lake import ROOT, wait_until
@@ -216,3 +219,65 @@ class PrincipalsTest(LakeTest):
         self.lake.ask("GET", "/auth/external/principals", 404, principalId=arns[1])
         # Without any principal nobody is asked about a stranger.
         self.lake.ask("POST", "/auth/external/principal/login", 401, keys=None, json_body={"identityRequest": {}})
+
+
+class CollectionTest(LakeTest):
+    """What garbage collection's clients ask for before they remove anything."""
+
+    def read(self, location):
+        """A file of the server's object store, by its address; small ones are files after some seconds."""
+        return self.place(location).read_bytes()
+
+    def place(self, location):
+        found = self.lake.data / "objects" / location.removeprefix("local://")
+        wait_until(found.exists, 20, f"{location} is there")
+        return found
+
+    def test_commits(self):
+        bucket = self.repository()
+        at = f"/repositories/{bucket}"
+        self.lake.ask("POST", f"{at}/gc/prepare_commits", 404)  # No rules say what is old.
+        commits = []
+        for age in (40, 30, 20, 10, 1):  # in days
+            self.lake.upload(bucket, "main", f"a-{age}", b"1")
+            commits.append(self.lake.commit(bucket, "main", date=int(time.time()) - age * 86_400)["id"])
+        self.lake.ask("POST", f"{at}/branches", 201, json_body={"name": "kept", "source": commits[0]})
+        self.lake.ask("POST", f"{at}/branches", 201, json_body={"name": "gone", "source": "main"})
+        self.lake.upload(bucket, "gone", "b", b"1")
+        lost = self.lake.commit(bucket, "gone")["id"]
+        self.lake.ask("DELETE", f"{at}/branches/gone", 204)
+        self.lake.ask("PUT", f"{at}/settings/gc_rules", 204, json_body={
+            "default_retention_days": 15, "branches": [{"branch_id": "kept", "retention_days": 1}]})
+        made = self.lake.ask("POST", f"{at}/gc/prepare_commits", 201).json
+        lines = self.read(made["gc_commits_location"]).decode().split()
+        self.assertEqual(lines[0], "commit_id,expired,metarange_id")
+        # Those within 15 days, the one before them, the heads, and what no branch has any more but is young.
+        wanted = {commits[0], commits[2], commits[3], commits[4], lost}
+        self.assertEqual({line.split(",")[0] for line in lines[1:]}, wanted)
+        ranges = {entry["id"]: entry["meta_range_id"] for entry in self.lake.ask("GET", f"{at}/refs/main/commits").json["results"]}
+        for line in lines[1:]:
+            commit, expired, metarange = line.split(",")
+            self.assertEqual((expired, metarange), ("false", ranges.get(commit, metarange)))
+        fetched = urllib.request.urlopen(made["gc_commits_presigned_url"]).read()
+        self.assertEqual(fetched.decode().split(), lines)
+        task = self.lake.ask("POST", f"{at}/gc/prepare_commits/async", 202).json["id"]
+        status = lambda: self.lake.ask("GET", f"{at}/gc/prepare_commits/status", id=task).json
+        wait_until(lambda: status()["completed"], 10, "the task is done")
+        self.assertEqual(self.read(status()["result"]["gc_commits_location"]).decode().split(), lines)
+
+    def test_uncommitted(self):
+        """A Parquet file of the objects of all branches' changes."""
+        bucket = self.repository()
+        at = f"/repositories/{bucket}"
+        self.lake.upload(bucket, "main", "committed", b"1")
+        self.lake.commit(bucket, "main")
+        self.lake.ask("POST", f"{at}/branches", 201, json_body={"name": "work", "source": "main"})
+        addresses = {self.lake.upload(bucket, branch, f"{branch}-{n}", b"2").json["physical_address"] for branch in ("main", "work") for n in range(5)}
+        self.lake.ask("DELETE", f"{at}/branches/work/objects", 204, path="committed")
+        made = self.lake.ask("POST", f"{at}/gc/prepare_uncommited", 201, json_body={}).json
+        self.assertIsNone(made.get("continuation_token"))
+        table = pyarrow.parquet.read_table(self.place(made["gc_uncommitted_location"]))
+        self.assertEqual([(f.name, str(f.type)) for f in table.schema], [("physical_address", "string"), ("creation_date", "int64")])
+        self.assertEqual({f"local://{bucket}/{name}" for name in table["physical_address"].to_pylist()}, addresses)
+        self.assertLess(max(abs(made - time.time()) for made in table["creation_date"].to_pylist()), 60)
+        self.lake.ask("POST", f"{at}/gc/prepare_uncommited", 400, json_body={"continuation_token": "nonsense"})

@@ -119,7 +119,7 @@ package struct DirectoryAuthenticator: PasswordAuthenticator {
 
         func search(_ base: String, _ filter: String, _ attributes: [String]) throws -> [Entry] {
             var names: [UnsafeMutablePointer<CChar>?] = unsafe attributes.map { unsafe strdup($0) } + [nil]
-            defer { for unsafename in unsafe names { unsafe free(name) } }
+            defer { for index in 0..<attributes.count { unsafe free(names[index]) } }
             var timeout = timeval(tv_sec: seconds, tv_usec: 0)
             var result: OpaquePointer?
             let status = unsafe ldap_search_ext_s(

@@ -95,6 +95,7 @@ package struct REST: Door {
         addTasks(&router)
         addComments(&router)
         addArchive(&router)
+        addCollection(&router)
         addExternalLogin(&router)
     }
 

@@ -232,7 +232,7 @@ extension Catalog {
 
     // MARK: as tasks
 
-    private func start(
+    func start(
         _ kind: TaskRecord.Kind, in repository: Repository, status: @escaping @Sendable (LakeError) -> Int,
         _ work: @escaping @Sendable () throws -> [UInt8]?
     ) throws -> String {
@@ -301,7 +301,7 @@ extension Catalog {
         return (task, try task.info.map { try RefsDump(decoding: $0) })
     }
 
-    private func find(_ id: String, _ kind: TaskRecord.Kind, in repositoryID: RepositoryID) throws -> TaskRecord {
+    func find(_ id: String, _ kind: TaskRecord.Kind, in repositoryID: RepositoryID) throws -> TaskRecord {
         guard var task = try refs.task(id, in: repository(repositoryID)), task.operation == kind.operation else {
             throw LakeError.notFound(.task, id)
         }

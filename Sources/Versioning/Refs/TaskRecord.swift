@@ -3,7 +3,7 @@ package import Foundations
 /// A long operation that was asked for, and how far it is. Source: `lakefs-formats.md` 5.3, 5.6.
 package struct TaskRecord: Sendable, Equatable {
     package enum Kind: Sendable {
-        case dump, restore, commit, merge
+        case dump, restore, commit, merge, collection
         /// What its ids begin with.
         var prefix: String {
             switch self {
@@ -11,6 +11,7 @@ package struct TaskRecord: Sendable, Equatable {
             case .restore: "RR"
             case .commit: "CO"
             case .merge: "ME"
+            case .collection: "GCPC"
             }
         }
         var operation: String {
@@ -19,6 +20,7 @@ package struct TaskRecord: Sendable, Equatable {
             case .restore: "restore_refs"
             case .commit: "commit"
             case .merge: "merge"
+            case .collection: "gc_prepare_commits"
             }
         }
     }
@@ -32,7 +34,7 @@ package struct TaskRecord: Sendable, Equatable {
     package var statusCode: Int64 = 0
     package var operation: String
     package var owner: String
-    /// What the operation made: the refs that were dumped, as a message, or the new commit's id; nil until it is done.
+    /// What the operation made: the refs that were dumped, or where a collection is prepared, as a message; the new commit's id; nil until it is done.
     var info: [UInt8]?
 
     init(id: String, updated: Timestamp, operation: String, owner: String) {
