@@ -146,10 +146,13 @@ final class Lake {
                 .init("kv_request", "Calls of the key-value store", records),
                 .init("object_store_call", "Calls of the object store", objectCalls),
             ]
-        ) { [mounts, committed] in
+        ) { [mounts, committed, catalog] in
             let cache = committed.cacheCounters
             return [
                 .init("lakefuse_mounts", "Mounts of this server.", Double(mounts?.mounts().count ?? 0)),
+                .init(
+                    "lakefuse_staged_entries_total", "Uncommitted changes that were written to branches.",
+                    isCounter: true, Double(catalog.stagedCount)),
                 .init(
                     "lakefuse_table_cache_hits_total", "Blocks of committed tables that were in memory.",
                     isCounter: true, Double(cache.hits)),

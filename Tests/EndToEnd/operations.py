@@ -1,5 +1,6 @@
 """What REST has beside the operations of lakeFS's open edition, and what all of it is described by."""
 import io
+import re
 import subprocess
 import sys
 import tarfile
@@ -51,6 +52,23 @@ class DescriptionTest(LakeTest):
             answer = self.lake.rest(method, path, json_body=body, **more)
             self.assertEqual(answer.status, 400, (path, answer))
             self.assertIn(said, answer.json["message"])
+
+
+class MetricsTest(LakeTest):
+    def test_metrics(self):
+        """Prometheus' own tool is content, and what was done is counted."""
+        def metrics():
+            return self.lake.send("GET", "/metrics").body.decode()
+
+        def value(name):
+            return float(re.search(rf"^{re.escape(name)} (\S+)$", metrics(), re.M)[1])
+        bucket = self.repository()
+        before = value("lakefuse_staged_entries_total")
+        for n in range(3):
+            self.s3_put(bucket, f"main/{n}", b"1")
+        self.assertEqual(value("lakefuse_staged_entries_total"), before + 3)
+        done = subprocess.run(["promtool", "check", "metrics"], input=metrics(), capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
 
 
 class TasksTest(LakeTest):
@@ -136,6 +154,24 @@ class MailboxTest(LakeTest):
         wrong = {"Authorization": f"Bearer {address.rsplit('/', 1)[1]}"}
         self.assertEqual(self.lake.rest("GET", "/user", keys=None, headers=wrong).status, 401)
         self.assertNotIn(mailbox, self.lake.log.read_text())
+
+
+class BoundsTest(LakeTest):
+    def test_bounds(self):
+        """What may be said of an object is bounded as S3 bounds it."""
+        bucket = self.repository()
+        at, path = f"/repositories/{bucket}/branches/main", {"path": "a"}
+        self.lake.upload(bucket, "main", "a", b"1")
+        large, fits = {"k": "x" * 2048}, {"k": "x" * 2047}
+        self.lake.ask("PUT", f"{at}/objects/stat/user_metadata", 400, json_body={"set": large}, **path)
+        self.lake.ask("PUT", f"{at}/objects/stat/user_metadata", 204, json_body={"set": fits}, **path)
+        for headers, status in (({"x-lakefs-meta-k": "x" * 2048}, 400), ({"x-lakefs-meta-k": "x" * 2047}, 201), ({"Content-Type": "x/" + "y" * 1100}, 400)):
+            self.lake.ask("POST", f"{at}/objects", status, body=b"2", headers=headers, **path)
+        address = self.lake.ask("GET", f"{at}/staging/backing", **path).json["physical_address"]
+        link = {"staging": {"physical_address": address}, "checksum": "c", "size_bytes": 1}
+        for wrong in ({"user_metadata": large}, {"content_type": "a\nb"}, {"checksum": "x" * 300}, {"size_bytes": 1 << 60}):
+            self.lake.ask("PUT", f"{at}/staging/backing", 400, json_body=link | wrong, **path)
+        self.lake.ask("PUT", f"{at}/staging/backing", 200, json_body=link | {"user_metadata": fits}, **path)
 
 
 class ArchiveTest(LakeTest):

@@ -183,6 +183,7 @@ extension REST {
         router.on(.updateObjectUserMetadata) { call in
             let path = try call.path()
             return call.json(API.UpdateObjectUserMetadata.self) { body in
+                try ObjectBounds.check(metadata: body.set)
                 try catalog.updateMetadata(of: path, on: call.branch, in: call.repository) {
                     $0 = Metadata(body.set)
                 }
@@ -315,6 +316,8 @@ extension REST {
                 }
                 try Entry.checkSize(body.sizeBytes)
                 guard !body.checksum.isEmpty else { throw LakeError(.invalidValue, "checksum is empty") }
+                try ObjectBounds.check(
+                    metadata: body.userMetadata, contentType: body.contentType, checksum: body.checksum)
                 let relative = String(address.dropFirst(root.count))
                 if let current = try? catalog.entry(path, at: call.branch.text, in: call.repository).entry,
                     current.address == relative
@@ -354,6 +357,8 @@ extension REST {
                     )
                 }
                 try Entry.checkSize(body.sizeBytes)
+                try ObjectBounds.check(
+                    metadata: body.metadata, contentType: body.contentType, checksum: body.checksum)
                 let entry = Entry(
                     address: isOwn ? "data/" + body.physicalAddress.dropFirst(root.count) : body.physicalAddress,
                     addressType: isOwn ? .relative : .full, lastModified: try Timestamp(given: body.mtime),
@@ -420,9 +425,14 @@ private final class UploadSink: BodySink, @unchecked Sendable {
                     throw LakeError(.invalidValue, "the form has no complete part named 'content'")
                 }
             }
-            for header in call.request.headers where header.name.hasPrefix("x-lakefs-meta-") {
-                upload.facts.metadata[String(header.name.dropFirst("x-lakefs-meta-".count))] = header.value
-            }
+            let prefix = "x-lakefs-meta-"
+            let metadata = Dictionary(
+                call.request.headers.filter { $0.name.hasPrefix(prefix) }.map {
+                    (String($0.name.dropFirst(prefix.count)), $0.value)
+                }
+            ) { _, last in last }
+            try ObjectBounds.check(metadata: metadata, contentType: contentType)
+            for (name, value) in metadata { upload.facts.metadata[name] = value }
             if !contentType.isEmpty { upload.facts.contentType = contentType }
             let entry = try upload.commit(if: Precheck.writeCondition(call.request))
             // lakeFS tells the type that came, and keeps what it stands for.

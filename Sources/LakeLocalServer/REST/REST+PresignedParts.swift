@@ -64,6 +64,7 @@ extension REST {
                 guard !body.parts.isEmpty else {
                     throw LakeError(.invalidValue, "parts is empty: name those that were written")
                 }
+                try ObjectBounds.check(metadata: body.userMetadata, contentType: body.contentType)
                 var upload = try find(call, path, at: body.physicalAddress)
                 upload.facts.metadata = Metadata(body.userMetadata ?? [:])
                 upload.facts.contentType = body.contentType ?? upload.facts.contentType

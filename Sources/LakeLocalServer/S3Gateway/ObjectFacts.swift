@@ -14,9 +14,6 @@ enum ObjectFacts {
     private static let headers = [
         "Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Expires",
     ]
-    /// Bytes of names and values that an object's metadata may have, and of one of the other headers.
-    private static let largestMetadata = 2048, longestHeader = 1024
-
     /// What an object was stored with, as headers: those that it keeps, and user metadata with names in lower case.
     static func headers(_ metadata: Metadata) -> [(name: String, value: String)] {
         var found: [(name: String, value: String)] = []
@@ -54,14 +51,14 @@ enum ObjectFacts {
             size += name.utf8.count + header.value.utf8.count
             metadata["X-Amz-Meta-" + name] = EncodedWord.decode(header.value)
         }
-        guard size <= largestMetadata else {
+        guard size <= ObjectBounds.metadata else {
             throw S3Error(
                 400, "MetadataTooLarge", "Your metadata headers exceed the maximum allowed metadata size")
         }
         func value(_ name: String) throws -> String? {
             guard let value = request.header(name.lowercased()), !value.isEmpty else { return nil }
-            guard value.utf8.count <= longestHeader else {
-                throw S3Error.invalidArgument("\(name) is longer than \(longestHeader) bytes")
+            guard value.utf8.count <= ObjectBounds.header else {
+                throw S3Error.invalidArgument("\(name) is longer than \(ObjectBounds.header) bytes")
             }
             return value
         }

@@ -1,4 +1,5 @@
 package import Foundations
+import Synchronization
 
 /// One line of a listing.
 package enum Listing: Sendable {
@@ -192,6 +193,7 @@ extension Catalog {
     private func noteStaged(
         _ entries: [StagedEntry], _ claims: [(address: String, claim: FreshObjects.Claim)], in token: StagingToken
     ) {
+        staged.add(entries.count, ordering: .relaxed)
         var keys: [String: Set<Key>] = [:]
         for entry in entries {
             if let address = Self.address(entry.envelope) { keys[address, default: []].insert(entry.key) }

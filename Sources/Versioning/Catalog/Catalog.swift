@@ -56,6 +56,9 @@ package final class Catalog: Sendable {
     /// Instances of repositories whose records this process is removing.
     let removals = Mutex<Set<String>>([])
     private let stopping = Atomic<Bool>(false)
+    /// Counts entries that were staged, and removals, for who watches the server.
+    let staged = Atomic<Int>(0)
+    package var stagedCount: Int { staged.load(ordering: .relaxed) }
     /// Looked at by long loops.
     var isStopping: Bool { stopping.load(ordering: .relaxed) }
 
