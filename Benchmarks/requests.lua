@@ -1,6 +1,7 @@
 -- wrk: one target after another from a file, shared out among the threads; from the start again at its end.
 -- Usage: wrk -s requests.lua ADDRESS -- METHOD FILE THREADS
--- A line is a target, and after tabs headers. A PUT carries 1 KiB. Prints one line of JSON that begins with RESULT.
+-- A line is a target, after tabs headers, and after two tabs a body; a PUT without one carries 1 KiB. Prints one line of JSON that
+-- begins with RESULT.
 
 local threads_made = 0
 
@@ -16,11 +17,13 @@ function init(arguments)
   local line = 0
   for target in io.lines(arguments[2]) do
     if line % threads == number then
-      local headers = {}
+      local headers, own = {}, body
+      local mark = target:find("\t\t", 1, true)
+      if mark then target, own = target:sub(1, mark - 1), target:sub(mark + 2) end
       for name, value in target:gmatch("\t([^:\t]+): ([^\t]+)") do headers[name] = value end
       target = target:match("^[^\t]+")
       -- Few GETs are asked often: made once. Many PUTs are asked once: made when asked, to save memory.
-      targets[#targets + 1] = body and { target, headers } or wrk.format(method, target, headers)
+      targets[#targets + 1] = own and { target, headers, own } or wrk.format(method, target, headers)
     end
     line = line + 1
   end
@@ -28,7 +31,8 @@ end
 
 function request()
   position = position % #targets + 1
-  return body and wrk.format(method, targets[position][1], targets[position][2], body) or targets[position]
+  local found = targets[position]
+  return type(found) == "table" and wrk.format(method, found[1], found[2], found[3]) or found
 end
 
 function done(summary, latency)

@@ -25,7 +25,7 @@ MESSAGES = ROOT / "Sources/LakeAPI/Messages"
 HEADER = "// swift-format-ignore-file\n// Made by Description/generate.py of what lies beside it: not to be changed by hand.\n\n"
 PROSE = {"description", "summary", "example", "examples", "externalDocs", "contact", "license", "termsOfService"}
 # Files by the first letters of their messages: none is long.
-PARTS = ("AB", "C", "DEFGHIJKL", "MNO", "PQ", "RSTUVWXYZ")
+PARTS = ("AB", "C", "DEFGHIJKL", "MNO", "PQ", "RS", "TUVWXYZ")
 # Messages under other doors' rules, said there and not here: names (Versioning's Names), ranges of bytes (ByteRange).
 PATTERNS = {("RepositoryCreation", "name"), ("RepositoryCreation", "storage_namespace"), ("CopyPartSource", "range")}
 KEYWORDS = {"class", "default", "extension", "import", "in", "is", "protocol", "repeat", "return", "self", "struct", "where"}
@@ -176,14 +176,17 @@ class Schemas:
         lines.append(f"        package init({arguments}) {{")
         lines += [f"            self.{escaped(camel(key))} = {escaped(camel(key))}" for key, _, _ in properties]
         lines.append("        }")
-        if any(value.get("nullable") for _, value, _ in properties):
-            lines.append("        /// What may be null is told as null where there is none.")
-            lines.append("        package func encode(to encoder: any Encoder) throws {")
-            lines.append("            var container = encoder.container(keyedBy: CodingKeys.self)")
-            for key, value, required in properties:
-                call = "encode" if required or value.get("nullable") else "encodeIfPresent"
-                lines.append(f"            try container.{call}({escaped(camel(key))}, forKey: .{camel(key)})")
-            lines.append("        }")
+        lines.append("        package func write(to json: inout JSONWriter) {")
+        if properties:
+            lines.append("            json.object { json in")
+            for key, value, required in sorted(properties):
+                # What may be null is told as null where there is none.
+                call = "member" if required else "memberOrNull" if value.get("nullable") else "memberIfPresent"
+                lines.append(f'                json.{call}("{key}", {escaped(camel(key))})')
+            lines.append("            }")
+        else:
+            lines.append("            json.object { _ in }")
+        lines.append("        }")
         checks = self.checks(name)
         if checks:
             lines.append("        package func check(_ place: Place) throws(Misfit) {")

@@ -207,8 +207,8 @@ class Lake:
         page = self.ask("GET", f"/repositories/{repository}/branches/{branch}/diff", amount=amount).json
         return [(entry["type"], entry["path"]) for entry in page["results"]]
 
-    def commit(self, repository, branch, message="commit", expect=201, **more):
-        return self.ask("POST", f"/repositories/{repository}/branches/{branch}/commits", expect,
+    def commit(self, repository, branch, message="commit", expect=201, connection=None, **more):
+        return self.ask("POST", f"/repositories/{repository}/branches/{branch}/commits", expect, connection=connection,
                         json_body={"message": message, **more}).json
 
     def for_each(self, items, work, threads=8):

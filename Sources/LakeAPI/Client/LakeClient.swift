@@ -63,7 +63,8 @@ package struct LakeClient: Sendable {
 
     /// Sends a message and returns the answer's bytes.
     @discardableResult
-    package func post(_ parts: [String], _ message: some Encodable, method: String = "POST", api: String = "v1") throws
+    package func post(_ parts: [String], _ message: some JSONWritable, method: String = "POST", api: String = "v1")
+        throws
         -> [UInt8]
     {
         unsafe try send(
@@ -73,7 +74,7 @@ package struct LakeClient: Sendable {
     }
 
     /// All items of a listing from `after` on, at most `amount`; pages are asked for as they are needed.
-    package func list<Item: Codable & Sendable>(
+    package func list<Item: Message>(
         _ type: Item.Type, _ parts: [String], _ query: [(String, String?)] = [], amount: Int, after: String = ""
     ) throws -> (items: [Item], hasMore: Bool) {
         var items: [Item] = []

@@ -8,6 +8,11 @@ extension API {
         package init(permission: String) {
             self.permission = permission
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("permission", permission)
+            }
+        }
     }
 
     package struct AbortPresignMultipartUpload: Message {
@@ -15,6 +20,11 @@ extension API {
         package var physicalAddress: String
         package init(physicalAddress: String) {
             self.physicalAddress = physicalAddress
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("physical_address", physicalAddress)
+            }
         }
     }
 
@@ -25,6 +35,12 @@ extension API {
         package init(accessKeyId: String, secretAccessKey: String) {
             self.accessKeyId = accessKeyId
             self.secretAccessKey = secretAccessKey
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("access_key_id", accessKeyId)
+                json.member("secret_access_key", secretAccessKey)
+            }
         }
         package func check(_ place: Place) throws(Misfit) {
             try place.at("access_key_id").atLeast(1, accessKeyId.utf8.count, "string length")
@@ -50,6 +66,17 @@ extension API {
             self.status = status
             self.commitId = commitId
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("branch", branch)
+                json.member("commit_id", commitId)
+                json.memberIfPresent("end_time", endTime)
+                json.member("event_type", eventType)
+                json.member("run_id", runId)
+                json.member("start_time", startTime)
+                json.member("status", status)
+            }
+        }
     }
 
     package typealias ActionRunList = ResultList<ActionRun>
@@ -62,6 +89,12 @@ extension API {
             self.inviteUser = inviteUser
             self.forgotPassword = forgotPassword
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("forgot_password", forgotPassword)
+                json.memberIfPresent("invite_user", inviteUser)
+            }
+        }
     }
 
     package struct AuthenticationToken: Message {
@@ -71,6 +104,12 @@ extension API {
         package init(token: String, tokenExpiration: Int64? = nil) {
             self.token = token
             self.tokenExpiration = tokenExpiration
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("token", token)
+                json.memberIfPresent("token_expiration", tokenExpiration)
+            }
         }
     }
 
@@ -86,6 +125,14 @@ extension API {
             self.force = force
             self.hidden = hidden
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("force", force)
+                json.memberIfPresent("hidden", hidden)
+                json.member("name", name)
+                json.member("source", source)
+            }
+        }
     }
 
     package struct BranchProtectionRule: Message {
@@ -93,6 +140,11 @@ extension API {
         package var pattern: String
         package init(pattern: String) {
             self.pattern = pattern
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("pattern", pattern)
+            }
         }
         package func check(_ place: Place) throws(Misfit) {
             try place.at("pattern").atLeast(1, pattern.utf8.count, "string length")

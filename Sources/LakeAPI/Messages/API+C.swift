@@ -5,6 +5,9 @@ extension API {
     package struct CapabilitiesConfig: Message {
         package init() {
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { _ in }
+        }
     }
 
     package struct CherryPickCreation: Message {
@@ -18,6 +21,14 @@ extension API {
             self.parentNumber = parentNumber
             self.commitOverrides = commitOverrides
             self.force = force
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("commit_overrides", commitOverrides)
+                json.memberIfPresent("force", force)
+                json.memberIfPresent("parent_number", parentNumber)
+                json.member("ref", ref)
+            }
         }
     }
 
@@ -36,6 +47,16 @@ extension API {
             self.companyName = companyName
             self.featureUpdates = featureUpdates
             self.securityUpdates = securityUpdates
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("companyName", companyName)
+                json.memberIfPresent("email", email)
+                json.member("featureUpdates", featureUpdates)
+                json.memberIfPresent("firstName", firstName)
+                json.memberIfPresent("lastName", lastName)
+                json.member("securityUpdates", securityUpdates)
+            }
         }
     }
 
@@ -61,6 +82,19 @@ extension API {
             self.generation = generation
             self.version = version
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("committer", committer)
+                json.member("creation_date", creationDate)
+                json.memberIfPresent("generation", generation)
+                json.member("id", id)
+                json.member("message", message)
+                json.member("meta_range_id", metaRangeId)
+                json.memberIfPresent("metadata", metadata)
+                json.member("parents", parents)
+                json.memberIfPresent("version", version)
+            }
+        }
     }
 
     package struct CommitAsyncStatus: Message {
@@ -79,6 +113,16 @@ extension API {
             self.statusCode = statusCode
             self.result = result
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("completed", completed)
+                json.memberIfPresent("error", error)
+                json.memberIfPresent("result", result)
+                json.memberIfPresent("status_code", statusCode)
+                json.member("task_id", taskId)
+                json.member("update_time", updateTime)
+            }
+        }
     }
 
     package struct CommitCreation: Message {
@@ -95,6 +139,15 @@ extension API {
             self.allowEmpty = allowEmpty
             self.force = force
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("allow_empty", allowEmpty)
+                json.memberIfPresent("date", date)
+                json.memberIfPresent("force", force)
+                json.member("message", message)
+                json.memberIfPresent("metadata", metadata)
+            }
+        }
     }
 
     package typealias CommitList = ResultList<Commit>
@@ -106,6 +159,12 @@ extension API {
         package init(message: String? = nil, metadata: [String: String]? = nil) {
             self.message = message
             self.metadata = metadata
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("message", message)
+                json.memberIfPresent("metadata", metadata)
+            }
         }
     }
 
@@ -133,6 +192,20 @@ extension API {
             self.generation = generation
             self.force = force
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("commit_id", commitId)
+                json.member("committer", committer)
+                json.member("creation_date", creationDate)
+                json.memberIfPresent("force", force)
+                json.member("generation", generation)
+                json.member("message", message)
+                json.memberIfPresent("metadata", metadata)
+                json.member("metarange_id", metarangeId)
+                json.member("parents", parents)
+                json.member("version", version)
+            }
+        }
         package func check(_ place: Place) throws(Misfit) {
             try place.at("version").within(0, 1, Int64(version))
         }
@@ -150,6 +223,14 @@ extension API {
             self.userMetadata = userMetadata
             self.contentType = contentType
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("content_type", contentType)
+                json.member("parts", parts)
+                json.member("physical_address", physicalAddress)
+                json.memberIfPresent("user_metadata", userMetadata)
+            }
+        }
     }
 
     package struct Config: Message {
@@ -166,6 +247,15 @@ extension API {
             self.uiConfig = uiConfig
             self.capabilitiesConfig = capabilitiesConfig
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("capabilities_config", capabilitiesConfig)
+                json.memberIfPresent("storage_config", storageConfig)
+                json.memberIfPresent("storage_config_list", storageConfigList)
+                json.memberIfPresent("ui_config", uiConfig)
+                json.memberIfPresent("version_config", versionConfig)
+            }
+        }
     }
 
     package struct CopyPartSource: Message {
@@ -180,6 +270,14 @@ extension API {
             self.path = path
             self.range = range
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("path", path)
+                json.memberIfPresent("range", range)
+                json.member("ref", ref)
+                json.member("repository", repository)
+            }
+        }
     }
 
     package struct Credentials: Message {
@@ -189,6 +287,12 @@ extension API {
         package init(accessKeyId: String, creationDate: Int64) {
             self.accessKeyId = accessKeyId
             self.creationDate = creationDate
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("access_key_id", accessKeyId)
+                json.member("creation_date", creationDate)
+            }
         }
     }
 
@@ -204,6 +308,13 @@ extension API {
             self.secretAccessKey = secretAccessKey
             self.creationDate = creationDate
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("access_key_id", accessKeyId)
+                json.member("creation_date", creationDate)
+                json.member("secret_access_key", secretAccessKey)
+            }
+        }
     }
 
     package struct CurrentUser: Message {
@@ -211,6 +322,11 @@ extension API {
         package var user: User
         package init(user: User) {
             self.user = user
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("user", user)
+            }
         }
     }
 
@@ -225,6 +341,14 @@ extension API {
             self.url = url
             self.extensions = extensions
             self.contentTypes = contentTypes
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("content_types", contentTypes)
+                json.memberIfPresent("extensions", extensions)
+                json.member("name", name)
+                json.member("url", url)
+            }
         }
     }
 }

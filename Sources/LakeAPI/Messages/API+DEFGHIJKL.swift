@@ -16,6 +16,15 @@ extension API {
             self.sizeBytes = sizeBytes
             self.right = right
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("path", path)
+                json.member("path_type", pathType)
+                json.memberIfPresent("right", right)
+                json.memberIfPresent("size_bytes", sizeBytes)
+                json.member("type", type)
+            }
+        }
     }
 
     package typealias DiffList = ResultList<Diff>
@@ -32,6 +41,14 @@ extension API {
             self.contentType = contentType
             self.metadata = metadata
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("checksum", checksum)
+                json.member("content_type", contentType)
+                json.memberIfPresent("metadata", metadata)
+                json.member("mtime", mtime)
+            }
+        }
     }
 
     package struct Error: Message {
@@ -39,6 +56,11 @@ extension API {
         package var message: String
         package init(message: String) {
             self.message = message
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("message", message)
+            }
         }
     }
 
@@ -50,6 +72,12 @@ extension API {
             self.message = message
             self.noAcl = noAcl
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("message", message)
+                json.memberIfPresent("no_acl", noAcl)
+            }
+        }
     }
 
     package struct ExternalLoginInformation: Message {
@@ -59,6 +87,12 @@ extension API {
         package init(tokenExpirationDuration: Int? = nil, identityRequest: [String: JSONValue]) {
             self.tokenExpirationDuration = tokenExpirationDuration
             self.identityRequest = identityRequest
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("identityRequest", identityRequest)
+                json.memberIfPresent("token_expiration_duration", tokenExpirationDuration)
+            }
         }
     }
 
@@ -72,6 +106,13 @@ extension API {
             self.userId = userId
             self.settings = settings
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("id", id)
+                json.memberIfPresent("settings", settings)
+                json.member("user_id", userId)
+            }
+        }
     }
 
     package struct ExternalPrincipalCreation: Message {
@@ -79,6 +120,11 @@ extension API {
         package var settings: [String: JSONValue]?
         package init(settings: [String: JSONValue]? = nil) {
             self.settings = settings
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("settings", settings)
+            }
         }
     }
 
@@ -96,6 +142,13 @@ extension API {
             self.destinationCommitId = destinationCommitId
             self.baseCommitId = baseCommitId
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("base_commit_id", baseCommitId)
+                json.member("destination_commit_id", destinationCommitId)
+                json.member("source_commit_id", sourceCommitId)
+            }
+        }
     }
 
     package struct GarbageCollectionConfig: Message {
@@ -103,6 +156,11 @@ extension API {
         package var gracePeriod: Int?
         package init(gracePeriod: Int? = nil) {
             self.gracePeriod = gracePeriod
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("grace_period", gracePeriod)
+            }
         }
     }
 
@@ -118,6 +176,14 @@ extension API {
             self.gcAddressesLocation = gcAddressesLocation
             self.gcCommitsPresignedUrl = gcCommitsPresignedUrl
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("gc_addresses_location", gcAddressesLocation)
+                json.member("gc_commits_location", gcCommitsLocation)
+                json.memberIfPresent("gc_commits_presigned_url", gcCommitsPresignedUrl)
+                json.member("run_id", runId)
+            }
+        }
     }
 
     package struct GarbageCollectionRule: Message {
@@ -128,6 +194,12 @@ extension API {
             self.branchId = branchId
             self.retentionDays = retentionDays
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("branch_id", branchId)
+                json.member("retention_days", retentionDays)
+            }
+        }
     }
 
     package struct GarbageCollectionRules: Message {
@@ -137,6 +209,12 @@ extension API {
         package init(defaultRetentionDays: Int, branches: [GarbageCollectionRule]) {
             self.defaultRetentionDays = defaultRetentionDays
             self.branches = branches
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("branches", branches)
+                json.member("default_retention_days", defaultRetentionDays)
+            }
         }
     }
 
@@ -152,6 +230,14 @@ extension API {
             self.description = description
             self.creationDate = creationDate
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("creation_date", creationDate)
+                json.memberIfPresent("description", description)
+                json.member("id", id)
+                json.memberIfPresent("name", name)
+            }
+        }
     }
 
     package struct GroupCreation: Message {
@@ -161,6 +247,12 @@ extension API {
         package init(id: String, description: String? = nil) {
             self.id = id
             self.description = description
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("description", description)
+                json.member("id", id)
+            }
         }
     }
 
@@ -182,6 +274,16 @@ extension API {
             self.endTime = endTime
             self.status = status
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("action", action)
+                json.memberIfPresent("end_time", endTime)
+                json.member("hook_id", hookId)
+                json.member("hook_run_id", hookRunId)
+                json.member("start_time", startTime)
+                json.member("status", status)
+            }
+        }
     }
 
     package typealias HookRunList = ResultList<HookRun>
@@ -196,6 +298,13 @@ extension API {
             self.commit = commit
             self.force = force
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("commit", commit)
+                json.memberIfPresent("force", force)
+                json.member("paths", paths)
+            }
+        }
         package func check(_ place: Place) throws(Misfit) {
             for (index, item) in paths.enumerated() { try item.check(place.at("paths").at(index)) }
         }
@@ -206,6 +315,11 @@ extension API {
         package var id: String
         package init(id: String) {
             self.id = id
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("id", id)
+            }
         }
     }
 
@@ -218,6 +332,13 @@ extension API {
             self.type = type
             self.path = path
             self.destination = destination
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("destination", destination)
+                json.member("path", path)
+                json.member("type", type)
+            }
         }
         package func check(_ place: Place) throws(Misfit) {
             try place.at("type").one(of: ["common_prefix", "object"], type)
@@ -240,6 +361,16 @@ extension API {
             self.commit = commit
             self.error = error
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("commit", commit)
+                json.member("completed", completed)
+                json.memberIfPresent("error", error)
+                json.memberIfPresent("ingested_objects", ingestedObjects)
+                json.memberIfPresent("metarange_id", metarangeId)
+                json.member("update_time", updateTime)
+            }
+        }
     }
 
     package struct InstallationUsageReport: Message {
@@ -250,6 +381,12 @@ extension API {
             self.installationId = installationId
             self.reports = reports
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("installation_id", installationId)
+                json.member("reports", reports)
+            }
+        }
     }
 
     package struct License: Message {
@@ -257,6 +394,11 @@ extension API {
         package var token: String
         package init(token: String) {
             self.token = token
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("token", token)
+            }
         }
     }
 
@@ -284,6 +426,20 @@ extension API {
             self.loginCookieNames = loginCookieNames
             self.logoutUrl = logoutUrl
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("RBAC", rbac)
+                json.memberIfPresent("fallback_login_label", fallbackLoginLabel)
+                json.memberIfPresent("fallback_login_url", fallbackLoginUrl)
+                json.member("login_cookie_names", loginCookieNames)
+                json.memberIfPresent("login_failed_message", loginFailedMessage)
+                json.member("login_url", loginUrl)
+                json.memberIfPresent("login_url_method", loginUrlMethod)
+                json.member("logout_url", logoutUrl)
+                json.memberIfPresent("password_ui_placeholder", passwordUiPlaceholder)
+                json.memberIfPresent("username_ui_placeholder", usernameUiPlaceholder)
+            }
+        }
     }
 
     package struct LoginInformation: Message {
@@ -293,6 +449,12 @@ extension API {
         package init(accessKeyId: String, secretAccessKey: String) {
             self.accessKeyId = accessKeyId
             self.secretAccessKey = secretAccessKey
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("access_key_id", accessKeyId)
+                json.member("secret_access_key", secretAccessKey)
+            }
         }
     }
 }

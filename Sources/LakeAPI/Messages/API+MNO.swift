@@ -18,6 +18,16 @@ extension API {
             self.allowEmpty = allowEmpty
             self.squashMerge = squashMerge
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("allow_empty", allowEmpty)
+                json.memberIfPresent("force", force)
+                json.memberIfPresent("message", message)
+                json.memberIfPresent("metadata", metadata)
+                json.memberIfPresent("squash_merge", squashMerge)
+                json.memberIfPresent("strategy", strategy)
+            }
+        }
     }
 
     package struct MergeAsyncStatus: Message {
@@ -36,6 +46,16 @@ extension API {
             self.statusCode = statusCode
             self.result = result
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("completed", completed)
+                json.memberIfPresent("error", error)
+                json.memberIfPresent("result", result)
+                json.memberIfPresent("status_code", statusCode)
+                json.member("task_id", taskId)
+                json.member("update_time", updateTime)
+            }
+        }
     }
 
     package struct MergeConflict: Message {
@@ -48,6 +68,13 @@ extension API {
             self.reference = reference
             self.conflicts = conflicts
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("conflicts", conflicts)
+                json.member("message", message)
+                json.member("reference", reference)
+            }
+        }
     }
 
     package struct MergeResult: Message {
@@ -55,6 +82,11 @@ extension API {
         package var reference: String
         package init(reference: String) {
             self.reference = reference
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("reference", reference)
+            }
         }
     }
 
@@ -64,6 +96,11 @@ extension API {
         package init(ranges: [RangeMetadata]) {
             self.ranges = ranges
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("ranges", ranges)
+            }
+        }
     }
 
     package struct MetaRangeCreationResponse: Message {
@@ -71,6 +108,11 @@ extension API {
         package var id: String?
         package init(id: String? = nil) {
             self.id = id
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("id", id)
+            }
         }
     }
 
@@ -100,6 +142,21 @@ extension API {
             self.umask = umask
             self.allowOther = allowOther
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("allow_other", allowOther)
+                json.member("directory", directory)
+                json.memberIfPresent("gid", gid)
+                json.memberIfPresent("no_open", noOpen)
+                json.memberIfPresent("prefix", prefix)
+                json.memberIfPresent("read_only", readOnly)
+                json.member("ref", ref)
+                json.member("repository", repository)
+                json.memberIfPresent("sync_on_close", syncOnClose)
+                json.memberIfPresent("uid", uid)
+                json.memberIfPresent("umask", umask)
+            }
+        }
         package func check(_ place: Place) throws(Misfit) {
             if let uid { try place.at("uid").within(0, 4294967295, Int64(uid)) }
             if let gid { try place.at("gid").within(0, 4294967295, Int64(gid)) }
@@ -112,6 +169,11 @@ extension API {
         package var mounts: [Mount]
         package init(mounts: [Mount]) {
             self.mounts = mounts
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("mounts", mounts)
+            }
         }
     }
 
@@ -127,6 +189,14 @@ extension API {
             self.force = force
             self.shallow = shallow
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("force", force)
+                json.memberIfPresent("shallow", shallow)
+                json.member("src_path", srcPath)
+                json.memberIfPresent("src_ref", srcRef)
+            }
+        }
     }
 
     package struct ObjectError: Message {
@@ -139,6 +209,13 @@ extension API {
             self.message = message
             self.path = path
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("message", message)
+                json.memberIfPresent("path", path)
+                json.member("status_code", statusCode)
+            }
+        }
     }
 
     package struct ObjectErrorList: Message {
@@ -146,6 +223,11 @@ extension API {
         package var errors: [ObjectError]
         package init(errors: [ObjectError]) {
             self.errors = errors
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("errors", errors)
+            }
         }
     }
 
@@ -166,6 +248,17 @@ extension API {
             self.metadata = metadata
             self.contentType = contentType
             self.force = force
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("checksum", checksum)
+                json.memberIfPresent("content_type", contentType)
+                json.memberIfPresent("force", force)
+                json.memberIfPresent("metadata", metadata)
+                json.memberIfPresent("mtime", mtime)
+                json.member("physical_address", physicalAddress)
+                json.member("size_bytes", sizeBytes)
+            }
         }
     }
 
@@ -190,6 +283,19 @@ extension API {
             self.mtime = mtime
             self.metadata = metadata
             self.contentType = contentType
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("checksum", checksum)
+                json.memberIfPresent("content_type", contentType)
+                json.memberIfPresent("metadata", metadata)
+                json.member("mtime", mtime)
+                json.member("path", path)
+                json.member("path_type", pathType)
+                json.member("physical_address", physicalAddress)
+                json.memberIfPresent("physical_address_expiry", physicalAddressExpiry)
+                json.memberIfPresent("size_bytes", sizeBytes)
+            }
         }
     }
 

@@ -14,6 +14,14 @@ extension API {
             self.results = results
             self.maxPerPage = maxPerPage
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("has_more", hasMore)
+                json.member("max_per_page", maxPerPage)
+                json.member("next_offset", nextOffset)
+                json.member("results", results)
+            }
+        }
     }
 
     package struct PathList: Message {
@@ -21,6 +29,11 @@ extension API {
         package var paths: [String]
         package init(paths: [String]) {
             self.paths = paths
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("paths", paths)
+            }
         }
     }
 
@@ -33,6 +46,13 @@ extension API {
             self.id = id
             self.creationDate = creationDate
             self.statement = statement
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("creation_date", creationDate)
+                json.member("id", id)
+                json.member("statement", statement)
+            }
         }
         package func check(_ place: Place) throws(Misfit) {
             try place.at("statement").atLeast(1, statement.count, "number of items")
@@ -50,6 +70,11 @@ extension API {
         package init(continuationToken: String? = nil) {
             self.continuationToken = continuationToken
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("continuation_token", continuationToken)
+            }
+        }
     }
 
     package struct PrepareGCUncommittedResponse: Message {
@@ -61,6 +86,13 @@ extension API {
             self.runId = runId
             self.gcUncommittedLocation = gcUncommittedLocation
             self.continuationToken = continuationToken
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("continuation_token", continuationToken)
+                json.member("gc_uncommitted_location", gcUncommittedLocation)
+                json.member("run_id", runId)
+            }
         }
     }
 
@@ -78,6 +110,15 @@ extension API {
             self.result = result
             self.error = error
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("completed", completed)
+                json.memberIfPresent("error", error)
+                json.memberIfPresent("result", result)
+                json.member("task_id", taskId)
+                json.member("update_time", updateTime)
+            }
+        }
     }
 
     package struct PresignMultipartUpload: Message {
@@ -89,6 +130,13 @@ extension API {
             self.uploadId = uploadId
             self.physicalAddress = physicalAddress
             self.presignedUrls = presignedUrls
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("physical_address", physicalAddress)
+                json.memberIfPresent("presigned_urls", presignedUrls)
+                json.member("upload_id", uploadId)
+            }
         }
     }
 
@@ -116,6 +164,20 @@ extension API {
             self.mergedCommitId = mergedCommitId
             self.closedDate = closedDate
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("author", author)
+                json.memberIfPresent("closed_date", closedDate)
+                json.member("creation_date", creationDate)
+                json.member("description", description)
+                json.member("destination_branch", destinationBranch)
+                json.member("id", id)
+                json.memberIfPresent("merged_commit_id", mergedCommitId)
+                json.member("source_branch", sourceBranch)
+                json.member("status", status)
+                json.member("title", title)
+            }
+        }
     }
 
     package struct PullRequestBasic: Message {
@@ -127,6 +189,13 @@ extension API {
             self.status = status
             self.title = title
             self.description = description
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("description", description)
+                json.memberIfPresent("status", status)
+                json.memberIfPresent("title", title)
+            }
         }
         package func check(_ place: Place) throws(Misfit) {
             if let status { try place.at("status").one(of: ["open", "closed", "merged"], status) }
@@ -159,6 +228,21 @@ extension API {
             self.resolvedById = resolvedById
             self.resolvedBy = resolvedBy
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("author", author)
+                json.member("author_id", authorId)
+                json.member("body", body)
+                json.member("creation_date", creationDate)
+                json.member("deleted", deleted)
+                json.member("id", id)
+                json.memberIfPresent("parent_id", parentId)
+                json.member("resolved", resolved)
+                json.memberIfPresent("resolved_by", resolvedBy)
+                json.memberIfPresent("resolved_by_id", resolvedById)
+                json.member("updated_date", updatedDate)
+            }
+        }
     }
 
     package struct PullRequestCommentCreation: Message {
@@ -168,6 +252,12 @@ extension API {
         package init(body: String, parentId: String? = nil) {
             self.body = body
             self.parentId = parentId
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("body", body)
+                json.memberIfPresent("parent_id", parentId)
+            }
         }
         package func check(_ place: Place) throws(Misfit) {
             try place.at("body").atLeast(1, body.utf8.count, "string length")
@@ -180,6 +270,11 @@ extension API {
         package init(id: String) {
             self.id = id
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("id", id)
+            }
+        }
     }
 
     package typealias PullRequestCommentList = ResultList<PullRequestComment>
@@ -191,6 +286,12 @@ extension API {
         package init(body: String? = nil, resolved: Bool? = nil) {
             self.body = body
             self.resolved = resolved
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("body", body)
+                json.memberIfPresent("resolved", resolved)
+            }
         }
         package func check(_ place: Place) throws(Misfit) {
             if let body { try place.at("body").atLeast(1, body.utf8.count, "string length") }
@@ -209,6 +310,14 @@ extension API {
             self.sourceBranch = sourceBranch
             self.destinationBranch = destinationBranch
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("description", description)
+                json.member("destination_branch", destinationBranch)
+                json.member("source_branch", sourceBranch)
+                json.member("title", title)
+            }
+        }
     }
 
     package struct PullRequestCreationResponse: Message {
@@ -216,6 +325,11 @@ extension API {
         package var id: String
         package init(id: String) {
             self.id = id
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("id", id)
+            }
         }
     }
 

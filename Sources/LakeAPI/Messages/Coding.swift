@@ -3,11 +3,10 @@ import Foundations
 
 /// How messages become JSON and back: sorted keys, slashes as they are.
 package enum Coding {
-    package static func encode(_ message: some Encodable) -> [UInt8] {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        // Messages are made of text, numbers and flags: encoding them cannot fail.
-        return Array(try! encoder.encode(message))
+    package static func encode(_ message: some JSONWritable) -> [UInt8] {
+        var json = JSONWriter()
+        message.write(to: &json)
+        return json.bytes
     }
 
     /// The word `null` outside of text: hardly any value of the API may be it, and decoders take it for an absent one.

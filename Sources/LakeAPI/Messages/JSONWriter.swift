@@ -1,8 +1,39 @@
 import Foundations
 import Versioning
 
-/// Writes JSON field by field: for answers that are long or asked for all the time, where `JSONEncoder` takes most of
-/// the time (`style.md` section 8). Names are given as they are sent.
+/// What can be written as JSON.
+package protocol JSONWritable {
+    func write(to json: inout JSONWriter)
+}
+
+extension String: JSONWritable {
+    package func write(to json: inout JSONWriter) { json.text(self) }
+}
+
+extension Bool: JSONWritable {
+    package func write(to json: inout JSONWriter) { json.flag(self) }
+}
+
+extension Int: JSONWritable {
+    package func write(to json: inout JSONWriter) { json.integer(Int64(self)) }
+}
+
+extension Int64: JSONWritable {
+    package func write(to json: inout JSONWriter) { json.integer(self) }
+}
+
+extension Array: JSONWritable where Element: JSONWritable {
+    package func write(to json: inout JSONWriter) {
+        json.array { json in for item in self { item.write(to: &json) } }
+    }
+}
+
+extension Dictionary: JSONWritable where Key == String, Value: JSONWritable {
+    package func write(to json: inout JSONWriter) { json.map(self) }
+}
+
+/// Writes JSON field by field: `JSONEncoder` took most of an answer's time (`style.md` section 8). Names are given as
+/// they are sent, in their order.
 package struct JSONWriter {
     package private(set) var bytes: [UInt8] = []
     private var needsComma = false
@@ -45,6 +76,13 @@ package struct JSONWriter {
         }
     }
 
+    /// Infinities and what is no number JSON has not: they are null.
+    package mutating func number(_ value: Double) {
+        guard value.isFinite else { return null() }
+        separate()
+        bytes.append(contentsOf: "\(value)".utf8)
+    }
+
     package mutating func flag(_ value: Bool) {
         separate()
         bytes.append(contentsOf: (value ? "true" : "false").utf8)
@@ -68,25 +106,34 @@ package struct JSONWriter {
         bytes.append(0x22)
     }
 
-    package mutating func member(_ name: StaticString, _ value: String) {
-        self.name(name)
-        text(value)
+    package mutating func null() {
+        separate()
+        bytes.append(contentsOf: "null".utf8)
     }
 
-    package mutating func member(_ name: StaticString, _ value: Int64) {
+    package mutating func member(_ name: StaticString, _ value: some JSONWritable) {
         self.name(name)
-        integer(value)
+        value.write(to: &self)
     }
 
-    /// A map of texts, sorted by their names.
-    package mutating func member(_ name: StaticString, _ map: [String: String]) {
+    /// A member that is left out where there is no value.
+    mutating func memberIfPresent(_ name: StaticString, _ value: (some JSONWritable)?) {
+        if let value { member(name, value) }
+    }
+
+    mutating func memberOrNull(_ name: StaticString, _ value: (some JSONWritable)?) {
         self.name(name)
+        if let value { value.write(to: &self) } else { null() }
+    }
+
+    /// A map, sorted by its names.
+    fileprivate mutating func map<Value: JSONWritable>(_ map: [String: Value]) {
         object { json in
             for (key, value) in map.sorted(by: { $0.key < $1.key }) {
                 json.text(key)
                 json.bytes.append(0x3a)
                 json.needsComma = false
-                json.text(value)
+                value.write(to: &json)
             }
         }
     }

@@ -5,7 +5,7 @@ import Foundations
 package enum API {}
 
 /// A message of the API. Its coding keys are the names as they are sent; absent optional ones are left out.
-package protocol Message: Codable, Sendable {
+package protocol Message: Decodable, JSONWritable, Sendable {
     /// Holds a message that was sent to us against what the description says beside its types: words, numbers, lengths.
     func check(_ place: Place) throws(Misfit)
 }
@@ -52,7 +52,7 @@ package struct Place: Sendable {
 }
 
 /// Any JSON, where the description leaves open what it is.
-package enum JSONValue: Codable, Sendable, Equatable {
+package enum JSONValue: Decodable, JSONWritable, Sendable, Equatable {
     case null, flag(Bool), integer(Int64), number(Double), text(String)
     case list([JSONValue])
     case object([String: JSONValue])
@@ -78,24 +78,30 @@ package enum JSONValue: Codable, Sendable, Equatable {
         }
     }
 
-    package func encode(to encoder: any Encoder) throws {
-        var container = encoder.singleValueContainer()
+    package func write(to json: inout JSONWriter) {
         switch self {
-        case .null: try container.encodeNil()
-        case .flag(let value): try container.encode(value)
-        case .integer(let value): try container.encode(value)
-        case .number(let value): try container.encode(value)
-        case .text(let value): try container.encode(value)
-        case .list(let value): try container.encode(value)
-        case .object(let value): try container.encode(value)
+        case .null: json.null()
+        case .flag(let value): json.flag(value)
+        case .integer(let value): json.integer(value)
+        case .number(let value): json.number(value)
+        case .text(let value): json.text(value)
+        case .list(let value): value.write(to: &json)
+        case .object(let value): value.write(to: &json)
         }
     }
 }
 
 /// One page of a listing.
-package struct ResultList<Item: Codable & Sendable>: Message {
+package struct ResultList<Item: Message>: Message {
     package var pagination: API.Pagination
     package var results: [Item]
+
+    package func write(to json: inout JSONWriter) {
+        json.object { json in
+            json.member("pagination", pagination)
+            json.member("results", results)
+        }
+    }
 
     /// - Parameters:
     ///   - maxPerPage: what is told of the longest page; lakeFS tells 0 of users and what they have.

@@ -1,10 +1,13 @@
 import Foundations
 import Versioning
 
-/// What may be said of an object at every door: S3's bounds (Amazon S3 user guide, "Object metadata").
+/// What may be said of an object. Of S3's door the bounds are S3's (Amazon S3 user guide, "Object metadata"); lakeFS
+/// was seen to take four thousand bytes of metadata over REST.
 enum ObjectBounds {
-    /// Bytes of names and values of user metadata, of one header that is kept, and of a checksum.
-    static let metadata = 2048, header = 1024, checksum = 256
+    /// Bytes of names and values of user metadata.
+    static let s3Metadata = 2048, metadata = 8192
+    /// Bytes of one header that is kept, and of a checksum.
+    static let header = 1024, checksum = 256
 
     /// - Throws: `.invalidValue`, naming what is too large, or holds characters that no header can have.
     static func check(metadata given: [String: String]? = nil, contentType: String? = nil, checksum: String? = nil)

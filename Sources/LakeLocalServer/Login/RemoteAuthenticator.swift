@@ -28,15 +28,14 @@ package struct RemoteAuthenticator: PasswordAuthenticator {
         http = HTTPClient(connectSeconds: seconds, stallSeconds: seconds)
     }
 
-    private struct Question: Codable { var username: String, password: String }
-    private struct Answer: Codable { var external_user_identifier: String? }
+    private struct Answer: Decodable { var external_user_identifier: String? }
 
     func identity(of userName: String, password: String) throws -> ExternalIdentity? {
         let answer: HTTPClient.Answer
         do {
             answer = try http.fetch(
                 "POST", settings.endpoint, headers: [("Content-Type", "application/json")],
-                body: Coding.encode(Question(username: userName, password: password)))
+                body: Coding.encode(["username": userName, "password": password]))
         } catch { throw LakeError(.unavailable, "the remote authenticator does not answer", cause: error) }
         guard answer.status == 200 else { return nil }
         let name = (try? Coding.decode(Answer.self, answer.body))?.external_user_identifier

@@ -17,7 +17,7 @@ extension Response {
     private static let jsonHeaders = [("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff")]
 
     /// A message as JSON.
-    static func json(_ status: Int, _ message: some Encodable) -> Response {
+    static func json(_ status: Int, _ message: some JSONWritable) -> Response {
         Response(status: status, headers: jsonHeaders, body: .bytes(Coding.encode(message)))
     }
 

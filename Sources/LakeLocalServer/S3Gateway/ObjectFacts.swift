@@ -51,7 +51,7 @@ enum ObjectFacts {
             size += name.utf8.count + header.value.utf8.count
             metadata["X-Amz-Meta-" + name] = EncodedWord.decode(header.value)
         }
-        guard size <= ObjectBounds.metadata else {
+        guard size <= ObjectBounds.s3Metadata else {
             throw S3Error(
                 400, "MetadataTooLarge", "Your metadata headers exceed the maximum allowed metadata size")
         }

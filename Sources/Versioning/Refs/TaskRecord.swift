@@ -34,7 +34,8 @@ package struct TaskRecord: Sendable, Equatable {
     package var statusCode: Int64 = 0
     package var operation: String
     package var owner: String
-    /// What the operation made: the refs that were dumped, or where a collection is prepared, as a message; the new commit's id; nil until it is done.
+    /// What the operation made: the refs that were dumped, or where a collection is prepared, as a message; the new
+    /// commit's id; nil until it is done.
     var info: [UInt8]?
 
     init(id: String, updated: Timestamp, operation: String, owner: String) {

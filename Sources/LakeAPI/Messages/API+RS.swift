@@ -16,6 +16,15 @@ extension API {
             self.count = count
             self.estimatedSize = estimatedSize
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("count", count)
+                json.member("estimated_size", estimatedSize)
+                json.member("id", id)
+                json.member("max_key", maxKey)
+                json.member("min_key", minKey)
+            }
+        }
     }
 
     package struct Ref: Message {
@@ -25,6 +34,12 @@ extension API {
         package init(id: String, commitId: String) {
             self.id = id
             self.commitId = commitId
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("commit_id", commitId)
+                json.member("id", id)
+            }
         }
     }
 
@@ -40,6 +55,13 @@ extension API {
             self.tagsMetaRangeId = tagsMetaRangeId
             self.branchesMetaRangeId = branchesMetaRangeId
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("branches_meta_range_id", branchesMetaRangeId)
+                json.member("commits_meta_range_id", commitsMetaRangeId)
+                json.member("tags_meta_range_id", tagsMetaRangeId)
+            }
+        }
     }
 
     package struct RefsRestore: Message {
@@ -53,6 +75,14 @@ extension API {
             self.tagsMetaRangeId = tagsMetaRangeId
             self.branchesMetaRangeId = branchesMetaRangeId
             self.force = force
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("branches_meta_range_id", branchesMetaRangeId)
+                json.member("commits_meta_range_id", commitsMetaRangeId)
+                json.memberIfPresent("force", force)
+                json.member("tags_meta_range_id", tagsMetaRangeId)
+            }
         }
     }
 
@@ -72,6 +102,16 @@ extension API {
             self.storageNamespace = storageNamespace
             self.readOnly = readOnly
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("creation_date", creationDate)
+                json.member("default_branch", defaultBranch)
+                json.member("id", id)
+                json.memberIfPresent("read_only", readOnly)
+                json.memberIfPresent("storage_id", storageId)
+                json.member("storage_namespace", storageNamespace)
+            }
+        }
     }
 
     package struct RepositoryCreation: Message {
@@ -90,6 +130,16 @@ extension API {
             self.sampleData = sampleData
             self.readOnly = readOnly
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("default_branch", defaultBranch)
+                json.member("name", name)
+                json.memberIfPresent("read_only", readOnly)
+                json.memberIfPresent("sample_data", sampleData)
+                json.memberIfPresent("storage_id", storageId)
+                json.member("storage_namespace", storageNamespace)
+            }
+        }
     }
 
     package struct RepositoryDumpStatus: Message {
@@ -106,6 +156,15 @@ extension API {
             self.error = error
             self.refs = refs
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("done", done)
+                json.memberIfPresent("error", error)
+                json.member("id", id)
+                json.memberIfPresent("refs", refs)
+                json.member("update_time", updateTime)
+            }
+        }
     }
 
     package typealias RepositoryList = ResultList<Repository>
@@ -118,6 +177,11 @@ extension API {
         package init(keys: [String]) {
             self.keys = keys
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("keys", keys)
+            }
+        }
     }
 
     package struct RepositoryMetadataSet: Message {
@@ -125,6 +189,11 @@ extension API {
         package var metadata: [String: String]
         package init(metadata: [String: String]) {
             self.metadata = metadata
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("metadata", metadata)
+            }
         }
     }
 
@@ -140,6 +209,14 @@ extension API {
             self.updateTime = updateTime
             self.error = error
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("done", done)
+                json.memberIfPresent("error", error)
+                json.member("id", id)
+                json.member("update_time", updateTime)
+            }
+        }
     }
 
     package struct ResetCreation: Message {
@@ -151,6 +228,13 @@ extension API {
             self.type = type
             self.path = path
             self.force = force
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("force", force)
+                json.memberIfPresent("path", path)
+                json.member("type", type)
+            }
         }
         package func check(_ place: Place) throws(Misfit) {
             try place.at("type").one(of: ["object", "common_prefix", "reset"], type)
@@ -170,6 +254,15 @@ extension API {
             self.parentNumber = parentNumber
             self.force = force
             self.allowEmpty = allowEmpty
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("allow_empty", allowEmpty)
+                json.memberIfPresent("commit_overrides", commitOverrides)
+                json.memberIfPresent("force", force)
+                json.member("parent_number", parentNumber)
+                json.member("ref", ref)
+            }
         }
     }
 
@@ -193,6 +286,18 @@ extension API {
             self.featureUpdates = featureUpdates
             self.securityUpdates = securityUpdates
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("companyName", companyName)
+                json.memberIfPresent("email", email)
+                json.memberIfPresent("featureUpdates", featureUpdates)
+                json.memberIfPresent("firstName", firstName)
+                json.memberIfPresent("key", key)
+                json.memberIfPresent("lastName", lastName)
+                json.memberIfPresent("securityUpdates", securityUpdates)
+                json.member("username", username)
+            }
+        }
         package func check(_ place: Place) throws(Misfit) {
             if let key { try key.check(place.at("key")) }
         }
@@ -208,6 +313,13 @@ extension API {
             self.commPrefsMissing = commPrefsMissing
             self.loginConfig = loginConfig
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("comm_prefs_missing", commPrefsMissing)
+                json.memberIfPresent("login_config", loginConfig)
+                json.memberIfPresent("state", state)
+            }
+        }
     }
 
     package struct StagingLocation: Message {
@@ -220,12 +332,12 @@ extension API {
             self.presignedUrl = presignedUrl
             self.presignedUrlExpiry = presignedUrlExpiry
         }
-        /// What may be null is told as null where there is none.
-        package func encode(to encoder: any Encoder) throws {
-            var container = encoder.container(keyedBy: CodingKeys.self)
-            try container.encodeIfPresent(physicalAddress, forKey: .physicalAddress)
-            try container.encode(presignedUrl, forKey: .presignedUrl)
-            try container.encodeIfPresent(presignedUrlExpiry, forKey: .presignedUrlExpiry)
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("physical_address", physicalAddress)
+                json.memberOrNull("presigned_url", presignedUrl)
+                json.memberIfPresent("presigned_url_expiry", presignedUrlExpiry)
+            }
         }
     }
 
@@ -247,6 +359,17 @@ extension API {
             self.mtime = mtime
             self.force = force
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("checksum", checksum)
+                json.memberIfPresent("content_type", contentType)
+                json.memberIfPresent("force", force)
+                json.memberIfPresent("mtime", mtime)
+                json.member("size_bytes", sizeBytes)
+                json.member("staging", staging)
+                json.memberIfPresent("user_metadata", userMetadata)
+            }
+        }
     }
 
     package struct Statement: Message {
@@ -260,6 +383,14 @@ extension API {
             self.resource = resource
             self.action = action
             self.condition = condition
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("action", action)
+                json.memberIfPresent("condition", condition)
+                json.member("effect", effect)
+                json.member("resource", resource)
+            }
         }
         package func check(_ place: Place) throws(Misfit) {
             try place.at("effect").one(of: ["allow", "deny"], effect)
@@ -277,6 +408,13 @@ extension API {
             self.name = name
             self.count = count
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("class", `class`)
+                json.member("count", count)
+                json.member("name", name)
+            }
+        }
     }
 
     package struct StatsEventsList: Message {
@@ -284,6 +422,11 @@ extension API {
         package var events: [StatsEvent]
         package init(events: [StatsEvent]) {
             self.events = events
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("events", events)
+            }
         }
     }
 
@@ -313,6 +456,21 @@ extension API {
             self.blockstoreId = blockstoreId
             self.blockstoreDescription = blockstoreDescription
         }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.memberIfPresent("blockstore_description", blockstoreDescription)
+                json.memberIfPresent("blockstore_id", blockstoreId)
+                json.member("blockstore_namespace_ValidityRegex", blockstoreNamespaceValidityRegex)
+                json.member("blockstore_namespace_example", blockstoreNamespaceExample)
+                json.member("blockstore_type", blockstoreType)
+                json.memberIfPresent("default_namespace_prefix", defaultNamespacePrefix)
+                json.member("import_support", importSupport)
+                json.member("import_validity_regex", importValidityRegex)
+                json.memberIfPresent("pre_sign_multipart_upload", preSignMultipartUpload)
+                json.member("pre_sign_support", preSignSupport)
+                json.member("pre_sign_support_ui", preSignSupportUi)
+            }
+        }
     }
 
     package typealias StorageConfigList = [StorageConfig]
@@ -322,6 +480,11 @@ extension API {
         package var location: String
         package init(location: String) {
             self.location = location
+        }
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("location", location)
+            }
         }
     }
 
@@ -337,160 +500,13 @@ extension API {
             self.redirectUri = redirectUri
             self.ttlSeconds = ttlSeconds
         }
-    }
-
-    package struct TagCreation: Message {
-        package enum CodingKeys: String, CodingKey { case id; case ref; case force }
-        package var id: String
-        package var ref: String
-        package var force: Bool?
-        package init(id: String, ref: String, force: Bool? = nil) {
-            self.id = id
-            self.ref = ref
-            self.force = force
-        }
-    }
-
-    package struct TaskCreation: Message {
-        package enum CodingKeys: String, CodingKey { case id }
-        package var id: String
-        package init(id: String) {
-            self.id = id
-        }
-    }
-
-    package struct TaskInfo: Message {
-        package enum CodingKeys: String, CodingKey { case id }
-        package var id: String
-        package init(id: String) {
-            self.id = id
-        }
-    }
-
-    package struct UIConfig: Message {
-        package enum CodingKeys: String, CodingKey { case customViewers = "custom_viewers" }
-        package var customViewers: [CustomViewer]?
-        package init(customViewers: [CustomViewer]? = nil) {
-            self.customViewers = customViewers
-        }
-    }
-
-    package struct UnderlyingObjectProperties: Message {
-        package enum CodingKeys: String, CodingKey { case storageClass = "storage_class" }
-        package var storageClass: String?
-        package init(storageClass: String? = nil) {
-            self.storageClass = storageClass
-        }
-        /// What may be null is told as null where there is none.
-        package func encode(to encoder: any Encoder) throws {
-            var container = encoder.container(keyedBy: CodingKeys.self)
-            try container.encode(storageClass, forKey: .storageClass)
-        }
-    }
-
-    package struct UpdateObjectUserMetadata: Message {
-        package enum CodingKeys: String, CodingKey { case set }
-        package var set: ObjectUserMetadata
-        package init(set: ObjectUserMetadata) {
-            self.set = set
-        }
-    }
-
-    package struct UpdateToken: Message {
-        package enum CodingKeys: String, CodingKey { case stagingToken = "staging_token" }
-        package var stagingToken: String
-        package init(stagingToken: String) {
-            self.stagingToken = stagingToken
-        }
-    }
-
-    package struct UploadPart: Message {
-        package enum CodingKeys: String, CodingKey { case partNumber = "part_number"; case etag }
-        package var partNumber: Int
-        package var etag: String
-        package init(partNumber: Int, etag: String) {
-            self.partNumber = partNumber
-            self.etag = etag
-        }
-    }
-
-    package struct UploadPartCopyFrom: Message {
-        package enum CodingKeys: String, CodingKey { case physicalAddress = "physical_address"; case copySource = "copy_source" }
-        package var physicalAddress: String
-        package var copySource: CopyPartSource
-        package init(physicalAddress: String, copySource: CopyPartSource) {
-            self.physicalAddress = physicalAddress
-            self.copySource = copySource
-        }
-    }
-
-    package struct UploadPartFrom: Message {
-        package enum CodingKeys: String, CodingKey { case physicalAddress = "physical_address" }
-        package var physicalAddress: String
-        package init(physicalAddress: String) {
-            self.physicalAddress = physicalAddress
-        }
-    }
-
-    package struct UploadTo: Message {
-        package enum CodingKeys: String, CodingKey { case presignedUrl = "presigned_url" }
-        package var presignedUrl: String
-        package init(presignedUrl: String) {
-            self.presignedUrl = presignedUrl
-        }
-    }
-
-    package struct UsageReport: Message {
-        package enum CodingKeys: String, CodingKey { case year; case month; case count }
-        package var year: Int
-        package var month: Int
-        package var count: Int64
-        package init(year: Int, month: Int, count: Int64) {
-            self.year = year
-            self.month = month
-            self.count = count
-        }
-    }
-
-    package struct User: Message {
-        package enum CodingKeys: String, CodingKey { case id; case creationDate = "creation_date"; case friendlyName = "friendly_name"; case email }
-        package var id: String
-        package var creationDate: Int64
-        package var friendlyName: String?
-        package var email: String?
-        package init(id: String, creationDate: Int64, friendlyName: String? = nil, email: String? = nil) {
-            self.id = id
-            self.creationDate = creationDate
-            self.friendlyName = friendlyName
-            self.email = email
-        }
-    }
-
-    package struct UserCreation: Message {
-        package enum CodingKeys: String, CodingKey { case id; case inviteUser = "invite_user" }
-        package var id: String
-        package var inviteUser: Bool?
-        package init(id: String, inviteUser: Bool? = nil) {
-            self.id = id
-            self.inviteUser = inviteUser
-        }
-    }
-
-    package typealias UserList = ResultList<User>
-
-    package struct VersionConfig: Message {
-        package enum CodingKeys: String, CodingKey { case version; case versionContext = "version_context"; case latestVersion = "latest_version"; case upgradeRecommended = "upgrade_recommended"; case upgradeUrl = "upgrade_url" }
-        package var version: String?
-        package var versionContext: String?
-        package var latestVersion: String?
-        package var upgradeRecommended: Bool?
-        package var upgradeUrl: String?
-        package init(version: String? = nil, versionContext: String? = nil, latestVersion: String? = nil, upgradeRecommended: Bool? = nil, upgradeUrl: String? = nil) {
-            self.version = version
-            self.versionContext = versionContext
-            self.latestVersion = latestVersion
-            self.upgradeRecommended = upgradeRecommended
-            self.upgradeUrl = upgradeUrl
+        package func write(to json: inout JSONWriter) {
+            json.object { json in
+                json.member("code", code)
+                json.member("redirect_uri", redirectUri)
+                json.member("state", state)
+                json.memberIfPresent("ttl_seconds", ttlSeconds)
+            }
         }
     }
 }
