@@ -34,6 +34,7 @@ test: test-packages build
 	Tests/Clients/run-airflow.sh
 	Tests/Clients/run-spark.sh
 	Tests/Clients/run-identity.sh
+	Tests/Clients/run-schema.sh
 	Tests/EndToEnd/demo.sh
 
 bench: build

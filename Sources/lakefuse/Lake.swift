@@ -217,7 +217,7 @@ final class Lake {
     private static func setUp(_ access: Access, _ configuration: Configuration, _ directory: DataDirectory) throws {
         try access.adoptBasicUser()
         try access.addStockGroups()
-        guard try !access.isSetUp() else { return }
+        guard try !access.isSetUp(), configuration.makesFirstUser else { return }
         if configuration.accessKeyID.isEmpty != configuration.secretAccessKey.isEmpty {
             throw LakeError(
                 .invalidValue,

@@ -14,13 +14,13 @@ if [ ! -d "$conformance" ]; then
 fi
 
 work=$(mktemp -d "$root/.lakefuse-conformance-XXXXXX")
-server=
+server= fresh=
 finish() {
-    if [ -n "$server" ]; then
-        kill "$server" 2>/dev/null || true
-        for _ in $(seq 100); do kill -0 "$server" 2>/dev/null || break; sleep 0.1; done
-        kill -9 "$server" 2>/dev/null || true
-    fi
+    for process in $server $fresh; do
+        kill "$process" 2>/dev/null || true
+        for _ in $(seq 100); do kill -0 "$process" 2>/dev/null || break; sleep 0.1; done
+        kill -9 "$process" 2>/dev/null || true
+    done
     rm -rf "$work"
 }
 trap finish EXIT
@@ -35,9 +35,14 @@ env -u LAKE_ACCESS_KEY_ID -u LAKE_SECRET_ACCESS_KEY HOME="$work" LAKEFSACTION_VA
     LAKEFUSE_BLOCKSTORE_LOCAL_IMPORT_ENABLED=true LAKEFUSE_BLOCKSTORE_LOCAL_ALLOWED_EXTERNAL_PREFIXES="$LAKE_IMPORT" \
     "$binary" run --data "$work/data" --listen 127.0.0.1:0 >"$work/ready" 2>"$work/log" &
 server=$!
+# One that nobody has set up, for the scenario that does.
+env -u LAKE_ACCESS_KEY_ID -u LAKE_SECRET_ACCESS_KEY HOME="$work" LAKEFUSE_INSTALLATION_MAKE_FIRST_USER=false \
+    "$binary" run --data "$work/fresh" --listen 127.0.0.1:0 >"$work/fresh-ready" 2>>"$work/log" &
+fresh=$!
+address() { sed -n 's/^lakefuse is ready at //p' "$1"; }
 for _ in $(seq 300); do
-    LAKE_ENDPOINT=$(sed -n 's/^lakefuse is ready at //p' "$work/ready")
-    if [ -n "$LAKE_ENDPOINT" ] || ! kill -0 "$server" 2>/dev/null; then break; fi
+    LAKE_ENDPOINT=$(address "$work/ready") LAKE_FRESH_ENDPOINT=$(address "$work/fresh-ready")
+    if { [ -n "$LAKE_ENDPOINT" ] && [ -n "$LAKE_FRESH_ENDPOINT" ]; } || ! kill -0 "$server" "$fresh" 2>/dev/null; then break; fi
     sleep 0.1
 done
 if [ -z "$LAKE_ENDPOINT" ]; then
@@ -45,7 +50,7 @@ if [ -z "$LAKE_ENDPOINT" ]; then
     tail "$work/log"
     exit 1
 fi
-export LAKE_ENDPOINT
+export LAKE_ENDPOINT LAKE_FRESH_ENDPOINT
 
 # Its own exit status says that some scenario fails, listed or not: not what is asked here.
 timeout 900 python3 "$conformance/conformance.py" run >"$work/result" 2>&1 || [ $? -ne 124 ] || echo "ended after 900 s"

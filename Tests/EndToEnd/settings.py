@@ -1,7 +1,7 @@
 """Settings of the server: where they come from, what is said of them; TLS, pages of other origins."""
+import concurrent.futures
 import http.client
 import os
-import pathlib
 import signal
 import socket
 import ssl
@@ -127,3 +127,19 @@ class OriginsTest(LakeTest):
         self.assertEqual((answer.status, answer.headers["access-control-allow-origin"], answer.headers["vary"]), (200, "https://other.example.org", "Origin"))
         refused = server.rest("GET", "/repositories", keys=None, headers={"Origin": "https://other.example.org"})
         self.assertEqual((refused.status, refused.headers["access-control-allow-origin"]), (401, "https://other.example.org"))
+
+
+class SetUpTest(LakeTest):
+    def test_setup_at_once(self):
+        """Of eight who set a new lake up at once one is its first user, and nobody else is anybody."""
+        server = Lake(self.scratch, "fresh", keys=None, LAKEFUSE_INSTALLATION_MAKE_FIRST_USER="false").start()
+        self.addCleanup(server.kill)
+        self.assertEqual(server.ask("GET", "/setup_lakefs", keys=None).json["state"], "not_initialized")
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda n: server.rest("POST", "/setup_lakefs", keys=None, json_body={"username": f"user-{n}"}), range(8)))
+        self.assertEqual(sorted(answer.status for answer in answers), [200] + [409] * 7)
+        made = next(answer.json for answer in answers if answer.status == 200)
+        keys = (made["access_key_id"], made["secret_access_key"])
+        users = [user["id"] for user in server.ask("GET", "/auth/users", keys=keys).json["results"]]
+        self.assertEqual(users, [server.ask("GET", "/user", keys=keys).json["user"]["id"]])
+        self.assertEqual(server.ask("GET", "/setup_lakefs", keys=None).json["state"], "initialized")

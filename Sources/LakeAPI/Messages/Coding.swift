@@ -9,26 +9,40 @@ package enum Coding {
         return json.bytes
     }
 
-    /// The word `null` outside of text: hardly any value of the API may be it, and decoders take it for an absent one.
-    private static func hasNull(_ bytes: [UInt8]) -> Bool {
-        var isText = false
+    /// What decoders do not tell of a text: the word `null` outside of strings, which they take for an absent value, and
+    /// a name that an object has twice, of which they take the first where others take the last.
+    private static func look(_ bytes: [UInt8]) -> (hasNull: Bool, repeated: String?) {
+        var hasNull = false
+        var start: Int?
         var isEscaped = false
-        for byte in bytes {
-            if isText {
+        var last: ArraySlice<UInt8>?
+        // Names of the objects that are open; nil for a list.
+        var open: [Set<ArraySlice<UInt8>>?] = []
+        for (index, byte) in bytes.enumerated() {
+            if let begun = start {
                 if isEscaped {
                     isEscaped = false
                 } else if byte == 0x5c {
                     isEscaped = true
                 } else if byte == 0x22 {
-                    isText = false
+                    last = bytes[begun..<index]
+                    start = nil
                 }
-            } else if byte == 0x22 {
-                isText = true
-            } else if byte == 0x6e {
-                return true  // No other word of JSON begins with an n.
+                continue
+            }
+            switch byte {
+            case 0x22: start = index + 1
+            case 0x6e: hasNull = true  // No other word of JSON begins with an n.
+            case 0x7b: open.append([])
+            case 0x5b: open.append(nil)
+            case 0x7d, 0x5d: _ = open.popLast()
+            case 0x3a:
+                guard let name = last, let depth = open.indices.last, open[depth] != nil else { continue }
+                if !open[depth]!.insert(name).inserted { return (hasNull, String(decoding: name, as: UTF8.self)) }
+            default: break
             }
         }
-        return false
+        return (hasNull, nil)
     }
 
     /// - Throws: `DecodingError`; `explain` tells it in words.
@@ -43,7 +57,9 @@ package enum Coding {
     )
         throws -> Request
     {
-        guard allowsNull || !hasNull(bytes) else {
+        let (hasNull, repeated) = look(bytes)
+        if let repeated { throw Misfit(place: "", reason: "property \"\(repeated)\" is there twice") }
+        guard allowsNull || !hasNull else {
             throw DecodingError.valueNotFound(type, .init(codingPath: [], debugDescription: "null"))
         }
         let message: Request

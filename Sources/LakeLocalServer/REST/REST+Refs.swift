@@ -82,12 +82,21 @@ extension REST {
         )
     }
 
+    /// The time of a commit: whatever lakeFS takes, far from any year that clients can show; but no number that JSON
+    /// does not carry whole (RFC 8259, 6).
+    private static func time(_ seconds: Int64) throws -> Timestamp {
+        guard seconds.magnitude <= 1 << 53 else {
+            throw LakeError(.invalidValue, "date \(seconds) is too far from 1970: 2^53 seconds at most")
+        }
+        return Timestamp(seconds: seconds)
+    }
+
     /// What a commit's body asks for.
     /// - Parameter source: the metarange that becomes the commit's; nil for the branch's changes.
-    func commitRequest(_ body: API.CommitCreation, _ source: String?, by user: String) -> CommitRequest {
+    func commitRequest(_ body: API.CommitCreation, _ source: String?, by user: String) throws -> CommitRequest {
         var request = CommitRequest(
             committer: user, message: body.message, metadata: Metadata(body.metadata ?? [:]))
-        request.date = body.date.map { Timestamp(seconds: $0) }
+        request.date = try body.date.map { try Self.time($0) }
         request.allowEmpty = body.allowEmpty ?? false
         request.force = body.force ?? false
         request.sourceMetaRange = source
@@ -98,7 +107,7 @@ extension REST {
         router.on(.commit) { call in
             let source = try call.nonempty("source_metarange").first?.description
             return call.json(API.CommitCreation.self) { body in
-                let request = commitRequest(body, source, by: call.user)
+                let request = try commitRequest(body, source, by: call.user)
                 return .json(201, message(try catalog.commit(request, on: call.branch, in: call.repository)))
             }
         }
@@ -106,7 +115,7 @@ extension REST {
             return call.json(API.CommitRecordCreation.self) { body in
                 var commit = Commit(
                     committer: body.committer, message: body.message,
-                    creationDate: Timestamp(seconds: body.creationDate), metaRangeID: body.metarangeId,
+                    creationDate: try Self.time(body.creationDate), metaRangeID: body.metarangeId,
                     metadata: Metadata(body.metadata ?? [:]), parents: body.parents.map { CommitID($0) },
                     generation: Int32(clamping: body.generation))
                 commit.version = Int32(clamping: body.version)

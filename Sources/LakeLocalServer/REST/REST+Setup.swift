@@ -11,8 +11,7 @@ enum Product {
 extension REST {
     private var loginConfig: API.LoginConfig {
         API.LoginConfig(
-            rbac: "internal", usernameUiPlaceholder: "Access Key ID", passwordUiPlaceholder: "Secret Access Key",
-            loginUrl: externalLogins?.openID == nil ? "" : Self.openIDStart,
+            rbac: "internal", loginUrl: externalLogins?.openID == nil ? "" : Self.openIDStart,
             loginUrlMethod: externalLogins?.openID == nil ? "none" : "select",
             loginFailedMessage: settings.loginFailedMessage,
             loginCookieNames: [Login.cookieName], logoutUrl: "/logout")
@@ -35,7 +34,8 @@ extension REST {
                 .json(
                     200,
                     API.SetupState(
-                        state: try access.isSetUp() ? "initialized" : "not_initialized", commPrefsMissing: false,
+                        state: try access.isSetUp() ? "initialized" : "not_initialized",
+                        commPrefsMissing: try access.areLetterPreferencesMissing(),
                         loginConfig: loginConfig))
             }
         }
@@ -52,7 +52,7 @@ extension REST {
                         accessKeyID: $0.accessKeyId, secretAccessKey: $0.secretAccessKey, userName: body.username,
                         issued: .now())
                 }
-                let made = try access.setUp(userName: body.username, credentials: given)
+                let made = try access.setUp(userName: body.username, credentials: given, asksPreferences: true)
                 return .json(200, withSecret(made))
             }
         }
@@ -81,7 +81,7 @@ extension REST {
             }
         }
         router.on(.getAuthCapabilities) { _ in
-            .respond(.json(200, API.AuthCapabilities(inviteUser: false, forgotPassword: false)))
+            .respond(.json(200, API.AuthCapabilities(inviteUser: false)))
         }
     }
 
@@ -129,9 +129,18 @@ extension REST {
                 return .noContent
             }
         }
-        // No letters are sent: what one would like to hear of is taken and dropped too.
+        // No letters are sent: what one would like to hear of is taken once, and dropped too.
         router.on(.setupCommPrefs) { call in
-            call.json(API.CommPrefsInput.self, limit: Call.largestLogin) { _ in Response(status: 200) }
+            call.json(API.CommPrefsInput.self, limit: Call.largestLogin) { body in
+                if let email = body.email, !email.isEmpty {
+                    let parts = email.split(separator: "@", omittingEmptySubsequences: false)
+                    guard parts.count == 2, parts.allSatisfy({ !$0.isEmpty }), !email.contains(" ") else {
+                        throw LakeError(.invalidValue, "invalid email address")
+                    }
+                }
+                try access.noteLetterPreferences()
+                return Response(status: 200)
+            }
         }
         // Calls are not counted by the month.
         router.on(.getUsageReportSummary) { call in

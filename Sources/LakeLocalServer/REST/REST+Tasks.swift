@@ -8,7 +8,7 @@ extension REST {
         router.on(.commitAsync) { call in
             let source = try call.nonempty("source_metarange").first?.description
             return call.json(API.CommitCreation.self) { body in
-                let request = commitRequest(body, source, by: call.user)
+                let request = try commitRequest(body, source, by: call.user)
                 _ = try catalog.checkWritable(call.branch, in: call.repository, force: request.force)
                 return try begun(.commit, call) {
                     try catalog.commit(request, on: call.branch, in: call.repository).id
@@ -17,7 +17,7 @@ extension REST {
         }
         router.on(.commitAsyncStatus) { call in
             call.now {
-                let (task, id) = try catalog.commitTask(call[.id], .commit, in: call.repository)
+                let (task, id) = try catalog.commitTask(call[.id], .commit, on: call.branch, in: call.repository)
                 return .json(
                     200,
                     API.CommitAsyncStatus(
@@ -40,7 +40,8 @@ extension REST {
         }
         router.on(.mergeIntoBranchAsyncStatus) { call in
             call.now {
-                let (task, id) = try catalog.commitTask(call[.id], .merge, in: call.repository)
+                let (task, id) = try catalog.commitTask(
+                    call[.id], .merge, on: call.destinationBranch, in: call.repository)
                 return .json(
                     200,
                     API.MergeAsyncStatus(

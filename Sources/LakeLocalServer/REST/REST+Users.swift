@@ -77,7 +77,7 @@ extension REST {
             call.json(API.UserCreation.self) { body in
                 try call.require(.user("CreateUser", body.id))
                 guard body.inviteUser != true else {
-                    throw LakeError(.notImplemented, "this server sends no mail: create the user without invite_user")
+                    throw LakeError(.invalidValue, "this server sends no mail: create the user without invite_user")
                 }
                 let made = try access.createUser(body.id)
                 return .json(

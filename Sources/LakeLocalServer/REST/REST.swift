@@ -139,8 +139,11 @@ package struct REST: Door {
                 return row.cost.reception {
                     do { return try begin(route, call).answer(to: []) } catch { return Self.failure(error, request) }
                 }
-            case .otherMethod:
-                return .respond(.failure(405, "method \(request.method) is not allowed for \(request.rawPath)"))
+            case .otherMethods(let allowed):
+                var response = Response.failure(
+                    405, "method \(request.method) is not allowed for \(request.rawPath)")
+                response.headers.append(("Allow", allowed.joined(separator: ", ")))
+                return .respond(response)
             case .none: return .respond(.failure(404, "invalid API endpoint: \(request.rawPath)"))
             }
         } catch {

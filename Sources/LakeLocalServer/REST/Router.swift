@@ -32,7 +32,7 @@ struct Call: Sendable {
     /// Refuses parameters that mean two things, and what the operation does not take.
     func check(_ parameters: [Parameter]) throws {
         if let name = QueryItem.firstRepeated(
-            query, where: { name in !parameters.contains { $0.isList && $0.name == name } })
+            query, where: { name in parameters.contains { !$0.isList && $0.name == name } })
         {
             throw MalformedParameter(name)
         }
@@ -254,20 +254,20 @@ struct Router: Sendable {
 
     enum Match {
         case found(Route, [(part: PathPart, value: String)])
-        /// The path is known with other methods.
-        case otherMethod
+        /// The path is known, with these other methods.
+        case otherMethods([String])
         case none
     }
 
     func match(_ method: String, _ path: [String]) -> Match {
-        var isKnown = false
+        var others: [String] = []
         for route in routes[path.count] ?? [] where route.fits(path) {
             guard route.row.method == method else {
-                isKnown = true
+                others.append(route.row.method)
                 continue
             }
             return .found(route, zip(route.parts, path).compactMap { part, value in part.map { ($0, value) } })
         }
-        return isKnown ? .otherMethod : .none
+        return others.isEmpty ? .none : .otherMethods(others)
     }
 }

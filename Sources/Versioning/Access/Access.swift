@@ -36,8 +36,11 @@ package final class Access: Sendable {
     }
 
     /// Creates the first user, who may do everything.
+    /// - Parameter asksPreferences: whether somebody is to be asked what letters they want.
     /// - Throws: `.alreadyExists(.user)` if the lake has one.
-    package func setUp(userName: String, credentials given: Credentials? = nil) throws -> Credentials {
+    package func setUp(userName: String, credentials given: Credentials? = nil, asksPreferences: Bool = false) throws
+        -> Credentials
+    {
         guard try !isSetUp() else { throw LakeError(.alreadyExists(.user), "lakeFS already initialized") }
         try checkName(userName, of: .user)
         let credentials = given ?? .make(for: userName)
@@ -46,7 +49,8 @@ package final class Access: Sendable {
         else { throw LakeError(.alreadyExists(.user), "lakeFS already initialized") }
         let batch =
             administration(of: User(name: userName, creationDate: .now())) + [
-                .set(Self.auth, Key(Self.key(of: credentials)), encode(credentials))
+                .set(Self.auth, Key(Self.key(of: credentials)), encode(credentials)),
+                .set(Self.auth, Self.preferencesKey, Array((asksPreferences ? "false" : "true").utf8)),
             ]
         do { try store.write(batch, .durable) } catch {
             try? store.remove(Self.setupKey, in: Self.auth)
@@ -54,6 +58,27 @@ package final class Access: Sendable {
         }
         index.withLock { $0.made = nil }
         return credentials
+    }
+
+    /// Whether somebody has said what letters they want. Source: `lakefs-formats.md` 5.5, installation_metadata.
+    private static let preferencesKey = Key("installation_metadata/comm_prefs_set")
+
+    /// Whether nobody has said yet what letters they want, and somebody is to.
+    package func areLetterPreferencesMissing() throws -> Bool {
+        guard let known = try store.value(for: Self.preferencesKey, in: Self.auth) else { return try !isSetUp() }
+        return known != Array("true".utf8)
+    }
+
+    /// Notes that somebody has said what letters they want: once.
+    /// - Throws: `.preconditionFailed` before the lake is set up, `.alreadyExists(.settings)` if it was said before.
+    package func noteLetterPreferences() throws {
+        guard try isSetUp() else {
+            throw LakeError(.preconditionFailed, "the lake is not set up: that comes first")
+        }
+        let asked = Precondition.matches(Array("false".utf8))
+        guard try store.trySet(Array("true".utf8), for: Self.preferencesKey, in: Self.auth, if: asked) else {
+            throw LakeError(.alreadyExists(.settings), "preferences of letters were given before")
+        }
     }
 
     /// Says that the stock groups were made once: who removes one does not want it back.

@@ -286,9 +286,10 @@ extension Catalog {
     }
 
     /// A task that makes a commit, and the commit when it is there.
-    package func commitTask(_ id: String, _ kind: TaskRecord.Kind, in repositoryID: RepositoryID) throws -> (
-        task: TaskRecord, commitID: CommitID?
-    ) {
+    package func commitTask(
+        _ id: String, _ kind: TaskRecord.Kind, on branch: BranchName, in repositoryID: RepositoryID
+    ) throws -> (task: TaskRecord, commitID: CommitID?) {
+        _ = try self.branch(branch, in: repository(repositoryID))
         let task = try find(id, kind, in: repositoryID)
         return (task, task.info.map { CommitID(String(decoding: $0, as: UTF8.self)) })
     }

@@ -31,6 +31,9 @@ struct Configuration {
     var encryptSecret = ""
     /// `installation.user_name`, `.access_key_id`, `.secret_access_key`: the first user of an empty lake.
     var userName = "admin", accessKeyID = "", secretAccessKey = ""
+    /// `installation.make_first_user`: whether that user is made at start; otherwise by whoever asks first
+    /// (`POST /setup_lakefs`).
+    var makesFirstUser = true
     /// `gateways.s3.create_repositories`.
     var createsRepositories = false
     /// `gateways.s3.abandoned_upload_hours`: after how many without a part an upload in parts is ended.
@@ -124,6 +127,7 @@ struct Configuration {
         .text("auth.oidc.friendly_name_claim_name", \.oidc.friendlyNameClaim),
         .text("auth.oidc.initial_groups_claim_name", \.oidc.groupsClaim),
         .list("auth.oidc.default_initial_groups", \.oidc.defaultGroups),
+        .flag("installation.make_first_user", \.makesFirstUser),
         .text("installation.user_name", \.userName),
         .text("installation.access_key_id", \.accessKeyID),
         .secret("installation.secret_access_key", \.secretAccessKey),
