@@ -23,6 +23,7 @@ final class Lake {
     private let tasks: WorkerPool
     private let server = HTTPServer()
     private let delays: Delays
+    private let outside = OutsideCalls()
     private let mounts: MountRegistry?
     private let stopping = CountingSemaphore()
     private let upkeep: Thread
@@ -135,7 +136,8 @@ final class Lake {
             externalLogins: ExternalLogins(
                 access, remote: configuration.isRemoteAuthenticated ? configuration.remoteAuthenticator : nil,
                 directory: configuration.ldap.endpoint.isEmpty ? nil : configuration.ldap,
-                openID: configuration.oidc.issuer.isEmpty ? nil : configuration.oidc, signing: login, pool: long))
+                openID: configuration.oidc.issuer.isEmpty ? nil : configuration.oidc, signing: login),
+            outside: outside)
         let gateway = S3Gateway(catalog: catalog, access: access, login: login, settings: settings, budget: budget)
         let (host, port) = try configuration.address
         try Self.setUp(access, configuration, directory)
@@ -247,6 +249,7 @@ final class Lake {
         upkeep.join()
         mounts?.stop()
         delays.stop()
+        outside.stop()
         guard server.stop() else {
             Log.error("requests did not end in time: the process ends without them")
             return

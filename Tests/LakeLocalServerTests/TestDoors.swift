@@ -16,7 +16,8 @@ struct TestDoors {
         settings.schemes = ["mem"]
         server = Server(
             rest: REST(
-                catalog: lake.catalog, access: access, login: login, settings: settings, mounts: nil, budget: budget),
+                catalog: lake.catalog, access: access, login: login, settings: settings, mounts: nil, budget: budget,
+                outside: OutsideCalls()),
             gateway: S3Gateway(
                 catalog: lake.catalog, access: access, login: login, settings: settings, budget: budget),
             access: access)

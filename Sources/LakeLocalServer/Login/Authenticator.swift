@@ -1,4 +1,5 @@
-package import Foundations
+import Foundations
+import Synchronization
 package import Versioning
 
 /// Whom another system vouches for.
@@ -24,15 +25,12 @@ package struct ExternalLogins: Sendable {
     let passwords: [any PasswordAuthenticator]
     package let openID: OpenIDConnect?
     let access: Access
-    /// They take their time: the threads that wait for them.
-    let pool: WorkerPool
 
     package init(
         _ access: Access, remote: RemoteAuthenticator.Settings?, directory: DirectoryAuthenticator.Settings?,
-        openID: OpenIDConnect.Settings?, signing login: Login, pool: WorkerPool
+        openID: OpenIDConnect.Settings?, signing login: Login
     ) {
         self.access = access
-        self.pool = pool
         passwords =
             (directory.map { [DirectoryAuthenticator($0)] } ?? [] as [any PasswordAuthenticator])
             + (remote.map { [RemoteAuthenticator($0)] } ?? [])
@@ -53,4 +51,36 @@ package struct ExternalLogins: Sendable {
         }
         return nil
     }
+}
+
+/// Threads that wait for other systems: these take their time, and must not hold up what waits for nobody. Safe from
+/// any thread.
+package final class OutsideCalls: Sendable {
+    private let pool: WorkerPool
+    private let waiting = Atomic<Int>(0)
+    /// Requests that wait for a thread: more are told to come again.
+    private static let mostWaiting = 256
+
+    package init(width: Int = 8) { pool = WorkerPool(name: "outside", width: width) }
+
+    func run(
+        _ work: @escaping @Sendable () throws -> Response, _ answer: @escaping @Sendable (Response) -> Void
+    ) {
+        guard waiting.add(1, ordering: .relaxed).newValue <= Self.mostWaiting else {
+            waiting.subtract(1, ordering: .relaxed)
+            return answer(REST.slowDown)
+        }
+        pool.run { [self] in
+            defer { waiting.subtract(1, ordering: .relaxed) }
+            do { answer(try work()) } catch { answer(Response(error)) }
+        }
+    }
+
+    /// The same for a request without a body.
+    func reception(_ work: @escaping @Sendable () throws -> Response) -> Reception {
+        .later { [self] answer in run(work, answer) }
+    }
+
+    /// Ends the threads. Call once.
+    package func stop() { pool.stop() }
 }

@@ -205,7 +205,7 @@ package struct Login: Sendable {
         return user
     }
 
-    private static let refusal = LakeError(.unauthenticated, "error authenticating request")
+    static let refusal = LakeError(.unauthenticated, "error authenticating request")
 
     /// The same; nil for a request that does not try to log in, by a header of a form that is known or a session that
     /// lasts.

@@ -59,7 +59,7 @@ package final class OpenIDConnect: Sendable {
     }
 
     private struct Known {
-        var provider: Provider?, providerRead: Int64 = 0
+        var provider: Provider?, providerRead: Int64 = 0, providerFailed: Int64 = 0
         var keys: [(id: String?, type: String, key: PublicKey)] = [], keysRead: Int64 = 0
     }
 
@@ -95,6 +95,17 @@ package final class OpenIDConnect: Sendable {
         if let provider = known.withLock({ now - $0.providerRead < Self.lifetimeSeconds ? $0.provider : nil }) {
             return provider
         }
+        // While it does not answer, not everybody waits to be told so.
+        guard known.withLock({ now - $0.providerFailed >= Self.pauseSeconds }) else {
+            throw LakeError(.unavailable, "the identity provider did not answer some seconds ago")
+        }
+        do { return try readProvider(now) } catch {
+            known.withLock { $0.providerFailed = now }
+            throw error
+        }
+    }
+
+    private func readProvider(_ now: Int64) throws -> Provider {
         var base = settings.issuer
         while base.hasSuffix("/") { base.removeLast() }
         let found = try fetch(Provider.self, base + "/.well-known/openid-configuration")

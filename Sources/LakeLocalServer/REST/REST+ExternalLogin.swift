@@ -10,25 +10,37 @@ extension REST {
         addMailboxes(&router)
         addOpenID(&router)
         router.on(.externalPrincipalLogin) { call in
-            call.json(API.ExternalLoginInformation.self, limit: Call.largestLogin) { body in
-                guard try access.hasExternalPrincipals(), let arn = try callerIdentity.arn(body, call.request),
-                    let found = try principal(arn)
-                else {
-                    _ = login.failed(call.request, accessKeyID: nil)
-                    throw LakeError(.unauthenticated, "error authenticating request")
-                }
-                let asked = Int64(body.tokenExpirationDuration ?? Int(login.tokenSeconds))
-                guard (1...login.longestTokenSeconds).contains(asked) else {
-                    throw LakeError(
-                        .invalidValue,
-                        "token_expiration_duration \(asked) is not valid: 1 to \(login.longestTokenSeconds) seconds are"
-                    )
-                }
-                let made = login.token(for: found.userName, by: .principal(found.id), seconds: asked)
-                call.request.note.user = found.userName
-                return .json(200, API.AuthenticationToken(token: made.token, tokenExpiration: made.expires))
+            call.jsonSoon(API.ExternalLoginInformation.self, limit: Call.largestLogin) { body, answer in
+                let seconds = try lifetime(body.tokenExpirationDuration.map(Int64.init), "token_expiration_duration")
+                outside.run({
+                    guard try access.hasExternalPrincipals(), let arn = try callerIdentity.arn(body, call.request),
+                        let found = try principal(arn)
+                    else {
+                        _ = login.failed(call.request, accessKeyID: nil)
+                        throw Login.refusal
+                    }
+                    return lend(found.userName, by: .principal(found.id), seconds, call)
+                }, answer)
             }
         }
+    }
+
+    /// How long a token is to last.
+    /// - Throws: `.invalidValue`, naming the field, for what may not be asked for.
+    private func lifetime(_ asked: Int64?, _ field: String) throws -> Int64 {
+        let seconds = asked ?? login.tokenSeconds
+        guard (1...login.longestTokenSeconds).contains(seconds) else {
+            throw LakeError(
+                .invalidValue, "\(field) \(seconds) is not valid: 1 to \(login.longestTokenSeconds) seconds are")
+        }
+        return seconds
+    }
+
+    /// The answer to a program that has logged in.
+    private func lend(_ user: String, by origin: Login.Origin, _ seconds: Int64, _ call: Call) -> Response {
+        call.request.note.user = user
+        let made = login.token(for: user, by: origin, seconds: seconds)
+        return .json(200, API.AuthenticationToken(token: made.token, tokenExpiration: made.expires))
     }
 
     /// Where browsers begin to log in at an identity provider.
@@ -41,11 +53,11 @@ extension REST {
             }
             return openID
         }
-        router.on(.oidcLogin) { call in call.work { try provider().begin() } }
+        router.on(.oidcLogin) { _ in outside.reception { try provider().begin() } }
         router.on(.oauthCallback) { call in
             // lakeFS answers so where it has no provider.
             guard let openID = externalLogins?.openID else { return .respond(Response(status: 200)) }
-            return call.work {
+            return outside.reception {
                 let found = try openID.identity(of: call.request, query: call.query)
                 try welcome(found)
                 var response = letIn(found.userName, by: .user, call)
@@ -64,18 +76,13 @@ extension REST {
             }
         }
         router.on(.stsLogin) { call in
-            call.json(API.StsAuthRequest.self, limit: Call.largestLogin) { body in
-                let found = try provider().identity(code: body.code, redirect: body.redirectUri)
-                try welcome(found)
-                call.request.note.user = found.userName
-                let seconds = body.ttlSeconds ?? login.tokenSeconds
-                guard (1...login.longestTokenSeconds).contains(seconds) else {
-                    throw LakeError(
-                        .invalidValue,
-                        "ttl_seconds \(seconds) is not valid: 1 to \(login.longestTokenSeconds) seconds are")
-                }
-                let made = login.token(for: found.userName, by: .user, seconds: seconds)
-                return .json(200, API.AuthenticationToken(token: made.token, tokenExpiration: made.expires))
+            call.jsonSoon(API.StsAuthRequest.self, limit: Call.largestLogin) { body, answer in
+                let seconds = try lifetime(body.ttlSeconds, "ttl_seconds")
+                outside.run({
+                    let found = try provider().identity(code: body.code, redirect: body.redirectUri)
+                    try welcome(found)
+                    return lend(found.userName, by: .user, seconds, call)
+                }, answer)
             }
         }
     }

@@ -68,15 +68,12 @@ extension REST {
                     }
                 }
                 guard let externalLogins, !externalLogins.passwords.isEmpty else { return refuse() }
-                externalLogins.pool.run {
-                    do {
-                        guard
-                            let user = try externalLogins.user(body.accessKeyId, password: body.secretAccessKey)
-                        else { return refuse() }
-                        answer(letIn(user, by: .user, call))
-                    } catch let error as LakeError where error.code == .unauthenticated {
-                        refuse()
-                    } catch { answer(Response(error)) }
+                outside.run {
+                    let found = try externalLogins.user(body.accessKeyId, password: body.secretAccessKey)
+                    guard let found else { throw Login.refusal }
+                    return letIn(found, by: .user, call)
+                } _: { response in
+                    if response.status == 401 { refuse() } else { answer(response) }
                 }
             }
         }

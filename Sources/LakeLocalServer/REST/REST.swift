@@ -62,12 +62,14 @@ package struct REST: Door {
     let callerIdentity: CallerIdentity
     /// Nil: nobody else vouches for users.
     let externalLogins: ExternalLogins?
+    let outside: OutsideCalls
     private var router = Router()
 
     package init(
         catalog: Catalog, access: Access, login: Login, settings: ServerSettings, mounts: (any MountControl)?,
-        budget: MemoryBudget, externalLogins: ExternalLogins? = nil
+        budget: MemoryBudget, externalLogins: ExternalLogins? = nil, outside: OutsideCalls
     ) {
+        self.outside = outside
         self.externalLogins = externalLogins
         self.budget = budget
         self.catalog = catalog
