@@ -162,12 +162,47 @@ import Versioning
         #expect(count > 150)
     }
 
-    @Test func whatIsNotBuiltSaysSo() throws {
-        let runs = "/api/v1/repositories/repo/actions/runs"
-        let answer = ask("GET", runs)
-        #expect(answer.status == 501 && String(decoding: answer.bytes, as: UTF8.self).contains("listRepositoryRuns"))
-        #expect(ask("GET", runs, isKnown: false).status == 401)
-        #expect(ask("PATCH", runs).status == 405 && ask("GET", "/api/v1/nothing").status == 404)
+    /// Runs as lakeFS keeps them are found by repository, branch and commit.
+    @Test func runsOfHooks() throws {
+        let partition = Partition("actions")
+        func index(_ run: String) -> [UInt8] {
+            var writer = ProtobufWriter()
+            writer.string(1, "repos/repo/runs/\(run)")
+            return writer.bytes
+        }
+        for (id, branch, passed) in [("5a", "main", true), ("5b", "side", false), ("5c", "main", true)] {
+            let run = ActionRun(
+                id: id, branch: branch, commitID: "c-\(id)", sourceRef: branch, event: "pre-commit",
+                started: Timestamp(seconds: 1_700_000_000), ended: Timestamp(seconds: 1_700_000_001), hasPassed: passed)
+            let hook = HookRun(
+                runID: id, id: "h0", hookID: "say", action: "a", started: run.started, ended: run.ended,
+                hasPassed: passed)
+            try lake.store.write(
+                [
+                    .set(partition, Key("repos/repo/runs/\(id)"), run.encoded),
+                    .set(partition, Key("repos/repo/tasks/\(id)/h0"), hook.encoded),
+                    .set(partition, Key("repos/repo/branches/\(branch)/\(id)"), index(id)),
+                    .set(partition, Key("repos/repo/commits/c-\(id)/\(id)"), index(id)),
+                ], .durable)
+        }
+        func runs(_ query: String) throws -> [String] {
+            let answer = ask("GET", "/api/v1/repositories/repo/actions/runs" + query)
+            return try Coding.decode(API.ActionRunList.self, answer.bytes).results.map { "\($0.runId) \($0.status)" }
+        }
+        #expect(try runs("") == ["5a completed", "5b failed", "5c completed"])
+        #expect(try runs("?amount=1&after=5a") == ["5b failed"] && runs("?branch=main&after=5a") == ["5c completed"])
+        #expect(try runs("?commit=c-5b") == ["5b failed"] && runs("?branch=mai") == [])
+        let at = "/api/v1/repositories/repo/actions/runs"
+        #expect(ask("GET", at + "?branch=main&commit=c").status == 400 && ask("GET", at + "/absent").status == 404)
+        let hooks = try Coding.decode(API.HookRunList.self, ask("GET", at + "/5b/hooks").bytes).results
+        #expect(hooks.map(\.hookId) == ["say"] && hooks.map(\.status) == ["failed"])
+        #expect(ask("GET", at + "/5b/hooks/h0/output").status == 404)
+        try lake.catalog.objects.put(
+            Array("said".utf8),
+            at: lake.catalog.repository("repo").namespace.location("_lakefs/actions/log/5b/h0.log"))
+        #expect(ask("GET", at + "/5b/hooks/h0/output").bytes == Array("said".utf8))
+        #expect(ask("PATCH", at).status == 405 && ask("GET", "/api/v1/nothing").status == 404)
+        #expect(ask("GET", at, isKnown: false).status == 401)
     }
 
     @Test func metricsTellOfRequests() throws {

@@ -10,7 +10,7 @@ package struct LakeError: Error, Sendable, CustomStringConvertible {
         case externalPrincipal = "external principal"
         case mount, upload
         case pullRequest = "pull request"
-        case comment, task
+        case comment, task, run
         case importJob = "import"
         case rule
         case storageNamespace = "storage namespace"

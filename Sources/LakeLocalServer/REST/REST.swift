@@ -98,6 +98,7 @@ package struct REST: Door {
         addComments(&router)
         addArchive(&router)
         addCollection(&router)
+        addRuns(&router)
         addExternalLogin(&router)
     }
 
