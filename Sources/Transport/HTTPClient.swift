@@ -83,6 +83,10 @@ package final class HTTPClient: Sendable {
         _ method: String, _ url: String, headers: [(String, String)] = [], body: Body = .none,
         sink: ((Int, UnsafeRawBufferPointer) -> Bool)? = nil
     ) throws -> Answer {
+        for (name, value) in headers where (name + value).utf8.contains(where: { $0 == 0x0d || $0 == 0x0a || $0 == 0 })
+        {
+            throw TransportError(description: "the header '\(name.prefix(40))' holds the end of a line")
+        }
         let handle = idle.withLock { $0.popLast() } ?? Handle()
         let curl = unsafe handle.pointer
         let exchange = Exchange()

@@ -106,7 +106,8 @@ final class Lake {
         let access = Access(store: store, secretKey: secret)
         let login = Login(
             access: access, secretKey: secret, seconds: configuration.loginSeconds,
-            longest: configuration.longestLoginSeconds)
+            longest: configuration.longestLoginSeconds,
+            isSecure: configuration.isTLS || configuration.oidc.callbackBase.hasPrefix("https://"))
         delays = login.delays
         var settings = ServerSettings(
             signingSecret: configuration.signingSecret.isEmpty
@@ -120,6 +121,7 @@ final class Lake {
         settings.s3Domains = configuration.s3Domains
         settings.s3FallbackURL = configuration.s3FallbackURL
         settings.stsEndpoint = configuration.stsEndpoint
+        settings.serverNames = configuration.serverNames
         settings.allowedOrigins = configuration.allowedOrigins
         settings.loginFailedMessage = configuration.loginFailedMessage
         settings.isTLS = configuration.isTLS

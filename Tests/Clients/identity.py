@@ -160,6 +160,9 @@ class OpenIDTest(IdentityTest):
         # The session ends with the user.
         server.ask("DELETE", "/auth/users/testuser", 204)
         self.assertEqual(server.rest("GET", "/repositories", keys=None, headers=session).status, 401)
+        # And another user of that name is not the one who logged in.
+        server.ask("POST", "/auth/users", 201, json_body={"id": "testuser"})
+        self.assertEqual(server.rest("GET", "/repositories", keys=None, headers=session).status, 401)
         self.assertNotIn("client-secret", server.log.read_text())
 
     def mock(self, *users, arguments=(), **more):
@@ -174,7 +177,7 @@ class OpenIDTest(IdentityTest):
 
     def test_oidc_provider_mock(self):
         """Keys without ids; claims that become groups, names, and conditions."""
-        users = ({"sub": "alice", "name": "Alice A.", "groups": ["Developers", "Elsewhere"], "department": "data"},
+        users = ({"sub": "alice", "name": "Alice A.", "groups": ["Developers", "Elsewhere", "Developers"], "department": "data"},
                  {"sub": "bob", "groups": "Viewers, SuperUsers", "department": "data"}, {"sub": "eve", "groups": ["Admins"], "department": "sales"})
         file = self.scratch / "config.yaml"
         file.write_text("auth:\n  oidc:\n    validate_id_token_claims:\n      department: data\n")
@@ -317,6 +320,11 @@ class RoleTest(IdentityTest):
             log_in(session, additional_headers={"X-LakeFS-Server-ID": "other.example.org"})
         with self.assertRaises(lakefs.exceptions.BadRequestException):
             log_in(session, additional_headers={"X-Other": "1"})
+        # Nor by whoever got it, and says that he is that server.
+        token = lakefs.auth._get_identity_token(session, "evil.example.org", None, 60)
+        body = {"identityRequest": {"identity_token": token}}
+        for host, status in (("evil.example.org", 401), ("127.0.0.1", 401)):
+            self.assertEqual(server.rest("POST", "/auth/external/principal/login", keys=None, json_body=body, headers={"Host": host}).status, status)
         # The session ends with the principal.
         server.ask("DELETE", at, 204, principalId=self.ARN.rsplit("/", 1)[0])
         with self.assertRaises(lakefs.exceptions.NotAuthorizedException):

@@ -11,7 +11,7 @@ package enum Coding {
 
     /// What decoders do not tell of a text: the word `null` outside of strings, which they take for an absent value, and
     /// a name that an object has twice, of which they take the first where others take the last.
-    private static func look(_ bytes: [UInt8]) -> (hasNull: Bool, repeated: String?) {
+    private static func look(_ bytes: [UInt8]) -> (hasNull: Bool, repeated: String?, isTooDeep: Bool) {
         var hasNull = false
         var start: Int?
         var isEscaped = false
@@ -33,21 +33,36 @@ package enum Coding {
             switch byte {
             case 0x22: start = index + 1
             case 0x6e: hasNull = true  // No other word of JSON begins with an n.
-            case 0x7b: open.append([])
-            case 0x5b: open.append(nil)
+            case 0x7b, 0x5b:
+                open.append(byte == 0x7b ? [] : nil)
+                if open.count > deepest { return (hasNull, nil, true) }
             case 0x7d, 0x5d: _ = open.popLast()
             case 0x3a:
                 guard let name = last, let depth = open.indices.last, open[depth] != nil else { continue }
-                if !open[depth]!.insert(name).inserted { return (hasNull, String(decoding: name, as: UTF8.self)) }
+                if !open[depth]!.insert(name).inserted {
+                    return (hasNull, String(decoding: name, as: UTF8.self), false)
+                }
             default: break
             }
         }
-        return (hasNull, nil)
+        return (hasNull, nil, false)
     }
 
     /// - Throws: `DecodingError`; `explain` tells it in words.
     package static func decode<Message: Decodable>(_ type: Message.Type, _ bytes: [UInt8]) throws -> Message {
         try JSONDecoder().decode(type, from: Data(bytes))
+    }
+
+    /// Objects and lists within each other: decoders go down by calling themselves, on stacks of half a MiB.
+    private static let deepest = 64
+
+    /// What another system answers, which may be anybody's.
+    /// - Throws: `DecodingError`.
+    package static func decodeForeign<Value: Decodable>(_ type: Value.Type, _ bytes: [UInt8]) throws -> Value {
+        guard !look(bytes).isTooDeep else {
+            throw DecodingError.dataCorrupted(.init(codingPath: [], debugDescription: "nested too deep"))
+        }
+        return try decode(type, bytes)
     }
 
     /// A message that was sent to us: nulls where a value belongs, and what does not fit the description, are refused.
@@ -57,7 +72,8 @@ package enum Coding {
     )
         throws -> Request
     {
-        let (hasNull, repeated) = look(bytes)
+        let (hasNull, repeated, isTooDeep) = look(bytes)
+        if isTooDeep { throw Misfit(place: "", reason: "values are nested deeper than \(deepest)") }
         if let repeated { throw Misfit(place: "", reason: "property \"\(repeated)\" is there twice") }
         guard allowsNull || !hasNull else {
             throw DecodingError.valueNotFound(type, .init(codingPath: [], debugDescription: "null"))

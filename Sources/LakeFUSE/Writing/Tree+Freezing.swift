@@ -87,8 +87,10 @@ extension Tree {
         }
         let early = holds && closed.size <= Self.mostHeld ? nil : try tag()
         try node.io.withLock { _ in
-            // It was removed, or is what is being written to again.
-            guard state.withLock({ _ in !node.names.isEmpty && node.file !== file }) else { return }
+            // It was removed, or is what is being written to again, or was meanwhile.
+            guard state.withLock({ _ in !node.names.isEmpty && node.file !== file }), file.status == closed else {
+                return
+            }
             let eTag = try early ?? tag()
             if closed.size > 0 { try adopt(file) }
             state.withLock { state in

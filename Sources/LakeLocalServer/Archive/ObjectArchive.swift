@@ -14,6 +14,9 @@ final class ObjectArchive: @unchecked Sendable {
     private var hasMore = true
     private var current: (location: ObjectLocation, size: Int64)?
     private var isDone = false
+    private let allows: @Sendable (Key) throws -> Void
+    private let most: Int
+    private var count = 0
 
     /// What is looked for.
     struct Scope {
@@ -31,13 +34,25 @@ final class ObjectArchive: @unchecked Sendable {
         }
     }
 
-    init(_ catalog: Catalog, _ scope: Scope, _ format: ArchiveFormat) throws {
+    /// - Parameter allows: throws for an object that the caller may not read. A branch may have others by the time they
+    ///   are sent than when all was looked at.
+    init(
+        _ catalog: Catalog, _ scope: Scope, _ format: ArchiveFormat, allows: @escaping @Sendable (Key) throws -> Void
+    ) throws {
         self.catalog = catalog
+        self.allows = allows
+        most = format.mostMembers
         ref = try catalog.resolve(scope.ref, in: scope.repository)
         refText = scope.ref
         repository = scope.repository
         query = scope.query
         writer = try ArchiveWriter(format)
+    }
+
+    private static func checkName(_ path: Key) throws {
+        let parts = path.bytes.split(separator: 0x2f, omittingEmptySubsequences: false)
+        guard path.bytes.first != 0x2f, !path.bytes.contains(0), !parts.contains(where: { $0 == [0x2e, 0x2e] })
+        else { throw LakeError(.invalidValue, "path \(path) cannot be in an archive: it names no place within one") }
     }
 
     /// Walks all that an archive is to hold, before the first byte of it is sent: what is wrong can be told then.
@@ -55,11 +70,7 @@ final class ObjectArchive: @unchecked Sendable {
             for case .object(let path, _) in page.items {
                 try allows(path)
                 count += 1
-                let parts = path.bytes.split(separator: 0x2f, omittingEmptySubsequences: false)
-                guard path.bytes.first != 0x2f, !path.bytes.contains(0), !parts.contains(where: { $0 == [0x2e, 0x2e] })
-                else {
-                    throw LakeError(.invalidValue, "path \(path) cannot be in an archive: it names no place within one")
-                }
+                try checkName(path)
             }
             guard count <= format.mostMembers else {
                 throw LakeError(
@@ -101,6 +112,10 @@ final class ObjectArchive: @unchecked Sendable {
             isDone = true
             return
         }
+        try Self.checkName(path)
+        try allows(path)
+        count += 1
+        guard count <= most else { throw LakeError(.invalidValue, "more than \(most) members came into the archive") }
         guard let (entry, location) = try find(path, listed) else { return }
         try writer.begin(path, byteCount: entry.size, modified: entry.lastModified)
         if writer.missing > 0 { current = (location, entry.size) }

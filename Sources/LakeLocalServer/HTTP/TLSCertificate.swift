@@ -32,9 +32,6 @@ package enum TLSCertificate {
         var trial: gnutls_certificate_credentials_t?
         unsafe gnutls_certificate_allocate_credentials(&trial)
         defer { unsafe gnutls_certificate_free_credentials(trial) }
-        try check(
-            unsafe gnutls_certificate_set_x509_key_file(trial, certificateFile, keyFile, GNUTLS_X509_FMT_PEM),
-            "\(certificateFile) and \(keyFile)")
         var text = unsafe gnutls_datum_t()
         try check(unsafe gnutls_load_file(certificateFile, &text), certificateFile)
         defer { unsafe lake_tls_free(text.data) }
@@ -46,6 +43,9 @@ package enum TLSCertificate {
         var keyText = unsafe gnutls_datum_t()
         try check(unsafe gnutls_load_file(keyFile, &keyText), keyFile)
         defer { unsafe lake_tls_free(keyText.data) }
+        try check(
+            unsafe gnutls_certificate_set_x509_key_mem(trial, &text, &keyText, GNUTLS_X509_FMT_PEM),
+            "\(certificateFile) and \(keyFile)")
         var key: gnutls_privkey_t?
         unsafe gnutls_privkey_init(&key)
         try check(unsafe gnutls_privkey_import_x509_raw(key, &keyText, GNUTLS_X509_FMT_PEM, nil, 0), keyFile)

@@ -9,6 +9,16 @@ struct ExternalIdentity: Sendable {
     /// Groups of this lake that the user is put into when they come for the first time; those that are not here are
     /// passed over.
     var groups: [String] = []
+    /// The same where none of them is here.
+    var defaults: [String] = []
+}
+
+extension Access {
+    func welcome(_ found: ExternalIdentity, from source: String) throws -> User {
+        try welcome(
+            found.userName, from: source, friendlyName: found.friendlyName, email: found.email, groups: found.groups,
+            otherwise: found.defaults)
+    }
 }
 
 /// Another system that knows users and their passwords.
@@ -38,15 +48,12 @@ package struct ExternalLogins: Sendable {
     }
 
     /// The user whom one of the systems knows by a password; nil if none does.
-    func user(_ userName: String, password: String) throws -> String? {
+    func user(_ userName: String, password: String) throws -> User? {
         // An empty one binds to a directory as nobody (RFC 4513, 5.1.2), and is none anywhere.
         guard !userName.isEmpty, !password.isEmpty else { return nil }
         for system in passwords {
             if let found = try system.identity(of: userName, password: password) {
-                try access.welcome(
-                    found.userName, from: system.source, friendlyName: found.friendlyName, email: found.email,
-                    groups: found.groups)
-                return found.userName
+                return try access.welcome(found, from: system.source)
             }
         }
         return nil
@@ -57,28 +64,40 @@ package struct ExternalLogins: Sendable {
 /// any thread.
 package final class OutsideCalls: Sendable {
     private let pool: WorkerPool
-    private let waiting = Atomic<Int>(0)
-    /// Requests that wait for a thread: more are told to come again.
-    private static let mostWaiting = 256
+    /// Requests that wait for a thread or run, by address.
+    private let waiting = Mutex<[IPAddress?: Int]>([:])
+    /// More of them, or of one address, are told to come again.
+    private static let mostWaiting = 256, mostOfOneAddress = 32
 
     package init(width: Int = 8) { pool = WorkerPool(name: "outside", width: width) }
 
+    /// - Parameter request: whose work it is.
     func run(
-        _ work: @escaping @Sendable () throws -> Response, _ answer: @escaping @Sendable (Response) -> Void
+        for request: Request, _ work: @escaping @Sendable () throws -> Response,
+        _ answer: @escaping @Sendable (Response) -> Void
     ) {
-        guard waiting.add(1, ordering: .relaxed).newValue <= Self.mostWaiting else {
-            waiting.subtract(1, ordering: .relaxed)
-            return answer(REST.slowDown)
+        let address = request.peer?.address
+        let isAllowed = waiting.withLock { waiting in
+            let own = waiting[address] ?? 0
+            guard own < Self.mostOfOneAddress, waiting.values.reduce(0, +) < Self.mostWaiting else { return false }
+            waiting[address] = own + 1
+            return true
         }
+        guard isAllowed else { return answer(REST.slowDown) }
         pool.run { [self] in
-            defer { waiting.subtract(1, ordering: .relaxed) }
-            do { answer(try work()) } catch { answer(Response(error)) }
+            let response: Response
+            do { response = try work() } catch { response = Response(error) }
+            waiting.withLock { waiting in
+                let others = (waiting[address] ?? 1) - 1
+                waiting[address] = others > 0 ? others : nil
+            }
+            answer(response)
         }
     }
 
     /// The same for a request without a body.
-    func reception(_ work: @escaping @Sendable () throws -> Response) -> Reception {
-        .later { [self] answer in run(work, answer) }
+    func reception(for request: Request, _ work: @escaping @Sendable () throws -> Response) -> Reception {
+        .later { [self] answer in run(for: request, work, answer) }
     }
 
     /// Ends the threads. Call once.

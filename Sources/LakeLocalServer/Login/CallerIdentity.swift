@@ -12,7 +12,13 @@ package struct CallerIdentity: Sendable {
     /// `auth.external_aws_auth.sts_endpoint`: where such requests are sent instead of to the host that they name.
     private let endpoint: String
 
-    package init(endpoint: String = "") { self.endpoint = endpoint }
+    /// `auth.external_aws_auth.server_names`: what clients may call this server by.
+    private let serverNames: Set<String>
+
+    package init(endpoint: String = "", serverNames: [String] = []) {
+        self.endpoint = endpoint
+        self.serverNames = Set(serverNames.map { $0.lowercased() })
+    }
 
     /// What a presigned request consists of.
     private struct Token: Decodable {
@@ -45,7 +51,8 @@ package struct CallerIdentity: Sendable {
                 "identityRequest has no identity_token that is a signed GetCallerIdentity request, as JSON in base64")
         }
         guard token.method == "POST", token.action == "GetCallerIdentity", token.version == "2011-06-15",
-            token.algorithm == "AWS4-HMAC-SHA256", !endpoint.isEmpty || Self.isSTS(token.host),
+            token.algorithm == "AWS4-HMAC-SHA256", Self.isPlain(token.host),
+            !endpoint.isEmpty || Self.isSTS(token.host),
             token.signed_headers.contains("host"), token.signed_headers.contains(Self.serverHeader)
         else {
             throw LakeError(
@@ -53,7 +60,14 @@ package struct CallerIdentity: Sendable {
                 "identity_token is no GetCallerIdentity request of AWS STS that signs the headers host and \(Self.serverHeader)"
             )
         }
-        let host = (request.header("host") ?? "").split(separator: ":").first.map(String.init) ?? ""
+        let host = Self.name(request.header("host") ?? "")
+        // Whoever got such a request from a client of theirs could else bring it here, and be the client.
+        guard serverNames.contains(host.lowercased()) else {
+            Log.warning(
+                "a client of AWS knows this server by a name that auth.external_aws_auth.server_names does not have",
+                ["name": String(host.prefix(200))])
+            return nil
+        }
         var query = [
             ("Action", token.action), ("Version", token.version), ("X-Amz-Algorithm", token.algorithm),
             (
@@ -83,11 +97,24 @@ package struct CallerIdentity: Sendable {
     /// A host of AWS STS, and no other: what a stranger names is asked of nobody else.
     private static func isSTS(_ host: String) -> Bool {
         let parts = host.split(separator: ".", omittingEmptySubsequences: false)
-        let isPlain = parts.allSatisfy { part in
+        let names = host.hasSuffix(".amazonaws.com.cn") ? parts.dropLast(3) : parts.dropLast(2)
+        // A region ends in a number: eu-central-1. Names of buckets stand elsewhere.
+        let isRegional =
+            names.count == 2 && names.last!.utf8.filter { $0 == 0x2d }.count >= 2 && names.last!.last!.isNumber
+        return (host.hasSuffix(".amazonaws.com") || host.hasSuffix(".amazonaws.com.cn"))
+            && (names.count == 1 || isRegional) && (names.first == "sts" || names.first == "sts-fips")
+    }
+
+    /// A host's name in lower case, or numbers, and nothing that would be more than a name in a header.
+    private static func isPlain(_ host: String) -> Bool {
+        host.split(separator: ".", omittingEmptySubsequences: false).allSatisfy { part in
             !part.isEmpty && part.utf8.allSatisfy { ($0 >= 97 && $0 <= 122) || ($0 >= 48 && $0 <= 57) || $0 == 0x2d }
         }
-        let names = host.hasSuffix(".amazonaws.com.cn") ? parts.dropLast(3) : parts.dropLast(2)
-        return isPlain && (host.hasSuffix(".amazonaws.com") || host.hasSuffix(".amazonaws.com.cn"))
-            && (names.count == 1 || names.count == 2) && (names.first == "sts" || names.first == "sts-fips")
+    }
+
+    /// A host without its port.
+    private static func name(_ host: String) -> String {
+        if host.hasPrefix("[") { return String(host.dropFirst().prefix { $0 != "]" }) }
+        return String(host.prefix { $0 != ":" })
     }
 }

@@ -53,7 +53,7 @@ package struct DirectoryAuthenticator: PasswordAuthenticator {
             // As the directory writes it: it takes letters of either case for the same.
             userName: entry.values[settings.userAttribute.lowercased()] ?? userName,
             friendlyName: entry.values["cn"] ?? "", email: entry.values["mail"] ?? "",
-            groups: groups.isEmpty ? [settings.defaultGroup] : groups)
+            groups: groups, defaults: [settings.defaultGroup])
     }
 
     /// A value in a filter (RFC 4515, 3).

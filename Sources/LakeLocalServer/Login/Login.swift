@@ -14,14 +14,18 @@ package struct Login: Sendable {
     static let cookieName = "internal_auth_session"
     /// How long a session lasts, and what may be asked for.
     let tokenSeconds: Int64, longestTokenSeconds: Int64
+    private let isSecure: Bool
 
     /// - Parameters:
     ///   - secretKey: the configuration's `auth.encrypt.secret_key`, which also signs tokens.
     ///   - seconds: how long a session lasts: a week (`auth.login_duration`).
     ///   - longest: what may be asked for: two weeks (`auth.login_max_duration`).
+    ///   - isSecure: whether browsers come by HTTPS only.
     package init(
-        access: Access, secretKey: String, seconds: Int64 = 7 * 24 * 3600, longest: Int64 = 14 * 24 * 3600
+        access: Access, secretKey: String, seconds: Int64 = 7 * 24 * 3600, longest: Int64 = 14 * 24 * 3600,
+        isSecure: Bool = false
     ) {
+        self.isSecure = isSecure
         self.access = access
         tokenSeconds = seconds
         longestTokenSeconds = max(longest, seconds)
@@ -38,7 +42,7 @@ package struct Login: Sendable {
         /// The session's own name, by which it can be ended, and behind a dot what it began with and ends with.
         var jti: String
 
-        var origin: Origin { Origin(String(jti.drop { $0 != "." }.dropFirst())) }
+        var origin: Origin? { Origin(String(jti.drop { $0 != "." }.dropFirst())) }
     }
 
     /// What a session began with: it ends when that goes.
@@ -46,18 +50,28 @@ package struct Login: Sendable {
         case accessKey(String)
         /// Somebody whom another system knows.
         case principal(String)
-        /// A user whom another system let in: the user.
-        case user
+        /// A user whom another system let in: exactly the one who was there then, and nobody of the same name later.
+        case user(source: String, made: String)
 
-        init(_ text: String) {
-            self = text.isEmpty ? .user : text.hasPrefix("@") ? .principal(String(text.dropFirst())) : .accessKey(text)
+        init?(_ text: String) {
+            switch text.first {
+            case nil: return nil
+            case "@": self = .principal(String(text.dropFirst()))
+            case "+":
+                let parts = text.dropFirst().split(separator: ":", maxSplits: 1)
+                guard parts.count == 2 else { return nil }
+                self = .user(source: String(parts[0]), made: String(parts[1]))
+            default: self = .accessKey(text)
+            }
         }
+
+        init(_ user: User) { self = .user(source: user.source, made: user.creationDate.rfc3339) }
 
         var text: String {
             switch self {
             case .accessKey(let id): id
             case .principal(let id): "@" + id
-            case .user: ""
+            case .user(let source, let made): "+\(source):\(made)"
             }
         }
     }
@@ -77,11 +91,11 @@ package struct Login: Sendable {
     }
 
     /// The header that makes a browser keep a session.
-    static func cookie(_ made: (token: String, expires: Int64)) -> (name: String, value: String) {
+    func cookie(_ made: (token: String, expires: Int64)) -> (name: String, value: String) {
         let seconds = made.expires - Timestamp.now().seconds
         return (
             "Set-Cookie",
-            "\(cookieName)=\(made.token); Path=/; Expires=\(Timestamp(seconds: made.expires).httpDate); Max-Age=\(seconds); HttpOnly; SameSite=Strict"
+            "\(Self.cookieName)=\(made.token); Path=/; Expires=\(Timestamp(seconds: made.expires).httpDate); Max-Age=\(seconds); HttpOnly; SameSite=Strict\(isSecure ? "; Secure" : "")"
         )
     }
 
@@ -115,7 +129,7 @@ package struct Login: Sendable {
 
     /// The user of a session that has not ended: by its time, by logout, or with what it began with.
     private func user(ofToken token: some StringProtocol) throws -> String? {
-        guard let claims = claims(token), try isAlive(claims.origin, of: claims.sub),
+        guard let claims = claims(token), let origin = claims.origin, try isAlive(origin, of: claims.sub),
             try !access.isSessionEnded(claims.jti)
         else { return nil }
         return claims.sub
@@ -125,17 +139,22 @@ package struct Login: Sendable {
         switch origin {
         case .accessKey(let id): try access.credentials(id)?.userName == user
         case .principal(let id): try access.findExternalPrincipal(id)?.userName == user
-        case .user: try access.hasUser(user)
+        case .user: try access.findUser(user).map { Origin($0) == origin } ?? false
         }
     }
 
     /// When a session's token ends, in seconds since 1970.
     func end(of token: String) -> Int64? { claims(token)?.exp }
 
-    /// What a request logs in by; nil if nothing that is known.
-    func origin(of request: Request) -> Origin? {
-        if let id = Self.accessKeyID(request) { return .accessKey(id) }
-        return tokens(request).lazy.compactMap { claims($0)?.origin }.first
+    /// A token for somebody else's program to act as who makes a request: the very session that it was made in, which
+    /// ends for both, or a new one of the key pair.
+    /// - Throws: `.unauthenticated`.
+    func handOut(_ request: Request) throws -> String {
+        guard let (user, proof) = try authenticate(request) else { throw Self.refusal }
+        switch proof {
+        case .accessKey(let id): return token(for: user, by: .accessKey(id)).token
+        case .token(let token): return token
+        }
     }
 
     /// Ends the sessions whose tokens a request carries.
@@ -210,24 +229,39 @@ package struct Login: Sendable {
     /// The same; nil for a request that does not try to log in, by a header of a form that is known or a session that
     /// lasts.
     /// - Throws: `.unauthenticated` for one that tries and fails.
-    func userIfAny(of request: Request) throws -> String? {
+    func userIfAny(of request: Request) throws -> String? { try authenticate(request)?.user }
+
+    /// What somebody showed.
+    private enum Proof {
+        case accessKey(String)
+        case token(String)
+    }
+
+    private func authenticate(_ request: Request) throws -> (user: String, proof: Proof)? {
         if let header = request.header("authorization") {
             let parts = header.utf8.split(separator: 0x20, maxSplits: 1).map { Substring($0) }
             guard parts.count == 2 else { return nil }
             let user: String?
+            let proof: Proof
             switch parts[0].lowercased() {
             case "basic":
                 guard let pair = Base64.decode(parts[1]), let colon = pair.firstIndex(of: 0x3a) else { return nil }
                 let id = String(decoding: pair[..<colon], as: UTF8.self)
                 let secret = String(decoding: pair[(colon + 1)...], as: UTF8.self)
                 user = try self.user(accessKeyID: id, secretAccessKey: secret)
-            case "bearer": user = try self.user(ofToken: parts[1].drop { $0 == " " })
+                proof = .accessKey(id)
+            case "bearer":
+                let token = parts[1].drop { $0 == " " }
+                user = try self.user(ofToken: token)
+                proof = .token(String(token))
             default: return nil
             }
             guard let user else { throw Self.refusal }
-            return user
+            return (user, proof)
         }
-        for token in cookies(request) { if let user = try user(ofToken: token) { return user } }
+        for token in cookies(request) {
+            if let user = try user(ofToken: token) { return (user, .token(String(token))) }
+        }
         return nil
     }
 }

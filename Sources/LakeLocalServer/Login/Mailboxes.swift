@@ -24,15 +24,15 @@ struct Mailboxes: Sendable {
         return (mailbox, login.sign(ticket))
     }
 
-    /// Releases a token of a user into the mailbox of a ticket.
+    /// Releases a token of who makes a request into the mailbox of a ticket.
     /// - Throws: `.invalidValue` for a ticket that is none, or too old.
-    func release(_ ticket: String, for user: String, by origin: Login.Origin) throws {
+    func release(_ ticket: String, by request: Request) throws {
         guard let found = login.verified(Ticket.self, ticket), found.aud == Ticket.audience,
             found.exp > Timestamp.now().seconds
         else {
             throw LakeError(.invalidValue, "the login request is not known, or older than ten minutes: begin again")
         }
-        try login.access.post(login.token(for: user, by: origin).token, toMailbox: found.box)
+        try login.access.post(login.handOut(request), toMailbox: found.box)
     }
 
     /// The token in a mailbox, and when it ends; nil if there is none yet.

@@ -84,7 +84,7 @@ package final class OpenIDConnect: Sendable {
         do { answer = try http.fetch("GET", url) } catch {
             throw LakeError(.unavailable, "the identity provider does not answer", cause: error)
         }
-        guard answer.status == 200, let value = try? Coding.decode(type, answer.body) else {
+        guard answer.status == 200, let value = try? Coding.decodeForeign(type, answer.body) else {
             throw LakeError(.unavailable, "the identity provider does not answer as one does at \(url)")
         }
         return value
@@ -96,12 +96,18 @@ package final class OpenIDConnect: Sendable {
             return provider
         }
         // While it does not answer, not everybody waits to be told so.
-        guard known.withLock({ now - $0.providerFailed >= Self.pauseSeconds }) else {
+        let (old, failed) = known.withLock { ($0.provider, $0.providerFailed) }
+        guard now - failed >= Self.pauseSeconds else {
+            if let old { return old }
             throw LakeError(.unavailable, "the identity provider did not answer some seconds ago")
         }
         do { return try readProvider(now) } catch {
-            known.withLock { $0.providerFailed = now }
-            throw error
+            let old = known.withLock { known in
+                known.providerFailed = now
+                return known.provider
+            }
+            guard let old else { throw error }
+            return old
         }
     }
 
@@ -129,7 +135,12 @@ package final class OpenIDConnect: Sendable {
         let old = fitting()
         // Keys are changed: one that is not known yet may be new.
         guard age >= Self.lifetimeSeconds || (old.isEmpty && age >= Self.pauseSeconds) else { return old }
-        let found = try fetch(Keys.self, provider().jwks_uri).keys.filter { $0.use != "enc" }
+        let found: [Keys.Key]
+        do { found = try fetch(Keys.self, provider().jwks_uri).keys.filter { $0.use != "enc" } } catch {
+            // Those that are known are good as long as no others are.
+            guard !old.isEmpty else { throw error }
+            return old
+        }
         known.withLock {
             $0.keys = found.compactMap { one in one.key.map { (one.kid, one.kty, $0) } }
             $0.keysRead = now
@@ -238,9 +249,9 @@ package final class OpenIDConnect: Sendable {
         } catch let error as TransportError {
             throw LakeError(.unavailable, "the identity provider does not answer", cause: error)
         }
-        guard answer.status == 200, let tokens = try? Coding.decode(Tokens.self, answer.body) else {
+        guard answer.status == 200, let tokens = try? Coding.decodeForeign(Tokens.self, answer.body) else {
             struct Failure: Decodable { var error: String }
-            let reason = (try? Coding.decode(Failure.self, answer.body))?.error ?? ""
+            let reason = (try? Coding.decodeForeign(Failure.self, answer.body))?.error ?? ""
             Log.warning(
                 "the identity provider does not take a code",
                 ["status": "\(answer.status)", "reason": String(reason.prefix(100))])
@@ -266,7 +277,7 @@ package final class OpenIDConnect: Sendable {
         do { answer = try http.fetch("GET", endpoint, headers: [("Authorization", "Bearer " + token)]) } catch {
             throw LakeError(.unavailable, "the identity provider does not answer", cause: error)
         }
-        guard answer.status == 200, let found = try? Coding.decode([String: JSONValue].self, answer.body),
+        guard answer.status == 200, let found = try? Coding.decodeForeign([String: JSONValue].self, answer.body),
             found["sub"] != nil, found["sub"] == claims["sub"]
         else { return [:] }
         return found
@@ -282,7 +293,7 @@ package final class OpenIDConnect: Sendable {
     private func claims(_ token: String) throws -> [String: JSONValue]? {
         let parts = token.split(separator: ".", omittingEmptySubsequences: false)
         guard parts.count == 3, let headBytes = Base64.decode(parts[0]), let bodyBytes = Base64.decode(parts[1]),
-            let signature = Base64.decode(parts[2]), let head = try? Coding.decode(Head.self, headBytes)
+            let signature = Base64.decode(parts[2]), let head = try? Coding.decodeForeign(Head.self, headBytes)
         else { return nil }
         let type: String
         switch head.alg {
@@ -292,7 +303,7 @@ package final class OpenIDConnect: Sendable {
         }
         let signed = Array("\(parts[0]).\(parts[1])".utf8)
         guard try keys(head.kid, type: type).contains(where: { $0.verifies(signature, of: signed) }),
-            let claims = try? Coding.decode([String: JSONValue].self, bodyBytes)
+            let claims = try? Coding.decodeForeign([String: JSONValue].self, bodyBytes)
         else { return nil }
         let now = Timestamp.now().seconds
         let audience: [String?] =
@@ -326,6 +337,6 @@ package final class OpenIDConnect: Sendable {
         }
         return ExternalIdentity(
             userName: name, friendlyName: claims[settings.friendlyNameClaim]?.text ?? "",
-            email: claims["email"]?.text ?? "", groups: groups.isEmpty ? settings.defaultGroups : groups)
+            email: claims["email"]?.text ?? "", groups: groups, defaults: settings.defaultGroups)
     }
 }

@@ -38,7 +38,7 @@ package struct RemoteAuthenticator: PasswordAuthenticator {
                 body: Coding.encode(["username": userName, "password": password]))
         } catch { throw LakeError(.unavailable, "the remote authenticator does not answer", cause: error) }
         guard answer.status == 200 else { return nil }
-        let name = (try? Coding.decode(Answer.self, answer.body))?.external_user_identifier
-        return ExternalIdentity(userName: name ?? userName, groups: [settings.group])
+        let name = (try? Coding.decodeForeign(Answer.self, answer.body))?.external_user_identifier
+        return ExternalIdentity(userName: name ?? userName, defaults: [settings.group])
     }
 }

@@ -310,8 +310,9 @@ struct Row: Sendable {
         Row(.mergePullRequest, "PUT", "~/pulls/{pull_request}/merge", .long, .pulls("WritePullRequest")),
         // Of lakeFS's older clients, and those of its paid edition.
         Row(.getTokenRedirect, "GET", "/v1/auth/get-token/start", .point, .anyone),
-        Row(.getTokenFromMailbox, "GET", "/v1/auth/get-token/mailboxes/{mailbox}", .point, .anyone),
-        Row(.releaseTokenToMailbox, "GET", "/v1/auth/get-token/release-token/{loginRequestToken}", .point, .login),
+        Row(.getTokenFromMailbox, "GET", "/v1/auth/get-token/mailboxes/{mailbox}", .store, .anyone),
+        Row(.releaseTokenToMailbox, "GET", "/v1/auth/get-token/release-token/{loginRequestToken}", .store, .login),
+        Row(.confirmTokenRelease, "POST", "/v1/auth/get-token/release-token/{loginRequestToken}", .store, .login),
         Row(.getLicense, "GET", "/v1/license", .point, .login),
         Row(.commitAsync, "POST", "~/branches/{branch}/commits/async", .store, .branch("CreateCommit")),
         Row(

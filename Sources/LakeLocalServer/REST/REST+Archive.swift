@@ -10,13 +10,13 @@ extension REST {
                 ref: call[.ref], repository: call.repository, prefix: call.key("path"),
                 isRecursive: try call.flag("recursive") ?? true)
             return call.work {
-                let isFree = try access.isFree(
-                    to: ["fs:ReadObject"], below: "arn:lakefs:fs:::repository/\(call.repository)/object/",
-                    for: call.caller)
-                try ObjectArchive.check(catalog, scope, format) { path in
-                    if !isFree { try call.require(.object("ReadObject", call.repository, path)) }
+                let objects = "arn:lakefs:fs:::repository/\(call.repository)/object/"
+                let allows = { @Sendable (path: Key) in
+                    if try access.isFree(to: ["fs:ReadObject"], below: objects, for: call.caller) { return }
+                    try call.require(.object("ReadObject", call.repository, path))
                 }
-                let archive = try ObjectArchive(catalog, scope, format)
+                try ObjectArchive.check(catalog, scope, format, allows: allows)
+                let archive = try ObjectArchive(catalog, scope, format, allows: allows)
                 return Response(
                     status: 200,
                     headers: [

@@ -12,15 +12,17 @@ extension REST {
         router.on(.externalPrincipalLogin) { call in
             call.jsonSoon(API.ExternalLoginInformation.self, limit: Call.largestLogin) { body, answer in
                 let seconds = try lifetime(body.tokenExpirationDuration.map(Int64.init), "token_expiration_duration")
-                outside.run({
-                    guard try access.hasExternalPrincipals(), let arn = try callerIdentity.arn(body, call.request),
-                        let found = try principal(arn)
-                    else {
-                        _ = login.failed(call.request, accessKeyID: nil)
-                        throw Login.refusal
-                    }
-                    return lend(found.userName, by: .principal(found.id), seconds, call)
-                }, answer)
+                outside.run(
+                    for: call.request,
+                    {
+                        guard try access.hasExternalPrincipals(), let arn = try callerIdentity.arn(body, call.request),
+                            let found = try principal(arn)
+                        else {
+                            _ = login.failed(call.request, accessKeyID: nil)
+                            throw Login.refusal
+                        }
+                        return lend(found.userName, by: .principal(found.id), seconds, call)
+                    }, answer)
             }
         }
     }
@@ -53,14 +55,13 @@ extension REST {
             }
             return openID
         }
-        router.on(.oidcLogin) { _ in outside.reception { try provider().begin() } }
+        router.on(.oidcLogin) { call in outside.reception(for: call.request) { try provider().begin() } }
         router.on(.oauthCallback) { call in
             // lakeFS answers so where it has no provider.
             guard let openID = externalLogins?.openID else { return .respond(Response(status: 200)) }
-            return outside.reception {
-                let found = try openID.identity(of: call.request, query: call.query)
-                try welcome(found)
-                var response = letIn(found.userName, by: .user, call)
+            return outside.reception(for: call.request) {
+                let user = try welcome(call) { try openID.identity(of: call.request, query: call.query) }
+                var response = letIn(user.name, by: Login.Origin(user), call)
                 // The session is for our own pages only, and the browser comes from another's: a page of ours sends it
                 // on.
                 response.headers =
@@ -78,18 +79,26 @@ extension REST {
         router.on(.stsLogin) { call in
             call.jsonSoon(API.StsAuthRequest.self, limit: Call.largestLogin) { body, answer in
                 let seconds = try lifetime(body.ttlSeconds, "ttl_seconds")
-                outside.run({
-                    let found = try provider().identity(code: body.code, redirect: body.redirectUri)
-                    try welcome(found)
-                    return lend(found.userName, by: .user, seconds, call)
-                }, answer)
+                outside.run(
+                    for: call.request,
+                    {
+                        let user = try welcome(call) {
+                            try provider().identity(code: body.code, redirect: body.redirectUri)
+                        }
+                        return lend(user.name, by: Login.Origin(user), seconds, call)
+                    }, answer)
             }
         }
     }
 
-    private func welcome(_ found: ExternalIdentity) throws {
-        try access.welcome(
-            found.userName, from: "oidc", friendlyName: found.friendlyName, email: found.email, groups: found.groups)
+    /// The user whom the provider vouches for. Who fails is counted, as with passwords.
+    private func welcome(_ call: Call, _ identify: () throws -> ExternalIdentity) throws -> User {
+        do { return try access.welcome(identify(), from: "oidc") } catch let error as LakeError
+            where error.code == .unauthenticated
+        {
+            _ = login.failed(call.request, accessKeyID: nil)
+            throw error
+        }
     }
 
     /// The principal of an ARN: of a session, or of the role that it is a session of.
@@ -132,8 +141,29 @@ extension REST {
             }
         }
         router.on(.getExternalPrincipal) { call in
-            call.now { .json(200, try message(access.externalPrincipal(call.required("principalId")))) }
+            let id = try call.required("principalId")
+            try call.require(.externalPrincipal("ReadExternalPrincipal", id))
+            return call.now { .json(200, try message(access.externalPrincipal(id))) }
         }
+    }
+
+    /// Asks a person whether a program may act as them.
+    private static func question(_ user: String) -> Response {
+        let name = user.replacing("&", with: "&amp;").replacing("<", with: "&lt;")
+        let page = """
+            <!DOCTYPE html><title>LakeFUSE</title><p>A program wants to log in to this lake as <b>\(name)</b>. Let it in only
+            if you have just started it yourself.<form method="post"><button>Let it in</button></form>
+
+            """
+        return Response(
+            status: 200,
+            headers: [
+                ("Content-Type", "text/html; charset=utf-8"), ("Cache-Control", "no-store"),
+                (
+                    "Content-Security-Policy",
+                    "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+                ), ("X-Frame-Options", "DENY"), ("X-Content-Type-Options", "nosniff"),
+            ], body: .bytes(Array(page.utf8)))
     }
 
     private func addMailboxes(_ router: inout Router) {
@@ -148,17 +178,32 @@ extension REST {
                         ("X-LakeFS-Mailbox", mailbox), ("Cache-Control", "no-store"),
                     ]))
         }
+        // A program shows its keys and has the token released. A person is asked first: whoever began it may have sent
+        // them here.
         router.on(.releaseTokenToMailbox) { call in
-            call.now {
-                guard let origin = login.origin(of: call.request) else {
-                    throw LakeError(.unauthenticated, "error authenticating request")
-                }
-                try mailboxes.release(call[.loginRequestToken], for: call.user, by: origin)
+            guard call.request.header("authorization") != nil else { return .respond(Self.question(call.user)) }
+            return call.work {
+                try mailboxes.release(call[.loginRequestToken], by: call.request)
                 return .noContent
             }
         }
+        router.on(.confirmTokenRelease) { call in
+            // The page that asked is ours: browsers say where a form comes from.
+            let origin = call.request.header("origin") ?? ""
+            guard
+                call.request.header("authorization") != nil
+                    || origin.hasSuffix("://" + (call.request.header("host") ?? ""))
+            else {
+                return .respond(.failure(400, "this is for the page of this server that asks for it"))
+            }
+            return call.work {
+                try mailboxes.release(call[.loginRequestToken], by: call.request)
+                return .text(
+                    200, "The program is logged in. This page can be closed.\n", type: "text/plain; charset=utf-8")
+            }
+        }
         router.on(.getTokenFromMailbox) { call in
-            call.now {
+            call.work {
                 guard let made = try mailboxes.take(call[.mailbox]) else {
                     return .failure(
                         404, "no token is in this mailbox: nobody has logged in for it yet, or it was fetched")

@@ -22,7 +22,7 @@ extension REST {
         call.request.note.user = user
         let made = login.token(for: user, by: origin)
         var response = Response.json(200, API.AuthenticationToken(token: made.token, tokenExpiration: made.expires))
-        response.headers.append(Login.cookie(made))
+        response.headers.append(login.cookie(made))
         return response
     }
 
@@ -68,10 +68,10 @@ extension REST {
                     }
                 }
                 guard let externalLogins, !externalLogins.passwords.isEmpty else { return refuse() }
-                outside.run {
+                outside.run(for: call.request) {
                     let found = try externalLogins.user(body.accessKeyId, password: body.secretAccessKey)
                     guard let found else { throw Login.refusal }
-                    return letIn(found, by: .user, call)
+                    return letIn(found.name, by: Login.Origin(found), call)
                 } _: { response in
                     if response.status == 401 { refuse() } else { answer(response) }
                 }

@@ -26,6 +26,8 @@ package struct ServerSettings: Sendable {
     package var createsRepositories = false
     /// `auth.external_aws_auth.sts_endpoint`: an AWS Security Token Service; empty for AWS' own.
     package var stsEndpoint = ""
+    /// `auth.external_aws_auth.server_names`.
+    package var serverNames: [String] = []
     /// `cors.allowed_origins`.
     package var allowedOrigins: [String] = []
     /// `auth.ui_config.login_failed_message`.
@@ -77,7 +79,7 @@ package struct REST: Door {
         self.login = login
         self.settings = settings
         self.mounts = mounts
-        callerIdentity = CallerIdentity(endpoint: settings.stsEndpoint)
+        callerIdentity = CallerIdentity(endpoint: settings.stsEndpoint, serverNames: settings.serverNames)
         links = ObjectLinks(
             catalog, signingSecret: settings.signingSecret, region: settings.region, isTLS: settings.isTLS)
         addSetup(&router)

@@ -140,7 +140,7 @@ package final class Telemetry: Sendable {
     /// The path of a request, as far as it is no secret: who has a mailbox' name has what comes into it.
     private static func path(_ request: Request) -> String {
         switch request.note.operation {
-        case .rest(.getTokenFromMailbox), .rest(.releaseTokenToMailbox):
+        case .rest(.getTokenFromMailbox), .rest(.releaseTokenToMailbox), .rest(.confirmTokenRelease):
             request.rawPath.prefix { $0 != "-" } + "-token/..."
         default: request.rawPath
         }

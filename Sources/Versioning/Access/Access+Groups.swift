@@ -239,34 +239,47 @@ extension Access {
     }
 
     /// Lets somebody in whom another system vouches for: who comes for the first time becomes a user, in those of the
-    /// groups that are here.
+    /// groups that are here, or else in the others.
     /// - Throws: `.unauthenticated` if a user of that name comes from elsewhere: a name is not taken over.
     package func welcome(
-        _ name: String, from source: String, friendlyName: String, email: String, groups: [String]
-    ) throws {
-        if let known = try store.value(for: Kind.user.key(name), in: Self.auth).map({ try User(decoding: $0) }) {
-            guard known.source == source else {
-                Log.warning(
-                    "a name that another system vouches for is another user's",
-                    ["user": name, "source": source, "known_source": known.source])
-                throw LakeError(.unauthenticated, "error authenticating request")
-            }
-            return
-        }
+        _ name: String, from source: String, friendlyName: String, email: String, groups: [String],
+        otherwise defaults: [String]
+    ) throws -> User {
+        try checkName(name, of: .user)
         var user = User(name: name, creationDate: .now())
         user.source = source
         user.friendlyName = friendlyName
         user.email = email
-        try create(.user, name, user.encoded)
-        for group in groups {
-            do { try addMember(name, to: group) } catch let error as LakeError where error.code == .notFound(.group) {
-                Log.info("a group of another system is not here", ["user": name, "group": group])
+        let isNew = try findUser(name) == nil
+        if isNew {
+            func here(_ groups: [String]) throws -> [String] {
+                try Set(groups).sorted().filter { try store.value(for: Kind.group.key($0), in: Self.auth) != nil }
+            }
+            var chosen = try here(groups)
+            if chosen.isEmpty { chosen = try here(defaults) }
+            var batch: [Mutation] = [
+                .require(Self.auth, Kind.user.key(name), .absent), .set(Self.auth, Kind.user.key(name), user.encoded),
+            ]
+            for group in chosen {
+                batch.append(
+                    .set(Self.auth, Links.members.key(of: Key(group), to: name), Links.members.record(to: name)))
+            }
+            // Of two who come at once one is made, with all groups; the other finds the user there.
+            if try store.tryWrite(batch, .durable) {
+                forgetStatements()
+                return user
             }
         }
+        guard let known = try findUser(name), known.source == source else {
+            Log.warning(
+                "a name that another system vouches for is another user's", ["user": name, "source": source])
+            throw LakeError(.unauthenticated, "error authenticating request")
+        }
+        return known
     }
 
-    package func hasUser(_ name: String) throws -> Bool {
-        try store.value(for: Kind.user.key(name), in: Self.auth) != nil
+    package func findUser(_ name: String) throws -> User? {
+        try store.value(for: Kind.user.key(name), in: Self.auth).map { try User(decoding: $0) }
     }
 
     package func user(_ name: String) throws -> User { try User(decoding: record(.user, name)) }

@@ -43,6 +43,10 @@ package final class Access: Sendable {
     {
         guard try !isSetUp() else { throw LakeError(.alreadyExists(.user), "lakeFS already initialized") }
         try checkName(userName, of: .user)
+        // It is a part of a key: with a slash nobody would find it.
+        guard given?.accessKeyID.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != 0x2f && $0 != 0x3a }) != false else {
+            throw LakeError(.invalidValue, "access_key_id is not valid: letters, digits and signs but / and : are")
+        }
         let credentials = given ?? .make(for: userName)
         // Claimed first: of two who come at once, one is refused.
         guard try store.trySet(Array(Timestamp.now().rfc3339.utf8), for: Self.setupKey, in: Self.auth, if: .absent)

@@ -29,6 +29,9 @@ package struct Permission: Sendable, Equatable {
     package static func user(_ action: String, _ id: String) -> Permission {
         Permission("auth:" + action, "arn:lakefs:auth:::user/\(id)")
     }
+    package static func externalPrincipal(_ action: String, _ id: String) -> Permission {
+        Permission("auth:" + action, "arn:lakefs:auth:::externalPrincipal/\(id)")
+    }
     package static func group(_ action: String, _ id: String) -> Permission {
         Permission("auth:" + action, "arn:lakefs:auth:::group/\(id)")
     }

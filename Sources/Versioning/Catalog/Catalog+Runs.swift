@@ -19,7 +19,9 @@ extension Catalog {
     }
 
     package func run(_ id: String, in repositoryID: RepositoryID) throws -> ActionRun {
-        guard let found = try refs.actionRun(id, in: repository(repositoryID)) else { throw LakeError.notFound(.run, id) }
+        guard let found = try refs.actionRun(id, in: repository(repositoryID)) else {
+            throw LakeError.notFound(.run, id)
+        }
         return found
     }
 
@@ -34,7 +36,9 @@ extension Catalog {
     /// - Throws: `.notFound(.run)` if it did not run.
     package func outputOfHook(_ id: String, of run: String, in repositoryID: RepositoryID) throws -> ObjectLocation {
         let repository = try repository(repositoryID)
-        guard try refs.hookRun(id, of: run, in: repository) != nil else { throw LakeError.notFound(.run, "\(run)/\(id)") }
+        guard try refs.hookRun(id, of: run, in: repository) != nil else {
+            throw LakeError.notFound(.run, "\(run)/\(id)")
+        }
         let location = try repository.namespace.location("_lakefs/actions/log/\(run)/\(id).log")
         guard try objects.size(of: location) != nil else { throw LakeError.notFound(.run, "\(run)/\(id)") }
         return location

@@ -101,6 +101,8 @@ extension Catalog {
                 // The first one that is older stays too: it is what the branch looked like when the time began.
                 if commit.creationDate.seconds > threshold { active.insert(id) }
                 guard let parent = try refs.findCommit(id, in: repository) else { return }
+                // Clocks and clients may date a child before its parent: what is young itself stays too.
+                if parent.creationDate.seconds > threshold { active.insert(id) }
                 commit = parent
             }
         }

@@ -1,4 +1,5 @@
 import Foundations
+import LakeLocalServer
 import Versioning
 
 extension Command {
@@ -18,6 +19,10 @@ extension Command {
             Output.line(
                 "\(setting.key): \(shown.isEmpty ? "\"\"" : shown)  # \(configuration.origins[setting.key] ?? "default")"
             )
+        }
+        for (name, value) in configuration.oidc.requiredClaims.sorted(by: { $0.key < $1.key }) {
+            let key = "auth.oidc.validate_id_token_claims.\(name)"
+            Output.line("\(key): \(value)  # \(configuration.origins[key] ?? "default")")
         }
         for (key, origin) in configuration.passedOver {
             Output.line("# \(key) has no meaning here and is passed over: \(origin)")

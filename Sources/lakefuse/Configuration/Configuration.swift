@@ -79,6 +79,9 @@ struct Configuration {
     var loginFailedMessage = "The credentials don't match."
     /// `auth.external_aws_auth.sts_endpoint`: where roles of AWS are asked for; empty for AWS' own service.
     var stsEndpoint = ""
+    /// `auth.external_aws_auth.server_names` (comma-separated): what clients call this server by, when they log in as a
+    /// role of AWS; what they signed for another one is refused.
+    var serverNames = ["localhost", "127.0.0.1"]
 
     /// `auth.remote_authenticator.*`.
     var isRemoteAuthenticated = false
@@ -104,6 +107,7 @@ struct Configuration {
         .duration("auth.login_max_duration", \.longestLoginSeconds),
         .text("auth.ui_config.login_failed_message", \.loginFailedMessage),
         .address("auth.external_aws_auth.sts_endpoint", \.stsEndpoint),
+        .list("auth.external_aws_auth.server_names", \.serverNames),
         .flag("auth.remote_authenticator.enabled", \.isRemoteAuthenticated),
         .address("auth.remote_authenticator.endpoint", \.remoteAuthenticator.endpoint),
         .text("auth.remote_authenticator.default_user_group", \.remoteAuthenticator.group),
@@ -174,6 +178,7 @@ struct Configuration {
     private mutating func set(_ key: String, _ value: String, from origin: String) throws {
         if key.hasPrefix(Self.claims) {
             oidc.requiredClaims[String(key.dropFirst(Self.claims.count))] = value
+            origins[key] = origin
             return
         }
         guard let setting = Self.settings.first(where: { $0.key == key }) else {
@@ -266,6 +271,13 @@ struct Configuration {
                 try configuration.set(setting.key, value, from: name)
                 break
             }
+        }
+        // Names of claims have small letters and large ones, which the environment has not.
+        let claims = Self.claims.uppercased().split(separator: ".").joined(separator: "_")
+        if let name = invocation.environment.keys.first(where: {
+            $0.hasPrefix("LAKEFUSE_" + claims) || $0.hasPrefix("LAKEFS_" + claims)
+        }) {
+            throw LakeError(.invalidValue, "\(name): claims that are asked for stand in the configuration file")
         }
         for name in invocation.environment.keys.sorted() where name.hasPrefix("LAKEFS_") {
             let key = name.dropFirst("LAKEFS_".count)
