@@ -1,5 +1,8 @@
 """What REST has beside the operations of lakeFS's open edition, and what all of it is described by."""
+import base64
+import http.client
 import io
+import os
 import re
 import subprocess
 import sys
@@ -295,6 +298,32 @@ class PrincipalsTest(LakeTest):
         self.lake.ask("DELETE", "/auth/users/principal-reader", 204)
         # Without any principal nobody is asked about a stranger.
         self.lake.ask("POST", "/auth/external/principal/login", 401, keys=None, json_body={"identityRequest": {}})
+
+
+    def test_archive_of_what_comes_meanwhile(self):
+        """What comes into a branch while its archive is fetched is asked about too: the download ends, and does not have it."""
+        bucket = self.repository()
+        self.lake.upload(bucket, "main", "a", os.urandom(30_000_000))
+        self.lake.for_each(range(1100), lambda connection, n: self.lake.upload(bucket, "main", f"b/{n:04}", b"1", connection=connection))
+        self.lake.ask("POST", "/auth/users", 201, json_body={"id": "slow"})
+        self.addCleanup(self.lake.ask, "DELETE", "/auth/users/slow", 204)
+        at = f"arn:lakefs:fs:::repository/{bucket}"
+        self.lake.ask("POST", "/auth/policies", 201, json_body={"id": "slow", "statement": [
+            {"effect": "allow", "action": ["fs:ListObjects", "fs:ReadObject"], "resource": f"{at}*"},
+            {"effect": "deny", "action": ["fs:ReadObject"], "resource": f"{at}/object/z-secret/*"}]})
+        self.addCleanup(self.lake.ask, "DELETE", "/auth/policies/slow", 204)
+        self.lake.ask("PUT", "/auth/users/slow/policies/slow", 201)
+        made = self.lake.ask("POST", "/auth/users/slow/credentials", 201).json
+        login = base64.b64encode(f"{made['access_key_id']}:{made['secret_access_key']}".encode()).decode()
+        connection = self.lake.connection()
+        self.addCleanup(connection.close)
+        connection.request("GET", f"/api/v1/repositories/{bucket}/refs/main/objects/archive?format=tar", headers={"Authorization": f"Basic {login}"})
+        answer = connection.getresponse()
+        self.assertEqual((answer.status, len(answer.read(1000))), (200, 1000))
+        self.lake.upload(bucket, "main", "z-secret/salary", b"TOPSECRET")
+        with self.assertRaises(http.client.IncompleteRead) as raised:
+            answer.read()
+        self.assertNotIn(b"TOPSECRET", raised.exception.partial)
 
 
 class CollectionTest(LakeTest):

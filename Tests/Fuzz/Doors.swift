@@ -183,7 +183,9 @@ final class FuzzedLake: Sendable {
             "repo", storageNamespace: "mem://repo", defaultBranch: "main", schemes: ["mem"])
         self.login = "Basic " + Base64.encode(Array("AKIAJFUZZINGFUZZIN0Q:secret".utf8))
         server = Server(
-            rest: REST(catalog: catalog, access: access, login: login, settings: settings, mounts: nil, budget: budget),
+            rest: REST(
+                catalog: catalog, access: access, login: login, settings: settings, mounts: nil, budget: budget,
+                outside: OutsideCalls(width: 1)),
             gateway: S3Gateway(catalog: catalog, access: access, login: login, settings: settings, budget: budget),
             access: access)
     }

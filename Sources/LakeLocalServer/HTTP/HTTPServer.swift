@@ -444,24 +444,45 @@ import Versioning
                 peer: self.connection?.peer, version: version, fault: fault)
         }
 
+        /// Bytes that are made while they are sent. If that fails the connection is ended: the library notes that it is
+        /// to be, but does nothing about it before something comes over the wire.
         private final class Stream {
-            let read: @Sendable (Int64, Int) throws -> [UInt8]
-            init(_ read: @escaping @Sendable (Int64, Int) throws -> [UInt8]) { self.read = read }
+            private let read: @Sendable (Int64, Int) throws -> [UInt8]
+            private let socket: Int32
+
+            init(_ socket: Int32, _ read: @escaping @Sendable (Int64, Int) throws -> [UInt8]) {
+                self.read = read
+                self.socket = socket
+            }
+
+            /// What the library's callback returns: a number of bytes, or one of its own words.
+            func fill(_ buffer: UnsafeMutableRawBufferPointer, at position: Int64, atEnd end: Int) -> Int {
+                do {
+                    let bytes = try read(position, buffer.count)
+                    unsafe buffer.copyBytes(from: bytes)
+                    if bytes.isEmpty && end == Int(MHD_CONTENT_READER_END_WITH_ERROR) {
+                        shutdown(socket, Int32(SHUT_RDWR))
+                    }
+                    return bytes.isEmpty ? end : bytes.count
+                } catch {
+                    Log.error("an answer ended early", ["reason": "\(error)"])
+                    shutdown(socket, Int32(SHUT_RDWR))
+                    return Int(MHD_CONTENT_READER_END_WITH_ERROR)
+                }
+            }
         }
 
-        /// Pieces of an answer, as far as they are not sent.
-        private final class Pieces {
+        /// Pieces of an answer, as far as they are not sent. The library asks for one after the other.
+        private final class Pieces: @unchecked Sendable {
             private let next: @Sendable () throws -> [UInt8]
             private var rest: ArraySlice<UInt8> = []
             init(_ next: @escaping @Sendable () throws -> [UInt8]) { self.next = next }
 
-            /// Puts bytes into a buffer, and tells how many; 0 at the end.
-            func fill(_ buffer: UnsafeMutableRawBufferPointer) throws -> Int {
+            /// Up to a number of bytes; none at the end.
+            func take(_ most: Int) throws -> [UInt8] {
                 if rest.isEmpty { rest = try next()[...] }
-                let count = min(rest.count, buffer.count)
-                unsafe buffer.copyBytes(from: rest.prefix(count))
-                rest = rest.dropFirst(count)
-                return count
+                defer { rest = rest.dropFirst(most) }
+                return Array(rest.prefix(most))
             }
         }
 
@@ -487,6 +508,7 @@ import Versioning
         private func send(_ response: Response, _ connection: OpaquePointer, _ core: Core) -> MHD_Result {
             self.connection?.enter(.answering)
             let made: OpaquePointer?
+            let socket = unsafe lake_http_socket(connection)
             switch response.body {
             case .bytes(let bytes) where bytes.count > Self.uncounted:
                 guard let kept = Kept(bytes, of: core.budget) else {
@@ -514,32 +536,21 @@ import Versioning
                 unsafe made = unsafe MHD_create_response_from_callback(
                     UInt64(count), 128 * 1024,
                     { context, position, buffer, room in
-                        let stream = unsafe Unmanaged<Stream>.fromOpaque(context!).takeUnretainedValue()
-                        guard let bytes = try? stream.read(Int64(position), room), !bytes.isEmpty else {
-                            return Int(MHD_CONTENT_READER_END_WITH_ERROR)
-                        }
-                        unsafe bytes.withUnsafeBytes {
-                            unsafe UnsafeMutableRawPointer(buffer!).copyMemory(
-                                from: $0.baseAddress!, byteCount: $0.count)
-                        }
-                        return bytes.count
-                    }, unsafe Unmanaged.passRetained(Stream(read)).toOpaque(),
+                        unsafe Unmanaged<Stream>.fromOpaque(context!).takeUnretainedValue().fill(
+                            UnsafeMutableRawBufferPointer(start: buffer, count: room), at: Int64(position),
+                            atEnd: Int(MHD_CONTENT_READER_END_WITH_ERROR))
+                    }, unsafe Unmanaged.passRetained(Stream(socket, read)).toOpaque(),
                     { unsafe Unmanaged<Stream>.fromOpaque($0!).release() })
             case .pieces(let next):
+                let pieces = Pieces(next)
                 unsafe made = unsafe MHD_create_response_from_callback(
                     UInt64.max, 128 * 1024,
-                    { context, _, buffer, room in
-                        let pieces = unsafe Unmanaged<Pieces>.fromOpaque(context!).takeUnretainedValue()
-                        do {
-                            let count = unsafe try pieces.fill(
-                                UnsafeMutableRawBufferPointer(start: buffer, count: room))
-                            return count > 0 ? count : Int(MHD_CONTENT_READER_END_OF_STREAM)
-                        } catch {
-                            Log.error("an answer ended early", ["reason": "\(error)"])
-                            return Int(MHD_CONTENT_READER_END_WITH_ERROR)
-                        }
-                    }, unsafe Unmanaged.passRetained(Pieces(next)).toOpaque(),
-                    { unsafe Unmanaged<Pieces>.fromOpaque($0!).release() })
+                    { context, position, buffer, room in
+                        unsafe Unmanaged<Stream>.fromOpaque(context!).takeUnretainedValue().fill(
+                            UnsafeMutableRawBufferPointer(start: buffer, count: room), at: Int64(position),
+                            atEnd: Int(MHD_CONTENT_READER_END_OF_STREAM))
+                    }, unsafe Unmanaged.passRetained(Stream(socket) { try pieces.take($1) }).toOpaque(),
+                    { unsafe Unmanaged<Stream>.fromOpaque($0!).release() })
             }
             guard let made = unsafe made else { return MHD_Result.NO }
             defer { unsafe MHD_destroy_response(made) }

@@ -8,7 +8,7 @@ package final class Access: Sendable {
     let box: SecretBox
     /// Opened key pairs and users' statements as of a short while ago: opening a secret takes a millisecond.
     private let credentialsCache = LRUCache<String, (credentials: Credentials, read: Timestamp)>(budget: 1024)
-    private let statementsCache = LRUCache<Key, (statements: [Statement], read: Timestamp)>(budget: 1024)
+    private let statementsCache = LRUCache<Key, (statements: [PreparedStatement], read: Timestamp)>(budget: 1024)
     private static let lifetimeSeconds: Int64 = 20
     /// Counts changes of what is remembered: what was read before one is not kept behind it.
     private let generation = Atomic<Int>(0)
@@ -270,16 +270,16 @@ package final class Access: Sendable {
         statementsCache.removeAll()
     }
 
-    private func statements(of user: String) throws -> [Statement] {
+    private func statements(of user: String) throws -> [PreparedStatement] {
         let now = Timestamp.now()
         let generation = generation.load(ordering: .acquiring)
         if let known = statementsCache[Key(user)], now.seconds - known.read.seconds < Self.lifetimeSeconds {
             return known.statements
         }
-        var statements: [Statement] = []
+        var statements: [PreparedStatement] = []
         for name in try policyNames(of: user) {
             if let bytes = try store.value(for: Kind.policy.key(name), in: Self.auth) {
-                statements += try Policy(decoding: bytes).statements
+                statements += try Policy(decoding: bytes).statements.map { PreparedStatement($0, for: user) }
             }
         }
         // What changed since it was read is not to be remembered as it was.
@@ -292,6 +292,7 @@ package final class Access: Sendable {
     /// Whether `caller` may do this: something allows it and nothing denies it.
     package func isAllowed(_ permission: Permission, for caller: Caller) throws -> Bool {
         var isAllowed = false
+        let permission = PreparedPermission(permission, for: caller.user)
         for statement in try statements(of: caller.user) {
             switch statement.verdict(on: permission, for: caller) {
             case .nothing: break
@@ -305,7 +306,7 @@ package final class Access: Sendable {
     /// Whether `caller` may do these to everything that begins with `resource`: what need not be asked one by one then.
     /// Where that cannot be told at once it is false.
     package func isFree(to actions: [String], below resource: String, for caller: Caller) throws -> Bool {
-        let all = try statements(of: caller.user)
+        let all = try statements(of: caller.user).map(\.statement)
         return actions.allSatisfy { action in
             !all.contains { $0.mayDeny(action) }
                 && all.contains { $0.allowsAll(action, below: resource, user: caller.user) }
@@ -341,7 +342,9 @@ package final class Access: Sendable {
     /// - Throws: `.permissionDenied` for who may do it on nothing there.
     package func requireSome(_ action: String, below resource: String, for caller: Caller) throws {
         guard
-            try statements(of: caller.user).contains(where: { $0.mayAllow(action, below: resource, user: caller.user) })
+            try statements(of: caller.user).contains(where: {
+                $0.statement.mayAllow(action, below: resource, user: caller.user)
+            })
         else { throw Self.denied(action) }
     }
 

@@ -134,8 +134,10 @@ package struct Statement: Sendable, Equatable {
 
     /// `*` is any run of characters, `?` one; case counts.
     static func matches(_ pattern: some Sequence<UInt8>, _ text: some Sequence<UInt8>) -> Bool {
-        let pattern = Array(pattern)
-        let text = Array(text)
+        matches(Array(pattern), Array(text))
+    }
+
+    fileprivate static func matches(_ pattern: [UInt8], _ text: [UInt8]) -> Bool {
         var p = 0
         var t = 0
         var star = -1
@@ -163,17 +165,10 @@ package struct Statement: Sendable, Equatable {
     /// What a statement says of a permission.
     package enum Verdict { case nothing, allows, denies }
 
-    /// What the statement says of this permission, asked for by `caller`. What cannot be told denies: an effect that is
-    /// neither, a list of resources that is none, a condition that cannot be evaluated.
+    /// What the statement says of this permission, asked for by `caller`.
     package func verdict(on permission: Permission, for caller: Caller) -> Verdict {
-        guard actions.contains(where: { Self.matches($0.utf8, permission.action.utf8) }) else { return .nothing }
-        guard let resources else { return .denies }
-        guard resources.contains(where: { Self.covers($0, permission.resource, user: caller.user) }) else {
-            return .nothing
-        }
-        guard let holds = condition.holds(for: caller) else { return .denies }
-        guard holds else { return .nothing }
-        return effect == "allow" ? .allows : .denies
+        PreparedStatement(self, for: caller.user).verdict(
+            on: PreparedPermission(permission, for: caller.user), for: caller)
     }
 
     /// Whether it may allow `action` on anything that begins with `resource`, whoever asks: what can be said before the
@@ -234,13 +229,91 @@ package struct Statement: Sendable, Equatable {
 
     /// Whether a pattern covers a resource; `${user}` is the caller's name.
     private static func covers(_ pattern: String, _ resource: String, user: String) -> Bool {
-        if pattern == "*" { return true }
-        // The parts before the last colon must be equal; wildcards count in the last one only.
-        let own = pattern.split(separator: ":", maxSplits: 5, omittingEmptySubsequences: false)
-        let asked = resource.split(separator: ":", maxSplits: 5, omittingEmptySubsequences: false)
-        guard own.count == 6, asked.count == 6, own[..<5] == asked[..<5] else { return false }
+        ResourcePattern(pattern, for: user).covers(PreparedPermission(Permission("", resource), for: user))
+    }
+
+    /// The resources as patterns; nil if a list is no list of texts.
+    fileprivate func patterns(for user: String) -> [ResourcePattern]? {
+        resources?.map { ResourcePattern($0, for: user) }
+    }
+
+    /// The last part of a pattern, with the caller's name in it.
+    fileprivate static func last(_ part: Substring, for user: String) -> [UInt8] {
+        Array(named(String(part), user).utf8)
+    }
+
+    /// The last part of a resource, as such patterns take it.
+    fileprivate static func asked(_ part: Substring, by user: String) -> [UInt8] {
         let isPlain = !user.utf8.contains { $0 == 0x2a || $0 == 0x3f }
-        return matches(named(String(own[5]), user).utf8, (isPlain ? String(asked[5]) : literal(String(asked[5]))).utf8)
+        return Array((isPlain ? String(part) : literal(String(part))).utf8)
+    }
+}
+
+/// Which resources a pattern covers: the parts before the last colon must be equal, wildcards count in the last one.
+private enum ResourcePattern: Sendable {
+    case all, none
+    case some(head: [UInt8], last: [UInt8])
+
+    init(_ pattern: String, for user: String) {
+        guard pattern != "*" else {
+            self = .all
+            return
+        }
+        let parts = pattern.split(separator: ":", maxSplits: 5, omittingEmptySubsequences: false)
+        guard parts.count == 6 else {
+            self = .none
+            return
+        }
+        self = .some(
+            head: Array(parts[..<5].joined(separator: ":").utf8), last: Statement.last(parts[5], for: user))
+    }
+
+    func covers(_ permission: PreparedPermission) -> Bool {
+        switch self {
+        case .all: true
+        case .none: false
+        case .some(let head, let last):
+            permission.isARN && head == permission.head && Statement.matches(last, permission.last)
+        }
+    }
+}
+
+/// A permission that is held against many statements: its parts, taken apart once.
+struct PreparedPermission: Sendable {
+    fileprivate let action: [UInt8]
+    fileprivate let isARN: Bool
+    fileprivate let head: [UInt8], last: [UInt8]
+
+    init(_ permission: Permission, for user: String) {
+        action = Array(permission.action.utf8)
+        let parts = permission.resource.split(separator: ":", maxSplits: 5, omittingEmptySubsequences: false)
+        isARN = parts.count == 6
+        head = isARN ? Array(parts[..<5].joined(separator: ":").utf8) : []
+        last = isARN ? Statement.asked(parts[5], by: user) : []
+    }
+}
+
+/// A statement as a user's many requests ask it: patterns taken apart once, with the user's name in them.
+struct PreparedStatement: Sendable {
+    let statement: Statement
+    private let actions: [[UInt8]]
+    private let resources: [ResourcePattern]?
+
+    init(_ statement: Statement, for user: String) {
+        self.statement = statement
+        actions = statement.actions.map { Array($0.utf8) }
+        resources = statement.patterns(for: user)
+    }
+
+    /// What the statement says of this permission. What cannot be told denies: an effect that is neither, a list of
+    /// resources that is none, a condition that cannot be evaluated.
+    func verdict(on permission: PreparedPermission, for caller: Caller) -> Statement.Verdict {
+        guard actions.contains(where: { Statement.matches($0, permission.action) }) else { return .nothing }
+        guard let resources else { return .denies }
+        guard resources.contains(where: { $0.covers(permission) }) else { return .nothing }
+        guard let holds = statement.condition.holds(for: caller) else { return .denies }
+        guard holds else { return .nothing }
+        return statement.effect == "allow" ? .allows : .denies
     }
 }
 
