@@ -101,6 +101,29 @@ private final class BegunTree: Sendable {
         #expect(try text("d/f") == "other")
     }
 
+    /// The kernel lets go of a handle some time after it was closed: when the next writer is amid its work, that says
+    /// nothing of what is there by then.
+    @Test func aHandleThatIsLetGoOfLate() throws {
+        func shown() throws -> String {
+            tree.settle("a")
+            let found = try lake.catalog.entry("a", at: "main", in: "repo")
+            return String(decoding: try lake.catalog.objects.readAll(found.location), as: UTF8.self)
+        }
+        let node = try tree.makeFile(Tree.root, name("a"), mode: 0o644)
+        let first = try tree.openMade(node)
+        try put("first", first)
+        tree.flush(first)
+        let second = try tree.open(node, writes: true, truncates: true)
+        try put("sec", second)
+        tree.finish(first)
+        try put("second", second)
+        #expect(try shown() == "first")
+        tree.flush(second)
+        #expect(try shown() == "second")
+        tree.finish(second)
+        #expect(try shown() == "second")
+    }
+
     @Test func foldersStayWhenTheyAreEmpty() throws {
         _ = try tree.makeFolder(Tree.root, name("d"), mode: 0o755)
         #expect(try paths() == ["d/"])

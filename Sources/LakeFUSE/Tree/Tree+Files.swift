@@ -298,7 +298,7 @@ extension Tree {
         guard size >= 0, size <= Entry.largestSize else { throw Errno(EFBIG) }
         // As if it were opened, cut and closed; who has it open for writing will say himself when it is whole.
         let handle = try open(node, writes: true, truncates: size == 0, caller: caller, rights)
-        defer { finish(handle, closes: state.withLock { _ in node.writers == 1 }) }
+        defer { finish(handle) }
         if size > 0 {
             guard ftruncate(try writable(handle), off_t(size)) == 0 else { throw Errno(errno) }
         }
@@ -343,11 +343,13 @@ extension Tree {
     private static let clockTick: Int64 = 20
 
     /// What a file is now is whole, as far as who wrote it says.
-    func noteClosed(_ node: Node) {
+    /// - Parameter byLast: nothing is said if there is another writer: the kernel lets go of a handle some time after it
+    ///   was closed, when the next one may be amid writing.
+    func noteClosed(_ node: Node, byLast: Bool = false) {
         guard let file = file(of: node), let status = file.status else { return }
         let isUnwritten = file.isCopy
         let isNew = state.withLock { state in
-            guard node.file === file, !node.isRecovered else { return false }
+            guard node.file === file, !node.isRecovered, !byLast || node.writers == 1 else { return false }
             if node.closed == status {
                 // Written again within one tick of the clock, it would look the same.
                 let now = Timestamp.now()
@@ -374,10 +376,10 @@ extension Tree {
     }
 
     /// A handle is closed for good.
-    /// - Parameter closes: whether the file is whole then, as far as who wrote it says.
+    /// - Parameter closes: whether the file is whole then, if nobody else writes to it.
     func finish(_ handle: OpenFile, closes: Bool = true) {
         let node = handle.node
-        if handle.isWriter, closes { noteClosed(node) }
+        if handle.isWriter, closes { noteClosed(node, byLast: true) }
         node.io.withLock { _ in letGo(handle) }
         wake()
     }
