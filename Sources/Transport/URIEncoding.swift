@@ -86,6 +86,11 @@ package enum URIEncoding {
         }
         return pairs
     }
+
+    /// A query string, or the body of a form, of names and values: `query` reads it.
+    package static func query(of fields: [(String, String)]) -> String {
+        fields.map { "\(encode($0.0))=\(encode($0.1))" }.joined(separator: "&")
+    }
 }
 
 /// One parameter of a query string. Its value may be the name of an object, and so any bytes.
@@ -117,4 +122,9 @@ package struct QueryItem: Sendable {
         }
         return nil
     }
+}
+
+extension [QueryItem] {
+    /// The first value of that name; nil if there is none.
+    package func value(_ name: String) -> String? { first { $0.name == name }?.value }
 }

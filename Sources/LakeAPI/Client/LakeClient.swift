@@ -30,9 +30,9 @@ package struct LakeClient: Sendable {
 
     /// A path under `/api` from its parts, each encoded.
     private func url(_ parts: [String], _ query: [(String, String?)]) -> String {
-        let pairs = query.compactMap { name, value in value.map { "\(name)=\(URIEncoding.encode($0))" } }
+        let given = query.compactMap { name, value in value.map { (name, $0) } }
         return endpoint + "/api/" + parts.map { URIEncoding.encode($0) }.joined(separator: "/")
-            + (pairs.isEmpty ? "" : "?" + pairs.joined(separator: "&"))
+            + (given.isEmpty ? "" : "?" + URIEncoding.query(of: given))
     }
 
     /// Sends a request; `parts` is the path behind `/api/v1`.

@@ -166,14 +166,7 @@ package struct JSONWriter {
     ) rethrows -> [UInt8] {
         var json = JSONWriter(reserving: 256 + items.count * 300)
         try json.object { json in
-            json.name("pagination")
-            json.object { json in
-                json.name("has_more")
-                json.flag(hasMore)
-                json.member("max_per_page", 1000)
-                json.member("next_offset", hasMore ? items.last.map(next) ?? "" : "")
-                json.member("results", Int64(items.count))
-            }
+            json.member("pagination", API.Pagination(of: items, hasMore: hasMore, next: next))
             json.name("results")
             try json.array { json in
                 for item in items { try write(&json, item) }

@@ -108,8 +108,15 @@ package struct ResultList<Item: Message>: Message {
     ///   - next: names the last item, for the following page.
     package init(_ results: [Item], hasMore: Bool, maxPerPage: Int = 1000, next: (Item) -> String) {
         self.results = results
-        pagination = API.Pagination(
-            hasMore: hasMore, nextOffset: hasMore ? results.last.map(next) ?? "" : "", results: results.count,
+        pagination = API.Pagination(of: results, hasMore: hasMore, maxPerPage: maxPerPage, next: next)
+    }
+}
+
+extension API.Pagination {
+    /// That of one page; what the parameters mean says `ResultList`.
+    init<Item>(of items: [Item], hasMore: Bool, maxPerPage: Int = 1000, next: (Item) -> String) {
+        self.init(
+            hasMore: hasMore, nextOffset: hasMore ? items.last.map(next) ?? "" : "", results: items.count,
             maxPerPage: maxPerPage)
     }
 }

@@ -449,26 +449,42 @@ import Versioning
         private final class Stream {
             private let read: @Sendable (Int64, Int) throws -> [UInt8]
             private let socket: Int32
+            private let isOpenEnded: Bool
 
-            init(_ socket: Int32, _ read: @escaping @Sendable (Int64, Int) throws -> [UInt8]) {
+            /// - Parameter isOpenEnded: whether no bytes are the end, and not too few.
+            init(
+                _ socket: Int32, isOpenEnded: Bool = false, _ read: @escaping @Sendable (Int64, Int) throws -> [UInt8]
+            ) {
                 self.read = read
                 self.socket = socket
+                self.isOpenEnded = isOpenEnded
+            }
+
+            /// The library's answer of that many bytes; nil if there is no memory. It keeps the stream.
+            func response(of count: UInt64) -> OpaquePointer? {
+                unsafe MHD_create_response_from_callback(
+                    count, 128 * 1024,
+                    { context, position, buffer, room in
+                        unsafe Unmanaged<Stream>.fromOpaque(context!).takeUnretainedValue().fill(
+                            UnsafeMutableRawBufferPointer(start: buffer, count: room), at: Int64(position))
+                    }, unsafe Unmanaged.passRetained(self).toOpaque(),
+                    { unsafe Unmanaged<Stream>.fromOpaque($0!).release() })
             }
 
             /// What the library's callback returns: a number of bytes, or one of its own words.
-            func fill(_ buffer: UnsafeMutableRawBufferPointer, at position: Int64, atEnd end: Int) -> Int {
+            private func fill(_ buffer: UnsafeMutableRawBufferPointer, at position: Int64) -> Int {
                 do {
                     let bytes = try read(position, buffer.count)
-                    unsafe buffer.copyBytes(from: bytes)
-                    if bytes.isEmpty && end == Int(MHD_CONTENT_READER_END_WITH_ERROR) {
-                        shutdown(socket, Int32(SHUT_RDWR))
+                    guard bytes.isEmpty else {
+                        unsafe buffer.copyBytes(from: bytes)
+                        return bytes.count
                     }
-                    return bytes.isEmpty ? end : bytes.count
+                    if isOpenEnded { return Int(MHD_CONTENT_READER_END_OF_STREAM) }
                 } catch {
                     Log.error("an answer ended early", ["reason": "\(error)"])
-                    shutdown(socket, Int32(SHUT_RDWR))
-                    return Int(MHD_CONTENT_READER_END_WITH_ERROR)
                 }
+                shutdown(socket, Int32(SHUT_RDWR))
+                return Int(MHD_CONTENT_READER_END_WITH_ERROR)
             }
         }
 
@@ -533,24 +549,10 @@ import Versioning
                 unsafe made = unsafe MHD_create_response_from_callback(
                     UInt64(count), 4096, { _, _, _, _ in Int(MHD_CONTENT_READER_END_WITH_ERROR) }, nil, nil)
             case .stream(let count, let read):
-                unsafe made = unsafe MHD_create_response_from_callback(
-                    UInt64(count), 128 * 1024,
-                    { context, position, buffer, room in
-                        unsafe Unmanaged<Stream>.fromOpaque(context!).takeUnretainedValue().fill(
-                            UnsafeMutableRawBufferPointer(start: buffer, count: room), at: Int64(position),
-                            atEnd: Int(MHD_CONTENT_READER_END_WITH_ERROR))
-                    }, unsafe Unmanaged.passRetained(Stream(socket, read)).toOpaque(),
-                    { unsafe Unmanaged<Stream>.fromOpaque($0!).release() })
+                unsafe made = unsafe Stream(socket, read).response(of: UInt64(count))
             case .pieces(let next):
                 let pieces = Pieces(next)
-                unsafe made = unsafe MHD_create_response_from_callback(
-                    UInt64.max, 128 * 1024,
-                    { context, position, buffer, room in
-                        unsafe Unmanaged<Stream>.fromOpaque(context!).takeUnretainedValue().fill(
-                            UnsafeMutableRawBufferPointer(start: buffer, count: room), at: Int64(position),
-                            atEnd: Int(MHD_CONTENT_READER_END_OF_STREAM))
-                    }, unsafe Unmanaged.passRetained(Stream(socket) { try pieces.take($1) }).toOpaque(),
-                    { unsafe Unmanaged<Stream>.fromOpaque($0!).release() })
+                unsafe made = unsafe Stream(socket, isOpenEnded: true) { try pieces.take($1) }.response(of: UInt64.max)
             }
             guard let made = unsafe made else { return MHD_Result.NO }
             defer { unsafe MHD_destroy_response(made) }

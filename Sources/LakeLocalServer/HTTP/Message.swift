@@ -146,6 +146,14 @@ package struct Request: Sendable {
     /// The first header of that name, in lower case; nil if there is none.
     package func header(_ name: String) -> String? { headers.first { $0.name == name }?.value }
 
+    /// Values of the cookies of that name, in their order: browsers send one for each path that fits.
+    func cookies(named name: String) -> [Substring] {
+        (header("cookie") ?? "").split(separator: ";").compactMap { pair in
+            let parts = pair.drop { $0 == " " }.split(separator: "=", maxSplits: 1)
+            return parts.count == 2 && parts[0] == name ? parts[1] : nil
+        }
+    }
+
     /// Whether it asks for something to be changed.
     package var isWrite: Bool { method != "GET" && method != "HEAD" }
 

@@ -51,13 +51,14 @@ package final class ObjectLinks: Door {
             (type, eTag, modified) = (entry.shownContentType, entry.eTag, "\(entry.lastModified.seconds)")
         }
         init(_ query: [QueryItem]) {
-            func value(_ name: String) -> String { query.first { $0.name == name }?.value ?? "" }
-            (type, eTag, modified) = (value(Self.names.type), value(Self.names.eTag), value(Self.names.modified))
+            type = query.value(Self.names.type) ?? ""
+            eTag = query.value(Self.names.eTag) ?? ""
+            modified = query.value(Self.names.modified) ?? ""
         }
 
-        var query: String {
+        var query: [(String, String)] {
             [(Self.names.type, type), (Self.names.eTag, eTag), (Self.names.modified, modified)]
-                .filter { !$0.1.isEmpty }.map { "\($0.0)=\(URIEncoding.encode($0.1))&" }.joined()
+                .filter { !$0.1.isEmpty }
         }
         var signed: String { "\(type)\n\(eTag)\n\(modified)" }
 
@@ -83,11 +84,14 @@ package final class ObjectLinks: Door {
     }
 
     /// An address on the host that a request was sent to.
-    /// - Parameter facts: what it tells besides, each with an & behind it.
-    private func link(_ path: String, _ what: String, _ request: Request, telling facts: String = "") -> Link {
+    /// - Parameter facts: what it tells besides.
+    private func link(_ path: String, _ what: String, _ request: Request, telling facts: [(String, String)] = [])
+        -> Link
+    {
         let expires = Timestamp.now().seconds + Self.lifetimeSeconds
         let scheme = isTLS || request.header("x-forwarded-proto") == "https" ? "https" : "http"
-        let query = facts + "\(Self.expiresName)=\(expires)&\(Self.signatureName)=\(signature(what, expires))"
+        let query = URIEncoding.query(
+            of: facts + [(Self.expiresName, "\(expires)"), (Self.signatureName, signature(what, expires))])
         return ("\(scheme)://\(request.header("host") ?? "127.0.0.1")\(path)?\(query)", expires)
     }
 
@@ -143,20 +147,21 @@ package final class ObjectLinks: Door {
         let parts = URIEncoding.decode(Substring(request.rawPath.dropFirst(base.count))).split(
             separator: 0x2f, maxSplits: 1, omittingEmptySubsequences: false
         ).map { String(decoding: $0, as: UTF8.self) }
+        let query = URIEncoding.query(request.rawQuery, plusIsSpace: false)
         let isWrite = request.method == "PUT"
         guard ["GET", "HEAD", "PUT"].contains(request.method), parts.count == 2, !isPart || isWrite else {
             return .respond(refusal(request))
         }
         do {
             if isPart {
-                guard let number = Int(parts[1]), isSigned(request, named(partOf: parts[0], number)) else {
+                guard let number = Int(parts[1]), isSigned(query, named(partOf: parts[0], number)) else {
                     return .respond(refusal(request))
                 }
                 return .body(try partSink(number, of: parts[0], request))
             }
             let location = ObjectLocation(scheme: parts[0], path: parts[1])
-            let facts = isWrite ? Facts() : Facts(URIEncoding.query(request.rawQuery, plusIsSpace: false))
-            guard isSigned(request, named(isWrite ? .write : .read, location, facts)) else {
+            let facts = isWrite ? Facts() : Facts(query)
+            guard isSigned(query, named(isWrite ? .write : .read, location, facts)) else {
                 return .respond(refusal(request))
             }
             if isWrite { return .body(try objectSink(location, request)) }
@@ -168,11 +173,12 @@ package final class ObjectLinks: Door {
         }
     }
 
-    private func isSigned(_ request: Request, _ what: String) -> Bool {
-        let query = URIEncoding.query(request.rawQuery, plusIsSpace: false)
-        func value(_ name: String) -> String { query.first { $0.name == name }?.value ?? "" }
-        guard let expires = Int64(value(Self.expiresName)), expires > Timestamp.now().seconds else { return false }
-        return isEqualInConstantTime(Array(value(Self.signatureName).utf8), Array(signature(what, expires).utf8))
+    private func isSigned(_ query: [QueryItem], _ what: String) -> Bool {
+        guard let given = query.value(Self.signatureName),
+            let expires = query.value(Self.expiresName).flatMap(Int64.init),
+            expires > Timestamp.now().seconds
+        else { return false }
+        return isEqualInConstantTime(Array(given.utf8), Array(signature(what, expires).utf8))
     }
 
     private func failure(_ error: any Error, _ request: Request) -> Response {

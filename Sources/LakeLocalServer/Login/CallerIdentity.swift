@@ -80,9 +80,7 @@ package struct CallerIdentity: Sendable {
             ("X-Amz-SignedHeaders", token.signed_headers.joined(separator: ";")), ("X-Amz-Signature", token.signature),
         ]
         let base = endpoint.isEmpty ? "https://\(token.host)" : endpoint
-        let url =
-            base + "/?"
-            + query.map { "\($0.0)=\(URIEncoding.encode($0.1))" }.joined(separator: "&")
+        let url = base + "/?" + URIEncoding.query(of: query)
         let answer: HTTPClient.Answer
         do {
             answer = try http.fetch("POST", url, headers: [("Host", token.host), ("X-LakeFS-Server-ID", host)])

@@ -78,11 +78,12 @@ package struct Login: Sendable {
 
     private static let issuer = "lakefuse"
 
-    /// A token for a user, and when it ends in seconds since 1970.
+    /// A session's token, and when it ends in seconds since 1970.
+    typealias Token = (token: String, expires: Int64)
+
+    /// A token for a user.
     /// - Parameter seconds: how long it lasts, where it is asked for.
-    func token(for user: String, by origin: Origin, seconds: Int64? = nil) -> (
-        token: String, expires: Int64
-    ) {
+    func token(for user: String, by origin: Origin, seconds: Int64? = nil) -> Token {
         let now = Timestamp.now().seconds
         let claims = Claims(
             sub: user, aud: "login", iat: now, exp: now + min(seconds ?? tokenSeconds, longestTokenSeconds),
@@ -91,7 +92,7 @@ package struct Login: Sendable {
     }
 
     /// The header that makes a browser keep a session.
-    func cookie(_ made: (token: String, expires: Int64)) -> (name: String, value: String) {
+    func cookie(_ made: Token) -> (name: String, value: String) {
         let seconds = made.expires - Timestamp.now().seconds
         return (
             "Set-Cookie",
@@ -164,17 +165,10 @@ package struct Login: Sendable {
         }
     }
 
-    /// Session tokens among a request's cookies.
-    private func cookies(_ request: Request) -> [Substring] {
-        (request.header("cookie") ?? "").split(separator: ";").compactMap { pair in
-            let parts = pair.drop { $0 == " " }.split(separator: "=", maxSplits: 1)
-            return parts.count == 2 && parts[0] == Self.cookieName ? parts[1] : nil
-        }
-    }
-
     private func tokens(_ request: Request) -> [Substring] {
         let parts = (request.header("authorization") ?? "").split(separator: " ", maxSplits: 1)
-        return cookies(request) + (parts.count == 2 && parts[0].lowercased() == "bearer" ? [parts[1]] : [])
+        return request.cookies(named: Self.cookieName)
+            + (parts.count == 2 && parts[0].lowercased() == "bearer" ? [parts[1]] : [])
     }
 
     // MARK: failures
@@ -259,7 +253,7 @@ package struct Login: Sendable {
             guard let user else { throw Self.refusal }
             return (user, proof)
         }
-        for token in cookies(request) {
+        for token in request.cookies(named: Self.cookieName) {
             if let user = try user(ofToken: token) { return (user, .token(String(token))) }
         }
         return nil

@@ -36,7 +36,7 @@ struct Mailboxes: Sendable {
     }
 
     /// The token in a mailbox, and when it ends; nil if there is none yet.
-    func take(_ mailbox: String) throws -> (token: String, expires: Int64)? {
+    func take(_ mailbox: String) throws -> Login.Token? {
         guard let token = try login.access.takeToken(fromMailbox: Self.hash(mailbox)) else { return nil }
         return (token, login.end(of: token) ?? 0)
     }

@@ -79,11 +79,16 @@ package final class OpenIDConnect: Sendable {
     /// that nobody makes us ask all the time.
     private static let lifetimeSeconds: Int64 = 3600, pauseSeconds: Int64 = 10
 
-    private func fetch<Value: Decodable>(_ type: Value.Type, _ url: String) throws -> Value {
-        let answer: HTTPClient.Answer
-        do { answer = try http.fetch("GET", url) } catch {
+    private func ask(
+        _ method: String, _ url: String, _ headers: [(String, String)] = [], _ body: [UInt8] = []
+    ) throws -> HTTPClient.Answer {
+        do { return try http.fetch(method, url, headers: headers, body: body) } catch {
             throw LakeError(.unavailable, "the identity provider does not answer", cause: error)
         }
+    }
+
+    private func fetch<Value: Decodable>(_ type: Value.Type, _ url: String) throws -> Value {
+        let answer = try ask("GET", url)
         guard answer.status == 200, let value = try? Coding.decodeForeign(type, answer.body) else {
             throw LakeError(.unavailable, "the identity provider does not answer as one does at \(url)")
         }
@@ -169,7 +174,7 @@ package final class OpenIDConnect: Sendable {
             state: Base64.encodeURL(randomBytes(24)), nonce: Base64.encodeURL(randomBytes(24)),
             verifier: Base64.encodeURL(randomBytes(48)), exp: Timestamp.now().seconds + Self.attemptSeconds)
         let challenge = Base64.encodeURL(Hash.digest(.sha256, Array(attempt.verifier.utf8)))
-        let query = Self.form([
+        let query = URIEncoding.query(of: [
             ("response_type", "code"), ("client_id", settings.clientID), ("redirect_uri", callback),
             ("scope", settings.scopes.joined(separator: " ")), ("state", attempt.state), ("nonce", attempt.nonce),
             ("code_challenge", challenge), ("code_challenge_method", "S256"),
@@ -189,26 +194,18 @@ package final class OpenIDConnect: Sendable {
 
     private var secure: String { settings.callbackBase.hasPrefix("https://") ? "; Secure" : "" }
 
-    private static func form(_ fields: [(String, String)]) -> String {
-        fields.map { "\($0.0)=\(URIEncoding.encode($0.1))" }.joined(separator: "&")
-    }
-
-    private static let refusal = LakeError(.unauthenticated, "error authenticating request")
-
     /// Who comes back from the provider.
     /// - Throws: `.unauthenticated` for whom the provider does not vouch, or who did not begin here.
     func identity(of request: Request, query: [QueryItem]) throws -> ExternalIdentity {
-        func value(_ name: String) -> String? { query.first { $0.name == name }?.value }
-        let cookie = (request.header("cookie") ?? "").split(separator: ";").lazy.map { $0.drop { $0 == " " } }
-            .first { $0.hasPrefix(Self.cookieName + "=") }?.dropFirst(Self.cookieName.count + 1)
-        guard let cookie, let attempt = login.verified(Attempt.self, cookie), attempt.aud == Attempt.audience,
-            attempt.exp > Timestamp.now().seconds, let state = value("state"), let code = value("code"),
+        guard let cookie = request.cookies(named: Self.cookieName).first,
+            let attempt = login.verified(Attempt.self, cookie), attempt.aud == Attempt.audience,
+            attempt.exp > Timestamp.now().seconds, let state = query.value("state"), let code = query.value("code"),
             isEqualInConstantTime(Array(state.utf8), Array(attempt.state.utf8))
         else {
-            if let error = value("error") {
+            if let error = query.value("error") {
                 Log.warning("the identity provider let nobody in", ["reason": String(error.prefix(200))])
             }
-            throw Self.refusal
+            throw Login.refusal
         }
         return try exchange(
             code, redirect: callback, verifier: attempt.verifier
@@ -242,24 +239,18 @@ package final class OpenIDConnect: Sendable {
             let pair = "\(URIEncoding.encode(settings.clientID)):\(URIEncoding.encode(settings.clientSecret))"
             headers.append(("Authorization", "Basic " + Base64.encode(Array(pair.utf8))))
         }
-        let answer: HTTPClient.Answer
-        do {
-            answer = try http.fetch(
-                "POST", provider.token_endpoint, headers: headers, body: Array(Self.form(fields).utf8))
-        } catch let error as TransportError {
-            throw LakeError(.unavailable, "the identity provider does not answer", cause: error)
-        }
+        let answer = try ask("POST", provider.token_endpoint, headers, Array(URIEncoding.query(of: fields).utf8))
         guard answer.status == 200, let tokens = try? Coding.decodeForeign(Tokens.self, answer.body) else {
             struct Failure: Decodable { var error: String }
             let reason = (try? Coding.decodeForeign(Failure.self, answer.body))?.error ?? ""
             Log.warning(
                 "the identity provider does not take a code",
                 ["status": "\(answer.status)", "reason": String(reason.prefix(100))])
-            throw Self.refusal
+            throw Login.refusal
         }
         guard let claims = try claims(tokens.id_token), isExpected(claims) else {
             Log.warning("a token of the identity provider is not signed by it, not for us, or too old")
-            throw Self.refusal
+            throw Login.refusal
         }
         return try identity(claims.merging(more(claims, tokens, provider)) { signed, _ in signed })
     }
@@ -273,10 +264,7 @@ package final class OpenIDConnect: Sendable {
         guard let token = tokens.access_token, let endpoint = provider.userinfo_endpoint,
             wanted.contains(where: { !$0.isEmpty && claims[$0] == nil })
         else { return [:] }
-        let answer: HTTPClient.Answer
-        do { answer = try http.fetch("GET", endpoint, headers: [("Authorization", "Bearer " + token)]) } catch {
-            throw LakeError(.unavailable, "the identity provider does not answer", cause: error)
-        }
+        let answer = try ask("GET", endpoint, [("Authorization", "Bearer " + token)])
         guard answer.status == 200, let found = try? Coding.decodeForeign([String: JSONValue].self, answer.body),
             found["sub"] != nil, found["sub"] == claims["sub"]
         else { return [:] }
@@ -323,11 +311,11 @@ package final class OpenIDConnect: Sendable {
     private func identity(_ claims: [String: JSONValue]) throws -> ExternalIdentity {
         for (name, value) in settings.requiredClaims where claims[name]?.text != value {
             Log.warning("a user's token lacks a claim that is asked for", ["claim": name])
-            throw Self.refusal
+            throw Login.refusal
         }
         guard let name = claims[settings.nameClaim]?.text, !name.isEmpty else {
             Log.warning("a user's token lacks the claim that names the user", ["claim": settings.nameClaim])
-            throw Self.refusal
+            throw Login.refusal
         }
         var groups: [String] = []
         switch claims[settings.groupsClaim] {

@@ -33,7 +33,7 @@ struct Parameter: Sendable {
             guard allowsEmpty else { return _ = try call.nonempty(name) }
         case .flag: _ = try call.flag(name) as Bool?
         case .integer(let range): _ = try call.integer(name, in: range)
-        case .word(let words): _ = try call.choice(name, words)
+        case .word(let words): try call.check(name, isOneOf: words)
         case .time: _ = try call.time(name)
         }
     }

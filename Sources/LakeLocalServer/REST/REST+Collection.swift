@@ -19,7 +19,7 @@ extension REST {
                     API.PrepareGarbageCollectionCommitsStatus(
                         taskId: task.id, completed: task.isDone, updateTime: task.updated.rfc3339,
                         result: run.map { prepared($0, call) },
-                        error: task.errorMessage.isEmpty ? nil : API.Error(message: task.errorMessage)))
+                        error: error(of: task)))
             }
         }
         router.on(.prepareGarbageCollectionUncommitted) { call in

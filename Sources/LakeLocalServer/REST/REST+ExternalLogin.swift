@@ -21,7 +21,8 @@ extension REST {
                             _ = login.failed(call.request, accessKeyID: nil)
                             throw Login.refusal
                         }
-                        return lend(found.userName, by: .principal(found.id), seconds, call)
+                        return tokenAnswer(
+                            newToken(for: found.userName, by: .principal(found.id), seconds: seconds, call))
                     }, answer)
             }
         }
@@ -36,13 +37,6 @@ extension REST {
                 .invalidValue, "\(field) \(seconds) is not valid: 1 to \(login.longestTokenSeconds) seconds are")
         }
         return seconds
-    }
-
-    /// The answer to a program that has logged in.
-    private func lend(_ user: String, by origin: Login.Origin, _ seconds: Int64, _ call: Call) -> Response {
-        call.request.note.user = user
-        let made = login.token(for: user, by: origin, seconds: seconds)
-        return .json(200, API.AuthenticationToken(token: made.token, tokenExpiration: made.expires))
     }
 
     /// Where browsers begin to log in at an identity provider.
@@ -61,19 +55,19 @@ extension REST {
             guard let openID = externalLogins?.openID else { return .respond(Response(status: 200)) }
             return outside.reception(for: call.request) {
                 let user = try welcome(call) { try openID.identity(of: call.request, query: call.query) }
-                var response = letIn(user.name, by: Login.Origin(user), call)
                 // The session is for our own pages only, and the browser comes from another's: a page of ours sends it
                 // on.
-                response.headers =
-                    [
+                return Response(
+                    status: 200,
+                    headers: [
                         ("Content-Type", "text/html; charset=utf-8"), ("Cache-Control", "no-store"),
                         ("Content-Security-Policy", "default-src 'none'"),
-                    ] + response.headers.filter { $0.name == "Set-Cookie" }
-                response.body = .bytes(
-                    Array(
-                        "<!DOCTYPE html><meta http-equiv=\"refresh\" content=\"0; url=/\"><title>LakeFUSE</title>".utf8)
-                )
-                return response
+                        login.cookie(newToken(for: user.name, by: Login.Origin(user), call)),
+                    ],
+                    body: .bytes(
+                        Array(
+                            "<!DOCTYPE html><meta http-equiv=\"refresh\" content=\"0; url=/\"><title>LakeFUSE</title>"
+                                .utf8)))
             }
         }
         router.on(.stsLogin) { call in
@@ -85,7 +79,7 @@ extension REST {
                         let user = try welcome(call) {
                             try provider().identity(code: body.code, redirect: body.redirectUri)
                         }
-                        return lend(user.name, by: Login.Origin(user), seconds, call)
+                        return tokenAnswer(newToken(for: user.name, by: Login.Origin(user), seconds: seconds, call))
                     }, answer)
             }
         }
@@ -208,8 +202,7 @@ extension REST {
                     return .failure(
                         404, "no token is in this mailbox: nobody has logged in for it yet, or it was fetched")
                 }
-                var response = Response.json(
-                    200, API.AuthenticationToken(token: made.token, tokenExpiration: made.expires))
+                var response = tokenAnswer(made)
                 response.headers.append(("Cache-Control", "no-store"))
                 return response
             }

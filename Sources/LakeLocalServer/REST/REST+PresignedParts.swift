@@ -8,7 +8,7 @@ extension REST {
     func addPresignedParts(_ router: inout Router) {
         router.on(.createPresignMultipartUpload) { call in
             let path = try call.path()
-            let count = try call.number("parts", 0...Catalog.mostParts) ?? 0
+            let count = try call.integer("parts", in: 0...Catalog.mostParts) ?? 0
             return call.work {
                 _ = try catalog.branch(call.branch, in: call.repository)
                 let upload = try catalog.beginMultipart(path, on: call.branch, in: call.repository, UploadFacts())
@@ -123,18 +123,6 @@ extension REST {
 }
 
 extension Call {
-    /// A parameter that is a number of a range; nil if it is not there.
-    fileprivate func number(_ name: String, _ range: ClosedRange<Int>) throws -> Int? {
-        guard let number = try integer(name) else { return nil }
-        guard range.contains(number) else {
-            throw LakeError(
-                .invalidValue,
-                "parameter \"\(name)\" in query has an error: \(number) is not from \(range.lowerBound) to \(range.upperBound)"
-            )
-        }
-        return number
-    }
-
     /// The number of a part that the path names.
     fileprivate func part() throws -> Int {
         guard let number = Int(self[.partNumber]), (1...Catalog.mostParts).contains(number) else {

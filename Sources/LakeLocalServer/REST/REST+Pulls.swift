@@ -12,17 +12,21 @@ extension REST {
             closedDate: pull.closedDate?.rfc3339)
     }
 
+    /// A status by its name in the API; nil for none, and for `all`.
+    private func status(_ name: String?) -> PullRequest.Status? {
+        switch name {
+        case "open": .open
+        case "closed": .closed
+        case "merged": .merged
+        default: nil
+        }
+    }
+
     func addPulls(_ router: inout Router) {
         router.on(.listPullRequests) { call in
-            let status: PullRequest.Status? =
-                switch try call.choice("status", ["open", "closed", "all"]) {
-                case "open": .open
-                case "closed": .closed
-                default: nil
-                }
             let page = try catalog.listPulls(
                 call.repository, prefix: call.text("prefix") ?? "", after: call.text("after") ?? "",
-                limit: call.amount(), status: status)
+                limit: call.amount(), status: status(call.text("status")))
             return .respond(.json(200, ResultList(page, next: \.id) { message($0) }))
         }
         router.on(.createPullRequest) { call in
@@ -39,19 +43,9 @@ extension REST {
         }
         router.on(.updatePullRequest) { call in
             return call.json(API.PullRequestBasic.self) { body in
-                let status: PullRequest.Status? =
-                    switch body.status {
-                    case nil: nil
-                    case "open": .open
-                    case "closed": .closed
-                    case "merged": .merged
-                    case let other?:
-                        throw LakeError(
-                            .invalidValue,
-                            "request body has an error: status '\(other)' is not known: open, closed or merged are")
-                    }
                 try catalog.updatePull(
-                    call[.pullRequest], title: body.title, description: body.description, status: status,
+                    call[.pullRequest], title: body.title, description: body.description,
+                    status: status(body.status),
                     in: call.repository)
                 return .noContent
             }

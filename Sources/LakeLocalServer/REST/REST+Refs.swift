@@ -54,12 +54,12 @@ extension REST {
             }
         }
         router.on(.diffRefs) { call in
-            let type = try call.choice("type", ["two_dot", "three_dot"]) ?? "three_dot"
+            let isThreeDot = call.text("type") != "two_dot"
             let query = try diffQuery(call)
             let withRight = try call.flag("include_right_stats") as Bool
             return call.work {
                 let page = try catalog.diff(
-                    call[.leftRef], call[.rightRef], isThreeDot: type == "three_dot", in: call.repository, query)
+                    call[.leftRef], call[.rightRef], isThreeDot: isThreeDot, in: call.repository, query)
                 return .json(200, written: list(page, withRight: withRight))
             }
         }

@@ -18,12 +18,22 @@ extension REST {
     }
 
     /// The answer to somebody who has logged in: a token, and the same as a cookie.
-    func letIn(_ user: String, by origin: Login.Origin, _ call: Call) -> Response {
-        call.request.note.user = user
-        let made = login.token(for: user, by: origin)
-        var response = Response.json(200, API.AuthenticationToken(token: made.token, tokenExpiration: made.expires))
+    private func letIn(_ user: String, by origin: Login.Origin, _ call: Call) -> Response {
+        let made = newToken(for: user, by: origin, call)
+        var response = tokenAnswer(made)
         response.headers.append(login.cookie(made))
         return response
+    }
+
+    /// The token of somebody who has just logged in.
+    /// - Parameter seconds: how long it lasts, where it is asked for.
+    func newToken(for user: String, by origin: Login.Origin, seconds: Int64? = nil, _ call: Call) -> Login.Token {
+        call.request.note.user = user
+        return login.token(for: user, by: origin, seconds: seconds)
+    }
+
+    func tokenAnswer(_ made: Login.Token) -> Response {
+        .json(200, API.AuthenticationToken(token: made.token, tokenExpiration: made.expires))
     }
 
     /// Calls without a login: health, set-up, login.
@@ -44,9 +54,6 @@ extension REST {
                 guard !body.username.isEmpty else {
                     throw LakeError(.invalidValue, "username is empty: name the first user")
                 }
-                guard body.key.map({ $0.accessKeyId.isEmpty || $0.secretAccessKey.isEmpty }) != true else {
-                    throw LakeError(.invalidValue, "key is empty: give an access key id and a secret, or none of both")
-                }
                 let given = body.key.map {
                     Credentials(
                         accessKeyID: $0.accessKeyId, secretAccessKey: $0.secretAccessKey, userName: body.username,
@@ -62,9 +69,8 @@ extension REST {
                     return answer(letIn(user, by: .accessKey(body.accessKeyId), call))
                 }
                 let refuse = { @Sendable in
-                    let refusal = Response(LakeError(.unauthenticated, "error authenticating request"))
                     login.delays.run(after: login.failed(call.request, accessKeyID: body.accessKeyId)) {
-                        answer(refusal)
+                        answer(Response(Login.refusal))
                     }
                 }
                 guard let externalLogins, !externalLogins.passwords.isEmpty else { return refuse() }

@@ -62,7 +62,7 @@ extension REST {
                     kind, in: call.repository, status: { Response.status(of: $0) }, making: work)))
     }
 
-    private func error(of task: TaskRecord) -> API.Error? {
+    func error(of task: TaskRecord) -> API.Error? {
         task.errorMessage.isEmpty ? nil : API.Error(message: task.errorMessage)
     }
 

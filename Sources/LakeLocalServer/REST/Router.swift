@@ -27,7 +27,7 @@ struct Call: Sendable {
     var destinationBranch: BranchName { BranchName(self[.destinationBranch]) }
 
     /// The value of a query parameter; nil if it is not there.
-    func text(_ name: String) -> String? { query.first { $0.name == name }?.value }
+    func text(_ name: String) -> String? { query.value(name) }
 
     /// Refuses parameters that mean two things, and what the operation does not take.
     func check(_ parameters: [Parameter]) throws {
@@ -73,15 +73,14 @@ struct Call: Sendable {
         return value
     }
 
-    /// One of a few words, or nil.
-    func choice(_ name: String, _ words: [String]) throws -> String? {
-        guard let value = try value(name) else { return nil }
+    /// Lets pass one of a few words, or none.
+    func check(_ name: String, isOneOf words: [String]) throws {
+        guard let value = try value(name) else { return }
         guard words.contains(value) else {
             throw LakeError(
                 .invalidValue,
                 "parameter \"\(name)\" in query has an error: value must be one of \(words.joined(separator: ", "))")
         }
-        return value
     }
 
     func flag(_ name: String) throws -> Bool? {

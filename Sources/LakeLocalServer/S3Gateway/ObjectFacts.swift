@@ -126,7 +126,7 @@ enum ObjectFacts {
     }
 
     static func set(_ tags: [Tag], in metadata: inout Metadata) {
-        let text = tags.map { URIEncoding.encode($0.key) + "=" + URIEncoding.encode($0.value) }.joined(separator: "&")
+        let text = URIEncoding.query(of: tags.map { ($0.key, $0.value) })
         metadata[tagsKey] = text.isEmpty ? nil : text
     }
 

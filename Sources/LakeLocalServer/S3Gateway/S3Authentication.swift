@@ -63,7 +63,6 @@ struct S3Authentication: Sendable {
     func identify(_ request: Request, path: [UInt8], query: [QueryItem], virtualBucket: RepositoryID? = nil) throws
         -> S3Identity
     {
-        func value(_ name: String) -> String? { query.first { $0.name == name }?.value }
         if let header = request.header("authorization") {
             if header.hasPrefix("AWS4-HMAC-SHA256") { return try checkHeader(header, request, path, query) }
             if header.hasPrefix("AWS ") { return try checkOldHeader(header, request, query, virtualBucket) }
@@ -74,8 +73,10 @@ struct S3Authentication: Sendable {
             }
             return S3Identity(user: try login.user(of: request), payload: .unsigned)
         }
-        if value("X-Amz-Algorithm") != nil { return try checkQuery(request, path, query) }
-        if let id = value("AWSAccessKeyId"), let signature = value("Signature"), let expires = value("Expires") {
+        if query.value("X-Amz-Algorithm") != nil { return try checkQuery(request, path, query) }
+        if let id = query.value("AWSAccessKeyId"), let signature = query.value("Signature"),
+            let expires = query.value("Expires")
+        {
             return try checkOldQuery(request, query, virtualBucket, id, signature, expires)
         }
         if request.header("cookie") != nil { return S3Identity(user: try login.user(of: request), payload: .unsigned) }

@@ -286,7 +286,7 @@ struct S3Call: Sendable {
         return (String(decoding: Array(ref), as: UTF8.self), Key(Array(rest.dropFirst())), !rest.isEmpty)
     }
 
-    func value(_ name: String) -> String? { query.first { $0.name == name }?.value }
+    func value(_ name: String) -> String? { query.value(name) }
 
     /// The value of a parameter that is a key, or the beginning of one: any bytes. Empty if it is not there.
     func keyValue(_ name: String) -> Key { Key(query.first { $0.name == name }?.bytes ?? []) }

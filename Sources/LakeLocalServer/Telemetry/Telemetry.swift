@@ -141,7 +141,7 @@ package final class Telemetry: Sendable {
     private static func path(_ request: Request) -> String {
         switch request.note.operation {
         case .rest(.getTokenFromMailbox), .rest(.releaseTokenToMailbox), .rest(.confirmTokenRelease):
-            request.rawPath.prefix { $0 != "-" } + "-token/..."
+            "/api/v1/auth/get-token/..."
         default: request.rawPath
         }
     }

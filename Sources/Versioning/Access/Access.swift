@@ -306,10 +306,10 @@ package final class Access: Sendable {
     /// Whether `caller` may do these to everything that begins with `resource`: what need not be asked one by one then.
     /// Where that cannot be told at once it is false.
     package func isFree(to actions: [String], below resource: String, for caller: Caller) throws -> Bool {
-        let all = try statements(of: caller.user).map(\.statement)
+        let all = try statements(of: caller.user)
         return actions.allSatisfy { action in
-            !all.contains { $0.mayDeny(action) }
-                && all.contains { $0.allowsAll(action, below: resource, user: caller.user) }
+            !all.contains { $0.statement.mayDeny(action) }
+                && all.contains { $0.statement.allowsAll(action, below: resource, user: caller.user) }
         }
     }
 

@@ -239,7 +239,7 @@ extension Catalog {
         try refs.removeEnded(in: repository)
         try enter(repository.id)  // Shows the others that whoever owns the task lives.
         let task = TaskRecord(
-            id: TaskRecord.makeID(kind), updated: .now(), operation: kind.operation, owner: instanceID)
+            id: TaskRecord.makeID(kind), updated: .now(), operation: kind.rawValue, owner: instanceID)
         try refs.setTask(task, in: repository)
         tasks.run { [self] in
             var ended = task
@@ -303,7 +303,7 @@ extension Catalog {
     }
 
     func find(_ id: String, _ kind: TaskRecord.Kind, in repositoryID: RepositoryID) throws -> TaskRecord {
-        guard var task = try refs.task(id, in: repository(repositoryID)), task.operation == kind.operation else {
+        guard var task = try refs.task(id, in: repository(repositoryID)), task.operation == kind.rawValue else {
             throw LakeError.notFound(.task, id)
         }
         if !task.isDone && isGone(task.owner) {

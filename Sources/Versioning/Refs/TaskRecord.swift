@@ -2,8 +2,11 @@ package import Foundations
 
 /// A long operation that was asked for, and how far it is. Source: `lakefs-formats.md` 5.3, 5.6.
 package struct TaskRecord: Sendable, Equatable {
-    package enum Kind: Sendable {
-        case dump, restore, commit, merge, collection
+    /// Its operation is its raw value.
+    package enum Kind: String, Sendable {
+        case dump = "dump_refs", restore = "restore_refs"
+        case commit, merge
+        case collection = "gc_prepare_commits"
         /// What its ids begin with.
         var prefix: String {
             switch self {
@@ -12,15 +15,6 @@ package struct TaskRecord: Sendable, Equatable {
             case .commit: "CO"
             case .merge: "ME"
             case .collection: "GCPC"
-            }
-        }
-        var operation: String {
-            switch self {
-            case .dump: "dump_refs"
-            case .restore: "restore_refs"
-            case .commit: "commit"
-            case .merge: "merge"
-            case .collection: "gc_prepare_commits"
             }
         }
     }
