@@ -42,6 +42,8 @@ let package = Package(
         system("CTLS", "libgnutls28-dev"),
         system("CLDAP", "libldap-dev"),
         system("CLinux", "linux-libc-dev"),
+        system("CLua", "liblua5.2-dev"),
+        system("CPattern", "libpcre2-dev"),
         library("Foundations", ["CCrypto"]),
         library("Versioning", ["Foundations", "CSodium", "CChecksum", "CZstd"], exclude: ["SSTable/README.md"]),
         library("Transport", ["Foundations", "CCurl"]),
@@ -52,14 +54,14 @@ let package = Package(
             "LakeLocalServer",
             [
                 "Foundations", "Versioning", "Transport", "LakeAPI", "CHTTP", "CExpat", "CYAML", "CChecksum",
-                "CArchive", "CTLS", "CLDAP",
+                "CArchive", "CTLS", "CLDAP", "CLua", "CPattern",
             ]),
         library("LakeFUSE", ["Foundations", "Versioning", "CacheStore", "LakeAPI", "CFUSE", "CLinux"]),
         .executableTarget(
             name: "lakefuse",
             dependencies: [
                 "Foundations", "Versioning", "Transport", "CacheStore", "S3Backend", "LakeAPI", "LakeLocalServer",
-                "LakeFUSE", "CYAML",
+                "LakeFUSE",
                 "CLinux",
             ],
             swiftSettings: settings),

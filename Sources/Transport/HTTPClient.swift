@@ -4,7 +4,26 @@ import Synchronization
 
 /// What a request to another server failed with before there was an answer.
 package struct TransportError: Error, CustomStringConvertible, Sendable {
+    package enum Reason: Sendable {
+        /// Nobody listens there.
+        case refused
+        /// It took longer than was allowed.
+        case timedOut
+        /// Whoever took the body wanted no more of it.
+        case cut
+        case other
+    }
+
     package let description: String
+    package var reason = Reason.other
+    /// What the library says of it, without the request.
+    package var words = ""
+
+    package init(description: String, reason: Reason = .other, words: String = "") {
+        self.description = description
+        self.reason = reason
+        self.words = words
+    }
 }
 
 /// Outgoing HTTP over libcurl's easy interface. Handles are kept, so connections stay open. Safe from any thread.
@@ -12,9 +31,14 @@ package final class HTTPClient: Sendable {
     /// An answer: its body is what the request's `sink` did not take.
     package struct Answer: Sendable {
         package var status = 0
+        /// `HTTP/1.1 200 OK`.
+        package var statusLine = ""
+        /// Where a redirection leads, made absolute; nil if the answer is none.
+        package var redirect: String?
         /// Lower-case names.
         package var headers: [(name: String, value: String)] = []
         package var body: [UInt8] = []
+        package init() {}
         package func header(_ name: String) -> String? { headers.last { $0.name == name }?.value }
     }
 
@@ -76,12 +100,15 @@ package final class HTTPClient: Sendable {
     }
 
     /// Sends a request and waits for the answer.
-    /// - Parameter sink: takes pieces of the body as they come, with the status; false ends the transfer. Nil keeps the
+    /// - Parameters:
+    ///   - sink: takes pieces of the body as they come, with the status; false ends the transfer. Nil keeps the
     ///   body in the answer.
+    ///   - milliseconds: how long all of it may take; nil for as long as it takes.
+    ///   - decodes: whether the body may come compressed; the sink gets it as it was.
     /// - Throws: `TransportError` if there is no answer.
     package func send(
         _ method: String, _ url: String, headers: [(String, String)] = [], body: Body = .none,
-        sink: ((Int, UnsafeRawBufferPointer) -> Bool)? = nil
+        milliseconds: Int? = nil, decodes: Bool = false, sink: ((Int, UnsafeRawBufferPointer) -> Bool)? = nil
     ) throws -> Answer {
         for (name, value) in headers where (name + value).utf8.contains(where: { $0 == 0x0d || $0 == 0x0a || $0 == 0 })
         {
@@ -105,10 +132,18 @@ package final class HTTPClient: Sendable {
             unsafe lake_curl_set_long(curl, CURLOPT_LOW_SPEED_LIMIT, 1)
             unsafe lake_curl_set_long(curl, CURLOPT_LOW_SPEED_TIME, stallSeconds)
         }
+        if let milliseconds { unsafe lake_curl_set_long(curl, CURLOPT_TIMEOUT_MS, max(1, milliseconds)) }
+        if decodes { unsafe lake_curl_set_string(curl, CURLOPT_ACCEPT_ENCODING, "gzip") }
         unsafe lake_curl_set_long(curl, CURLOPT_PATH_AS_IS, 1)
         if method == "HEAD" { unsafe lake_curl_set_long(curl, CURLOPT_NOBODY, 1) }
         var list: UnsafeMutablePointer<curl_slist>?
-        for (name, value) in headers { unsafe list = unsafe curl_slist_append(list, "\(name): \(value)") }
+        // A colon and nothing behind it would leave the header out.
+        for (name, value) in headers {
+            unsafe list = unsafe curl_slist_append(list, value.isEmpty ? name + ";" : "\(name): \(value)")
+        }
+        if !headers.contains(where: { $0.0.lowercased() == "accept" }) {
+            unsafe list = unsafe curl_slist_append(list, "Accept:")
+        }
         unsafe list = unsafe curl_slist_append(list, "Expect:")
         defer { unsafe curl_slist_free_all(list) }
         unsafe lake_curl_set_pointer(curl, CURLOPT_HTTPHEADER, list)
@@ -142,6 +177,7 @@ package final class HTTPClient: Sendable {
             let line = unsafe String(decoding: UnsafeRawBufferPointer(start: bytes, count: size * count), as: UTF8.self)
             if line.hasPrefix("HTTP/") {
                 exchange.answer.headers = []
+                exchange.answer.statusLine = String(line.prefix { $0 != "\r\n" && $0 != "\r" && $0 != "\n" })
                 exchange.answer.status = line.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
             } else if let colon = line.firstIndex(of: ":") {
                 let value = line[line.index(after: colon)...].trimmingPrefix { $0 == " " }
@@ -161,8 +197,22 @@ package final class HTTPClient: Sendable {
         unsafe lake_curl_set_pointer(curl, CURLOPT_WRITEDATA, context)
         let status = unsafe curl_easy_perform(curl)
         guard status == CURLE_OK else {
-            throw TransportError(description: unsafe "\(method) \(url): \(String(cString: curl_easy_strerror(status)))")
+            let words = unsafe String(cString: curl_easy_strerror(status))
+            throw TransportError(
+                description: "\(method) \(url): \(words)", reason: Self.reason(of: status), words: words)
+        }
+        if (300..<400).contains(exchange.answer.status) {
+            exchange.answer.redirect = unsafe lake_curl_redirect(curl).map { unsafe String(cString: $0) }
         }
         return exchange.answer
+    }
+
+    private static func reason(of status: CURLcode) -> TransportError.Reason {
+        switch status {
+        case CURLE_COULDNT_CONNECT: .refused
+        case CURLE_OPERATION_TIMEDOUT: .timedOut
+        case CURLE_WRITE_ERROR: .cut
+        default: .other
+        }
     }
 }

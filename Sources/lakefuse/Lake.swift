@@ -24,6 +24,7 @@ final class Lake {
     private let server = HTTPServer()
     private let delays: Delays
     private let outside = OutsideCalls()
+    private let actions: ActionRunner
     private let mounts: MountRegistry?
     private let stopping = CountingSemaphore()
     private let upkeep: Thread
@@ -95,12 +96,14 @@ final class Lake {
         let committed = CommittedStore(
             objects: objects, pool: pool, cacheBytes: configuration.cacheBytes, parameters: configuration.ranges)
         tasks = WorkerPool(name: "task", width: Self.taskWidth)
-        catalog = Catalog(store: store, committed: committed, tasks: tasks)
+        actions = ActionRunner(configuration.actions)
+        catalog = Catalog(store: store, committed: committed, tasks: tasks, hooks: actions)
         try catalog.checkSchema()
         if database != nil { try directory.noteDatabase(configuration.databaseFile(in: directory)) }
         catalog.recover()
         upkeep = Self.keepUp(
-            catalog, directory, until: stopping, abandonedSeconds: Int64(configuration.abandonedUploadHours) * 3600)
+            catalog, directory, actions, until: stopping,
+            abandonedSeconds: Int64(configuration.abandonedUploadHours) * 3600)
 
         let secret = configuration.encryptSecret.isEmpty ? try directory.secret("encrypt") : configuration.encryptSecret
         let access = Access(store: store, secretKey: secret)
@@ -165,8 +168,10 @@ final class Lake {
                     Double(cache.misses)),
             ]
         }
+        let doors = Server(rest: rest, gateway: gateway, access: access, telemetry: telemetry)
+        actions.start(catalog, api: LakeAPICalls(doors, login: login, access: access))
         try server.start(
-            host: host, port: port, handler: Server(rest: rest, gateway: gateway, access: access, telemetry: telemetry),
+            host: host, port: port, handler: doors,
             pool: requests, long: long, budget: budget, limits: configuration.limits, isTLS: configuration.isTLS)
         address =
             "\(configuration.isTLS ? "https" : "http")://\(host.isEmpty || host == "0.0.0.0" ? "127.0.0.1" : host):\(server.port)"
@@ -178,7 +183,8 @@ final class Lake {
     }
 
     private static func keepUp(
-        _ catalog: Catalog, _ directory: DataDirectory, until stopping: CountingSemaphore, abandonedSeconds: Int64
+        _ catalog: Catalog, _ directory: DataDirectory, _ actions: ActionRunner, until stopping: CountingSemaphore,
+        abandonedSeconds: Int64
     ) -> Thread {
         Thread(name: "upkeep") {
             var turn = 0
@@ -187,6 +193,7 @@ final class Lake {
                 directory.keepReserve()
                 turn += 1
                 guard turn % 60 == 0 else { continue }
+                actions.cleanUp()
                 do { try catalog.removeAbandonedUploads(after: abandonedSeconds) } catch {
                     Log.warning("abandoned uploads could not be looked for", ["reason": LakeError(error).message])
                 }
@@ -258,6 +265,7 @@ final class Lake {
         }
         requests.stop()
         long.stop()
+        actions.stop()
         tasks.stop()
         pool.stop()
         catalog.finish()

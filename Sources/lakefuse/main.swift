@@ -3,6 +3,7 @@ import Foundations
 import Glibc
 import LakeAPI
 import LakeFUSE
+import LakeLocalServer
 import Transport
 import Versioning
 
@@ -103,6 +104,7 @@ func run(_ words: [String], _ environment: [String: String]) -> Int32 {
     if words.count == 3, words[0] == Herald.command, let device = UInt32(words[2]) {
         return Herald.serve(words[1], device: device)
     }
+    if words.first == LuaWorker.command { return LuaWorker.serve(Array(words.dropFirst())) }
     // Flags that every command takes may stand before it.
     var leading: [String] = []
     var words = words

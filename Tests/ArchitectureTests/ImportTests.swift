@@ -14,19 +14,20 @@ import Testing
         "LakeAPI": ["Foundations", "Versioning", "Transport"],
         "LakeLocalServer": [
             "Foundations", "Versioning", "Transport", "LakeAPI", "CHTTP", "CExpat", "CYAML", "CChecksum",
-            "CArchive", "CTLS", "CLDAP",
+            "CArchive", "CTLS", "CLDAP", "CLua", "CPattern",
         ],
         "LakeFUSE": ["Foundations", "Versioning", "CacheStore", "LakeAPI", "CFUSE", "CLinux"],
         "lakefuse": [
             "Foundations", "Versioning", "Transport", "CacheStore", "S3Backend", "LakeAPI", "LakeLocalServer",
-            "LakeFUSE", "CYAML", "CLinux",
+            "LakeFUSE", "CLinux",
         ],
     ]
     /// C libraries stay in the folder that wraps them.
     private static let homes = [
         "CHTTP": "LakeLocalServer/HTTP/", "CFUSE": "LakeFUSE/Kernel/", "CSQLite": "CacheStore/SQLite/",
-        "CCurl": "Transport/", "CCrypto": "Foundations/Digests/", "CYAML": "lakefuse/Configuration/",
-        "CExpat": "LakeLocalServer/S3Gateway/",
+        "CCurl": "Transport/", "CCrypto": "Foundations/Digests/", "CYAML": "LakeLocalServer/Actions/",
+        "CExpat": "LakeLocalServer/S3Gateway/", "CLua": "LakeLocalServer/Actions/Lua/",
+        "CPattern": "LakeLocalServer/Actions/",
     ]
 
     private static func files() -> [(module: String, path: String, text: String)] {

@@ -14,15 +14,20 @@ import Testing
         let refused: Mutex<HookEvent.Kind?> = Mutex(nil)
         let meanwhile: Mutex<(@Sendable (HookEvent) throws -> Void)?> = Mutex(nil)
 
-        func before(_ event: HookEvent) throws {
+        func isWatching(_ event: HookEvent) -> Bool { true }
+        func note(_ event: HookEvent) -> Bool { true }
+        func forget(_ event: HookEvent) {}
+
+        func before(_ event: HookEvent) throws -> Bool {
             events.withLock { $0.append(event) }
             try meanwhile.withLock { $0 }?(event)
             if refused.withLock({ $0 }) == event.kind {
                 throw LakeError(.preconditionFailed, "run \(event.runID) failed")
             }
+            return true
         }
 
-        func after(_ event: HookEvent) { events.withLock { $0.append(event) } }
+        func after(_ event: HookEvent, hasRun: Bool, isNoted: Bool) { events.withLock { $0.append(event) } }
 
         /// What came since this was asked last.
         func take() -> [HookEvent] {

@@ -29,6 +29,8 @@ package struct LakeError: Error, Sendable, CustomStringConvertible {
         case conflict
         /// A conditional write found another state.
         case preconditionFailed
+        /// The repository's action files are broken: no change that they watch can be made.
+        case invalidActions
         case readOnlyRepository
         /// A rule of the repository forbids this on the branch.
         case protectedBranch

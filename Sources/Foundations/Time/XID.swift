@@ -16,6 +16,12 @@ package enum XID {
     /// Newer ones sort first: pull requests and runs. Source: `lakefs-formats.md` 1.3.
     package static func makeRunID() -> String { make(seconds: near - Timestamp.now().seconds) }
 
+    /// What sorts behind the ids of runs since then, and before those of older ones.
+    package static func runID(before seconds: Int64) -> String {
+        let time = UInt32(truncatingIfNeeded: near - seconds)
+        return text([24, 16, 8, 0].map { UInt8(truncatingIfNeeded: time >> $0) } + [UInt8](repeating: 0xff, count: 8))
+    }
+
     private static func make(seconds: Int64) -> String {
         let time = UInt32(truncatingIfNeeded: seconds)
         let count = counter.add(1, ordering: .relaxed).newValue

@@ -116,6 +116,14 @@ package struct JSONWriter {
         value.write(to: &self)
     }
 
+    /// A member whose name is known only when it is written.
+    package mutating func member(named name: String, _ value: some JSONWritable) {
+        text(name)
+        bytes.append(0x3a)
+        needsComma = false
+        value.write(to: &self)
+    }
+
     /// A member that is left out where there is no value.
     mutating func memberIfPresent(_ name: StaticString, _ value: (some JSONWritable)?) {
         if let value { member(name, value) }
@@ -129,12 +137,7 @@ package struct JSONWriter {
     /// A map, sorted by its names.
     fileprivate mutating func map<Value: JSONWritable>(_ map: [String: Value]) {
         object { json in
-            for (key, value) in map.sorted(by: { $0.key < $1.key }) {
-                json.text(key)
-                json.bytes.append(0x3a)
-                json.needsComma = false
-                value.write(to: &json)
-            }
+            for (key, value) in map.sorted(by: { $0.key < $1.key }) { json.member(named: key, value) }
         }
     }
 

@@ -23,7 +23,7 @@ struct Errno: Error, Equatable {
             case .noChanges: 0
             case .readOnlyRepository: EROFS
             case .protectedBranch, .permissionDenied, .unauthenticated: EACCES
-            case .dataGone, .corrupt, .unavailable: EIO
+            case .dataGone, .corrupt, .unavailable, .invalidActions: EIO
             case .tooManyTries: EAGAIN
             case .noSpace: ENOSPC
             case .notImplemented: ENOSYS

@@ -189,30 +189,17 @@ package final class Herald: Sendable {
     }
 
     private func begin(_ directory: String, _ device: UInt32) -> Int32 {
-        var pair: [Int32] = [-1, -1]
-        guard unsafe socketpair(AF_UNIX, Int32(SOCK_SEQPACKET.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0, &pair) == 0
-        else { return -1 }
-        var actions = unsafe posix_spawn_file_actions_t()
-        var child = pid_t()
-        unsafe posix_spawn_file_actions_init(&actions)
-        defer { unsafe posix_spawn_file_actions_destroy(&actions) }
-        unsafe posix_spawn_file_actions_adddup2(&actions, pair[1], 0)
-        let arguments: [String] = ["lakefuse", Self.command, directory, String(device)]
-        var words: [UnsafeMutablePointer<CChar>?] = unsafe arguments.map { unsafe strdup($0) } + [nil]
-        var variables: [UnsafeMutablePointer<CChar>?] = unsafe [nil]
-        defer { unsafe words.forEach { unsafe free($0) } }
-        let failure = unsafe posix_spawn(&child, "/proc/self/exe", &actions, nil, &words, &variables)
-        Glibc.close(pair[1])
-        guard failure == 0 else {
-            Glibc.close(pair[0])
+        guard
+            let (child, open) = ChildProcess.spawn([Self.command, directory, String(device)], keepsPackets: true)
+        else {
             Log.error(
                 "inotify will not tell what other doors change",
-                ["directory": directory, "reason": "the process for it does not start", "error": "\(failure)"])
+                ["directory": directory, "reason": "the process for it does not start", "error": "\(errno)"])
             return -1
         }
         process.store(child, ordering: .releasing)
-        channel.withLock { $0 = pair[0] }
-        return pair[0]
+        channel.withLock { $0 = open }
+        return open
     }
 
     /// Ends the process.
@@ -224,9 +211,7 @@ package final class Herald: Sendable {
         if old >= 0 { Glibc.close(old) }
         let child = process.load(ordering: .acquiring)
         guard child > 0 else { return }
-        kill(child, SIGKILL)
-        var status: Int32 = 0
-        unsafe waitpid(child, &status, 0)
+        ChildProcess.end(child)
         process.store(0, ordering: .releasing)
     }
 

@@ -43,7 +43,7 @@ extension Response {
         case .tooManyTries: 429
         case .unauthenticated, .permissionDenied: 401
         case .noSpace: 507
-        case .corrupt, .unavailable: 500
+        case .corrupt, .unavailable, .invalidActions: 500
         case .notImplemented: 501
         }
     }

@@ -17,7 +17,7 @@ extension REST {
                 try call.require(.branch("CreateBranch", call.repository, name))
                 let commit = try catalog.createBranch(
                     name, from: body.source, in: call.repository, isHidden: body.hidden ?? false,
-                    force: body.force ?? false)
+                    force: body.force ?? false, by: call.user)
                 return .text(201, commit.text, type: "text/plain; charset=utf-8")
             }
         }
@@ -33,7 +33,7 @@ extension REST {
                 guard try catalog.repository(call.repository).defaultBranch != call.branch else {
                     return .failure(403, "branch \(call.branch) is the default branch: it cannot be deleted")
                 }
-                try catalog.deleteBranch(call.branch, in: call.repository, force: force)
+                try catalog.deleteBranch(call.branch, in: call.repository, force: force, by: call.user)
                 return .noContent
             }
         }

@@ -16,7 +16,7 @@ extension REST {
             call.json(API.TagCreation.self) { body in
                 try call.require(.tag("CreateTag", call.repository, body.id))
                 let made = try catalog.createTag(
-                    body.id, at: body.ref, in: call.repository, force: body.force ?? false)
+                    body.id, at: body.ref, in: call.repository, force: body.force ?? false, by: call.user)
                 return .json(201, API.Ref(made))
             }
         }
@@ -27,7 +27,7 @@ extension REST {
         router.on(.deleteTag) { call in
             let force = try call.flag("force") as Bool
             return call.work {
-                try catalog.deleteTag(call[.tag], in: call.repository, force: force)
+                try catalog.deleteTag(call[.tag], in: call.repository, force: force, by: call.user)
                 return .noContent
             }
         }

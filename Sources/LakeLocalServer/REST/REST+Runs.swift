@@ -12,7 +12,8 @@ extension REST {
     private func message(_ hook: HookRun) -> API.HookRun {
         API.HookRun(
             hookRunId: hook.id, action: hook.action, hookId: hook.hookID, startTime: hook.started.rfc3339,
-            endTime: hook.ended?.rfc3339, status: hook.hasPassed ? "completed" : "failed")
+            endTime: hook.ended?.rfc3339,
+            status: hook.ended == nil ? "skipped" : hook.hasPassed ? "completed" : "failed")
     }
 
     /// Runs of hooks.

@@ -61,7 +61,7 @@ struct S3Error: Error {
             case .tooManyTries: S3Error(503, "SlowDown", error.message)
             case .unauthenticated, .permissionDenied: .accessDenied
             case .noSpace: S3Error(507, "InsufficientStorage", "There is no room left to store this: \(error.message)")
-            case .corrupt, .unavailable:
+            case .corrupt, .unavailable, .invalidActions:
                 S3Error(500, "InternalError", "We encountered an internal error, please try again: \(error.message)")
             case .notImplemented: S3Error(501, "NotImplemented", error.message)
             }

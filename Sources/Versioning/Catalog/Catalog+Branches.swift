@@ -23,11 +23,13 @@ extension Catalog {
         return found
     }
 
-    /// - Parameter force: takes the place of a branch of that name, dropping its uncommitted changes.
+    /// - Parameters:
+    ///   - force: takes the place of a branch of that name, dropping its uncommitted changes.
+    ///   - user: whose change it is, for hooks.
     /// - Returns: the commit that the branch begins at.
     package func createBranch(
         _ id: BranchName, from source: String, in repositoryID: RepositoryID, isHidden: Bool = false,
-        force: Bool = false
+        force: Bool = false, by user: String = ""
     ) throws -> CommitID {
         let repository = try writableRepository(repositoryID, force: force)
         try id.check()
@@ -42,8 +44,9 @@ extension Catalog {
         let branch = Branch(
             id: id, commitID: commitID, stagingToken: RefStore.newToken(repository, id), isHidden: isHidden)
         var event = HookEvent(.preCreateBranch, repository: repositoryID, sourceRef: source)
-        (event.branch, event.commitID) = (id, commitID)
-        return try inPhases([event]) {
+        (event.branch, event.commitID, event.user) = (id, commitID, user)
+        return try inPhases([event], in: repository) { aftermath in
+            try aftermath?.isNear()
             guard try refs.setBranch(branch, in: repository, if: old.map { .matches($0.bytes) } ?? .absent) else {
                 throw LakeError(.alreadyExists(.branch), "branch \(id): already exists")
             }
@@ -52,12 +55,11 @@ extension Catalog {
                 publish(Change(repository: repositoryID, branch: id, kind: .everything))
             }
             return commitID
-        } after: { _, event in
-            event.followed(by: .postCreateBranch)
         }
     }
 
-    package func deleteBranch(_ id: BranchName, in repositoryID: RepositoryID, force: Bool) throws {
+    package func deleteBranch(_ id: BranchName, in repositoryID: RepositoryID, force: Bool, by user: String = "") throws
+    {
         let repository = try writableRepository(repositoryID, force: force)
         guard id != repository.defaultBranch else {
             throw LakeError(
@@ -65,14 +67,13 @@ extension Catalog {
         }
         let seen = try branch(id, in: repository).branch
         var event = HookEvent(.preDeleteBranch, repository: repositoryID, sourceRef: seen.commitID.text)
-        event.branch = id
-        try inPhases([event]) {
+        (event.branch, event.user) = (id, user)
+        try inPhases([event], in: repository) { aftermath in
+            try aftermath?.isNear()
             let branch = try branch(id, in: repository).branch
             try refs.removeBranch(id, in: repository)
             publish(Change(repository: repositoryID, branch: id, kind: .removed))
             try drop(branch.tokens, of: branch, in: repository)
-        } after: { _, event in
-            event.followed(by: .postDeleteBranch)
         }
     }
 

@@ -41,16 +41,15 @@ extension Catalog {
                 throw LakeError(.noChanges, "commit: no changes on branch \(id)")
             }
         }
-        let before = [HookEvent.Kind.prepareCommit, .preCommit].map { HookEvent($0, request, on: id, in: repositoryID) }
-        return try inPhases(before) {
+        var before = [HookEvent.Kind.prepareCommit, .preCommit].map { HookEvent($0, request, on: id, in: repositoryID) }
+        before[1].commit?.parents = [branch.commitID]
+        return try inPhases(before, in: repository) { aftermath in
             if let source = request.sourceMetaRange {
-                return try commit(metaRange: source, request, on: id, in: repository)
+                return try commit(metaRange: source, request, on: id, in: repository, aftermath)
             }
             return try turns.withTurn(of: Self.turn(id, in: repository)) {
-                try commitStaged(request, on: id, in: repository)
+                try commitStaged(request, on: id, in: repository, aftermath)
             }
-        } after: { made, event in
-            event.followed(by: .postCommit, commitID: made.id)
         }
     }
 
@@ -59,9 +58,9 @@ extension Catalog {
         Key("\(repository.partition)/\(branch)")
     }
 
-    private func commitStaged(_ request: CommitRequest, on id: BranchName, in repository: Repository) throws -> (
-        id: CommitID, commit: Commit
-    ) {
+    private func commitStaged(
+        _ request: CommitRequest, on id: BranchName, in repository: Repository, _ aftermath: Aftermath?
+    ) throws -> (id: CommitID, commit: Commit) {
         _ = try updateBranch(id, in: repository, .eventual) { branch in seal(&branch, in: repository) }
         var result: (id: CommitID, commit: Commit)?
         let (old, _) = try updateBranch(id, in: repository) { branch in
@@ -71,8 +70,9 @@ extension Catalog {
             guard request.allowEmpty || applied.count.total > 0 else {
                 throw LakeError(.noChanges, "commit: no changes on branch \(id)")
             }
-            result = try addCommit(
-                request, metaRange: applied.metaRange, parents: [(branch.commitID, parent)], in: repository)
+            let commit = try draft(request, metaRange: applied.metaRange, parents: [(branch.commitID, parent)])
+            result = (try add(commit, in: repository), commit)
+            try aftermath?.isNear(result)
             branch.commitID = result!.id
             branch.sealedTokens = []
         }
@@ -81,30 +81,27 @@ extension Catalog {
         return result!
     }
 
-    private func commit(metaRange: String, _ request: CommitRequest, on id: BranchName, in repository: Repository)
-        throws
-        -> (id: CommitID, commit: Commit)
-    {
+    private func commit(
+        metaRange: String, _ request: CommitRequest, on id: BranchName, in repository: Repository,
+        _ aftermath: Aftermath?
+    ) throws -> (id: CommitID, commit: Commit) {
         guard metaRange.isEmpty || Names.isHex(metaRange, 64...64) else {
             throw LakeError(.invalidValue, "source metarange '\(metaRange)' is not valid: 64 hex digits are")
         }
         guard try metaRange.isEmpty || committed.exists(metaRange, in: repository.namespace) else {
             throw LakeError.notFound(.metaRange, metaRange)
         }
-        var result: (id: CommitID, commit: Commit)?
-        _ = try moveHead(id, in: repository) { branch in
+        return try moveHead(id, in: repository, after: aftermath) { branch in
             let parent = try refs.commit(branch.commitID, in: repository)
-            result = try addCommit(request, metaRange: metaRange, parents: [(branch.commitID, parent)], in: repository)
-            return result!.id
+            return try draft(request, metaRange: metaRange, parents: [(branch.commitID, parent)])
         }
-        return result!
     }
 
-    /// Stores a commit record of these parents.
-    func addCommit(
+    /// A commit of these parents, not stored yet.
+    func draft(
         _ request: CommitRequest, metaRange: String, parents: [(id: CommitID, commit: Commit)],
-        generationOf others: [Commit] = [], in repository: Repository
-    ) throws -> (id: CommitID, commit: Commit) {
+        generationOf others: [Commit] = []
+    ) throws -> Commit {
         // A stored one may be anything.
         let generation = min(max(0, (parents.map(\.commit) + others).map(\.generation).max() ?? 0), Int32.max - 1)
         let commit = Commit(
@@ -112,7 +109,11 @@ extension Catalog {
             metaRangeID: metaRange,
             metadata: request.metadata, parents: parents.map(\.id), generation: generation + 1)
         try commit.checkSize()
-        // The branch that will name it is written next, and that makes both durable.
-        return (try refs.addCommit(commit, in: repository, .eventual), commit)
+        return commit
+    }
+
+    /// Stores a commit record. The branch that will name it is written next, and that makes both durable.
+    func add(_ commit: Commit, in repository: Repository) throws -> CommitID {
+        try refs.addCommit(commit, in: repository, .eventual)
     }
 }

@@ -57,6 +57,33 @@ extension Catalog {
         return try page(uncommitted(branch, tokens: branch.tokens, in: repository), query)
     }
 
+    /// What the change of an event does to the objects of its branch, in order; nothing for events of refs alone.
+    package func forEachChange(of event: HookEvent, _ body: (DiffEntry) throws -> Void) throws {
+        guard let commit = event.commit else { return }
+        let repository = try repository(event.repository)
+        var query = DiffQuery()
+        query.limit = 1000
+        func walk(_ cursor: () throws -> any DifferenceCursor) throws {
+            while true {
+                let page = try page(cursor(), query)
+                for change in page.items { try body(change) }
+                guard page.hasMore, let last = page.items.last else { return }
+                query.after = last.path
+            }
+        }
+        if commit.metaRangeID.isEmpty, !event.kind.isBehind {
+            unsettled.settle(event.branch, in: event.repository)
+            let branch = try branch(event.branch, in: repository).branch
+            return try walk { try uncommitted(branch, tokens: branch.tokens, in: repository) }
+        }
+        let left = try commit.parents.first.map { try metaRange(of: $0, in: repository) } ?? ""
+        let namespace = try repository.namespace
+        try walk {
+            MetaRangeDiff(
+                try committed.scan(left, in: namespace), try committed.scan(commit.metaRangeID, in: namespace))
+        }
+    }
+
     /// The differences of two refs. Two dots compare them as they are, three what the right one did since their merge
     /// base.
     package func diff(

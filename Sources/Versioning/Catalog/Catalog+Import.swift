@@ -213,13 +213,12 @@ private final class ImportJob: @unchecked Sendable {
         if request.message.isEmpty { request.message = "Import objects" }
         request.metadata[".lakefs.merge.strategy"] = MergeStrategy.sourceWins.rawValue
         try catalog.checkProtection(of: branch, blocks: .commit, in: repository)
-        let made = try catalog.moveHead(branch, in: repository, (.preCommit, .postCommit), request) { branch in
+        let made = try catalog.moveHead(branch, in: repository, .preCommit, request) { branch in
             let head = try catalog.refs.commit(branch.commitID, in: repository)
             let result = try catalog.committed.merge(
                 source: metaRange, into: head.metaRangeID, base: "", strategy: .sourceWins,
                 hiding: sources.map(\.replaced), in: repository.namespace)
-            return try catalog.addCommit(
-                request, metaRange: result, parents: [(branch.commitID, head)], in: repository)
+            return try catalog.draft(request, metaRange: result, parents: [(branch.commitID, head)])
         }
         status.isCompleted = true
         status.commit = made

@@ -24,7 +24,7 @@ extension Catalog {
         var request = request
         if request.message.isEmpty { request.message = "Merge '\(source)' into '\(destination)'" }
         request.metadata[".lakefs.merge.strategy"] = options.strategy == .none ? "default" : options.strategy.rawValue
-        return try mergeHead(destination, in: repository, from: (source, sourceID), request) { branch in
+        return try moveHead(destination, in: repository, .preMerge, request, merging: (source, sourceID)) { branch in
             guard let base = try refs.mergeBase(sourceID, branch.commitID, in: repository) else {
                 throw LakeError(
                     .invalidValue, "\(source) and \(destination) have no common history: nothing to merge over")
@@ -42,7 +42,7 @@ extension Catalog {
                     source: theirs.metaRangeID, into: ours.metaRangeID, base: baseRange, strategy: options.strategy,
                     in: repository.namespace)
             let parents = [(branch.commitID, ours)] + (options.squash ? [] : [(sourceID, theirs)])
-            return try addCommit(request, metaRange: result, parents: parents, generationOf: [theirs], in: repository)
+            return try draft(request, metaRange: result, parents: parents, generationOf: [theirs])
         }.id
     }
 
@@ -85,7 +85,7 @@ extension Catalog {
         }
         var request = request
         if request.message.isEmpty { request.message = "Revert \(ref)" }
-        return try moveHead(id, in: repository, (.preRevert, .postRevert), request) { branch in
+        return try moveHead(id, in: repository, .preRevert, request) { branch in
             let head = try refs.commit(branch.commitID, in: repository)
             let metaRange = try committed.merge(
                 source: before, into: head.metaRangeID, base: commit.metaRangeID, strategy: .none,
@@ -93,7 +93,7 @@ extension Catalog {
             guard request.allowEmpty || metaRange != head.metaRangeID else {
                 throw LakeError(.noChanges, "revert of \(ref): no changes")
             }
-            return try addCommit(request, metaRange: metaRange, parents: [(branch.commitID, head)], in: repository)
+            return try draft(request, metaRange: metaRange, parents: [(branch.commitID, head)])
         }
     }
 
@@ -117,12 +117,12 @@ extension Catalog {
             committer: committer, message: message ?? commit.message, metadata: metadata ?? commit.metadata)
         request.metadata["cherry-pick-origin"] = commitID.text
         request.metadata["cherry-pick-committer"] = commit.committer
-        return try moveHead(id, in: repository, (.preCherryPick, .postCherryPick), request) { branch in
+        return try moveHead(id, in: repository, .preCherryPick, request) { branch in
             let head = try refs.commit(branch.commitID, in: repository)
             let metaRange = try committed.merge(
                 source: commit.metaRangeID, into: head.metaRangeID, base: before, strategy: .none,
                 in: repository.namespace)
-            return try addCommit(request, metaRange: metaRange, parents: [(branch.commitID, head)], in: repository)
+            return try draft(request, metaRange: metaRange, parents: [(branch.commitID, head)])
         }
     }
 }

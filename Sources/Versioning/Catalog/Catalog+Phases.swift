@@ -3,72 +3,101 @@ import Foundations
 /// A change of refs goes in phases: it is prepared (computed, which may be repeated), then hooks may refuse it (once),
 /// then the ref swings by compare-and-set (again after a lost race), then hooks are told.
 extension Catalog {
+    /// What hooks are told behind a change, and what they were told before it.
+    final class Aftermath {
+        fileprivate let hooks: any HookRunner
+        fileprivate var event: HookEvent
+        fileprivate let hasRun: Bool
+        fileprivate var isNoted = false
+
+        fileprivate init(_ hooks: any HookRunner, _ event: HookEvent, hasRun: Bool) {
+            self.hooks = hooks
+            self.event = event
+            self.hasRun = hasRun
+        }
+
+        /// To be called before each compare-and-set.
+        /// - Parameter made: the commit that the ref will point at, where one is made.
+        func isNear(_ made: (id: CommitID, commit: Commit)? = nil) throws {
+            if let made { (event.sourceRef, event.commitID, event.commit) = (made.id.text, made.id, made.commit) }
+            isNoted = try hooks.note(event)
+        }
+    }
+
     /// Runs a change with the hooks around it.
     /// - Parameters:
     ///   - before: told in order; the first that refuses ends it.
-    ///   - after: what to tell of the change that was made, from the last of those before.
+    ///   - swing: makes the change, and says each time when it is near. Given nil where nobody runs hooks.
     func inPhases<Result>(
-        _ before: [HookEvent], _ swing: () throws -> Result, after: (Result, HookEvent) -> HookEvent
+        _ before: [HookEvent], in repository: Repository, _ swing: (Aftermath?) throws -> Result
     ) throws -> Result {
-        guard let hooks else { return try swing() }
+        // What is forced on a repository that is read-only runs no hooks. Source: `lakefs-behaviour.md` section 3.
+        guard let hooks, !repository.isReadOnly else { return try swing(nil) }
         var last = before[0]
+        var hasRun = false
         for event in before {
             last = event
             last.runID = XID.makeRunID()
-            try hooks.before(last)
+            hasRun = try hooks.before(last)
         }
-        let result = try swing()
-        var event = after(result, last)
-        (event.runID, event.preRunID) = (XID.makeRunID(), last.runID)
-        hooks.after(event)
+        let aftermath = Aftermath(hooks, last.followed(), hasRun: hasRun)
+        let result: Result
+        do { result = try swing(aftermath) } catch {
+            if aftermath.isNoted { hooks.forget(aftermath.event) }
+            throw error
+        }
+        if hasRun || aftermath.isNoted {
+            hooks.after(aftermath.event, hasRun: hasRun, isNoted: aftermath.isNoted)
+        }
         return result
     }
 
-    /// Moves the head of a clean branch to a commit that is made for it, with hooks around that.
+    /// Moves the head of a clean branch to a commit that is made for it, with hooks around that. They see the commit that
+    /// is to come.
     /// - Parameters:
-    ///   - kinds: told before and after.
+    ///   - kind: told before.
+    ///   - source: what is merged, where something is. Its hooks look at one commit: if the branch moves meanwhile, that
+    ///     is not made.
     ///   - make: makes the commit for the branch as it is; called again after a lost race.
     func moveHead(
-        _ id: BranchName, in repository: Repository, _ kinds: (before: HookEvent.Kind, after: HookEvent.Kind),
-        _ request: CommitRequest, _ make: (Branch) throws -> (id: CommitID, commit: Commit)
+        _ id: BranchName, in repository: Repository, _ kind: HookEvent.Kind, _ request: CommitRequest,
+        merging source: (name: String, commitID: CommitID)? = nil, _ make: (Branch) throws -> Commit
     ) throws -> (id: CommitID, commit: Commit) {
-        try inPhases([HookEvent(kinds.before, request, on: id, in: repository.id)]) {
-            var made: (id: CommitID, commit: Commit)?
-            _ = try moveHead(id, in: repository) { branch in
-                made = try make(branch)
-                return made!.id
+        var event = HookEvent(kind, request, on: id, in: repository.id)
+        if let source { (event.sourceRef, event.mergeSource) = (source.commitID.text, source.name) }
+        guard let hooks, try hooks.isWatching(event) else {
+            return try inPhases([event], in: repository) { aftermath in
+                try moveHead(id, in: repository, after: aftermath, make)
             }
-            return made!
-        } after: { made, event in
-            event.followed(by: kinds.after, commitID: made.id)
         }
-    }
-
-    /// The same where hooks see the commit that is to come. They looked at that one: if the branch moves meanwhile, it
-    /// is not made.
-    func mergeHead(
-        _ id: BranchName, in repository: Repository, from source: (name: String, commitID: CommitID),
-        _ request: CommitRequest,
-        _ make: (Branch) throws -> (id: CommitID, commit: Commit)
-    ) throws -> (id: CommitID, commit: Commit) {
-        guard hooks != nil else { return try moveHead(id, in: repository, (.preMerge, .postMerge), request, make) }
         unsettled.settle(id, in: repository.id)
         let seen = try branch(id, in: repository).branch
         try refuseDirty(seen, seen.tokens, in: repository)
-        let made = try make(seen)
-        var event = HookEvent(.preMerge, request, on: id, in: repository.id)
-        (event.sourceRef, event.commitID, event.mergeSource) = (source.commitID.text, made.id, source.name)
-        return try inPhases([event]) {
-            _ = try moveHead(id, in: repository) { branch in
-                guard branch.commitID == seen.commitID else {
+        let draft = try make(seen)
+        event.commit = draft
+        if source != nil { event.commitID = draft.id }
+        return try inPhases([event], in: repository) { aftermath in
+            try moveHead(id, in: repository, after: aftermath) { branch in
+                if branch.commitID == seen.commitID { return draft }
+                guard source == nil else {
                     throw LakeError(
                         .preconditionFailed, "branch \(id) moved while the hooks of its merge ran: merge again")
                 }
-                return made.id
+                return try make(branch)
             }
-            return made
-        } after: { made, event in
-            event.followed(by: .postMerge, commitID: made.id)
         }
+    }
+
+    func moveHead(
+        _ id: BranchName, in repository: Repository, after aftermath: Aftermath?, _ make: (Branch) throws -> Commit
+    ) throws -> (id: CommitID, commit: Commit) {
+        var made: (id: CommitID, commit: Commit)?
+        _ = try moveHead(id, in: repository) { branch in
+            let commit = try make(branch)
+            made = (try add(commit, in: repository), commit)
+            try aftermath?.isNear(made)
+            return made!.id
+        }
+        return made!
     }
 }

@@ -103,8 +103,12 @@ extension Catalog {
         return tag
     }
 
-    /// - Parameter force: moves a tag that is there already.
-    package func createTag(_ id: String, at ref: String, in repositoryID: RepositoryID, force: Bool) throws -> Tag {
+    /// - Parameters:
+    ///   - force: moves a tag that is there already.
+    ///   - user: whose change it is, for hooks.
+    package func createTag(
+        _ id: String, at ref: String, in repositoryID: RepositoryID, force: Bool, by user: String = ""
+    ) throws -> Tag {
         let repository = try writableRepository(repositoryID, force: force)
         try Names.checkTag(id)
         let commitID = try resolveCommit(ref, in: repository)
@@ -117,29 +121,29 @@ extension Catalog {
             throw LakeError(.alreadyExists(.tag), "tag \(id): already exists")
         }
         let tag = Tag(id: id, commitID: commitID)
-        return try inPhases([Self.event(.preCreateTag, tag, in: repository)]) {
+        return try inPhases([Self.event(.preCreateTag, tag, in: repository, by: user)], in: repository) { aftermath in
+            try aftermath?.isNear()
             guard try refs.setTag(tag, in: repository, if: force ? nil : .absent) else {
                 throw LakeError(.alreadyExists(.tag), "tag \(id): already exists")
             }
             return tag
-        } after: { _, event in
-            event.followed(by: .postCreateTag)
         }
     }
 
-    package func deleteTag(_ id: String, in repositoryID: RepositoryID, force: Bool) throws {
+    package func deleteTag(_ id: String, in repositoryID: RepositoryID, force: Bool, by user: String = "") throws {
         let repository = try writableRepository(repositoryID, force: force)
         guard let tag = try refs.tag(id, in: repository) else { throw LakeError.notFound(.tag, id) }
-        try inPhases([Self.event(.preDeleteTag, tag, in: repository)]) {
+        try inPhases([Self.event(.preDeleteTag, tag, in: repository, by: user)], in: repository) { aftermath in
+            try aftermath?.isNear()
             try refs.removeTag(id, in: repository)
-        } after: { _, event in
-            event.followed(by: .postDeleteTag)
         }
     }
 
-    private static func event(_ kind: HookEvent.Kind, _ tag: Tag, in repository: Repository) -> HookEvent {
+    private static func event(_ kind: HookEvent.Kind, _ tag: Tag, in repository: Repository, by user: String)
+        -> HookEvent
+    {
         var event = HookEvent(kind, repository: repository.id, sourceRef: tag.commitID.text)
-        (event.tag, event.commitID) = (tag.id, tag.commitID)
+        (event.tag, event.commitID, event.user) = (tag.id, tag.commitID, user)
         return event
     }
 

@@ -39,7 +39,7 @@ extension Catalog {
         guard try refs.hookRun(id, of: run, in: repository) != nil else {
             throw LakeError.notFound(.run, "\(run)/\(id)")
         }
-        let location = try repository.namespace.location("_lakefs/actions/log/\(run)/\(id).log")
+        let location = try repository.namespace.location(RunFiles.output(of: id, in: run))
         guard try objects.size(of: location) != nil else { throw LakeError.notFound(.run, "\(run)/\(id)") }
         return location
     }

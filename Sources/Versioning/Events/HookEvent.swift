@@ -39,6 +39,10 @@ package struct HookEvent: Sendable, Equatable {
     package var metadata: Metadata = [:]
     /// What is merged, as it was named.
     package var mergeSource = ""
+    /// The commit that was made or is to come, as far as it is known; nil where none is made.
+    package var commit: Commit?
+    /// Whose change it is.
+    package var user = ""
 
     init(_ kind: Kind, repository: RepositoryID, sourceRef: String) {
         self.kind = kind
@@ -53,32 +57,75 @@ package struct HookEvent: Sendable, Equatable {
         message = request.message
         committer = request.committer
         metadata = request.metadata
+        user = request.committer
+        commit = Commit(
+            committer: committer, message: message, creationDate: request.date ?? .now(), metaRangeID: "",
+            metadata: metadata, parents: [], generation: 0)
     }
 
-    /// The same when the commit is there.
-    func followed(by kind: Kind, commitID: CommitID) -> HookEvent {
-        var event = self
-        event.kind = kind
-        event.sourceRef = commitID.text
-        event.commitID = commitID
-        return event
+    /// What finds the event's note again.
+    package var nameOnly: HookEvent {
+        var name = HookEvent(kind, repository: repository, sourceRef: "")
+        name.runID = runID
+        return name
     }
 
-    /// The same of a change that makes no commit.
-    func followed(by kind: Kind) -> HookEvent {
+    /// The event behind the change, of one before it.
+    func followed() -> HookEvent {
+        guard let kind = kind.after else { preconditionFailure("nothing follows \(kind)") }
         var event = self
         event.kind = kind
+        (event.runID, event.preRunID) = (XID.makeRunID(), runID)
         return event
+    }
+}
+
+extension HookEvent.Kind {
+    /// What is told behind a change that this was told before; nil where something else is told before it too.
+    package var after: HookEvent.Kind? {
+        switch self {
+        case .preCommit: .postCommit
+        case .preMerge: .postMerge
+        case .preRevert: .postRevert
+        case .preCherryPick: .postCherryPick
+        case .preCreateBranch: .postCreateBranch
+        case .preDeleteBranch: .postDeleteBranch
+        case .preCreateTag: .postCreateTag
+        case .preDeleteTag: .postDeleteTag
+        default: nil
+        }
+    }
+
+    /// Whether it is told behind a change.
+    package var isBehind: Bool { self != .prepareCommit && after == nil }
+    /// Whether it is about a tag; others are about a branch.
+    package var isOfTag: Bool {
+        switch self {
+        case .preCreateTag, .postCreateTag, .preDeleteTag, .postDeleteTag: true
+        default: false
+        }
     }
 }
 
 /// Who runs hooks. The catalog asks it before and after each change of refs; no lock of the catalog and no turn of a
 /// branch is held meanwhile.
 package protocol HookRunner: Sendable {
+    /// Whether anything is to run at an event before a change: if not, nobody need work out what the change will be.
+    func isWatching(_ event: HookEvent) throws -> Bool
     /// Runs what is to run before a change, and returns when it has. Called once for a change, however often that is
     /// tried.
     /// - Throws: `LakeError` if the change is not to be made.
-    func before(_ event: HookEvent) throws
-    /// Takes note of a change that was made; what runs then runs later, on threads of its own.
-    func after(_ event: HookEvent)
+    /// - Returns: whether there was anything to run.
+    func before(_ event: HookEvent) throws -> Bool
+    /// Notes, as lasting as what is written next, what is to run behind a change that is about to be made: a crash
+    /// amid the change leaves it to the next start to find out whether it was made. Called anew for each try.
+    /// - Returns: whether there is anything to run.
+    func note(_ event: HookEvent) throws -> Bool
+    /// A change that was noted was not made.
+    func forget(_ event: HookEvent)
+    /// A change was made; what is to run behind it runs later, on threads of its own.
+    /// - Parameters:
+    ///   - hasRun: whether something ran before it.
+    ///   - isNoted: whether something is to run now.
+    func after(_ event: HookEvent, hasRun: Bool, isNoted: Bool)
 }

@@ -117,6 +117,40 @@ extension RefStore {
 
     private func folder(_ repository: Repository) -> String { "repos/\(repository.id)/" }
 
+    /// A run's key, and those by which it is found.
+    private func keys(_ run: ActionRun, in repository: Repository) -> (own: Key, indices: [Key]) {
+        let folder = folder(repository)
+        return (
+            Key(folder + "runs/" + run.id),
+            (run.branch.isEmpty ? [] : [Key(folder + "branches/\(run.branch)/\(run.id)")])
+                + (run.commitID.isEmpty ? [] : [Key(folder + "commits/\(run.commitID)/\(run.id)")])
+        )
+    }
+
+    private func key(_ hook: HookRun, in repository: Repository) -> Key {
+        Key(folder(repository) + "tasks/\(hook.runID)/\(hook.id)")
+    }
+
+    func mutations(_ run: ActionRun, in repository: Repository) -> [Mutation] {
+        let (own, indices) = keys(run, in: repository)
+        var index = ProtobufWriter()
+        index.always(1, own.bytes)
+        return [.set(Self.actions, own, run.encoded)] + indices.map { .set(Self.actions, $0, index.bytes) }
+    }
+
+    func removals(_ run: ActionRun, in repository: Repository) -> [Mutation] {
+        let (own, indices) = keys(run, in: repository)
+        return (indices + [own]).map { .remove(Self.actions, $0) }
+    }
+
+    func mutation(_ hook: HookRun, in repository: Repository) -> Mutation {
+        .set(Self.actions, key(hook, in: repository), hook.encoded)
+    }
+
+    func removal(_ hook: HookRun, in repository: Repository) -> Mutation {
+        .remove(Self.actions, key(hook, in: repository))
+    }
+
     private func run(at key: Key) throws -> ActionRun? {
         try store.value(for: key, in: Self.actions).map { bytes in
             try decode("run \(key)") { try ActionRun(decoding: bytes) }
@@ -155,4 +189,11 @@ extension RefStore {
             try decode("hook run \(key)") { try HookRun(decoding: bytes) }
         }
     }
+}
+
+/// Where runs are told of beside the data. Source: `lakefs-formats.md` 1.1.
+enum RunFiles {
+    static func folder(_ run: String) -> String { "_lakefs/actions/log/\(run)/" }
+    static func manifest(_ run: String) -> String { folder(run) + "run.manifest" }
+    static func output(of hook: String, in run: String) -> String { folder(run) + hook + ".log" }
 }

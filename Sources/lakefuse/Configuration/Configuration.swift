@@ -91,6 +91,10 @@ struct Configuration {
     /// `auth.oidc.*`: an identity provider, where there is a `url`.
     var oidc = OpenIDConnect.Settings()
 
+    /// `actions.*`: hooks. `actions.env.enabled`, `actions.env.prefix`, `actions.lua.net_http_enabled` are lakeFS's; ours are
+    /// what scripts may use and how long runs are kept.
+    var actions = ActionRunner.Settings()
+
     static let settings: [Setting] = [
         .text("data", \.dataDirectory),
         .text("listen_address", \.listenAddress),
@@ -160,6 +164,16 @@ struct Configuration {
         .number("limits.idle_seconds", \.limits.idleSeconds, 1, most: 86_400),
         .number("limits.head_seconds", \.limits.headSeconds, 1, most: 86_400),
         .number("limits.progress_seconds", \.limits.progressSeconds, 1, most: 86_400),
+        .flag("actions.enabled", \.actions.isEnabled),
+        .flag("actions.env.enabled", \.actions.environment.isEnabled),
+        .text("actions.env.prefix", \.actions.environment.prefix),
+        .flag("actions.lua.net_http_enabled", \.actions.isHTTPEnabled),
+        .number("actions.lua.max_memory_bytes", \.actions.lua.memoryBytes, 1 << 20, most: 8 << 30),
+        .number("actions.lua.max_instructions", \.actions.lua.instructions, 1_000_000),
+        .duration("actions.lua.max_duration", \.actions.lua.seconds),
+        .number("actions.lua.max_scripts", \.actions.lua.atOnce, 1, most: 256),
+        .duration("actions.runs_max_age", \.actions.longestKept),
+        .number("actions.runs_max_count", \.actions.mostKept, 1),
         .list("mounts.allowed_folders", \.mountFolders),
         .flag("mounts.passthrough", \.levers.passthrough),
         .flag("mounts.directory_cache", \.levers.directoryCache),
@@ -290,6 +304,7 @@ struct Configuration {
         for (flag, key) in [("data", "data"), ("listen", "listen_address")] {
             if let value = invocation.value(flag) { try configuration.set(key, value, from: "--" + flag) }
         }
+        configuration.actions.environment.variables = invocation.environment
         return configuration
     }
 

@@ -107,19 +107,8 @@ struct Setting: Sendable {
 
     /// Whole seconds of a duration as Go writes it; nil for what is none.
     static func seconds(_ text: String) -> Int64? {
-        var total = 0.0
-        var rest = text[...]
-        guard !rest.isEmpty else { return nil }
-        while !rest.isEmpty {
-            let number = rest.prefix { $0.isNumber || $0 == "." }
-            rest = rest.dropFirst(number.count)
-            let unit = rest.prefix { !$0.isNumber && $0 != "." }
-            rest = rest.dropFirst(unit.count)
-            let units = ["h": 3600.0, "m": 60, "s": 1, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9]
-            guard let count = Double(number), let factor = units[String(unit)] else { return nil }
-            total += count * factor
-        }
-        return total < 1e15 ? Int64(total) : nil
+        guard let milliseconds = GoDuration.milliseconds(text), milliseconds < 1e18 else { return nil }
+        return Int64(milliseconds / 1000)
     }
 }
 
@@ -146,6 +135,6 @@ extension Setting {
         // Nothing is told to anybody, and no newer version is looked for.
         "stats.", "security.", "email_subscription.", "usage_report.", "installation.fixed_id",
         "installation.allow_inter_region_storage", "gateways.s3.verify_unsupported", "logging.trace_request_headers",
-        "ui.", "actions.",
+        "ui.",
     ]
 }

@@ -1,0 +1,439 @@
+import Foundations
+import LakeAPI
+import Synchronization
+import Transport
+package import Versioning
+
+/// Runs the hooks of action files: those before a change on the thread that makes it, those behind it on threads of its
+/// own. Safe from any thread.
+package final class ActionRunner: HookRunner {
+    package struct Settings: Sendable {
+        /// `actions.enabled`.
+        package var isEnabled = true
+        /// `actions.env.*`.
+        package var environment = HookEnvironment()
+        package var lua = LuaLimits()
+        /// `actions.lua.net_http_enabled`.
+        package var isHTTPEnabled = false
+        /// `actions.runs_max_age`, `actions.runs_max_count`: how long runs are kept, in seconds, and how many of a
+        /// repository.
+        package var longestKept: Int64 = 90 * 24 * 3600
+        package var mostKept = 100_000
+        package init() {}
+    }
+
+    /// An action, and its place among the files of its ref.
+    private struct Found: Sendable {
+        let action: Action
+        let index: Int
+    }
+
+    /// What has become of a hook.
+    private struct Outcome: Sendable {
+        var hook: HookRun
+        var failure: Failure?
+    }
+
+    private struct Failure: Sendable {
+        let text: String
+        /// Its `if` is no expression.
+        let isOfCondition: Bool
+    }
+
+    package static let folder = "_lakefs_actions/"
+    /// Action files of a ref; more refuse the change.
+    private static let mostFiles = 1000
+    /// Actions at once, and runs behind changes at once.
+    private static let width = 8, runsAtOnce = 4
+    /// Seconds between looks for old runs, and milliseconds that runs have for ending when the server stops.
+    private static let cleaningSeconds: Int64 = 3600, stopMilliseconds: Int64 = 3000
+
+    private let settings: Settings
+    private let scripts: LuaProcesses
+    private let client = HTTPClient()
+    /// Parsed files by the address of their bytes, which never change.
+    private let parsed = LRUCache<String, Result<Action, LakeError>>(budget: 4 << 20)
+    private let actions = WorkerPool(name: "action", width: ActionRunner.width)
+    private let runs = WorkerPool(name: "hook-run", width: ActionRunner.runsAtOnce)
+
+    private struct State {
+        var catalog: Catalog?
+        var api: LakeAPICalls?
+        var isStopping = false
+        var running = 0
+    }
+    private let state = Mutex(State())
+
+    package init(_ settings: Settings) {
+        self.settings = settings
+        scripts = LuaProcesses(settings.lua)
+    }
+
+    /// Begins to work for a catalog, first on what an earlier process left undone.
+    /// - Parameter api: the server's own API, which scripts call.
+    package func start(_ catalog: Catalog, api: LakeAPICalls) {
+        state.withLock { ($0.catalog, $0.api) = (catalog, api) }
+        do { try catalog.forEachLeftNote { try takeOver($0, catalog) } } catch {
+            Log.error("hooks that were left undone cannot be read", ["reason": LakeError(error).message])
+        }
+    }
+
+    /// Lets what runs end for a moment. What has not ended then is told as failed by the next start.
+    package func stop() {
+        let isIdle = state.withLock { state in
+            state.isStopping = true
+            return state.running == 0
+        }
+        let deadline = Timestamp.monotonicMilliseconds() + Self.stopMilliseconds
+        if !isIdle {
+            while state.withLock({ $0.running }) > 0, Timestamp.monotonicMilliseconds() < deadline {
+                sleep(milliseconds: 20)
+            }
+        }
+        scripts.stop()
+        if state.withLock({ $0.running }) == 0 {
+            runs.stop()
+            actions.stop()
+        }
+        state.withLock { ($0.catalog, $0.api) = (nil, nil) }
+    }
+
+    /// Removes old runs. Called from time to time.
+    package func cleanUp() {
+        guard let catalog = state.withLock({ $0.catalog }) else { return }
+        do { try catalog.removeRuns(olderThan: settings.longestKept, keeping: settings.mostKept) } catch {
+            Log.warning("old runs of hooks could not be removed", ["reason": LakeError(error).message])
+        }
+    }
+
+    private func catalog() throws -> Catalog {
+        guard let catalog = state.withLock({ $0.catalog }) else {
+            throw LakeError(.unavailable, "hooks cannot run: the server starts or stops")
+        }
+        return catalog
+    }
+
+    // MARK: before a change
+
+    package func isWatching(_ event: HookEvent) throws -> Bool {
+        guard settings.isEnabled else { return false }
+        // What is wrong with the files is told when they are to run.
+        do { return try !found(for: event, catalog()).isEmpty } catch { return true }
+    }
+
+    package func before(_ event: HookEvent) throws -> Bool {
+        guard settings.isEnabled else { return false }
+        let catalog = try catalog()
+        let prepared: [Prepared]
+        do { prepared = try prepare(event, catalog) } catch let error as LakeError
+            where error.code == .notFound(.object)
+        {
+            throw refusal(event, error.message, code: error.code)
+        } catch { throw refusal(event, "\(error)", code: .invalidActions) }
+        guard !prepared.isEmpty else { return false }
+        try catalog.note(event, .running)
+        let failures = try run(prepared, event, catalog)
+        guard failures.isEmpty else {
+            // A condition that is none is a fault of the file.
+            let isBroken = failures.allSatisfy(\.isOfCondition)
+            throw refusal(
+                event, Self.list(failures.map(\.text)), code: isBroken ? .invalidActions : .preconditionFailed)
+        }
+        return true
+    }
+
+    private func refusal(_ event: HookEvent, _ reason: String, code: LakeError.Code) -> LakeError {
+        LakeError(
+            code,
+            "\(event.kind == .preMerge ? "update branch \(event.branch): " : "")\(event.kind.rawValue) hook aborted, run id '\(event.runID)': \(reason)"
+        )
+    }
+
+    /// Several errors as lakeFS tells them.
+    private static func list(_ errors: [String]) -> String {
+        "\(errors.count) error\(errors.count == 1 ? "" : "s") occurred:\n"
+            + errors.map { "\t* \($0)\n" }.joined() + "\n"
+    }
+
+    // MARK: behind a change
+
+    package func note(_ event: HookEvent) throws -> Bool {
+        guard settings.isEnabled else { return false }
+        let catalog = try catalog()
+        // A file that is broken is told of in the run.
+        if let found = try? found(for: event, catalog), found.isEmpty { return false }
+        try catalog.note(event, .near)
+        return true
+    }
+
+    package func forget(_ event: HookEvent) {
+        do { try catalog().forgetNote(of: event) } catch {
+            Log.warning("a note of hooks stays", ["run": event.runID, "reason": LakeError(error).message])
+        }
+    }
+
+    package func after(_ event: HookEvent, hasRun: Bool, isNoted: Bool) {
+        guard let catalog = try? catalog() else { return }
+        if hasRun, event.commit != nil, !event.commitID.text.isEmpty {
+            do {
+                try catalog.noteCommit(
+                    event.commitID, inRun: event.preRunID, of: event.repository, manifest: ActionRun.manifest)
+            } catch {
+                Log.warning(
+                    "a run does not tell the commit that it let pass",
+                    ["run": event.preRunID, "reason": LakeError(error).message])
+            }
+        }
+        if isNoted { enqueue(event) }
+    }
+
+    /// Runs what was noted, later. Only names are kept meanwhile: the rest is in the note.
+    private func enqueue(_ event: HookEvent) {
+        let name = event.nameOnly
+        runs.run { [self] in
+            let catalog = state.withLock { state -> Catalog? in
+                guard !state.isStopping, let catalog = state.catalog else { return nil }
+                state.running += 1
+                return catalog
+            }
+            guard let catalog else { return }
+            defer { state.withLock { $0.running -= 1 } }
+            do {
+                guard let note = try catalog.noted(name) else { return }
+                try catalog.note(note.event, .running)
+                try runBehind(note.event, catalog)
+            } catch {
+                Log.error(
+                    "hooks behind a change could not run",
+                    ["run": name.runID, "repository": name.repository.text, "reason": LakeError(error).message])
+            }
+        }
+    }
+
+    private func runBehind(_ event: HookEvent, _ catalog: Catalog) throws {
+        let prepared: [Prepared]
+        do { prepared = try prepare(event, catalog) } catch {
+            Log.warning(
+                "hooks behind a change are broken",
+                ["run": event.runID, "repository": event.repository.text, "reason": "\(error)"])
+            return try recordFailure(event, catalog, reason: "\(error)")
+        }
+        guard !prepared.isEmpty else { return try catalog.forgetNote(of: event) }
+        _ = try run(prepared, event, catalog)
+    }
+
+    /// What a process that is gone noted: what it had begun has failed, what was to come is run if its change was made.
+    private func takeOver(_ note: HookNote, _ catalog: Catalog) throws {
+        if note.state == .running {
+            return try recordFailure(note.event, catalog, reason: "the server ended while the run was under way")
+        }
+        guard try catalog.wasMade(note.event) else { return try catalog.forgetNote(of: note.event) }
+        try catalog.note(note.event, .near)
+        after(note.event, hasRun: !note.event.preRunID.isEmpty, isNoted: true)
+    }
+
+    /// Tells a run that could not be as one that has failed, for a reason that its first hook's output says.
+    private func recordFailure(_ event: HookEvent, _ catalog: Catalog, reason: String) throws {
+        let now = Timestamp.now()
+        var hooks: [HookRun] = []
+        // Which hooks it had may not be known any more; one at least says why.
+        let first = (try? found(for: event, catalog))?.first
+        if (try? catalog.repository(event.repository)) != nil {
+            let id = Self.hookRunID(first?.index ?? 0, 0)
+            hooks = [
+                HookRun(
+                    runID: event.runID, id: id, hookID: first?.action.hooks.first?.id ?? "",
+                    action: first?.action.name ?? "", started: now, ended: now, hasPassed: false)
+            ]
+            try catalog.keepOutput(
+                Array("Error: \(reason)\n".utf8), ofHook: id, inRun: event.runID, of: event.repository)
+        }
+        try record(event, started: now, hooks, hasPassed: false, catalog)
+    }
+
+    // MARK: action files
+
+    /// The ref that the files are read from. Source: `lakefs-behaviour.md` section 5.
+    private static func ref(_ event: HookEvent) -> String {
+        switch event.kind {
+        case .prepareCommit, .preCommit, .preRevert, .preCherryPick, .preDeleteBranch: event.branch.text
+        // What the new branch will have, which uncommitted changes of the other are no part of.
+        case .preCreateBranch, .postCreateBranch: event.commitID.text
+        default: event.sourceRef
+        }
+    }
+
+    /// The actions that are for an event, by the order of their files.
+    private func found(for event: HookEvent, _ catalog: Catalog) throws -> [Found] {
+        let ref = try catalog.resolve(Self.ref(event), in: event.repository)
+        var query = Catalog.ListQuery()
+        (query.prefix, query.delimiter) = (Key(Self.folder), Key("/"))
+        query.limit = Self.mostFiles
+        let page = try catalog.list(ref, query)
+        guard !page.items.isEmpty else { return [] }
+        guard !page.hasMore else {
+            throw LakeError(
+                .invalidValue, "there are more than \(Self.mostFiles) files in \(Self.folder): invalid action")
+        }
+        var names: Set<String> = []
+        var result: [Found] = []
+        var faults: [String] = []
+        var index = 0
+        for case .commonPrefix(let path) in page.items {
+            // An action in a folder would guard nothing, and nobody would notice.
+            throw LakeError(
+                .notFound(.object),
+                Self.list([
+                    "loading file \(path): get action file metadata \(path): not found (folders in \(Self.folder) are not read: put the files beside the others)"
+                ]))
+        }
+        for case .object(let path, let entry) in page.items {
+            do {
+                let action = try action(entry, in: ref.repository, catalog)
+                guard names.insert(action.name).inserted else {
+                    throw HookFailure("action name '\(action.name)' already loaded: invalid action (\(path))")
+                }
+                if action.isFor(event) { result.append(Found(action: action, index: index)) }
+                index += 1
+            } catch let error as LakeError where error.code == .invalidValue {
+                faults.append("parsing file \(path): \(error.message)")
+            }
+        }
+        guard faults.isEmpty else { throw HookFailure(Self.list(faults)) }
+        return result
+    }
+
+    private func action(_ entry: Entry, in repository: Repository, _ catalog: Catalog) throws -> Action {
+        let location = try entry.location(in: repository.namespace)
+        let name = location.description
+        if let known = parsed[name] { return try known.get() }
+        guard entry.size <= Action.largestFile else {
+            throw LakeError(
+                .invalidValue, "the file has \(entry.size) bytes: \(Action.largestFile) at most: invalid action")
+        }
+        let text = try catalog.objects.readAll(location)
+        let result: Result<Action, LakeError>
+        do { result = .success(try Action(reading: text)) } catch { result = .failure(LakeError(error)) }
+        parsed.insert(result, for: name, cost: 500 + text.count * 4)
+        return try result.get()
+    }
+
+    // MARK: runs
+
+    /// An action whose hooks are ready to run.
+    private struct Prepared: Sendable {
+        let found: Found
+        let hooks: [any RunnableHook]
+    }
+
+    private func prepare(_ event: HookEvent, _ catalog: Catalog) throws -> [Prepared] {
+        let found = try found(for: event, catalog)
+        guard !found.isEmpty else { return [] }
+        let repository = try catalog.repository(event.repository)
+        return try found.map { found in
+            Prepared(
+                found: found,
+                hooks: try found.action.hooks.map { try make($0, event, repository, catalog) })
+        }
+    }
+
+    private func make(_ hook: Action.Hook, _ event: HookEvent, _ repository: Repository, _ catalog: Catalog) throws
+        -> any RunnableHook
+    {
+        switch hook.kind {
+        case .webhook: return try Webhook(hook.properties, settings.environment, client)
+        case .airflow: return try AirflowHook(hook.properties, settings.environment, client)
+        case .check: return try CheckHook(hook.properties, catalog)
+        case .lua:
+            let api = state.withLock { $0.api }
+            return try LuaHook(
+                hook.properties, settings.environment, scripts, ref: Self.ref(event),
+                calls: LuaCalls(
+                    catalog: catalog, api: api, user: event.user, client: client, isHTTPEnabled: settings.isHTTPEnabled),
+                repository: repository)
+        }
+    }
+
+    private static func hookRunID(_ action: Int, _ hook: Int) -> String {
+        func four(_ number: Int) -> String {
+            let digits = String(number)
+            return String(repeating: "0", count: max(0, 4 - digits.count)) + digits
+        }
+        return "\(four(action))_\(four(hook))"
+    }
+
+    /// Runs actions side by side, and stores what became of them.
+    /// - Returns: what failed, in words.
+    private func run(_ prepared: [Prepared], _ event: HookEvent, _ catalog: Catalog) throws -> [Failure] {
+        let started = Timestamp.now()
+        let outcomes = Mutex<[Int: [Outcome]]>([:])
+        if prepared.count == 1 {
+            let outcome = run(prepared[0], event, catalog)
+            outcomes.withLock { $0[0] = outcome }
+        } else {
+            let tasks = PoolTasks(actions)
+            for (index, action) in prepared.enumerated() {
+                try tasks.start { [self] in
+                    let outcome = run(action, event, catalog)
+                    outcomes.withLock { $0[index] = outcome }
+                }
+            }
+            try tasks.waitForAll()
+        }
+        let all = outcomes.withLock { outcomes in prepared.indices.flatMap { outcomes[$0] ?? [] } }
+        let failures = all.compactMap(\.failure)
+        try record(event, started: started, all.map(\.hook), hasPassed: failures.isEmpty, catalog)
+        return failures
+    }
+
+    private func record(
+        _ event: HookEvent, started: Timestamp, _ hooks: [HookRun], hasPassed: Bool, _ catalog: Catalog
+    ) throws {
+        let run = ActionRun(
+            id: event.runID, branch: event.branch.text,
+            commitID: event.kind == .preDeleteBranch || event.kind == .postDeleteBranch ? "" : event.commitID.text,
+            sourceRef: event.sourceRef, event: event.kind.rawValue, started: started, ended: .now(),
+            hasPassed: hasPassed)
+        try catalog.record(run, hooks, manifest: ActionRun.manifest(run, hooks), of: event)
+    }
+
+    /// Runs the hooks of an action in order. What fails ends none of the others: their conditions say whether they run.
+    private func run(_ prepared: Prepared, _ event: HookEvent, _ catalog: Catalog) -> [Outcome] {
+        let action = prepared.found.action
+        var outcomes: [Outcome] = []
+        for (index, (hook, runnable)) in zip(action.hooks, prepared.hooks).enumerated() {
+            let id = Self.hookRunID(prepared.found.index, index)
+            let hasFailed = outcomes.contains { $0.failure != nil }
+            let context = HookContext(event, action: action.name, hookID: hook.id)
+            var record = HookRun(
+                runID: event.runID, id: id, hookID: hook.id, action: action.name, started: context.time, ended: nil,
+                hasPassed: false)
+            var failure: Failure?
+            do {
+                if try HookCondition.holds(hook.condition, hasFailed: hasFailed) {
+                    do { try runnable.run(context) } catch {
+                        throw HookFailure(
+                            "action failed: \((error as? HookFailure)?.description ?? LakeError(error).message)")
+                    }
+                    record.hasPassed = true
+                } else {
+                    outcomes.append(Outcome(hook: record, failure: nil))
+                    continue
+                }
+            } catch {
+                context.sayFailure("\(error)")
+                failure = Failure(
+                    text: "hook run id '\(id)' failed on action '\(action.name)' hook '\(hook.id)': \(error)",
+                    isOfCondition: error is HookCondition.Fault)
+            }
+            record.ended = .now()
+            do { try catalog.keepOutput(context.output, ofHook: id, inRun: event.runID, of: event.repository) } catch {
+                Log.warning(
+                    "a hook's output could not be kept",
+                    ["run": event.runID, "hook": id, "reason": LakeError(error).message])
+            }
+            outcomes.append(Outcome(hook: record, failure: failure))
+        }
+        return outcomes
+    }
+}

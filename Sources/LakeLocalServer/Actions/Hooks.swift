@@ -1,0 +1,79 @@
+import Foundations
+import LakeAPI
+import Versioning
+
+/// What can be run as a hook. Made of an action's properties; a value that is none refuses the run before anything of it
+/// has begun.
+protocol RunnableHook: Sendable {
+    /// - Throws: `HookFailure`.
+    func run(_ context: HookContext) throws
+}
+
+/// Why a hook has failed.
+struct HookFailure: Error, CustomStringConvertible {
+    let description: String
+    init(_ description: String) { self.description = description }
+}
+
+/// What a hook's run is about, and where it says what it does. Used by one thread.
+final class HookContext {
+    let event: HookEvent
+    let action: String
+    let hookID: String
+    let time: Timestamp
+    private(set) var output: [UInt8] = []
+    /// Bytes of output that are kept.
+    private static let mostOutput = 4 << 20
+    private var isCut = false
+
+    init(_ event: HookEvent, action: String, hookID: String) {
+        self.event = event
+        self.action = action
+        self.hookID = hookID
+        time = .now()
+    }
+
+    func say(_ text: String) { say(Array(text.utf8)) }
+
+    func say(_ bytes: [UInt8]) {
+        guard !isCut else { return }
+        let room = Self.mostOutput - output.count
+        output += bytes.prefix(room)
+        guard bytes.count > room else { return }
+        isCut = true
+        output += "\n(the rest of the output is left out)\n".utf8
+    }
+
+    /// Says why the hook has failed, whatever was said before.
+    func sayFailure(_ text: String) { output += "Error: \(text)\n".utf8 }
+
+    /// The event as webhooks get it.
+    func payload(_ write: (inout JSONWriter, (inout JSONWriter) -> Void) -> Void) -> [UInt8] {
+        var json = JSONWriter()
+        write(&json) { event.write(to: &$0, action: action, hook: hookID, time: time) }
+        return json.bytes
+    }
+}
+
+/// A time as Go writes it, for a hook's `timeout`.
+enum HookDuration {
+    /// A bare number is nanoseconds in Go; nobody means that. It is taken for seconds.
+    static func milliseconds(_ value: JSONValue?, or standard: Int, what: String) throws(HookFailure) -> Int {
+        switch value {
+        case nil, .null?: return standard
+        case .integer(let seconds)?: return Int(clamping: max(0, min(seconds, longest / 1000)) * 1000)
+        case .number(let seconds)? where seconds >= 0: return Int(min(seconds * 1000, Double(longest)))
+        case .text(let text)?:
+            guard let milliseconds = GoDuration.milliseconds(text) else {
+                let isNumber = !text.isEmpty && text.allSatisfy { $0.isNumber || $0 == "." }
+                throw HookFailure(
+                    "\(what): time: \(isNumber ? "missing unit in" : "invalid") duration \"\(text)\" (90s and 1m30s are durations)"
+                )
+            }
+            return Int(min(max(1, milliseconds), Double(longest)))
+        default: throw HookFailure("\(what): the value is no duration: 90s and 1m30s are")
+        }
+    }
+
+    private static let longest: Int64 = 7 * 24 * 3600 * 1000
+}

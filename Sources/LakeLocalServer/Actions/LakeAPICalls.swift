@@ -1,0 +1,69 @@
+import Foundations
+import LakeAPI
+import Transport
+package import Versioning
+
+/// The server's own API, called from within: by scripts, as the user whose change they look at. The same doors answer as
+/// anybody else's requests, with the same permissions.
+package struct LakeAPICalls: Sendable {
+    private let handler: any RequestHandler
+    private let login: Login
+    private let access: Access
+
+    package init(_ handler: any RequestHandler, login: Login, access: Access) {
+        self.handler = handler
+        self.login = login
+        self.access = access
+    }
+
+    /// Bytes of an answer that a script can be given.
+    private static let mostBytes = 32 << 20
+
+    /// - Parameters:
+    ///   - path: behind `/api/v1`, its parts encoded.
+    ///   - query: names and values, not encoded.
+    /// - Throws: `HookFailure` for an answer that is too large.
+    func call(
+        _ method: String, _ path: String, query: [(String, String)] = [], body: [UInt8] = [], as user: String
+    ) throws -> (status: Int, body: [UInt8]) {
+        let token = login.token(for: user, by: Login.Origin(try access.user(user)), seconds: 60)
+        let target = REST.base + path + (query.isEmpty ? "" : "?" + URIEncoding.query(of: query))
+        var headers = [("host", "localhost"), ("authorization", "Bearer " + token.token)]
+        if !body.isEmpty { headers.append(("content-type", "application/json")) }
+        let response = handler.answer(Request(method: method, target: target, headers: headers), body: body)
+        return (response.status, try bytes(of: response.body))
+    }
+
+    private func bytes(of body: Response.Body) throws -> [UInt8] {
+        func check(_ count: Int64) throws {
+            guard count <= Self.mostBytes else {
+                throw HookFailure("the answer has \(count) bytes: a script can be given \(Self.mostBytes)")
+            }
+        }
+        switch body {
+        case .bytes(let bytes): return bytes
+        case .announced: return []
+        case .file(let piece):
+            try check(piece.byteCount)
+            defer { piece.close() }
+            return try piece.read(0..<piece.byteCount)
+        case .stream(let byteCount, let read):
+            try check(byteCount)
+            var result: [UInt8] = []
+            while result.count < byteCount {
+                let piece = try read(Int64(result.count), min(1 << 20, Int(byteCount) - result.count))
+                guard !piece.isEmpty else { throw HookFailure("the answer ends early") }
+                result += piece
+            }
+            return result
+        case .pieces(let next):
+            var result: [UInt8] = []
+            while true {
+                let piece = try next()
+                if piece.isEmpty { return result }
+                result += piece
+                try check(Int64(result.count))
+            }
+        }
+    }
+}
