@@ -2,6 +2,7 @@
 import contextlib
 import hashlib
 import hmac
+import http.client
 import http.server
 import json
 import re
@@ -451,6 +452,361 @@ class FixtureTest(HookTest):
                                  f"{name}.{member}")
         # net/http is allowed on this server.
         self.assertEqual([n for n, gone in got["missing"].items() if not gone], ["net/http"])
+
+
+# -- what is ours ------------------------------------------------------------------------------------------------------
+
+class OwnTest(HookTest):
+    def webhook(self, path, hook_id="call", **properties):
+        return {"id": hook_id, "type": "webhook", "properties": {"url": f"http://{self.listener.address}{path}", **properties}}
+
+    def refused(self, branch="main", status=412, **more):
+        answer = self.commit(branch, **more)
+        self.assertEqual(answer.status, status, answer.body)
+        return answer.json["message"]
+
+    def test_signed_bodies(self):
+        self.action([self.webhook("/all", secret="{{ ENV.LAKEFSACTION_VAR }}")])
+        self.assertEqual(self.commit().status, 201)
+        sent = self.listener.take()[0]
+        wanted = hmac.new(b"this_is_actions_var", sent["body"], hashlib.sha256).hexdigest()
+        self.assertEqual(dict(sent["headers"])["X-Lakefuse-Signature-256"], f"sha256={wanted}")
+        self.assertNotIn("this_is_actions_var", self.last_output())
+
+    def test_webhooks_that_misbehave(self):
+        self.action([self.webhook("/circle/0")])
+        self.assertIn("stopped after 10 redirects", self.refused())
+        self.assertEqual(len(self.listener.take()), 10)
+        self.action([self.webhook("/flood")])
+        began, resident = time.monotonic(), self.lake.resident()
+        self.assertEqual(self.commit().status, 201)  # its status is what counts
+        self.assertLess(time.monotonic() - began, 5)
+        self.assertLess(self.lake.resident() - resident, 50)
+        self.action([self.webhook("/slow/9", timeout="300ms")])
+        began = time.monotonic()
+        self.assertIn("context deadline exceeded", self.refused())
+        self.assertLess(time.monotonic() - began, 3)
+
+    def test_airflow(self):
+        dag = {"url": f"http://{self.listener.address}", "dag_id": "dag", "username": "u", "password": "p", "wait_for_dag": True}
+        for version, prefix in ((1, "/api/v1"), (2, "/api/v2")):
+            with self.subTest(version):
+                self.listener.states = iter(["queued", "running", "success", "running", "failed"])
+                self.action([{"id": "dag", "type": "airflow", "properties": {**dag, "api_version": version}}])
+                self.assertEqual(self.commit().status, 201)
+                self.assertIn("has failed", self.refused())
+                sent = [r for r in self.listener.take() if r["target"] != "/auth/token"]
+                self.assertEqual([r["method"] for r in sent], ["POST", "GET", "GET", "GET", "POST", "GET", "GET"])
+                self.assertTrue(all(r["target"].startswith(f"{prefix}/dags/dag/dagRuns") for r in sent))
+                login = dict(sent[0]["headers"])["Authorization"]
+                self.assertEqual(login, "Basic dTpw" if version == 1 else "Bearer airflow-3")
+                self.assertEqual("logical_date" in json.loads(sent[0]["body"]), version == 2)
+
+    # -- scripts ---------------------------------------------------------------------------------------------------
+
+    def test_scripts_within_limits(self):
+        for name, script, said in (
+                ("loops", "while true do end", "instructions"),
+                ("loops, and catches what is raised", "while true do pcall(function() while true do end end) end", "instructions"),
+                ("eats memory", "t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1000) .. i end", "memory"),
+                ("eats memory, and catches it", "while true do pcall(string.rep, 'x', 1e9) end", "memory"),
+                ("one large text", "x = ('x'):rep(1e9)", "memory"),
+                ("backtracks", "('a'):rep(300):find(('.-'):rep(8) .. 'b')", "longer than 5 s"),
+                ("sleeps", "require('time').sleep(60e9)", "longer than 5 s"),
+                ("goes too deep", "local function f() return 1 + f() end f()", "memory"),
+                ("a deep table", "t = {} for i = 1, 1000 do t = {t} end require('encoding/json').marshal(t)", "too deep"),
+                ("regular expressions", "require('regexp').match('(a+)+$', ('a'):rep(100000) .. 'b')", "steps"),
+                ("bytecode", "assert(load('\\27Lua', 'x', 'b'))", "only texts"),
+                ("bytecode as text", "assert(load('\\27LuaR', 'x'))", "binary"),
+                ("a file", "require('io')", "not found"),
+                ("the registry", "print(debug.getregistry().x, debug.sethook) debug.sethook() while true do end", "instructions")):
+            with self.subTest(name):
+                self.script(script)
+                began = time.monotonic()
+                self.assertIn(said, self.refused())
+                self.assertLess(time.monotonic() - began, 12)
+        self.script("for i = 1, 1e6 do print(('x'):rep(100)) end")
+        self.assertEqual(self.commit().status, 201)
+        self.assertLess(len(self.last_output()), 5 << 20)
+        self.assertTrue(self.last_output().endswith("is left out)\n"))
+        self.script("print(('a b'):gsub(' ', '_'), ('k=v'):match('(%w+)=(%w+)')) for w in ('x y'):gmatch('%w') do print(w) end")
+        self.assertEqual(self.commit().status, 201)
+        self.assertEqual(self.last_output(), "a_b\tk\tv\nx\ny\n")
+
+    def test_scripts_have_no_settings(self):
+        self.script("for _, k in ipairs({'key', 'home', 'own'}) do print(k, args[k]) end",
+                    key="{{ ENV.LAKEFUSE_INSTALLATION_SECRET_ACCESS_KEY }}", home="{{ ENV.HOME }}", own="{{ ENV.LAKEFSACTION_VAR }}")
+        self.assertEqual(self.commit().status, 201)
+        self.assertEqual(self.last_output(), "key\t\nhome\t\nown\tthis_is_actions_var\n")
+
+    def test_scripts_act_as_their_user(self):
+        """What the one who commits may not do, the script may not."""
+        self.lake.ask("POST", "/auth/users", 201, json_body={"id": "hook-viewer"})
+        self.addCleanup(self.lake.rest, "DELETE", "/auth/users/hook-viewer")
+        self.lake.ask("PUT", "/auth/groups/Developers/members/hook-viewer", 201)
+        keys = self.lake.ask("POST", "/auth/users/hook-viewer/credentials", 201).json
+        keys = keys["access_key_id"], keys["secret_access_key"]
+        self.script("""
+            local lakefs = require("lakefs")
+            print(username, (lakefs.create_tag(action.repository_id, "main", "t" .. action.run_id)))
+            print((lakefs.list_objects("hooks-other", "main", "", "")))""")
+        other = "hooks-other"
+        self.lake.rest("POST", "/repositories", json_body={"name": other, "storage_namespace": f"local://{other}"})
+        self.assertEqual(self.commit().status, 201)
+        self.assertEqual(self.last_output(), "admin\t201\n200\n")
+        policy = {"id": "HooksOnly", "statement": [{"effect": "allow", "action": ["fs:*"],
+                                                    "resource": f"arn:lakefs:fs:::repository/{self.repository}*"},
+                                                   {"effect": "deny", "action": ["fs:CreateTag"], "resource": "*"}]}
+        self.lake.ask("POST", "/auth/policies", 201, json_body=policy)
+        self.addCleanup(self.lake.rest, "DELETE", "/auth/policies/HooksOnly")
+        self.lake.ask("DELETE", "/auth/groups/Developers/members/hook-viewer", 204)
+        self.lake.ask("PUT", "/auth/users/hook-viewer/policies/HooksOnly", 201)
+        answer = self.at("POST", "/branches/main/commits", keys=keys, json_body={"message": "m", "allow_empty": True})
+        self.assertEqual(answer.status, 201, answer.body)
+        self.assertEqual(self.last_output(), "hook-viewer\t401\n401\n")
+
+    def test_http_of_scripts(self):
+        self.script(f"""
+            local http = require("net/http")
+            local code, body, headers = http.request("http://{self.listener.address}/status/201")
+            print(code, body, headers["content-length"])
+            print((http.request{{url = "http://{self.listener.address}/x", method = "PUT", headers = {{["X-A"] = "b"}}, body = "text"}}))""")
+        self.assertEqual(self.commit().status, 201)
+        self.assertEqual(self.last_output(), "201\tanswer body of the listener\t27\n200\n")
+        put = self.listener.take()[1]
+        self.assertEqual((put["method"], put["body"], dict(put["headers"])["X-A"]), ("PUT", b"text", "b"))
+
+    # -- gates -----------------------------------------------------------------------------------------------------
+
+    def gate(self, events="pre-commit", **properties):
+        self.action([{"id": "gate", "type": "check", "properties": properties}], events)
+
+    def test_gates(self):
+        self.put("raw/kept", "1")
+        self.assertEqual(self.commit(allow_empty=False).status, 201)
+        self.gate(allowed_paths=["data/*", "_lakefs_actions/*"], largest_size="1KB", no_deletions=["raw/"],
+                  required_metadata={"ticket": "^[A-Z]+-[0-9]+$"}, message_pattern="^(fix|feat): ",
+                  formats={"*.png": "png", "*.json": "json"})
+        for index in range(25):
+            self.put(f"elsewhere/{index:02}", "x")
+        self.put("data/large", "x" * 1001)
+        self.put("data/a.png", "no picture")
+        self.put("data/b.json", '{"is": "one"}')
+        self.at("DELETE", "/branches/main/objects", 204, path="raw/kept")
+        said = self.refused(message="whatever")
+        for text in ("message does not match ^(fix|feat): ", "no 'ticket'", "paths that are not allowed (25):", "elsewhere/00",
+                     "elsewhere/19", "and 5 more", "data/large: 1001 bytes", "raw/kept", "data/a.png: no png"):
+            self.assertIn(text, said)
+        self.assertNotIn("elsewhere/20", said)
+        self.assertNotIn("data/b.json", said)
+        self.at("PUT", "/branches/main/hard_reset", 204, ref="main", force="true")
+        self.gate(required_metadata=["ticket"])
+        self.assertEqual(self.commit(metadata={"ticket": "x"}).status, 201)
+        for properties, said in (({"colour": "red"}, "no property 'colour'"), ({}, "asks for nothing"),
+                                 ({"largest_size": "much"}, "no number of bytes"), ({"message_pattern": "("}, "missing closing )"),
+                                 ({"formats": {"*": "cuneiform"}}, "'cuneiform' is not known"), ({"parquet_schema": "any"}, "widened")):
+            with self.subTest(said):
+                self.gate(**properties)
+                self.assertIn(said, self.refused(status=500))
+
+    def test_gate_of_parquet_schemas(self):
+        import pyarrow
+        import pyarrow.parquet
+
+        def put(path, **columns):
+            sink = pyarrow.BufferOutputStream()
+            fields = [pyarrow.field(n, t, nullable=not n.startswith("must")) for n, t in columns.items()]
+            pyarrow.parquet.write_table(pyarrow.schema(fields).empty_table(), sink)
+            self.put(path, sink.getvalue().to_pybytes())
+        put("t/1.parquet", a=pyarrow.int32(), b=pyarrow.string())
+        self.assertEqual(self.commit().status, 201)
+        for kind in ("unchanged", "widened"):
+            self.gate(parquet_schema=kind)
+            put("t/2.parquet", a=pyarrow.int32(), b=pyarrow.string())
+            put("other/1.parquet", z=pyarrow.int64())
+            self.assertEqual(self.commit().status, 201)
+            for columns, said in (({"a": pyarrow.int32()}, "b"), ({"a": pyarrow.string(), "b": pyarrow.string()}, "a"),
+                                  ({"a": pyarrow.int64(), "b": pyarrow.string()}, None),
+                                  ({"a": pyarrow.int32(), "b": pyarrow.string(), "c": pyarrow.float64()}, None),
+                                  ({"a": pyarrow.int32(), "b": pyarrow.string(), "must": pyarrow.int32()}, "must")):
+                for path in ("t/1.parquet", "t/3.parquet"):
+                    with self.subTest((kind, columns, path)):
+                        put(path, **columns)
+                        if said is None and kind == "widened":
+                            self.assertEqual(self.commit().status, 201)
+                            self.at("POST", "/branches/main/revert", 204, json_body={"ref": "main", "parent_number": 1})
+                        else:
+                            self.assertIn(path, self.refused())
+                            self.at("PUT", "/branches/main", 204, json_body={"type": "object", "path": path})
+        self.put("t/4.parquet", "no such thing")
+        self.assertIn("no Parquet file", self.refused())
+
+    def test_gates_of_merges(self):
+        self.branch("side")
+        self.gate("pre-merge", no_deletions=["keep/"], allowed_paths=["keep/*", "_lakefs_actions/*"])
+        self.put("keep/a", "1")
+        self.assertEqual(self.commit().status, 201)
+        self.at("POST", "/refs/main/merge/side", 200)
+        self.put("stray", "1")
+        self.assertEqual(self.commit().status, 201)
+        answer = self.at("POST", "/refs/main/merge/side")
+        self.assertEqual(answer.status, 412)
+        self.assertIn("stray", answer.json["message"])
+
+    # -- files that are bad ------------------------------------------------------------------------------------------
+
+    def test_bad_files(self):
+        bomb = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
+            f"{chr(98 + i)}: &{chr(98 + i)} [" + ",".join(f"*{chr(97 + i)}" for _ in range(10)) + "]\n" for i in range(8))
+        for name, text, said in (("10 MB", "#" * (10 << 20), "bytes: 1048576 at most"), ("a bomb", bomb, "more than 100000 values"),
+                                 ("deep", "a: " + "[" * 1000 + "]" * 1000, "nested deeper"),
+                                 ("unknown event", "name: x1\non: {pre-cook: }\n", "(line 2: events are prepare-commit, pre-commit"),
+                                 ("a list", "- 1\n", "no map"), ("hooks that are none", "name: x1\non: {pre-commit: }\nhooks: 7\n", "line 3"),
+                                 ("nonsense", b"\xff\xfe\x00", "yaml: ")):
+            with self.subTest(name):
+                self.put("_lakefs_actions/a.yaml", text)
+                began = time.monotonic()
+                self.assertIn(said, self.refused(status=500))
+                self.assertLess(time.monotonic() - began, 3)
+        self.assertEqual(self.lake.rest("GET", f"/repositories/{self.repository}").status, 200)
+
+    def test_many_hooks(self):
+        self.action([self.webhook(f"/many/{i}", f"h{i}") for i in range(1000)])
+        self.assertEqual(self.commit().status, 201)
+        self.assertEqual([r["target"] for r in self.listener.take()], [f"/many/{i}" for i in range(1000)])
+        run = self.runs()[0]
+        page = self.at("GET", f"/actions/runs/{run['run_id']}/hooks", 200, amount=1000).json["results"]
+        self.assertEqual((len(page), page[-1]["hook_run_id"], page[-1]["status"]), (1000, "0000_0999", "completed"))
+
+    def test_actions_at_once(self):
+        """Twenty actions that wait 0.4 s each take less than one after the other."""
+        for index in range(20):
+            self.action([self.webhook("/slow/0.4")], name=f"a{index:02}")
+        began = time.monotonic()
+        self.assertEqual(self.commit().status, 201)
+        self.assertLess(time.monotonic() - began, 4)
+
+    def test_imports(self):
+        folder = self.folder / "import"
+        folder.mkdir()
+        (folder / "f").write_text("1")
+        lake = Lake(self.folder, "importing", LAKEFUSE_BLOCKSTORE_LOCAL_IMPORT_ENABLED="true",
+                    LAKEFUSE_BLOCKSTORE_LOCAL_ALLOWED_EXTERNAL_PREFIXES=str(folder)).start()
+        try:
+            lake.create_repository("importing")
+            hooks = [{"id": "call", "type": "webhook", "properties": {"url": f"http://{self.listener.address}/x"}}]
+            lake.upload("importing", "main", "_lakefs_actions/a.yaml", yaml.safe_dump({
+                "name": "act", "on": {e: None for e in ("prepare-commit", "pre-commit", "post-commit", "pre-merge")}, "hooks": hooks}).encode())
+            lake.commit("importing", "main")
+            wait_until(lambda: len(self.listener.received) == 3, 10, "the commit's hooks")
+            self.listener.take()
+            at = "/repositories/importing/branches/main/import"
+            started = lake.ask("POST", at, 202, json_body={"paths": [{
+                "path": f"local://{folder}/", "destination": "in/", "type": "common_prefix"}], "commit": {"message": "imported"}})
+            wait_until(lambda: lake.ask("GET", at, id=started.json["id"]).json["completed"], 20, "the import")
+            wait_until(lambda: len(self.listener.received) == 2, 10, "the import's hooks")
+            events = [json.loads(r["body"]) for r in self.listener.take()]
+            self.assertEqual([e["event_type"] for e in events], ["pre-commit", "post-commit"])
+            self.assertEqual(events[0]["commit_metadata"], {".lakefs.merge.strategy": "source-wins"})
+        finally:
+            lake.kill()
+
+    def test_read_only_repository(self):
+        """What is forced on it runs no hooks."""
+        self.action([self.webhook("/status/500")])
+        name = f"{self.repository}-shut"
+        self.lake.ask("POST", "/repositories", 201, json_body={"name": name, "storage_namespace": f"local://{name}", "read_only": True})
+        at = f"/repositories/{name}/branches/main"
+        text = yaml.safe_dump({"name": "act", "on": {"pre-commit": None}, "hooks": [self.webhook("/status/500")]})
+        self.lake.ask("POST", f"{at}/objects", 201, body=text.encode(), path="_lakefs_actions/a.yaml", force="true")
+        self.lake.ask("POST", f"{at}/commits", 201, json_body={"message": "m", "force": True})
+        self.assertEqual(self.listener.take(), [])
+
+
+class CrashTest(HookTest):
+    """A server that is killed, and its next start."""
+
+    def setUp(self):
+        super().setUp()
+        self.own = Lake(self.folder, f"crash-{self.id().rsplit('_', 1)[-1]}").start()
+        self.addCleanup(self.own.kill)
+        self.own.create_repository("crash")
+
+    def act(self, events, path):
+        self.own.upload("crash", "main", "_lakefs_actions/a.yaml", yaml.safe_dump({
+            "name": "act", "on": {event: None for event in events},
+            "hooks": [{"id": "call", "type": "webhook", "properties": {"url": f"http://{self.listener.address}{path}"}}]}).encode())
+
+    def runs_of(self, commit):
+        return self.own.ask("GET", "/repositories/crash/actions/runs", commit=commit).json["results"]
+
+    def test_nothing_is_lost(self):
+        """100 commits, killed again and again: each that is in the log has its run behind it, completed or told as cut."""
+        self.act(["post-commit"], "/slow/0.02")
+        done = 0
+        while done < 100:
+            stop = threading.Timer(0.4, self.own.process.send_signal, [signal.SIGKILL])
+            stop.start()
+            try:
+                while done < 100:
+                    self.own.upload("crash", "main", f"f{done}", b"1")
+                    self.own.commit("crash", "main", f"c{done}")
+                    done += 1
+            except (OSError, AssertionError, RuntimeError, http.client.HTTPException):
+                stop.join()
+                self.own.kill()
+                self.own.start()
+            else:
+                stop.cancel()
+                stop.join()
+                break
+        log = self.own.ask("GET", "/repositories/crash/refs/main/commits", amount=1000).json["results"][:-1]
+        self.assertGreaterEqual(len(log), 100)
+
+        def all_told():
+            return all(any(r["event_type"] == "post-commit" for r in self.runs_of(c["id"])) for c in log)
+        wait_until(all_told, 30, "every commit's run")
+        told = [json.loads(r["body"])["commit_id"] for r in self.listener.take()]
+        for commit in log:
+            runs = [r for r in self.runs_of(commit["id"]) if r["event_type"] == "post-commit"]
+            self.assertEqual(len(runs), 1)
+            if runs[0]["status"] == "completed":
+                self.assertEqual(told.count(commit["id"]), 1)
+            else:
+                hook = self.own.ask("GET", f"/repositories/crash/actions/runs/{runs[0]['run_id']}/hooks").json["results"][0]
+                output = self.own.ask("GET", f"/repositories/crash/actions/runs/{runs[0]['run_id']}/hooks/{hook['hook_run_id']}/output")
+                self.assertIn(b"the server ended while the run was under way", output.body)
+
+    def test_a_run_that_is_cut(self):
+        self.act(["pre-commit"], "/slow/60")
+        self.own.upload("crash", "main", "f", b"1")
+
+        def commit():
+            with contextlib.suppress(Exception):
+                self.own.rest("POST", "/repositories/crash/branches/main/commits", json_body={"message": "m"})
+        thread = threading.Thread(target=commit)
+        thread.start()
+        wait_until(lambda: self.listener.received, 10, "the hook runs")
+        self.own.kill()
+        thread.join()
+        self.own.start()
+        runs = self.own.ask("GET", "/repositories/crash/actions/runs").json["results"]
+        self.assertEqual([(r["event_type"], r["status"]) for r in runs], [("pre-commit", "failed")])
+        self.assertEqual(len(self.own.ask("GET", "/repositories/crash/refs/main/commits").json["results"]), 1)
+
+    def test_old_runs_go(self):
+        self.own.kill()
+        self.own.environment["LAKEFUSE_ACTIONS_RUNS_MAX_COUNT"] = "3"
+        self.own.start()
+        self.act(["pre-commit"], "/x")
+        for index in range(6):
+            self.own.commit("crash", "main", f"c{index}", allow_empty=True)
+        self.assertEqual(len(self.own.ask("GET", "/repositories/crash/actions/runs").json["results"]), 6)
+        self.own.stop()
+        self.own.start()
+        newest = self.own.ask("GET", "/repositories/crash/actions/runs").json["results"]
+        wait_until(lambda: len(self.own.ask("GET", "/repositories/crash/actions/runs").json["results"]) == 3, 20, "old runs are gone")
+        self.assertEqual(self.own.ask("GET", "/repositories/crash/actions/runs").json["results"], newest[:3])
 
 
 if __name__ == "__main__":

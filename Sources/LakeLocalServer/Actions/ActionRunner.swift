@@ -76,6 +76,7 @@ package final class ActionRunner: HookRunner {
         do { try catalog.forEachLeftNote { try takeOver($0, catalog) } } catch {
             Log.error("hooks that were left undone cannot be read", ["reason": LakeError(error).message])
         }
+        runs.run { [self] in cleanUp() }
     }
 
     /// Lets what runs end for a moment. What has not ended then is told as failed by the next start.

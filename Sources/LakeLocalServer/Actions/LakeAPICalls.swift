@@ -19,6 +19,11 @@ package struct LakeAPICalls: Sendable {
     /// Bytes of an answer that a script can be given.
     private static let mostBytes = 32 << 20
 
+    /// Whose a key pair is; nil if it is nobody's.
+    func user(id: String, secret: String) throws -> String? {
+        try login.user(accessKeyID: id, secretAccessKey: secret)
+    }
+
     /// - Parameters:
     ///   - path: behind `/api/v1`, its parts encoded.
     ///   - query: names and values, not encoded.

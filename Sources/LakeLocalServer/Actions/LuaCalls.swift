@@ -20,6 +20,20 @@ struct LuaCalls: Sendable {
         switch parts[0] {
         case "lakefs": return try lakefs(parts[1], arguments)
         case "time" where parts[1] == "zone": return [.bytes(try Self.zone(try arguments.text(1)))]
+        case "http" where isHTTPEnabled: return try CloudCalls(client: client).request(arguments)
+        case "s3", "glue", "azure", "gcloud", "databricks", "delta":
+            // A client's functions are given its login first.
+            let login = arguments[1]
+            let rest = LuaArguments(Array(arguments.values.dropFirst()))
+            let clouds = CloudCalls(client: client)
+            switch parts[0] {
+            case "s3": return try clouds.s3(parts[1], login, rest)
+            case "glue": return try clouds.glue(parts[1], login, rest)
+            case "azure": return try clouds.azure(parts[1], login, rest)
+            case "gcloud": return try clouds.gcloud(parts[1], login, rest)
+            case "databricks": return try clouds.databricks(parts[1], login, rest)
+            default: return try delta(login, rest)
+            }
         default: throw HookFailure("there is no function \(name)")
         }
     }
@@ -84,6 +98,62 @@ struct LuaCalls: Sendable {
             return answer.isEmpty ? [code] : [code, try LuaValue(LuaJSON.read(answer))]
         default: throw HookFailure("there is no function lakefs.\(name)")
         }
+    }
+
+    /// The log of a Delta table: by version the lines of its actions, then what its newest metadata say. Read as the user
+    /// whose key pair the client was made with. Source: Delta transaction log protocol, "Delta Log Entries".
+    private func delta(_ login: LuaValue, _ given: LuaArguments) throws -> [LuaValue] {
+        guard let api, let reader = try api.user(id: login["id"].text ?? "", secret: login["secret"].text ?? "") else {
+            throw HookFailure("the key pair of the Delta client is nobody's")
+        }
+        let repository = "/repositories/" + URIEncoding.encode(try given.text(1))
+        let ref = URIEncoding.encode(try given.text(2))
+        let table = try given.text(3)
+        let folder = (table.hasSuffix("/") ? table : table + "/") + "_delta_log/"
+        var versions: [LuaValue.Pair] = []
+        var metadata: JSONValue?
+        var after = ""
+        var expected: Int64 = 0
+        repeat {
+            let page = try api.call(
+                "GET", "\(repository)/refs/\(ref)/objects/ls",
+                query: [("prefix", folder), ("after", after), ("amount", "1000")], as: reader)
+            guard page.status == 200, case .object(let told) = try LuaJSON.read(page.body),
+                case .list(let entries)? = told["results"], case .object(let pagination)? = told["pagination"]
+            else { throw HookFailure("the log of the Delta table \(table) cannot be listed: HTTP \(page.status)") }
+            for case .object(let entry) in entries {
+                guard let path = entry["path"]?.text, path.hasSuffix(".json"),
+                    let version = Int64(path.dropFirst(folder.utf8.count).dropLast(5))
+                else { continue }
+                guard version == expected else {
+                    throw HookFailure(
+                        "the log of the Delta table \(table) has no version \(expected): logs that begin with a checkpoint are not read"
+                    )
+                }
+                expected += 1
+                let file = try api.call(
+                    "GET", "\(repository)/refs/\(ref)/objects", query: [("path", path)], as: reader)
+                guard file.status == 200 else { throw HookFailure("\(path) cannot be read: HTTP \(file.status)") }
+                let lines = file.body.split(separator: 0x0a).map { Array($0) }
+                for line in lines where line.starts(with: Array("{\"metaData\"".utf8)) {
+                    if case .object(let action) = try LuaJSON.read(line) { metadata = action["metaData"] }
+                }
+                versions.append(
+                    LuaValue.Pair(key: .number(Double(version)), value: .list(lines.map { .bytes($0) })))
+            }
+            after = pagination["has_more"] == .flag(true) ? pagination["next_offset"]?.text ?? "" : ""
+        } while !after.isEmpty
+        guard !versions.isEmpty else { throw HookFailure("there is no Delta table at \(table)") }
+        var shown: [String: JSONValue] = [:]
+        if case .object(let found)? = metadata {
+            let names = [
+                "id": "id", "name": "name", "description": "description", "schemaString": "schema_string",
+                "partitionColumns": "partition_columns", "configuration": "configuration",
+                "createdTime": "created_time",
+            ]
+            for (name, member) in names { if let value = found[name] { shown[member] = value } }
+        }
+        return [.pairs(versions, isList: false), LuaValue(.object(shown))]
     }
 
     /// - Parameter query: names, and the places of the arguments that stand under them; those left out and empty are not sent.

@@ -182,15 +182,18 @@ struct OutsideCall {
     /// On the monotonic clock.
     private let deadline: Int64
     /// Bytes of an answer that are read; the rest is not waited for.
-    private static let mostRead = 1 << 20
+    private let mostRead: Int
     /// Bytes of it that are told.
     private static let mostTold = 64 << 10
     /// As many as Go follows.
     private static let mostRedirects = 10
 
-    /// - Parameter timeout: milliseconds that all its requests may take.
-    init(_ client: HTTPClient, timeout: Int) {
+    /// - Parameters:
+    ///   - timeout: milliseconds that all its requests may take.
+    ///   - mostRead: bytes of an answer that are wanted.
+    init(_ client: HTTPClient, timeout: Int, mostRead: Int = 1 << 20) {
         self.client = client
+        self.mostRead = mostRead
         deadline = Timestamp.monotonicMilliseconds() + Int64(timeout)
     }
 
@@ -198,6 +201,8 @@ struct OutsideCall {
 
     struct Answer {
         var status = 0
+        var statusLine = ""
+        var headers: [String: String] = [:]
         var body: [UInt8] = []
     }
 
@@ -236,8 +241,11 @@ struct OutsideCall {
     /// - Throws: `HookFailure`.
     func fetch(_ method: String, _ url: String, headers: [(String, String)] = [], body: [UInt8]? = nil) throws -> Answer
     {
-        let (answer, bytes, _) = try follow(method, url, HookURL(url), headers, body)
-        return Answer(status: answer.status, body: bytes)
+        let (answer, bytes, isCut) = try follow(method, url, HookURL(url), headers, body)
+        guard !isCut else { throw HookFailure("\(HookURL(url).shown): the answer has more than \(mostRead) bytes") }
+        return Answer(
+            status: answer.status, statusLine: answer.statusLine,
+            headers: Dictionary(answer.headers.map { ($0.name, $0.value) }) { $1 }, body: bytes)
     }
 
     private func follow(
@@ -288,8 +296,8 @@ struct OutsideCall {
             ) { code, piece in
                 status = code
                 unsafe bytes.append(
-                    contentsOf: UnsafeRawBufferPointer(rebasing: piece.prefix(Self.mostRead - bytes.count)))
-                isCut = bytes.count == Self.mostRead
+                    contentsOf: UnsafeRawBufferPointer(rebasing: piece.prefix(mostRead - bytes.count)))
+                isCut = bytes.count == mostRead
                 return !isCut
             }
             return (answer, bytes, isCut)

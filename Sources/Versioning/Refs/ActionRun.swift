@@ -193,7 +193,7 @@ extension RefStore {
 
 /// Where runs are told of beside the data. Source: `lakefs-formats.md` 1.1.
 enum RunFiles {
-    static func folder(_ run: String) -> String { "_lakefs/actions/log/\(run)/" }
-    static func manifest(_ run: String) -> String { folder(run) + "run.manifest" }
-    static func output(of hook: String, in run: String) -> String { folder(run) + hook + ".log" }
+    static func folder(_ run: String) -> String { "_lakefs/actions/log/\(run)" }
+    static func manifest(_ run: String) -> String { folder(run) + "/run.manifest" }
+    static func output(of hook: String, in run: String) -> String { folder(run) + "/\(hook).log" }
 }

@@ -159,8 +159,8 @@ enum LuaPrelude {
             abfss_transform_path = native["azure.abfss_transform_path"],
         }
         loaded["gcloud"] = {
-            gs_client = function(credentials)
-                return client("gcloud", {credentials = credentials}, {"write_fuse_symlink"})
+            gs_client = function(credentials, endpoint)
+                return client("gcloud", {credentials = credentials, endpoint = endpoint}, {"write_fuse_symlink"})
             end,
         }
         loaded["databricks"] = {

@@ -14,6 +14,7 @@ enum LuaState {
     // One thread runs in a script's process, and Lua's callbacks get no context of ours.
     nonisolated(unsafe) private static var functions: [LuaFunction] = []
     nonisolated(unsafe) private static var memory = lake_lua_memory()
+    nonisolated(unsafe) private static var memoryBytes = 0
     nonisolated(unsafe) private static var instructionsLeft: Int64 = .max
     nonisolated(unsafe) private static var ended: (String) -> Void = { _ in }
     nonisolated(unsafe) private static var state: OpaquePointer?
@@ -27,7 +28,7 @@ enum LuaState {
         unsafe self.ended = ended
         unsafe memory.most = .max / 2
         unsafe memory.full = {
-            unsafe LuaState.ended("not enough memory: the script may have \(LuaState.memory.most) bytes")
+            unsafe LuaState.ended("not enough memory: the script may have \(LuaState.memoryBytes) bytes")
         }
         let L = unsafe lake_lua_open(&memory)
         unsafe state = unsafe L
@@ -60,7 +61,10 @@ enum LuaState {
         unsafe lua_pushnumber(L, -1)
         unsafe lake_lua_push_function(L) { L in unsafe LuaState.call(L) }
         unsafe lua_insert(L, -2)
-        if let memoryBytes { unsafe memory.most = memory.used + memoryBytes }
+        if let memoryBytes {
+            unsafe self.memoryBytes = memoryBytes
+            unsafe memory.most = memory.used + memoryBytes
+        }
         if let instructions {
             unsafe instructionsLeft = instructions
             unsafe _ = lua_sethook(
