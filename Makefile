@@ -32,6 +32,7 @@ test: test-packages build
 	Tests/EndToEnd/conformance.sh
 	Tests/EndToEnd/run.sh
 	Tests/Clients/run.sh
+	Tests/Clients/run-hooks.sh
 	Tests/Clients/run-airflow.sh
 	Tests/Clients/run-spark.sh
 	Tests/Clients/run-identity.sh

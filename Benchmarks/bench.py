@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures a lakefuse server of its own beside what this machine does without it. README.md tells what each figure is.
 
-    run.sh [--quick] [--only get,put,cpu,lists,large,commit,files]
+    run.sh [--quick] [--only get,put,cpu,lists,large,commit,hooks,files]
 
 Progress goes to standard error, one markdown table to standard output.
 """
@@ -21,6 +21,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -400,6 +401,60 @@ class Bench:
         self.table.add(f"commit of 1 change among {self.entries:,}", "ms", timed())
         self.remember_memory("after the commits")
 
+    def hooks(self):
+        say("hooks: what a script costs a commit, and what scripts that loop cost everybody else")
+        script = """
+            local code, page = require("lakefs").diff_branch(action.repository_id, action.branch_id, "", 100, "")
+            assert(code == 200 and #page.results >= 10)
+            for _, change in ipairs(page.results) do assert(change.path_type == "object") end"""
+
+        def action(repository, script):
+            self.lake.upload(repository, "main", "_lakefs_actions/a.yaml", json.dumps({
+                "name": "act", "on": {"pre-commit": None},
+                "hooks": [{"id": "script", "type": "lua", "properties": {"script": script}}]}).encode())
+        plain, hooked = self.lake.create_repository("plain"), self.lake.create_repository("hooked")
+        action(hooked, script.replace("#page.results >= 10", "true"))
+        self.lake.commit(hooked, "main")
+        action(hooked, script)
+        times = {plain: [], hooked: []}
+        for round in range(10 * self.rounds + 3):
+            for repository, found in times.items():
+                for n in range(10):
+                    self.lake.upload(repository, "main", f"f{n}", b"%d" % round)
+                began = time.monotonic()
+                self.lake.commit(repository, "main")
+                found.append((time.monotonic() - began) * 1000)
+        without, with_hook = (statistics.median(found[3:]) for found in times.values())
+        self.table.add("commit of 10 changes", "ms", without)
+        self.table.add("the same with a Lua hook that diffs them", "ms", with_hook, without, "< 10 ms more")
+
+        repository = self.lake.create_repository("beside")
+        names = [f"{n:04}.bin" for n in range(1000)]
+        self.lake.for_each(names, lambda connection, name: self.lake.upload(
+            repository, "main", name, self.random.randbytes(1024), connection=connection))
+        self.lake.commit(repository, "main")
+        for what, script in (("loop", "while true do end"), ("backtrack", "('a'):rep(300):find(('.-'):rep(8) .. 'b')"),
+                             ("eat memory", "while true do local t = {} pcall(function() while #t < 1e5 do t[#t + 1] = ('x'):rep(1000) .. #t end end) end")):
+            busy = [self.lake.create_repository(f"busy-{what.replace(' ', '-')}-{n}") for n in range(4)]
+            for name in busy:
+                action(name, script)
+            rates = {False: [], True: []}
+            for _ in range(self.rounds):
+                for is_busy in rates:
+                    threads = [threading.Thread(target=self.lake.rest, args=("POST", f"/repositories/{name}/branches/main/commits"), kwargs={
+                        "json_body": {"message": "m"}, "connection": self.lake.connection(600)}) for name in busy if is_busy]
+                    for thread in threads:
+                        thread.start()
+                    time.sleep(0.2)
+                    rates[is_busy].append(self.wrk(self.lake.endpoint, "GET", self.presigned("GET", repository, names), 32)[0])
+                    # What still runs is ended: the next round is to begin alone.
+                    subprocess.run(["pkill", "-KILL", "-P", str(self.lake.process.pid), "-f", "lua-process"], check=False)
+                    for thread in threads:
+                        thread.join()
+            idle, beside = (statistics.median(found) for found in rates.values())
+            self.table.add(f"S3 GET of 1 KiB while 4 scripts {what}, 32 connections", "1/s", beside, idle, "≥ 0.9 of alone")
+        self.remember_memory("after the scripts")
+
     def files(self):
         count = self.folders * 100
         say(f"find and cat of {count:,} mounted files beside the local disk")
@@ -445,7 +500,7 @@ class Bench:
 
 
 def main():
-    steps = ["get", "put", "rest", "cpu", "lists", "large", "commit", "files"]
+    steps = ["get", "put", "rest", "cpu", "lists", "large", "commit", "hooks", "files"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one short round, a tenth of the entries: to see that it runs")
     parser.add_argument("--only", default=",".join(steps), help=f"comma-separated: {', '.join(steps)}")

@@ -11,7 +11,7 @@ import Versioning
 let commands: [Command] =
     [.runServer, .showConfiguration] + Command.mountCommands + Command.repositoryCommands + Command.versionCommands
     + Command.objectCommands
-    + Command.keyValueCommands + [.check]
+    + Command.actionCommands + Command.keyValueCommands + [.check]
 
 /// Help of a command.
 func help(_ command: Command) -> String {

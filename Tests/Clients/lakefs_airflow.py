@@ -3,8 +3,12 @@
 import importlib
 import json
 import os
+import pathlib
+import signal
+import socket
 import subprocess
 import sys
+import urllib.request
 import warnings
 
 import s3_clients
@@ -131,6 +135,79 @@ class DagTest(AirflowTest):
         self.assertTrue(self.lake.get("example-repo", "main", "path/to/_SUCCESS").startswith(b"It is not enough to succeed."))
         branches = self.lake.ask("GET", "/repositories/example-repo/branches").json["results"]
         self.assertEqual([branch["id"] for branch in branches], ["main"])
+
+
+
+class ActionHookTest(AirflowTest):
+    """Hooks of ours that start DAGs of a running Airflow 2."""
+
+    DAGS = """
+from airflow import DAG
+from airflow.operators.python import PythonOperator
+import pendulum
+
+def work(dag_run=None, **_):
+    event = dag_run.conf["lakeFS_event"]
+    if dag_run.conf.get("fails"):
+        raise ValueError(event["branch_id"])
+
+for name in ("gate", "asleep"):
+    with DAG(name, schedule=None, start_date=pendulum.datetime(2024, 1, 1), is_paused_upon_creation=name == "asleep") as dag:
+        PythonOperator(task_id="work", python_callable=work)
+    globals()[name] = dag
+"""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        dags = cls.folder / "dags"
+        dags.mkdir()
+        (dags / "gates.py").write_text(cls.DAGS)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            cls.port = free.getsockname()[1]
+        environment = os.environ | {
+            "AIRFLOW__API__AUTH_BACKENDS": "airflow.api.auth.backend.basic_auth", "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+            "AIRFLOW__CORE__EXECUTOR": "SequentialExecutor", "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+            "PATH": os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ["PATH"]])}  # tasks are run as `airflow`
+        airflow, log = [sys.executable, "-m", "airflow"], open(cls.folder / "airflow.log", "ab")
+        cls.addClassCleanup(log.close)
+        subprocess.run([*airflow, "users", "create", "-u", "hook", "-p", "secret", "-r", "Admin", "-e", "a@b.c", "-f", "f", "-l", "l"],
+                       check=True, timeout=120, stdout=log, stderr=log, env=environment)
+        subprocess.run([*airflow, "dags", "reserialize"], check=True, timeout=120, stdout=log, stderr=log, env=environment)
+        for command in (["webserver", "-H", "127.0.0.1", "-p", str(cls.port), "-w", "1"], ["scheduler"]):
+            process = subprocess.Popen([*airflow, *command], stdout=log, stderr=log, env=environment, start_new_session=True)
+            cls.addClassCleanup(process.wait)
+            cls.addClassCleanup(lambda process=process: os.killpg(process.pid, signal.SIGKILL))
+        cls.url = f"http://127.0.0.1:{cls.port}"
+
+        def answers():
+            try:
+                return urllib.request.urlopen(cls.url + "/api/v1/health", timeout=5).status == 200
+            except OSError:
+                return False
+        s3_clients.lake.wait_until(answers, 90, "Airflow")
+
+    def commit(self, dag="gate", **properties):
+        properties = {"url": self.url, "dag_id": dag, "username": "hook", "password": "secret", "timeout": "60s", **properties}
+        text = json.dumps({"name": "act", "on": {"pre-commit": None}, "hooks": [{"id": "dag", "type": "airflow", "properties": properties}]})
+        self.lake.upload(self.bucket, "main", "_lakefs_actions/a.yaml", text.encode())
+        return self.lake.rest("POST", f"/repositories/{self.bucket}/branches/main/commits", json_body={"message": "m"})
+
+    def test_airflow_runs_dags(self):
+        answer = self.commit(wait_for_dag=True, dag_conf={"some": "conf"})
+        self.assertEqual(answer.status, 201, answer.body)
+        answer = self.commit(wait_for_dag=True, dag_conf={"fails": True})
+        self.assertEqual(answer.status, 412, answer.body)
+        self.assertIn("has failed", answer.json["message"])
+        self.assertEqual(self.commit().status, 201)  # not waited for
+        answer = self.commit("asleep", wait_for_dag=True, timeout="2s")
+        self.assertEqual(answer.status, 412, answer.body)
+        self.assertIn("did not end within 2.0 s", answer.json["message"])
+        for properties, status in (({"password": "wrong"}, "40[13]"), ({"dag": "no-such"}, "404")):
+            answer = self.commit(**properties)
+            self.assertEqual(answer.status, 412)
+            self.assertRegex(answer.json["message"], rf"status code \({status}\)")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import http.server
 import json
 import re
 import signal
+import subprocess
 import threading
 import time
 import unittest
@@ -532,6 +533,16 @@ class OwnTest(HookTest):
         self.script("print(('a b'):gsub(' ', '_'), ('k=v'):match('(%w+)=(%w+)')) for w in ('x y'):gmatch('%w') do print(w) end")
         self.assertEqual(self.commit().status, 201)
         self.assertEqual(self.last_output(), "a_b\tk\tv\nx\ny\n")
+
+    def test_processes_that_are_killed(self):
+        """Those that wait for a script may go: the next script gets another."""
+        self.script("print(1)")
+        self.assertEqual(self.commit().status, 201)
+        time.sleep(0.3)
+        subprocess.run(["pkill", "-KILL", "-P", str(self.lake.process.pid), "-f", "lua-process"], check=True)
+        time.sleep(0.1)
+        self.assertEqual(self.commit().status, 201)
+        self.assertEqual(self.last_output(), "1\n")
 
     def test_scripts_have_no_settings(self):
         self.script("for _, k in ipairs({'key', 'home', 'own'}) do print(k, args[k]) end",

@@ -29,6 +29,12 @@ package enum ChildProcess {
         return (child, pair[0])
     }
 
+    /// Whether it has not ended. When it has, nothing is left of it, and `end` is not to be called.
+    package static func isAlive(_ process: pid_t) -> Bool {
+        var status: Int32 = 0
+        return unsafe waitpid(process, &status, WNOHANG) == 0
+    }
+
     /// Ends it, and waits until it is gone.
     package static func end(_ process: pid_t) {
         kill(process, SIGKILL)

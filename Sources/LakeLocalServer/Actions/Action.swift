@@ -48,6 +48,17 @@ package struct Action: Sendable {
         }
     }
 
+    /// Holds a file against everything that can be known of it before it runs: properties and conditions too.
+    /// - Throws: `LakeError` as `init` does.
+    package static func validate(_ text: [UInt8]) throws {
+        for hook in try Action(reading: text).hooks {
+            do {
+                _ = try hook.made(.unknown)
+                _ = try HookCondition.holds(hook.condition, hasFailed: false)
+            } catch { throw LakeError(.invalidValue, "hook '\(hook.id)': \(error)") }
+        }
+    }
+
     private init(_ text: [UInt8]) throws {
         guard text.count <= Self.largestFile else {
             throw Fault("the file has \(text.count) bytes: \(Self.largestFile) at most: invalid action", at: nil)

@@ -328,30 +328,8 @@ package final class ActionRunner: HookRunner {
     }
 
     private func prepare(_ event: HookEvent, _ catalog: Catalog) throws -> [Prepared] {
-        let found = try found(for: event, catalog)
-        guard !found.isEmpty else { return [] }
-        let repository = try catalog.repository(event.repository)
-        return try found.map { found in
-            Prepared(
-                found: found,
-                hooks: try found.action.hooks.map { try make($0, event, repository, catalog) })
-        }
-    }
-
-    private func make(_ hook: Action.Hook, _ event: HookEvent, _ repository: Repository, _ catalog: Catalog) throws
-        -> any RunnableHook
-    {
-        switch hook.kind {
-        case .webhook: return try Webhook(hook.properties, settings.environment, client)
-        case .airflow: return try AirflowHook(hook.properties, settings.environment, client)
-        case .check: return try CheckHook(hook.properties, catalog)
-        case .lua:
-            let api = state.withLock { $0.api }
-            return try LuaHook(
-                hook.properties, settings.environment, scripts, ref: Self.ref(event),
-                calls: LuaCalls(
-                    catalog: catalog, api: api, user: event.user, client: client, isHTTPEnabled: settings.isHTTPEnabled),
-                repository: repository)
+        try found(for: event, catalog).map { found in
+            Prepared(found: found, hooks: try found.action.hooks.map { try $0.made(settings.environment) })
         }
     }
 
@@ -367,15 +345,22 @@ package final class ActionRunner: HookRunner {
     /// - Returns: what failed, in words.
     private func run(_ prepared: [Prepared], _ event: HookEvent, _ catalog: Catalog) throws -> [Failure] {
         let started = Timestamp.now()
+        let services = HookServices(
+            catalog: catalog, repository: try catalog.repository(event.repository), ref: Self.ref(event),
+            client: client,
+            scripts: scripts,
+            calls: LuaCalls(
+                catalog: catalog, api: state.withLock { $0.api }, user: event.user, client: client,
+                isHTTPEnabled: settings.isHTTPEnabled))
         let outcomes = Mutex<[Int: [Outcome]]>([:])
         if prepared.count == 1 {
-            let outcome = run(prepared[0], event, catalog)
+            let outcome = run(prepared[0], event, services)
             outcomes.withLock { $0[0] = outcome }
         } else {
             let tasks = PoolTasks(actions)
             for (index, action) in prepared.enumerated() {
                 try tasks.start { [self] in
-                    let outcome = run(action, event, catalog)
+                    let outcome = run(action, event, services)
                     outcomes.withLock { $0[index] = outcome }
                 }
             }
@@ -399,7 +384,7 @@ package final class ActionRunner: HookRunner {
     }
 
     /// Runs the hooks of an action in order. What fails ends none of the others: their conditions say whether they run.
-    private func run(_ prepared: Prepared, _ event: HookEvent, _ catalog: Catalog) -> [Outcome] {
+    private func run(_ prepared: Prepared, _ event: HookEvent, _ services: HookServices) -> [Outcome] {
         let action = prepared.found.action
         var outcomes: [Outcome] = []
         for (index, (hook, runnable)) in zip(action.hooks, prepared.hooks).enumerated() {
@@ -412,7 +397,7 @@ package final class ActionRunner: HookRunner {
             var failure: Failure?
             do {
                 if try HookCondition.holds(hook.condition, hasFailed: hasFailed) {
-                    do { try runnable.run(context) } catch {
+                    do { try runnable.run(context, services) } catch {
                         throw HookFailure(
                             "action failed: \((error as? HookFailure)?.description ?? LakeError(error).message)")
                     }
@@ -428,7 +413,9 @@ package final class ActionRunner: HookRunner {
                     isOfCondition: error is HookCondition.Fault)
             }
             record.ended = .now()
-            do { try catalog.keepOutput(context.output, ofHook: id, inRun: event.runID, of: event.repository) } catch {
+            do {
+                try services.catalog.keepOutput(context.output, ofHook: id, inRun: event.runID, of: event.repository)
+            } catch {
                 Log.warning(
                     "a hook's output could not be kept",
                     ["run": event.runID, "hook": id, "reason": LakeError(error).message])

@@ -14,21 +14,19 @@ struct AirflowHook: RunnableHook {
     private let waits: Bool
     private let timeout: Int
     private let version: Int64
-    private let client: HTTPClient
 
     /// Milliseconds between looks at a DAG: the first soon, then as lakeFS.
     private static let firstPause = 250, longestPause = 5000
     /// Milliseconds that one request may take.
     private static let requestTimeout = 5000
 
-    init(_ properties: [String: JSONValue], _ environment: HookEnvironment, _ client: HTTPClient) throws {
+    init(_ properties: [String: JSONValue], _ environment: HookEnvironment) throws {
         func text(_ name: String) throws(HookFailure) -> String {
             guard let text = properties[name]?.text else {
                 throw HookFailure("airflow hook \(name) must be string: airflow hook wrong format")
             }
             return text
         }
-        self.client = client
         let url = try text("url")
         self.url = url.hasSuffix("/") ? String(url.dropLast()) : url
         dag = try text("dag_id")
@@ -59,7 +57,7 @@ struct AirflowHook: RunnableHook {
 
     private var runs: String { "\(url)/api/v\(version)/dags/\(URIEncoding.encode(dag))/dagRuns" }
 
-    func run(_ context: HookContext) throws {
+    func run(_ context: HookContext, _ services: HookServices) throws {
         let id = "lakeFS_hook_\(context.hookID)_\(context.event.runID)"
         let body = context.payload { json, event in
             json.object { json in
@@ -82,9 +80,9 @@ struct AirflowHook: RunnableHook {
         context.say("Request:\nPOST \(runs)\nUsername: \(user), Password: \(password.shown)\nBody: ")
         context.say(body)
         context.say("\n\n\n")
-        let whole = OutsideCall(client, timeout: timeout)
+        let whole = OutsideCall(services.client, timeout: timeout)
         let login = ("Authorization", try authorization(whole))
-        let status = try OutsideCall(client, timeout: min(Self.requestTimeout, timeout)).run(
+        let status = try OutsideCall(services.client, timeout: min(Self.requestTimeout, timeout)).run(
             "POST", HookURL(runs).target(), shown: HookURL(runs),
             headers: [login, ("Content-Type", "application/json")],
             body: body, context)
@@ -92,7 +90,7 @@ struct AirflowHook: RunnableHook {
             let hint = status == 404 && version == 1 ? "; for Airflow 3 set api_version: 2" : ""
             throw HookFailure("status code (\(status)): airflow hook request failed\(hint)")
         }
-        if waits { try wait(for: id, whole, login, context) }
+        if waits { try wait(for: id, whole, login, context, services.client) }
     }
 
     private func write(_ json: inout JSONWriter, _ event: (inout JSONWriter) -> Void, _ hasEvent: inout Bool) {
@@ -119,7 +117,11 @@ struct AirflowHook: RunnableHook {
         return "Bearer " + token
     }
 
-    private func wait(for id: String, _ call: OutsideCall, _ login: (String, String), _ context: HookContext) throws {
+    private func wait(
+        for id: String, _ call: OutsideCall, _ login: (String, String), _ context: HookContext, _ client: HTTPClient
+    )
+        throws
+    {
         let address = "\(runs)/\(URIEncoding.encode(id))"
         var pause = Self.firstPause
         while true {

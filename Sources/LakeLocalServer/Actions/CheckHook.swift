@@ -17,7 +17,6 @@ struct CheckHook: RunnableHook {
     private enum Metadata { case names([String]), patterns([(name: String, pattern: String)]) }
     private enum Schema: String { case unchanged, widened }
 
-    private let catalog: Catalog
     private let allowed: [Glob]?
     private let largest: Int64?
     private let metadata: Metadata?
@@ -37,8 +36,7 @@ struct CheckHook: RunnableHook {
     ]
 
     /// - Throws: `HookFailure`.
-    init(_ properties: [String: JSONValue], _ catalog: Catalog) throws {
-        self.catalog = catalog
+    init(_ properties: [String: JSONValue]) throws {
         if let unknown = properties.keys.sorted().first(where: { !Self.known.contains($0) }) {
             throw HookFailure(
                 "check has no property '\(unknown)': \(Self.known.joined(separator: ", ")) are known")
@@ -146,11 +144,11 @@ struct CheckHook: RunnableHook {
         }
     }
 
-    func run(_ context: HookContext) throws {
+    func run(_ context: HookContext, _ services: HookServices) throws {
         var faults: [String] = []
         try checkCommit(context.event, &faults)
         if allowed != nil || largest != nil || schema != nil || !undeletable.isEmpty || !formats.isEmpty {
-            try checkChanges(context.event, &faults)
+            try checkChanges(context.event, services.catalog, &faults)
         }
         guard faults.isEmpty else {
             for fault in faults { context.say(fault.hasSuffix("\n") ? fault : fault + "\n") }
@@ -184,7 +182,7 @@ struct CheckHook: RunnableHook {
         }
     }
 
-    private func checkChanges(_ event: HookEvent, _ faults: inout [String]) throws {
+    private func checkChanges(_ event: HookEvent, _ catalog: Catalog, _ faults: inout [String]) throws {
         var strays = Complaint(text: "paths that are not allowed")
         var giants = Complaint(text: "objects of more than \(largest ?? 0) bytes")
         var removed = Complaint(text: "objects that may not be removed")

@@ -1,12 +1,19 @@
 import Foundations
 
 /// The server's environment as hooks may see it: `{{ ENV.NAME }}` in their properties.
-/// Source: lakeFS documentation, "Actions", and `actions.env.*` of `server-command-line.md`.
+/// Source: lakeFS documentation, "Actions"; the settings `actions.env.*`.
 package struct HookEnvironment: Sendable {
     package var isEnabled = true
     /// What the names of variables begin with that hooks may see.
     package var prefix = "LAKEFSACTION_"
     package var variables: [String: String]
+    /// False where a file is only looked at: any variable may be set where it will run.
+    private var isKnown = true
+    static let unknown: HookEnvironment = {
+        var environment = HookEnvironment()
+        environment.isKnown = false
+        return environment
+    }()
 
     package init(_ variables: [String: String] = [:]) { self.variables = variables }
 
@@ -48,7 +55,7 @@ package struct HookEnvironment: Sendable {
     }
 
     private func value(of name: String) throws(Missing) -> String {
-        guard isEnabled, !prefix.isEmpty, name.hasPrefix(prefix) else { return "" }
+        guard isKnown, isEnabled, !prefix.isEmpty, name.hasPrefix(prefix) else { return "" }
         guard let value = variables[name] else { throw Missing(name: name) }
         return value
     }

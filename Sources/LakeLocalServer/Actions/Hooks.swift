@@ -1,12 +1,37 @@
 import Foundations
 import LakeAPI
+import Transport
 import Versioning
 
 /// What can be run as a hook. Made of an action's properties; a value that is none refuses the run before anything of it
 /// has begun.
 protocol RunnableHook: Sendable {
     /// - Throws: `HookFailure`.
-    func run(_ context: HookContext) throws
+    func run(_ context: HookContext, _ services: HookServices) throws
+}
+
+extension Action.Hook {
+    /// What runs it.
+    /// - Throws: `HookFailure` for a property that is none.
+    func made(_ environment: HookEnvironment) throws -> any RunnableHook {
+        switch kind {
+        case .webhook: try Webhook(properties, environment)
+        case .airflow: try AirflowHook(properties, environment)
+        case .check: try CheckHook(properties)
+        case .lua: try LuaHook(properties, environment)
+        }
+    }
+}
+
+/// What hooks need of the server while they run.
+struct HookServices: Sendable {
+    let catalog: Catalog
+    let repository: Repository
+    /// The ref that the actions were read from.
+    let ref: String
+    let client: HTTPClient
+    let scripts: LuaProcesses
+    let calls: LuaCalls
 }
 
 /// Why a hook has failed.

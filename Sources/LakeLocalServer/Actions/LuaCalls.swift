@@ -39,7 +39,7 @@ struct LuaCalls: Sendable {
     }
 
     /// The file of a time zone (tzfile(5)).
-    private static func zone(_ name: String) throws -> [UInt8] {
+    static func zone(_ name: String) throws -> [UInt8] {
         let isName =
             !name.isEmpty && !name.hasPrefix("/") && !name.split(separator: "/").contains { $0.hasPrefix(".") }
             && name.utf8.allSatisfy {
@@ -156,7 +156,8 @@ struct LuaCalls: Sendable {
         return [.pairs(versions, isList: false), LuaValue(.object(shown))]
     }
 
-    /// - Parameter query: names, and the places of the arguments that stand under them; those left out and empty are not sent.
+    /// - Parameter query: names, and the places of the arguments that stand under them; what is left out or empty is not
+    ///   sent.
     private func api(
         _ method: String, _ path: String, _ query: [(name: String, place: Int)], _ given: LuaArguments,
         _ body: [UInt8] = []

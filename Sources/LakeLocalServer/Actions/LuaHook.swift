@@ -9,18 +9,11 @@ struct LuaHook: RunnableHook {
     private enum Source { case text(String), path(String) }
     private let source: Source
     private let arguments: LuaValue
-    private let ref: String
-    private let scripts: LuaProcesses
-    private let calls: LuaCalls
-    private let repository: Repository
 
     /// Bytes of a script in the repository.
     private static let largestScript = 4 << 20
 
-    init(
-        _ properties: [String: JSONValue], _ environment: HookEnvironment, _ scripts: LuaProcesses, ref: String,
-        calls: LuaCalls, repository: Repository
-    ) throws {
+    init(_ properties: [String: JSONValue], _ environment: HookEnvironment) throws {
         if let text = properties["script"]?.text, !text.isEmpty {
             source = .text(text)
         } else if let path = properties["script_path"]?.text, !path.isEmpty {
@@ -28,10 +21,6 @@ struct LuaHook: RunnableHook {
         } else {
             throw HookFailure("'script' and 'script_path' must be texts: wrong value type")
         }
-        self.scripts = scripts
-        self.ref = ref
-        self.calls = calls
-        self.repository = repository
         switch properties["args"] {
         case nil, .null?: arguments = .table([:])
         case .object(let named)?:
@@ -51,15 +40,16 @@ struct LuaHook: RunnableHook {
         }
     }
 
-    func run(_ context: HookContext) throws {
+    func run(_ context: HookContext, _ services: HookServices) throws {
         let script: [UInt8]
         switch source {
         case .text(let text): script = Array(text.utf8)
-        case .path(let path): script = try read(path)
+        case .path(let path): script = try read(path, services)
         }
         let action = context.event.table(
-            action: context.action, hook: context.hookID, namespace: repository.storageNamespace)
-        try scripts.run(
+            action: context.action, hook: context.hookID, namespace: services.repository.storageNamespace)
+        let calls = services.calls
+        try services.scripts.run(
             script, name: "lua",
             globals: .table([
                 "action": action, "args": arguments, "username": .text(context.event.user),
@@ -68,16 +58,15 @@ struct LuaHook: RunnableHook {
             output: { context.say($0) }, call: { try calls.call($0, LuaArguments($1)) })
     }
 
-    private func read(_ path: String) throws -> [UInt8] {
-        let catalog = calls.catalog
+    private func read(_ path: String, _ services: HookServices) throws -> [UInt8] {
         do {
-            let found = try catalog.entry(Key(path), at: ref, in: repository.id)
+            let found = try services.catalog.entry(Key(path), at: services.ref, in: services.repository.id)
             guard found.entry.size <= Self.largestScript else {
                 throw HookFailure(
                     "could not load script_path \(path): it has \(found.entry.size) bytes, \(Self.largestScript) at most: invalid action"
                 )
             }
-            return try catalog.objects.readAll(found.location)
+            return try services.catalog.objects.readAll(found.location)
         } catch let error as LakeError where error.code == .notFound(.object) {
             throw HookFailure("could not load script_path \(path): HTTP 404: invalid action")
         }

@@ -15,15 +15,13 @@ struct Webhook: RunnableHook {
     private let parameters: [(name: String, values: [HookEnvironment.Text])]
     private let headers: [(name: String, value: HookEnvironment.Text)]
     private let secret: HookEnvironment.Text?
-    private let client: HTTPClient
 
     /// - Throws: `HookFailure`.
-    init(_ properties: [String: JSONValue], _ environment: HookEnvironment, _ client: HTTPClient) throws {
+    init(_ properties: [String: JSONValue], _ environment: HookEnvironment) throws {
         guard let url = properties["url"]?.text else {
             throw HookFailure("webhook url must be string: webhook wrong format")
         }
         self.url = HookURL(url)
-        self.client = client
         timeout = try HookDuration.milliseconds(properties["timeout"], or: 60_000, what: "webhook request duration")
         do { parameters = try Self.parameters(properties["query_params"], environment) } catch {
             throw HookFailure("extracting query params: \(error)")
@@ -81,7 +79,7 @@ struct Webhook: RunnableHook {
         }
     }
 
-    func run(_ context: HookContext) throws {
+    func run(_ context: HookContext, _ services: HookServices) throws {
         let body = context.payload { json, event in event(&json) }
         context.say("Request:\nPOST \(url.text)\n")
         let target = try url.target(adding: parameters.flatMap { name, values in values.map { (name, $0.value) } })
@@ -106,7 +104,7 @@ struct Webhook: RunnableHook {
         context.say("Request Body:\n")
         context.say(body)
         context.say("\n\n\n")
-        let call = OutsideCall(client, timeout: timeout)
+        let call = OutsideCall(services.client, timeout: timeout)
         let status = try call.run("POST", target, shown: url, headers: sent, body: body, context)
         guard (200..<300).contains(status) else {
             throw HookFailure("webhook request failed (status code: \(status))")

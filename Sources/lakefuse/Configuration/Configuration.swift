@@ -171,6 +171,7 @@ struct Configuration {
         .number("actions.lua.max_memory_bytes", \.actions.lua.memoryBytes, 1 << 20, most: 8 << 30),
         .number("actions.lua.max_instructions", \.actions.lua.instructions, 1_000_000),
         .duration("actions.lua.max_duration", \.actions.lua.seconds),
+        .duration("actions.lua.max_processor_time", \.actions.lua.processorSeconds),
         .number("actions.lua.max_scripts", \.actions.lua.atOnce, 1, most: 256),
         .duration("actions.runs_max_age", \.actions.longestKept),
         .number("actions.runs_max_count", \.actions.mostKept, 1),

@@ -10,6 +10,8 @@ package struct LuaLimits: Sendable {
     package var instructions: Int64 = 1_000_000_000
     /// `actions.lua.max_seconds`: from its beginning to its end, waiting included.
     package var seconds: Int64 = 300
+    /// `actions.lua.max_processor_time`: seconds of a processor.
+    package var processorSeconds: Int64 = 60
     /// `actions.lua.max_scripts`: at once; others wait.
     package var atOnce = 4
     package init() {}
@@ -56,7 +58,8 @@ final class LuaProcesses: Sendable {
 
     private func begin() -> (process: pid_t, channel: Int32)? {
         ChildProcess.spawn(
-            [Self.command, "\(limits.memoryBytes)", "\(limits.instructions)", "\(limits.seconds)"], keepsPackets: false)
+            [Self.command, "\(limits.memoryBytes)", "\(limits.instructions)", "\(limits.processorSeconds)"],
+            keepsPackets: false)
     }
 
     /// Begins what will be wanted next, on a thread of its own.
@@ -96,8 +99,7 @@ final class LuaProcesses: Sendable {
     ) throws {
         let deadline = Timestamp.monotonicMilliseconds() + limits.seconds * 1000
         try waitForRoom(until: deadline)
-        let taken = state.withLock { $0.warm.popLast() }
-        guard let (process, descriptor) = taken ?? begin() else {
+        guard let (process, descriptor) = takeWarm() ?? begin() else {
             leaveRoom(nil)
             throw HookFailure("no process could be started for the script: error \(errno)")
         }
@@ -143,6 +145,15 @@ final class LuaProcesses: Sendable {
                     ? "the server stops, and the script was ended"
                     : "the script's process ended: it used more processor time or memory than it may")
         }
+    }
+
+    /// One that waits for a script, and lives: any may have been killed meanwhile.
+    private func takeWarm() -> (process: pid_t, channel: Int32)? {
+        while let taken = state.withLock({ $0.warm.popLast() }) {
+            if ChildProcess.isAlive(taken.process) { return taken }
+            close(taken.channel)
+        }
+        return nil
     }
 
     private func waitForRoom(until deadline: Int64) throws {

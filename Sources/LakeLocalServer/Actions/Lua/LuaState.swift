@@ -130,6 +130,8 @@ enum LuaState {
 
     private static func fail(_ L: OpaquePointer?, _ reason: String) -> Int32 {
         unsafe luaL_where(L, 1)
+        // Of our own Lua, who called it is wanted.
+        if unsafe read(L, -1, depth: 0)?.text?.hasPrefix("lakefs:") ?? false { unsafe luaL_where(L, 2) }
         unsafe push(.text(reason), L)
         unsafe lua_concat(L, 2)
         return -1

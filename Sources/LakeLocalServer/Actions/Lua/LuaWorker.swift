@@ -13,7 +13,7 @@ package enum LuaWorker {
     private static let pieceBytes = 32 << 10
 
     /// Runs in the process that `LuaProcesses` begins.
-    /// - Parameter limits: bytes of memory, instructions, seconds.
+    /// - Parameter limits: bytes of memory, instructions, seconds of a processor.
     package static func serve(_ limits: [String]) -> Int32 {
         guard limits.count == 3, let memoryBytes = Int(limits[0]), let instructions = Int64(limits[1]),
             let seconds = UInt64(limits[2])
@@ -65,7 +65,7 @@ package enum LuaWorker {
         limit(__RLIMIT_NPROC, 0)
         // The bounds of last resort: Lua keeps within its own.
         limit(RLIMIT_AS, addressSpace() + UInt64(memoryBytes) + spareBytes)
-        limit(RLIMIT_CPU, seconds + 1)
+        limit(RLIMIT_CPU, seconds)
         guard lake_confine() == 0 else { finish("the script's process could not be confined: error \(errno)") }
         let start: LuaValue
         do { start = try channel.receive().value } catch { return 0 }
