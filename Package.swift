@@ -85,7 +85,7 @@ if Context.environment["LAKEFUSE_FUZZ"] != nil {
     package.targets.append(
         .executableTarget(
             name: "Fuzz",
-            dependencies: ["Foundations", "Versioning", "Transport", "LakeAPI", "LakeLocalServer", "CYAML"],
+            dependencies: ["Foundations", "Versioning", "Transport", "LakeAPI", "LakeLocalServer"],
             path: "Tests/Fuzz", exclude: ["run.sh"],
             swiftSettings: [.unsafeFlags(["-parse-as-library"]), .enableExperimentalFeature("Extern")]))
 }

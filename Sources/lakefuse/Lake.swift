@@ -153,13 +153,19 @@ final class Lake {
                 .init("kv_request", "Calls of the key-value store", records),
                 .init("object_store_call", "Calls of the object store", objectCalls),
             ]
-        ) { [mounts, committed, catalog] in
+        ) { [mounts, committed, catalog, actions] in
             let cache = committed.cacheCounters
             return [
                 .init("lakefuse_mounts", "Mounts of this server.", Double(mounts?.mounts().count ?? 0)),
                 .init(
                     "lakefuse_staged_entries_total", "Uncommitted changes that were written to branches.",
                     isCounter: true, Double(catalog.stagedCount)),
+                .init(
+                    "lakefuse_hook_runs_total", "Runs of hooks that have ended.", isCounter: true,
+                    Double(actions.runsEnded.all)),
+                .init(
+                    "lakefuse_hook_runs_failed_total", "Runs of hooks that have failed.", isCounter: true,
+                    Double(actions.runsEnded.failed)),
                 .init(
                     "lakefuse_table_cache_hits_total", "Blocks of committed tables that were in memory.",
                     isCounter: true, Double(cache.hits)),

@@ -544,6 +544,26 @@ class OwnTest(HookTest):
         self.assertEqual(self.commit().status, 201)
         self.assertEqual(self.last_output(), "1\n")
 
+    def test_hooks_within_hooks(self):
+        """A tag whose hook makes a tag, whose hook makes a tag: refused at some depth, and nothing waits for itself."""
+        script = """
+            local code, answer = require("lakefs").create_tag(action.repository_id, action.commit_id, action.tag_id .. "x")
+            print(code) if code ~= 201 then error(answer.message) end"""
+        for name in ("one", "two"):
+            self.action([{"id": "script", "type": "lua", "properties": {"script": script}}], "pre-create-tag", name=name)
+        self.assertEqual(self.commit().status, 201)
+        began = time.monotonic()
+        answers = []
+        threads = [threading.Thread(target=lambda n=n: answers.append(
+            self.at("POST", "/tags", json_body={"id": f"t{n}", "ref": "main"}))) for n in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual({answer.status for answer in answers}, {412})
+        self.assertTrue(any("hooks run hooks" in answer.json["message"] for answer in answers))
+        self.assertLess(time.monotonic() - began, 60)
+
     def test_scripts_have_no_settings(self):
         self.script("for _, k in ipairs({'key', 'home', 'own'}) do print(k, args[k]) end",
                     key="{{ ENV.LAKEFUSE_INSTALLATION_SECRET_ACCESS_KEY }}", home="{{ ENV.HOME }}", own="{{ ENV.LAKEFSACTION_VAR }}")

@@ -10,7 +10,7 @@ import Glibc
 public func fuzzDecoders(_ start: UnsafePointer<UInt8>?, _ count: Int) -> Int32 {
     guard let start, count > 1 else { return 0 }
     let bytes = Array(UnsafeBufferPointer(start: start + 1, count: count - 1))
-    switch start.pointee % 17 {
+    switch start.pointee % 18 {
     case 0, 1: readTable(bytes)
     case 2: readBlock(bytes)
     case 3: readSnappy(bytes)
@@ -25,6 +25,7 @@ public func fuzzDecoders(_ start: UnsafePointer<UInt8>?, _ count: Int) -> Int32 
     case 12: readMessages(bytes)
     case 13: readYAML(bytes)
     case 14: readFacts(bytes)
+    case 15: readHooks(bytes)
     default: askServer(bytes)
     }
     return 0

@@ -155,8 +155,6 @@ func readMessages(_ bytes: [UInt8]) {
     read(API.CommitRecordCreation.self)
 }
 
-func readYAML(_ bytes: [UInt8]) { _ = try? YAML.flatten(bytes, file: "f") }
-
 /// A server on stores in memory, with a repository and a first user.
 final class FuzzedLake: Sendable {
     static let shared = FuzzedLake()

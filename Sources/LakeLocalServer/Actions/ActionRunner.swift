@@ -50,6 +50,7 @@ package final class ActionRunner: HookRunner {
 
     private let settings: Settings
     private let scripts: LuaProcesses
+    private let nesting = HookNesting()
     private let client = HTTPClient()
     /// Parsed files by the address of their bytes, which never change.
     private let parsed = LRUCache<String, Result<Action, LakeError>>(budget: 4 << 20)
@@ -61,8 +62,12 @@ package final class ActionRunner: HookRunner {
         var api: LakeAPICalls?
         var isStopping = false
         var running = 0
+        var ended = (all: 0, failed: 0)
     }
     private let state = Mutex(State())
+
+    /// Runs that have ended since the start, for who watches the server.
+    package var runsEnded: (all: Int, failed: Int) { state.withLock { $0.ended } }
 
     package init(_ settings: Settings) {
         self.settings = settings
@@ -132,6 +137,10 @@ package final class ActionRunner: HookRunner {
             throw refusal(event, error.message, code: error.code)
         } catch { throw refusal(event, "\(error)", code: .invalidActions) }
         guard !prepared.isEmpty else { return false }
+        guard nesting.depth < HookNesting.deepest else {
+            throw refusal(
+                event, "hooks run hooks, \(HookNesting.deepest) deep: no more", code: .preconditionFailed)
+        }
         try catalog.note(event, .running)
         let failures = try run(prepared, event, catalog)
         guard failures.isEmpty else {
@@ -347,23 +356,24 @@ package final class ActionRunner: HookRunner {
         let started = Timestamp.now()
         let services = HookServices(
             catalog: catalog, repository: try catalog.repository(event.repository), ref: Self.ref(event),
+            nesting: nesting,
             client: client,
             scripts: scripts,
             calls: LuaCalls(
                 catalog: catalog, api: state.withLock { $0.api }, user: event.user, client: client,
                 isHTTPEnabled: settings.isHTTPEnabled))
+        let depth = nesting.depth + 1
         let outcomes = Mutex<[Int: [Outcome]]>([:])
-        if prepared.count == 1 {
-            let outcome = run(prepared[0], event, services)
-            outcomes.withLock { $0[0] = outcome }
+        let runOne = { @Sendable [self] (index: Int) in
+            let outcome = nesting.within(depth) { run(prepared[index], event, services) }
+            outcomes.withLock { $0[index] = outcome }
+        }
+        if prepared.count == 1 || depth > 1 {
+            // Hooks within hooks may be on one of the pool's own threads, and must not wait for others.
+            for index in prepared.indices { runOne(index) }
         } else {
             let tasks = PoolTasks(actions)
-            for (index, action) in prepared.enumerated() {
-                try tasks.start { [self] in
-                    let outcome = run(action, event, services)
-                    outcomes.withLock { $0[index] = outcome }
-                }
-            }
+            for index in prepared.indices { try tasks.start { runOne(index) } }
             try tasks.waitForAll()
         }
         let all = outcomes.withLock { outcomes in prepared.indices.flatMap { outcomes[$0] ?? [] } }
@@ -380,6 +390,10 @@ package final class ActionRunner: HookRunner {
             commitID: event.kind == .preDeleteBranch || event.kind == .postDeleteBranch ? "" : event.commitID.text,
             sourceRef: event.sourceRef, event: event.kind.rawValue, started: started, ended: .now(),
             hasPassed: hasPassed)
+        state.withLock { state in
+            state.ended.all += 1
+            if !hasPassed { state.ended.failed += 1 }
+        }
         try catalog.record(run, hooks, manifest: ActionRun.manifest(run, hooks), of: event)
     }
 

@@ -29,6 +29,7 @@ struct HookServices: Sendable {
     let repository: Repository
     /// The ref that the actions were read from.
     let ref: String
+    let nesting: HookNesting
     let client: HTTPClient
     let scripts: LuaProcesses
     let calls: LuaCalls

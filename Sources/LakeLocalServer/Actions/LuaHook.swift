@@ -50,7 +50,7 @@ struct LuaHook: RunnableHook {
             action: context.action, hook: context.hookID, namespace: services.repository.storageNamespace)
         let calls = services.calls
         try services.scripts.run(
-            script, name: "lua",
+            script, name: "lua", isNested: services.nesting.depth > 1,
             globals: .table([
                 "action": action, "args": arguments, "username": .text(context.event.user),
                 "http_enabled": .flag(calls.isHTTPEnabled),

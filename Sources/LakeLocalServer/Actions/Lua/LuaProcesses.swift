@@ -90,15 +90,16 @@ final class LuaProcesses: Sendable {
 
     /// Runs a script to its end.
     /// - Parameters:
+    ///   - isNested: another script waits for it, and must not wait for that.
     ///   - output: what it prints.
     ///   - call: does what it asks of the server; what it throws the script sees as an error.
     /// - Throws: `HookFailure` in the script's words, or in ours if it went beyond its limits.
     func run(
-        _ script: [UInt8], name: String, globals: LuaValue, output: ([UInt8]) -> Void,
+        _ script: [UInt8], name: String, isNested: Bool = false, globals: LuaValue, output: ([UInt8]) -> Void,
         call: (String, [LuaValue]) throws -> [LuaValue]
     ) throws {
         let deadline = Timestamp.monotonicMilliseconds() + limits.seconds * 1000
-        try waitForRoom(until: deadline)
+        try waitForRoom(until: deadline, isNested: isNested)
         guard let (process, descriptor) = takeWarm() ?? begin() else {
             leaveRoom(nil)
             throw HookFailure("no process could be started for the script: error \(errno)")
@@ -156,10 +157,10 @@ final class LuaProcesses: Sendable {
         return nil
     }
 
-    private func waitForRoom(until deadline: Int64) throws {
+    private func waitForRoom(until deadline: Int64, isNested: Bool) throws {
         while true {
             let hasRoom = state.withLock { state in
-                guard state.inUse < limits.atOnce else { return false }
+                guard isNested || state.inUse < limits.atOnce else { return false }
                 state.inUse += 1
                 return true
             }

@@ -1,1 +1,0 @@
-../../Sources/lakefuse/Configuration/YAML.swift
