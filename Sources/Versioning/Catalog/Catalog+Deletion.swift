@@ -25,7 +25,8 @@ extension Catalog {
             after = last.id.text
         }
         try remove("repos/\(repository.partition)/", in: RefStore.pulls)
-        try remove("repos/\(repository.id)/", in: Partition("actions"))
+        try remove("repos/\(repository.id)/", in: RefStore.actions)
+        try remove("\(repository.id)/", in: HookNote.partition)
         try remove("\(repository.partition)/", in: Compaction.partition)
         try store.removeAll(in: repository.partition)
         // Once more when requests that were under way have ended: one of them may have written a record meanwhile.
