@@ -87,7 +87,7 @@ static inline int lake_confine(void) {
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, LAKE_ARCHITECTURE, 1, 0),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        LAKE_ALLOW(read), LAKE_ALLOW(write), LAKE_ALLOW(exit), LAKE_ALLOW(exit_group), LAKE_ALLOW(brk),
+        LAKE_ALLOW(read), LAKE_ALLOW(write), LAKE_ALLOW(sendto), LAKE_ALLOW(exit), LAKE_ALLOW(exit_group), LAKE_ALLOW(brk),
         LAKE_ALLOW(mmap), LAKE_ALLOW(munmap), LAKE_ALLOW(mremap), LAKE_ALLOW(madvise), LAKE_ALLOW(mprotect), LAKE_ALLOW(futex),
         LAKE_ALLOW(clock_gettime), LAKE_ALLOW(clock_nanosleep), LAKE_ALLOW(nanosleep), LAKE_ALLOW(getrandom), LAKE_ALLOW(rt_sigreturn),
         LAKE_ALLOW(gettimeofday), LAKE_ALLOW(getpid), LAKE_ALLOW(gettid),

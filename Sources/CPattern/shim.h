@@ -13,6 +13,7 @@ static inline int lake_pattern_match(pcre2_code *code, const unsigned char *text
     pcre2_match_context *context = pcre2_match_context_create(NULL);
     if (!context) return PCRE2_ERROR_NOMEMORY;
     pcre2_set_match_limit(context, steps);
+    pcre2_set_heap_limit(context, 20000);  // KiB
     int result = pcre2_match(code, text, count, start, 0, data, context);
     pcre2_match_context_free(context);
     return result;

@@ -126,6 +126,10 @@ package final class HTTPClient: Sendable {
         let context = unsafe Unmanaged.passUnretained(exchange).toOpaque()
         unsafe lake_curl_set_string(curl, CURLOPT_URL, url)
         unsafe lake_curl_set_string(curl, CURLOPT_CUSTOMREQUEST, method)
+        // The library reads and writes files too, and speaks with whatever listens.
+        guard unsafe lake_curl_set_string(curl, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK else {
+            throw TransportError(description: "\(method) \(url): the library does not bound its protocols")
+        }
         unsafe lake_curl_set_long(curl, CURLOPT_NOSIGNAL, 1)
         unsafe lake_curl_set_long(curl, CURLOPT_CONNECTTIMEOUT, connectSeconds)
         if stallSeconds > 0 {

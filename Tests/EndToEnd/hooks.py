@@ -145,8 +145,15 @@ class HookTest(unittest.TestCase):
         answer = self.at("GET", f"/actions/runs/{run['run_id']}/hooks/{hook['hook_run_id']}/output")
         return answer.body.decode() if answer.status == 200 else ""
 
+    def newest(self):
+        """The run that began last: lists have the newest second first, and within it the oldest."""
+        def age(run):
+            number = int(run["run_id"], 32) >> 4
+            return number >> 64, -(number & 0xffffff)
+        return min(self.runs(amount=1000), key=age)
+
     def last_output(self):
-        run = self.runs()[0]
+        run = self.newest()
         return self.output(run, self.hooks(run)[-1])
 
 
@@ -162,6 +169,8 @@ class FixtureTest(HookTest):
         "condition that does not parse": None, "lua error with a table": None,
         "lua require of a missing package": None, "lua require from the repository": None,
     }
+    # Passwords are not told, whether they came from the environment or not.
+    HIDDEN = {"url has user and password": ("user:pass@", "user:***@"), "airflow, refused": ("Password: pw", "Password: *******")}
 
     def fill(self, text):
         return text.replace("$LISTENER", self.listener.address).replace("$CLOSED", "127.0.0.1:1")
@@ -232,7 +241,7 @@ class FixtureTest(HookTest):
                                                                         if k.lower() not in ("content-length", "date"))])
 
     def same_output(self, name, recorded, said):
-        recorded, said = self.plain(recorded), self.plain(said)
+        recorded, said = self.plain(recorded.replace(*self.HIDDEN.get(name, ("", "")))), self.plain(said)
         if name == "environment variable in url, query and header":  # in whatever order
             recorded, said = "\n".join(sorted(recorded.split("\n"))), "\n".join(sorted(said.split("\n")))
             said = said.replace("Content-Type: text/own", "")
@@ -534,6 +543,39 @@ class OwnTest(HookTest):
         self.assertEqual(self.commit().status, 201)
         self.assertEqual(self.last_output(), "a_b\tk\tv\nx\ny\n")
 
+    def test_ways_out_of_a_script(self):
+        secret = self.folder / "secret"
+        secret.write_text("not for scripts")
+        s3 = f"local s3 = require('aws').s3_client('a', 'b', 'us-east-1', 'file://') "
+        for name, script, said in (
+                ("reads a file", s3 + f"s3.get_object('{str(secret.parent)[1:]}', 'secret')", "only http and https"),
+                ("writes a file", s3 + f"s3.put_object('{str(secret.parent)[1:]}', 'secret', 'x')", "only http and https"),
+                ("gopher", "require('aws').s3_client('a', 'b', 'c', 'gopher://127.0.0.1:1').get_object('b', 'k')", "only http"),
+                ("upvalues", "assert(debug.getupvalue(load, 1))", "assertion failed"),
+                ("finalizers", "setmetatable({}, {__gc = function() while true do end end})", "__gc are not allowed"),
+                ("finalizers by debug", "debug.setmetatable({}, {__gc = function() end})", "__gc are not allowed"),
+                ("the smallest number", "require('lakefs').create_tag(-2^63, 'a', 'b') error('alive')", "alive"),
+                ("the smallest number in a table", "require('aws').glue_client('a', 'b', 'c', 'http://127.0.0.1:1').create_table('d', {x = -2^63})", "refused"),
+                ("a huge reason", "error(('x'):rep(1e7), 0)", "xxx")):
+            with self.subTest(name):
+                self.script(script)
+                message = self.refused()
+                self.assertIn(said, message)
+                self.assertLess(len(message), 100_000)
+        self.assertEqual(secret.read_text(), "not for scripts")
+        elsewhere = Listener()
+        self.addCleanup(elsewhere.close)
+        for target in (f"file://{secret}", f"http://{elsewhere.address}/x?token=this_is_actions_var", f"http://{elsewhere.address}/slow/9?token=this_is_actions_var"):
+            with self.subTest(target):
+                self.listener.answer = lambda request, path, target=target: (
+                    request.send_response(307), request.send_header("Location", target), request.send_header("Content-Length", "0"), request.end_headers())
+                self.action([self.webhook("/x", timeout="500ms", secret="s", headers={"X-Api-Key": "{{ ENV.LAKEFSACTION_VAR }}"})])
+                answer = self.commit()
+                self.assertNotIn("not for scripts", self.last_output())
+                self.assertNotIn("this_is_actions_var", self.last_output() + answer.body.decode())
+        for sent in elsewhere.take():
+            self.assertFalse({"X-Api-Key", "X-Lakefuse-Signature-256"} & set(dict(sent["headers"])))
+
     def test_processes_that_are_killed(self):
         """Those that wait for a script may go: the next script gets another."""
         self.script("print(1)")
@@ -669,6 +711,9 @@ class OwnTest(HookTest):
                         else:
                             self.assertIn(path, self.refused())
                             self.at("PUT", "/branches/main", 204, json_body={"type": "object", "path": path})
+        nested = b"\x19" * 20_000
+        self.put("t/4.parquet", b"PAR1" + nested + len(nested).to_bytes(4, "little") + b"PAR1")
+        self.assertIn("cannot be read", self.refused())
         self.put("t/4.parquet", "no such thing")
         self.assertIn("no Parquet file", self.refused())
 
@@ -693,7 +738,8 @@ class OwnTest(HookTest):
                                  ("deep", "a: " + "[" * 1000 + "]" * 1000, "nested deeper"),
                                  ("unknown event", "name: x1\non: {pre-cook: }\n", "(line 2: events are prepare-commit, pre-commit"),
                                  ("a list", "- 1\n", "no map"), ("hooks that are none", "name: x1\non: {pre-commit: }\nhooks: 7\n", "line 3"),
-                                 ("nonsense", b"\xff\xfe\x00", "yaml: ")):
+                                 ("nonsense", b"\xff\xfe\x00", "yaml: "), ("the smallest number", "name: -0x-8000000000000000\n", "'name' is invalid"),
+                                 ("a long text, again and again", "big: &x '" + "y" * 600_000 + "'\nl: [" + "*x," * 1000 + "]\n", "texts have more than")):
             with self.subTest(name):
                 self.put("_lakefs_actions/a.yaml", text)
                 began = time.monotonic()
@@ -705,7 +751,7 @@ class OwnTest(HookTest):
         self.action([self.webhook(f"/many/{i}", f"h{i}") for i in range(1000)])
         self.assertEqual(self.commit().status, 201)
         self.assertEqual([r["target"] for r in self.listener.take()], [f"/many/{i}" for i in range(1000)])
-        run = self.runs()[0]
+        run = self.newest()
         page = self.at("GET", f"/actions/runs/{run['run_id']}/hooks", 200, amount=1000).json["results"]
         self.assertEqual((len(page), page[-1]["hook_run_id"], page[-1]["status"]), (1000, "0000_0999", "completed"))
 
@@ -807,6 +853,24 @@ class CrashTest(HookTest):
                 hook = self.own.ask("GET", f"/repositories/crash/actions/runs/{runs[0]['run_id']}/hooks").json["results"][0]
                 output = self.own.ask("GET", f"/repositories/crash/actions/runs/{runs[0]['run_id']}/hooks/{hook['hook_run_id']}/output")
                 self.assertIn(b"the server ended while the run was under way", output.body)
+
+    def test_a_branch_that_is_gone(self):
+        """What waits behind a change runs at the next start, though the branch has been deleted since."""
+        self.act(["post-commit"], "/slow/1")
+        self.own.commit("crash", "main", "the actions")
+        self.own.ask("POST", "/repositories/crash/branches", 201, json_body={"name": "gone", "source": "main"})
+        ids = []
+        for index in range(12):
+            self.own.upload("crash", "gone", f"f{index}", b"1")
+            self.own.commit("crash", "gone", f"c{index}")
+            ids.append(self.own.ask("GET", "/repositories/crash/branches/gone").json["commit_id"])
+        self.own.ask("DELETE", "/repositories/crash/branches/gone", 204)
+        self.own.kill()
+        self.own.start()
+        wait_until(lambda: all(any(r["event_type"] == "post-commit" for r in self.runs_of(i)) for i in ids), 30, "all runs")
+        told = [json.loads(r["body"])["commit_id"] for r in self.listener.take()]
+        for commit in ids:
+            self.assertEqual(told.count(commit), 1)
 
     def test_a_run_that_is_cut(self):
         self.act(["pre-commit"], "/slow/60")

@@ -16,7 +16,7 @@ import Testing
 
         func isWatching(_ event: HookEvent) -> Bool { true }
         func note(_ event: HookEvent) -> Bool { true }
-        func forget(_ event: HookEvent) {}
+        func failed(_ event: HookEvent) {}
 
         func before(_ event: HookEvent) throws -> Bool {
             events.withLock { $0.append(event) }
@@ -164,7 +164,7 @@ import Testing
         try lake.commit("two", on: "b")
         try lake.put("mine", "3")
         _ = recorder.take()
-        // Another commit while the hooks of one run: it takes what was staged, and there is nothing left.
+        // Another commit while the hooks of one run takes what they looked at: what came later they have not seen.
         recorder.meanwhile.withLock {
             $0 = { [lake] event in
                 guard event.kind == .preCommit, event.message == "mine" else { return }
@@ -173,15 +173,28 @@ import Testing
                 try lake.put("late", "5")
             }
         }
-        let made = try lake.commit("mine")
+        expectFailure(.preconditionFailed) { try lake.commit("mine") }
         #expect(try lake.contents("main").keys.sorted() == ["a", "late", "mine", "other"])
+        #expect(try lake.contents("main~0").keys.sorted() == ["a", "mine", "other"])
         let kinds = recorder.take().map { "\($0.kind.rawValue) \($0.message)" }
         #expect(
             kinds == [
                 "prepare-commit mine", "pre-commit mine", "prepare-commit other", "pre-commit other",
-                "post-commit other", "post-commit mine",
+                "post-commit other",
             ])
-        #expect(try catalog.branch("main", in: "repo").commitID.text == made)
+        // What is staged while hooks run is no part of the commit that they let pass.
+        recorder.meanwhile.withLock {
+            $0 = { [lake] event in
+                guard event.kind == .preCommit else { return }
+                try lake.put("later", "6")
+            }
+        }
+        try lake.commit("late")
+        #expect(try lake.contents("main~0").keys.sorted() == ["a", "late", "mine", "other"])
+        #expect(try lake.contents("main").keys.sorted() == ["a", "late", "later", "mine", "other"])
+        recorder.meanwhile.withLock { $0 = nil }
+        try lake.commit("later")
+        _ = recorder.take()
         recorder.meanwhile.withLock {
             $0 = { [lake] event in
                 guard event.kind == .preMerge else { return }
@@ -195,6 +208,6 @@ import Testing
         #expect(recorder.take().filter { $0.kind == .preMerge || $0.kind == .postMerge }.count == 1)
         recorder.meanwhile.withLock { $0 = nil }
         _ = try catalog.merge("b", into: "main", CommitRequest(committer: "u", message: ""), .init(), in: "repo")
-        #expect(try lake.contents("main").keys.sorted() == ["a", "again", "b", "late", "mine", "other"])
+        #expect(try lake.contents("main").keys.sorted() == ["a", "again", "b", "late", "later", "mine", "other"])
     }
 }

@@ -13,8 +13,8 @@ package enum XID {
     package static func make() -> String { make(seconds: Timestamp.now().seconds) }
     /// Newer ones sort first: partitions of objects.
     package static func makeDescending() -> String { make(seconds: far - Timestamp.now().seconds) }
-    /// Newer ones sort first: pull requests and runs. Source: `lakefs-formats.md` 1.3.
-    package static func makeRunID() -> String { make(seconds: near - Timestamp.now().seconds, countsDown: true) }
+    /// Newer ones sort first, by the second: pull requests and runs. Source: `lakefs-formats.md` 1.3.
+    package static func makeRunID() -> String { make(seconds: near - Timestamp.now().seconds) }
 
     /// What sorts behind the ids of runs since then, and before those of older ones.
     package static func runID(before seconds: Int64) -> String {
@@ -22,11 +22,9 @@ package enum XID {
         return text([24, 16, 8, 0].map { UInt8(truncatingIfNeeded: time >> $0) } + [UInt8](repeating: 0xff, count: 8))
     }
 
-    /// - Parameter countsDown: whether those of one second sort by time backwards too.
-    private static func make(seconds: Int64, countsDown: Bool = false) -> String {
+    private static func make(seconds: Int64) -> String {
         let time = UInt32(truncatingIfNeeded: seconds)
-        let number = counter.add(1, ordering: .relaxed).newValue
-        let count = countsDown ? ~number : number
+        let count = counter.add(1, ordering: .relaxed).newValue
         var bytes: [UInt8] = []
         for shift in stride(from: UInt32(24), through: 0, by: -8) {
             bytes.append(UInt8(truncatingIfNeeded: time >> shift))

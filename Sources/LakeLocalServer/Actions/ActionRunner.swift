@@ -45,6 +45,8 @@ package final class ActionRunner: HookRunner {
     private static let mostFiles = 1000
     /// Actions at once, and runs behind changes at once.
     private static let width = 8, runsAtOnce = 4
+    /// Characters of why a hook has failed, and how many hooks' reasons a refusal tells.
+    private static let longestReason = 65_536, mostReasons = 50
     /// Seconds between looks for old runs, and milliseconds that runs have for ending when the server stops.
     private static let cleaningSeconds: Int64 = 3600, stopMilliseconds: Int64 = 3000
 
@@ -78,7 +80,15 @@ package final class ActionRunner: HookRunner {
     /// - Parameter api: the server's own API, which scripts call.
     package func start(_ catalog: Catalog, api: LakeAPICalls) {
         state.withLock { ($0.catalog, $0.api) = (catalog, api) }
-        do { try catalog.forEachLeftNote { try takeOver($0, catalog) } } catch {
+        do {
+            try catalog.forEachLeftNote { note in
+                do { try takeOver(note, catalog) } catch {
+                    Log.error(
+                        "hooks that were left undone are left again",
+                        ["run": note.event.runID, "reason": LakeError(error).message])
+                }
+            }
+        } catch {
             Log.error("hooks that were left undone cannot be read", ["reason": LakeError(error).message])
         }
         runs.run { [self] in cleanUp() }
@@ -162,7 +172,8 @@ package final class ActionRunner: HookRunner {
     /// Several errors as lakeFS tells them.
     private static func list(_ errors: [String]) -> String {
         "\(errors.count) error\(errors.count == 1 ? "" : "s") occurred:\n"
-            + errors.map { "\t* \($0)\n" }.joined() + "\n"
+            + errors.prefix(mostReasons).map { "\t* \($0)\n" }.joined()
+            + (errors.count > mostReasons ? "\t* and \(errors.count - mostReasons) more\n" : "") + "\n"
     }
 
     // MARK: behind a change
@@ -176,8 +187,16 @@ package final class ActionRunner: HookRunner {
         return true
     }
 
-    package func forget(_ event: HookEvent) {
-        do { try catalog().forgetNote(of: event) } catch {
+    package func failed(_ event: HookEvent) {
+        do {
+            let catalog = try catalog()
+            // What failed behind the change does not undo it.
+            let isRemoval = event.kind == .postDeleteBranch || event.kind == .postDeleteTag
+            if try !isRemoval && catalog.wasMade(event) {
+                return after(event, hasRun: !event.preRunID.isEmpty, isNoted: true)
+            }
+            try catalog.forgetNote(of: event)
+        } catch {
             Log.warning("a note of hooks stays", ["run": event.runID, "reason": LakeError(error).message])
         }
     }
@@ -194,7 +213,13 @@ package final class ActionRunner: HookRunner {
                     ["run": event.preRunID, "reason": LakeError(error).message])
             }
         }
-        if isNoted { enqueue(event) }
+        guard isNoted else { return }
+        do { try catalog.note(event, .made) } catch {
+            Log.warning(
+                "hooks behind a change would not survive a crash",
+                ["run": event.runID, "reason": LakeError(error).message])
+        }
+        enqueue(event)
     }
 
     /// Runs what was noted, later. Only names are kept meanwhile: the rest is in the note.
@@ -237,8 +262,9 @@ package final class ActionRunner: HookRunner {
         if note.state == .running {
             return try recordFailure(note.event, catalog, reason: "the server ended while the run was under way")
         }
-        guard try catalog.wasMade(note.event) else { return try catalog.forgetNote(of: note.event) }
-        try catalog.note(note.event, .near)
+        guard try note.state == .made || catalog.wasMade(note.event) else {
+            return try catalog.forgetNote(of: note.event)
+        }
         after(note.event, hasRun: !note.event.preRunID.isEmpty, isNoted: true)
     }
 
@@ -246,14 +272,12 @@ package final class ActionRunner: HookRunner {
     private func recordFailure(_ event: HookEvent, _ catalog: Catalog, reason: String) throws {
         let now = Timestamp.now()
         var hooks: [HookRun] = []
-        // Which hooks it had may not be known any more; one at least says why.
-        let first = (try? found(for: event, catalog))?.first
         if (try? catalog.repository(event.repository)) != nil {
-            let id = Self.hookRunID(first?.index ?? 0, 0)
+            // The files are not read for it: what is wrong may be in them.
+            let id = Self.hookRunID(0, 0)
             hooks = [
                 HookRun(
-                    runID: event.runID, id: id, hookID: first?.action.hooks.first?.id ?? "",
-                    action: first?.action.name ?? "", started: now, ended: now, hasPassed: false)
+                    runID: event.runID, id: id, hookID: "", action: "", started: now, ended: now, hasPassed: false)
             ]
             try catalog.keepOutput(
                 Array("Error: \(reason)\n".utf8), ofHook: id, inRun: event.runID, of: event.repository)
@@ -421,9 +445,10 @@ package final class ActionRunner: HookRunner {
                     continue
                 }
             } catch {
-                context.sayFailure("\(error)")
+                let reason = String("\(error)".prefix(Self.longestReason))
+                context.sayFailure(reason)
                 failure = Failure(
-                    text: "hook run id '\(id)' failed on action '\(action.name)' hook '\(hook.id)': \(error)",
+                    text: "hook run id '\(id)' failed on action '\(action.name)' hook '\(hook.id)': \(reason)",
                     isOfCondition: error is HookCondition.Fault)
             }
             record.ended = .now()

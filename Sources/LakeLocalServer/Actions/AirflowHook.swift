@@ -77,10 +77,10 @@ struct AirflowHook: RunnableHook {
                 }
             }
         }
-        context.say("Request:\nPOST \(runs)\nUsername: \(user), Password: \(password.shown)\nBody: ")
+        context.say("Request:\nPOST \(HookURL(runs).shown)\nUsername: \(user), Password: *******\nBody: ")
         context.say(body)
         context.say("\n\n\n")
-        let whole = OutsideCall(services.client, timeout: timeout)
+        let whole = OutsideCall(services.client, timeout: timeout, isSecret: true)
         let login = ("Authorization", try authorization(whole))
         let status = try OutsideCall(services.client, timeout: min(Self.requestTimeout, timeout)).run(
             "POST", HookURL(runs).target(), shown: HookURL(runs),

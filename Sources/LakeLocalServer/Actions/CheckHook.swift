@@ -27,8 +27,8 @@ struct CheckHook: RunnableHook {
 
     /// Paths that are told of one complaint.
     private static let mostTold = 20
-    /// Steps that a pattern may take over a message.
-    private static let steps: UInt32 = 1_000_000
+    /// Steps that a pattern may take from each place of a text, and bytes of a text: both together bound the time.
+    private static let steps: UInt32 = 20_000, longestText = 8192
 
     private static let known = [
         "allowed_paths", "largest_size", "required_metadata", "message_pattern", "parquet_schema", "no_deletions",
@@ -159,8 +159,14 @@ struct CheckHook: RunnableHook {
 
     private func checkCommit(_ event: HookEvent, _ faults: inout [String]) throws {
         guard event.commit != nil else { return }
-        if let message, try Pattern(Array(message.utf8), steps: Self.steps).first(in: Array(event.message.utf8)) == nil
-        {
+        func matches(_ pattern: String, _ text: String) throws -> Bool {
+            guard text.utf8.count <= Self.longestText else {
+                throw HookFailure(
+                    "a text of \(text.utf8.count) bytes is not held against a pattern: \(Self.longestText) at most")
+            }
+            return try Pattern(Array(pattern.utf8), steps: Self.steps).first(in: Array(text.utf8)) != nil
+        }
+        if let message, try !matches(message, event.message) {
             faults.append("the commit's message does not match \(message)")
         }
         switch metadata {
@@ -175,7 +181,7 @@ struct CheckHook: RunnableHook {
                     faults.append("the commit's metadata has no '\(name)'")
                     continue
                 }
-                if try Pattern(Array(pattern.utf8), steps: Self.steps).first(in: Array(value.utf8)) == nil {
+                if try !matches(pattern, value) {
                     faults.append("'\(name)' of the commit's metadata does not match \(pattern)")
                 }
             }
@@ -220,8 +226,8 @@ private final class SchemaKeeper {
     private let namespace: StorageNamespace
     /// What the change is made to.
     private let base: ResolvedRef?
-    /// The schema of a folder's first file, by folder; nil where there was none.
-    private var folders: [Key: ParquetFooter?] = [:]
+    /// The schema of the last folder's first file; nil where there was none. Changes come in the order of their paths.
+    private var last: (folder: Key, schema: ParquetFooter?)?
 
     init(_ catalog: Catalog, _ event: HookEvent, _ allowsWidening: Bool, _ namespace: StorageNamespace) throws {
         self.catalog = catalog
@@ -254,7 +260,7 @@ private final class SchemaKeeper {
     private func neighbour(of path: Key) throws -> ParquetFooter? {
         let end = path.bytes.lastIndex(of: UInt8(ascii: "/")).map { $0 + 1 } ?? 0
         let folder = Key(Array(path.bytes[..<end]))
-        if let known = folders[folder] { return known }
+        if let last, last.folder == folder { return last.schema }
         var found: ParquetFooter?
         if let base {
             var query = Catalog.ListQuery()
@@ -265,7 +271,7 @@ private final class SchemaKeeper {
                 break
             }
         }
-        folders[folder] = found
+        last = (folder, found)
         return found
     }
 }

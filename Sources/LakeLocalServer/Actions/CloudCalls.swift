@@ -7,6 +7,14 @@ import Transport
 /// client, for what speaks as they do.
 struct CloudCalls {
     let client: HTTPClient
+    /// Until when the script may run, on the monotonic clock.
+    let deadline: Int64
+
+    private func timeLeft() throws -> Int {
+        let left = deadline - Timestamp.monotonicMilliseconds()
+        guard left > 0 else { throw HookFailure("the script's time is over") }
+        return Int(min(left, Int64(Self.timeout)))
+    }
 
     /// Milliseconds that a call may take.
     private static let timeout = 60_000
@@ -18,7 +26,7 @@ struct CloudCalls {
     private func send(
         _ method: String, _ url: String, _ headers: [(String, String)], _ body: [UInt8] = []
     ) throws -> (status: Int, body: [UInt8]) {
-        let answer = try OutsideCall(client, timeout: Self.timeout, mostRead: Self.mostRead).fetch(
+        let answer = try OutsideCall(client, timeout: try timeLeft(), mostRead: Self.mostRead).fetch(
             method, url, headers: headers, body: body.isEmpty && (method == "GET" || method == "DELETE") ? nil : body)
         return (answer.status, answer.body)
     }
@@ -320,7 +328,6 @@ struct CloudCalls {
                     "warehouse_id": .text(warehouse), "catalog": .text(catalog), "schema": .text(schema),
                     "statement": .text(statement), "wait_timeout": .text("30s"),
                 ])
-            let deadline = Timestamp.monotonicMilliseconds() + Int64(Self.timeout) * 5
             while true {
                 guard answer.status == 200 else { throw Self.fail("Databricks", answer) }
                 let told = object(answer)
@@ -332,8 +339,8 @@ struct CloudCalls {
                     if case .object(let error)? = status["error"] { reason = error["message"]?.text ?? "" }
                     return (state, reason)
                 }
-                guard let id = told["statement_id"]?.text, Timestamp.monotonicMilliseconds() < deadline else {
-                    throw HookFailure("the statement did not end in time")
+                guard let id = told["statement_id"]?.text else {
+                    throw HookFailure("Databricks does not name the statement")
                 }
                 sleep(milliseconds: 1000)
                 answer = try ask("GET", "/api/2.0/sql/statements/" + URIEncoding.encode(id))
@@ -390,7 +397,7 @@ struct CloudCalls {
         }
         if body != nil, !isTable { headers.append(("Content-Type", "application/x-www-form-urlencoded")) }
         let target = try HookURL(url).target()
-        let answer = try OutsideCall(client, timeout: Self.timeout, mostRead: Self.mostRead).fetch(
+        let answer = try OutsideCall(client, timeout: try timeLeft(), mostRead: Self.mostRead).fetch(
             method, target, headers: headers, body: body)
         return [
             .number(Double(answer.status)), .bytes(answer.body), .table(answer.headers.mapValues { .text($0) }),

@@ -49,8 +49,8 @@ package struct LakeAPICalls: Sendable {
         case .bytes(let bytes): return bytes
         case .announced: return []
         case .file(let piece):
-            try check(piece.byteCount)
             defer { piece.close() }
+            try check(piece.byteCount)
             return try piece.read(0..<piece.byteCount)
         case .stream(let byteCount, let read):
             try check(byteCount)

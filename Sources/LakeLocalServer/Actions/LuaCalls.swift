@@ -13,26 +13,27 @@ struct LuaCalls: Sendable {
     let client: HTTPClient
     let isHTTPEnabled: Bool
 
+    /// - Parameter deadline: when the script's time is over, on the monotonic clock.
     /// - Throws: what the script sees as an error.
-    func call(_ name: String, _ arguments: LuaArguments) throws -> [LuaValue] {
+    func call(_ name: String, _ arguments: LuaArguments, until deadline: Int64) throws -> [LuaValue] {
         let parts = name.split(separator: ".", maxSplits: 1).map(String.init)
         guard parts.count == 2 else { throw HookFailure("there is no function \(name)") }
         switch parts[0] {
         case "lakefs": return try lakefs(parts[1], arguments)
         case "time" where parts[1] == "zone": return [.bytes(try Self.zone(try arguments.text(1)))]
-        case "http" where isHTTPEnabled: return try CloudCalls(client: client).request(arguments)
+        case "http" where isHTTPEnabled: return try CloudCalls(client: client, deadline: deadline).request(arguments)
         case "s3", "glue", "azure", "gcloud", "databricks", "delta":
             // A client's functions are given its login first.
             let login = arguments[1]
             let rest = LuaArguments(Array(arguments.values.dropFirst()))
-            let clouds = CloudCalls(client: client)
+            let clouds = CloudCalls(client: client, deadline: deadline)
             switch parts[0] {
             case "s3": return try clouds.s3(parts[1], login, rest)
             case "glue": return try clouds.glue(parts[1], login, rest)
             case "azure": return try clouds.azure(parts[1], login, rest)
             case "gcloud": return try clouds.gcloud(parts[1], login, rest)
             case "databricks": return try clouds.databricks(parts[1], login, rest)
-            default: return try delta(login, rest)
+            default: return try delta(login, rest, until: deadline)
             }
         default: throw HookFailure("there is no function \(name)")
         }
@@ -100,9 +101,12 @@ struct LuaCalls: Sendable {
         }
     }
 
+    /// Bytes of a Delta table's log.
+    private static let largestLog = 32 << 20
+
     /// The log of a Delta table: by version the lines of its actions, then what its newest metadata say. Read as the user
     /// whose key pair the client was made with. Source: Delta transaction log protocol, "Delta Log Entries".
-    private func delta(_ login: LuaValue, _ given: LuaArguments) throws -> [LuaValue] {
+    private func delta(_ login: LuaValue, _ given: LuaArguments, until deadline: Int64) throws -> [LuaValue] {
         guard let api, let reader = try api.user(id: login["id"].text ?? "", secret: login["secret"].text ?? "") else {
             throw HookFailure("the key pair of the Delta client is nobody's")
         }
@@ -114,6 +118,7 @@ struct LuaCalls: Sendable {
         var metadata: JSONValue?
         var after = ""
         var expected: Int64 = 0
+        var bytes = 0
         repeat {
             let page = try api.call(
                 "GET", "\(repository)/refs/\(ref)/objects/ls",
@@ -131,9 +136,16 @@ struct LuaCalls: Sendable {
                     )
                 }
                 expected += 1
+                guard Timestamp.monotonicMilliseconds() < deadline else {
+                    throw HookFailure("the script's time is over")
+                }
                 let file = try api.call(
                     "GET", "\(repository)/refs/\(ref)/objects", query: [("path", path)], as: reader)
                 guard file.status == 200 else { throw HookFailure("\(path) cannot be read: HTTP \(file.status)") }
+                bytes += file.body.count
+                guard bytes <= Self.largestLog else {
+                    throw HookFailure("the log of the Delta table \(table) has more than \(Self.largestLog) bytes")
+                }
                 let lines = file.body.split(separator: 0x0a).map { Array($0) }
                 for line in lines where line.starts(with: Array("{\"metaData\"".utf8)) {
                     if case .object(let action) = try LuaJSON.read(line) { metadata = action["metaData"] }

@@ -55,7 +55,7 @@ struct LuaHook: RunnableHook {
                 "action": action, "args": arguments, "username": .text(context.event.user),
                 "http_enabled": .flag(calls.isHTTPEnabled),
             ]),
-            output: { context.say($0) }, call: { try calls.call($0, LuaArguments($1)) })
+            output: { context.say($0) }, call: { try calls.call($0, LuaArguments($1), until: $2) })
     }
 
     private func read(_ path: String, _ services: HookServices) throws -> [UInt8] {

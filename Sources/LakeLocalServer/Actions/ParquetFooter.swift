@@ -212,6 +212,9 @@ private struct ThriftReader {
     }
 
     mutating func skip(_ kind: UInt8) throws(Malformed) {
+        depth += 1
+        defer { depth -= 1 }
+        guard depth < 64 else { throw Malformed() }
         switch kind {
         case 1, 2: break  // True and false: they are in the kind.
         case 3: _ = try byte()
@@ -229,8 +232,8 @@ private struct ThriftReader {
             guard count > 0 else { return }
             let kinds = try byte()
             for _ in 0..<count {
-                try skip(kinds >> 4)
-                try skip(kinds & 15)
+                // Flags take a byte here, as in lists.
+                for kind in [kinds >> 4, kinds & 15] { if kind <= 2 { _ = try byte() } else { try skip(kind) } }
             }
         case 12: try structure { reader, _, kind throws(Malformed) in try reader.skip(kind) }
         default: throw Malformed()

@@ -81,7 +81,7 @@ struct Webhook: RunnableHook {
 
     func run(_ context: HookContext, _ services: HookServices) throws {
         let body = context.payload { json, event in event(&json) }
-        context.say("Request:\nPOST \(url.text)\n")
+        context.say("Request:\nPOST \(url.shown)\n")
         let target = try url.target(adding: parameters.flatMap { name, values in values.map { (name, $0.value) } })
         context.say("Query Params:\n")
         for (name, values) in parameters {
@@ -116,10 +116,20 @@ struct Webhook: RunnableHook {
 struct HookURL {
     /// As it is written.
     let text: String
-    init(_ text: String) { self.text = text }
+    /// Whether its query may hold what must not be told: another server made it of one that did.
+    private let hasSecrets: Bool
 
-    /// Without a password.
+    init(_ text: String, hasSecrets: Bool = false) {
+        self.text = text
+        self.hasSecrets = hasSecrets
+    }
+
+    /// Without a password, and without a query that may hold secrets.
     var shown: String {
+        hasSecrets ? String(withoutPassword.prefix { $0 != "?" }) : withoutPassword
+    }
+
+    private var withoutPassword: String {
         guard let scheme = text.firstRange(of: "://") else { return text }
         let authority = text[scheme.upperBound...].prefix { $0 != "/" && $0 != "?" && $0 != "#" }
         guard let at = authority.lastIndex(of: "@"), let colon = authority[..<at].firstIndex(of: ":") else {
@@ -177,6 +187,8 @@ struct HookURL {
 /// A request of a hook to somebody else's server, told as it goes.
 struct OutsideCall {
     private let client: HTTPClient
+    /// Whether bodies are for the server alone that is named.
+    private let isSecret: Bool
     /// On the monotonic clock.
     private let deadline: Int64
     /// Bytes of an answer that are read; the rest is not waited for.
@@ -189,8 +201,9 @@ struct OutsideCall {
     /// - Parameters:
     ///   - timeout: milliseconds that all its requests may take.
     ///   - mostRead: bytes of an answer that are wanted.
-    init(_ client: HTTPClient, timeout: Int, mostRead: Int = 1 << 20) {
+    init(_ client: HTTPClient, timeout: Int, mostRead: Int = 1 << 20, isSecret: Bool = false) {
         self.client = client
+        self.isSecret = isSecret
         self.mostRead = mostRead
         deadline = Timestamp.monotonicMilliseconds() + Int64(timeout)
     }
@@ -257,19 +270,24 @@ struct OutsideCall {
                 return (answer, bytes, isCut)
             }
             guard redirects + 1 < Self.mostRedirects else {
-                throw HookFailure("\(verb) \"\(HookURL(next).shown)\": stopped after \(Self.mostRedirects) redirects")
+                throw HookFailure(
+                    "\(verb) \"\(HookURL(next, hasSecrets: true).shown)\": stopped after \(Self.mostRedirects) redirects"
+                )
             }
             if answer.status < 307, method != "GET" {
                 (method, body) = ("GET", nil)
                 headers.removeAll { $0.0.lowercased() == "content-type" || $0.0.hasPrefix("X-Lakefuse-Signature") }
             }
-            let following = HookURL(next)
-            // A login is for the server that it was meant for.
+            let following = HookURL(next, hasSecrets: true)
             if following.authority != shown.authority {
-                headers.removeAll { ["authorization", "cookie", "www-authenticate"].contains($0.0.lowercased()) }
+                // Logins, secrets and what is signed are for the server that they were meant for.
+                guard body == nil || !isSecret else {
+                    throw HookFailure("\(verb) \"\(shown.shown)\": sent on to another server, which is not to get it")
+                }
+                headers.removeAll { !["content-type", "user-agent"].contains($0.0.lowercased()) }
             }
             headers.removeAll { $0.0 == "Referer" }
-            headers.append(("Referer", shown.withoutUser))
+            headers.append(("Referer", shown.referer))
             (url, shown) = (next, following)
         }
         preconditionFailure("the loop has no end")
@@ -278,6 +296,9 @@ struct OutsideCall {
     private func once(
         _ method: String, _ url: String, _ shown: HookURL, _ headers: [(String, String)], _ body: [UInt8]?
     ) throws -> (HTTPClient.Answer, [UInt8], isCut: Bool) {
+        guard ["http://", "https://"].contains(where: { url.lowercased().hasPrefix($0) }) else {
+            throw HookFailure("\(shown.shown): only http and https are spoken here")
+        }
         var sent = headers
         if !sent.contains(where: { $0.0.lowercased() == "user-agent" }) {
             sent.append(("User-Agent", "Go-http-client/1.1"))
@@ -322,11 +343,12 @@ struct OutsideCall {
 }
 
 extension HookURL {
-    /// Without a login: what another server may be told.
-    fileprivate var withoutUser: String {
-        guard let scheme = text.firstRange(of: "://") else { return text }
+    /// Without a login and a query: what another server may be told.
+    fileprivate var referer: String {
+        let text = text.prefix { $0 != "?" && $0 != "#" }
+        guard let scheme = text.firstRange(of: "://") else { return String(text) }
         let authority = text[scheme.upperBound...].prefix { $0 != "/" && $0 != "?" && $0 != "#" }
-        guard let at = authority.lastIndex(of: "@") else { return text }
+        guard let at = authority.lastIndex(of: "@") else { return String(text) }
         return String(text[..<scheme.upperBound] + text[text.index(after: at)...])
     }
 }

@@ -17,8 +17,10 @@ package struct YAMLNode: Sendable {
     /// From 1.
     package let line: Int
 
-    /// Nodes of a document, those that aliases repeat counted each time, and how deep they may lie.
-    private static let mostNodes = 100_000, deepest = 64
+    /// Nodes of a document and bytes of its texts, those that aliases repeat counted each time, and how deep they may lie.
+    private static let mostNodes = 100_000, mostBytes = 4 << 20, deepest = 64
+
+    private struct Budget { var nodes = mostNodes, bytes = mostBytes }
 
     /// Reads the first document of a text; nil if there is none in it.
     /// - Throws: `LakeError` that says what is wrong in which line.
@@ -45,7 +47,7 @@ package struct YAMLNode: Sendable {
                     }
                     defer { unsafe yaml_document_delete(document) }
                     guard let root = unsafe yaml_document_get_root_node(document) else { return nil }
-                    var left = mostNodes
+                    var left = Budget()
                     return unsafe try YAMLNode(root, in: document, depth: 0, left: &left)
                 }
             }
@@ -54,18 +56,18 @@ package struct YAMLNode: Sendable {
 
     private init(
         _ node: UnsafeMutablePointer<yaml_node_t>, in document: UnsafeMutablePointer<yaml_document_t>, depth: Int,
-        left: inout Int
+        left: inout Budget
     ) throws {
         let line = unsafe Int(node.pointee.start_mark.line) + 1
         self.line = line
-        left -= 1
-        guard left >= 0 else {
+        left.nodes -= 1
+        guard left.nodes >= 0 else {
             throw LakeError(.invalidValue, "line \(line): the document has more than \(Self.mostNodes) values")
         }
         guard depth < Self.deepest else {
             throw LakeError(.invalidValue, "line \(line): values are nested deeper than \(Self.deepest)")
         }
-        func child(_ index: Int32, _ left: inout Int) throws -> YAMLNode {
+        func child(_ index: Int32, _ left: inout Budget) throws -> YAMLNode {
             guard let found = unsafe yaml_document_get_node(document, index) else {
                 throw LakeError(.invalidValue, "line \(line): a value is not there")
             }
@@ -91,6 +93,11 @@ package struct YAMLNode: Sendable {
             content = .list(items)
         default:
             let scalar = unsafe node.pointee.data.scalar
+            left.bytes -= unsafe scalar.length
+            guard left.bytes >= 0 else {
+                throw LakeError(
+                    .invalidValue, "line \(line): the document's texts have more than \(Self.mostBytes) bytes")
+            }
             let text = unsafe String(
                 decoding: UnsafeBufferPointer(start: scalar.value, count: scalar.length), as: UTF8.self)
             content = .scalar(text, isPlain: unsafe scalar.style == YAML_PLAIN_SCALAR_STYLE)
@@ -137,7 +144,9 @@ package struct YAMLNode: Sendable {
         }
         let digits = text.hasPrefix("-") || text.hasPrefix("+") ? text.dropFirst() : text[...]
         for (prefix, radix) in [("0x", 16), ("0o", 8), ("0b", 2)] where digits.hasPrefix(prefix) {
-            guard let number = Int64(digits.dropFirst(2), radix: radix) else { return .text(text) }
+            guard let first = digits.dropFirst(2).first, first != "-", first != "+",
+                let number = Int64(digits.dropFirst(2), radix: radix)
+            else { return .text(text) }
             return .integer(text.hasPrefix("-") ? -number : number)
         }
         if let number = Int64(text) { return .integer(number) }

@@ -41,14 +41,31 @@ extension Catalog {
                 throw LakeError(.noChanges, "commit: no changes on branch \(id)")
             }
         }
-        var before = [HookEvent.Kind.prepareCommit, .preCommit].map { HookEvent($0, request, on: id, in: repositoryID) }
-        before[1].commit?.parents = [branch.commitID]
-        return try inPhases(before, in: repository) { aftermath in
+        if let source = request.sourceMetaRange { try checkMetaRange(source, in: repository) }
+        let before = [HookEvent.Kind.prepareCommit, .preCommit].map { kind in
+            var event = HookEvent(kind, request, on: id, in: repositoryID)
+            event.commit?.metaRangeID = request.sourceMetaRange ?? ""
+            if kind == .preCommit || request.sourceMetaRange != nil { event.commit?.parents = [branch.commitID] }
+            return event
+        }
+        // What hooks look at is what is committed: writers go on behind the seal.
+        let isWatched = try request.sourceMetaRange == nil && hooks?.isWatching(before[1]) ?? false
+        var seen: [StagingToken]?
+        return try inPhases(
+            before, in: repository,
+            between: {
+                guard isWatched else { return }
+                seen = try turns.withTurn(of: Self.turn(id, in: repository)) {
+                    try updateBranch(id, in: repository, .eventual) { branch in seal(&branch, in: repository) }.new
+                        .sealedTokens
+                }
+            }
+        ) { aftermath in
             if let source = request.sourceMetaRange {
                 return try commit(metaRange: source, request, on: id, in: repository, aftermath)
             }
             return try turns.withTurn(of: Self.turn(id, in: repository)) {
-                try commitStaged(request, on: id, in: repository, aftermath)
+                try commitStaged(request, seen, on: id, in: repository, aftermath)
             }
         }
     }
@@ -58,14 +75,25 @@ extension Catalog {
         Key("\(repository.partition)/\(branch)")
     }
 
+    /// - Parameter seen: what is committed, and no more, where hooks have looked at it; nil for all there is.
     private func commitStaged(
-        _ request: CommitRequest, on id: BranchName, in repository: Repository, _ aftermath: Aftermath?
+        _ request: CommitRequest, _ seen: [StagingToken]?, on id: BranchName, in repository: Repository,
+        _ aftermath: Aftermath?
     ) throws -> (id: CommitID, commit: Commit) {
-        _ = try updateBranch(id, in: repository, .eventual) { branch in seal(&branch, in: repository) }
+        if seen == nil {
+            _ = try updateBranch(id, in: repository, .eventual) { branch in seal(&branch, in: repository) }
+        }
         var result: (id: CommitID, commit: Commit)?
         let (old, _) = try updateBranch(id, in: repository) { branch in
             let parent = try refs.commit(branch.commitID, in: repository)
-            var changes = StagingCursor(store, tokens: branch.sealedTokens)
+            let tokens = seen ?? branch.sealedTokens
+            guard tokens.allSatisfy(branch.sealedTokens.contains) else {
+                throw LakeError(
+                    .preconditionFailed,
+                    "branch \(id) moved while the hooks of its commit ran: what they looked at was committed or reset by another; commit again"
+                )
+            }
+            var changes = StagingCursor(store, tokens: tokens)
             let applied = try committed.apply(&changes, to: parent.metaRangeID, in: repository.namespace)
             guard request.allowEmpty || applied.count.total > 0 else {
                 throw LakeError(.noChanges, "commit: no changes on branch \(id)")
@@ -74,9 +102,9 @@ extension Catalog {
             result = (try add(commit, in: repository), commit)
             try aftermath?.isNear(result)
             branch.commitID = result!.id
-            branch.sealedTokens = []
+            branch.sealedTokens.removeAll(where: tokens.contains)
         }
-        try drop(old.sealedTokens, of: old, in: repository)
+        try drop(seen ?? old.sealedTokens, of: old, in: repository)
         publish(Change(repository: repository.id, branch: id, kind: .committed))
         return result!
     }
@@ -85,15 +113,18 @@ extension Catalog {
         metaRange: String, _ request: CommitRequest, on id: BranchName, in repository: Repository,
         _ aftermath: Aftermath?
     ) throws -> (id: CommitID, commit: Commit) {
+        return try moveHead(id, in: repository, after: aftermath) { branch in
+            let parent = try refs.commit(branch.commitID, in: repository)
+            return try draft(request, metaRange: metaRange, parents: [(branch.commitID, parent)])
+        }
+    }
+
+    private func checkMetaRange(_ metaRange: String, in repository: Repository) throws {
         guard metaRange.isEmpty || Names.isHex(metaRange, 64...64) else {
             throw LakeError(.invalidValue, "source metarange '\(metaRange)' is not valid: 64 hex digits are")
         }
         guard try metaRange.isEmpty || committed.exists(metaRange, in: repository.namespace) else {
             throw LakeError.notFound(.metaRange, metaRange)
-        }
-        return try moveHead(id, in: repository, after: aftermath) { branch in
-            let parent = try refs.commit(branch.commitID, in: repository)
-            return try draft(request, metaRange: metaRange, parents: [(branch.commitID, parent)])
         }
     }
 

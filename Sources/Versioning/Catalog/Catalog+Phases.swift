@@ -27,15 +27,18 @@ extension Catalog {
     /// Runs a change with the hooks around it.
     /// - Parameters:
     ///   - before: told in order; the first that refuses ends it.
+    ///   - between: done before the last of them is told.
     ///   - swing: makes the change, and says each time when it is near. Given nil where nobody runs hooks.
     func inPhases<Result>(
-        _ before: [HookEvent], in repository: Repository, _ swing: (Aftermath?) throws -> Result
+        _ before: [HookEvent], in repository: Repository, between: () throws -> Void = {},
+        _ swing: (Aftermath?) throws -> Result
     ) throws -> Result {
         // What is forced on a repository that is read-only runs no hooks. Source: `lakefs-behaviour.md` section 3.
         guard let hooks, !repository.isReadOnly else { return try swing(nil) }
         var last = before[0]
         var hasRun = false
-        for event in before {
+        for (index, event) in before.enumerated() {
+            if index == before.count - 1 { try between() }
             last = event
             last.runID = XID.makeRunID()
             hasRun = try hooks.before(last)
@@ -43,7 +46,7 @@ extension Catalog {
         let aftermath = Aftermath(hooks, last.followed(), hasRun: hasRun)
         let result: Result
         do { result = try swing(aftermath) } catch {
-            if aftermath.isNoted { hooks.forget(aftermath.event) }
+            if aftermath.isNoted { hooks.failed(aftermath.event) }
             throw error
         }
         if hasRun || aftermath.isNoted {

@@ -121,8 +121,8 @@ package protocol HookRunner: Sendable {
     /// amid the change leaves it to the next start to find out whether it was made. Called anew for each try.
     /// - Returns: whether there is anything to run.
     func note(_ event: HookEvent) throws -> Bool
-    /// A change that was noted was not made.
-    func forget(_ event: HookEvent)
+    /// A change that was noted failed: before it was made, or amid what comes behind that.
+    func failed(_ event: HookEvent)
     /// A change was made; what is to run behind it runs later, on threads of its own.
     /// - Parameters:
     ///   - hasRun: whether something ran before it.

@@ -11,6 +11,8 @@ package struct HookNote: Sendable, Equatable {
         /// The change is about to be made: it may not have been.
         case near = 0
         case running = 1
+        /// The change was made: it is to run.
+        case made = 2
     }
 
     package var event: HookEvent

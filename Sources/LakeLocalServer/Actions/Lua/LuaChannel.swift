@@ -37,12 +37,28 @@ struct LuaChannel {
         bytes[4] = kind.rawValue
         var done = 0
         while done < bytes.count {
+            try wait(for: Int16(POLLOUT))
             let count = unsafe bytes.withUnsafeBytes {
-                unsafe write(descriptor, $0.baseAddress! + done, bytes.count - done)
+                unsafe Glibc.send(
+                    descriptor, $0.baseAddress! + done, bytes.count - done,
+                    Int32(MSG_NOSIGNAL) | (deadline == nil ? 0 : Int32(MSG_DONTWAIT)))
             }
-            if count < 0, errno == EINTR { continue }
+            if count < 0, errno == EINTR || errno == EAGAIN { continue }
             guard count > 0 else { throw .broken }
             done += count
+        }
+    }
+
+    /// Waits until the other side can be read from or written to.
+    private func wait(for events: Int16) throws(Fault) {
+        guard let deadline else { return }
+        while true {
+            let left = max(0, deadline - Timestamp.monotonicMilliseconds())
+            var waiting = pollfd(fd: descriptor, events: events, revents: 0)
+            let ready = unsafe poll(&waiting, 1, Int32(clamping: left))
+            if ready < 0, errno == EINTR { continue }
+            guard ready > 0 else { throw .late }
+            return
         }
     }
 
@@ -59,13 +75,7 @@ struct LuaChannel {
         var bytes = [UInt8](repeating: 0, count: count)
         var done = 0
         while done < count {
-            if let deadline {
-                let left = max(0, deadline - Timestamp.monotonicMilliseconds())
-                var waiting = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-                let ready = unsafe poll(&waiting, 1, Int32(clamping: left))
-                if ready < 0, errno == EINTR { continue }
-                guard ready > 0 else { throw .late }
-            }
+            try wait(for: Int16(POLLIN))
             let read = unsafe bytes.withUnsafeMutableBytes {
                 unsafe Glibc.read(descriptor, $0.baseAddress! + done, count - done)
             }

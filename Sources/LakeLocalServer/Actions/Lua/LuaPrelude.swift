@@ -39,10 +39,20 @@ enum LuaPrelude {
             return setmetatable(t, meta)
         end
 
-        debug.sethook = function() end
-        debug.gethook = function() end
-        debug.debug, debug.getinfo, debug.getlocal, debug.setlocal = nil, nil, nil, nil
-        debug.getregistry = function() return {} end
+        -- Finalizers run wherever memory is asked for, and no limit stops them.
+        local rawset_metatable, rawget = setmetatable, rawget
+        function _G.setmetatable(t, meta)
+            if type(meta) == "table" and rawget(meta, "__gc") ~= nil then error("metatables with __gc are not allowed here", 2) end
+            return rawset_metatable(t, meta)
+        end
+
+        -- What reaches behind functions would reach out of the script.
+        local nothing = function() end
+        debug = {
+            traceback = debug.traceback, getmetatable = debug.getmetatable, setmetatable = _G.setmetatable,
+            sethook = nothing, gethook = nothing, getregistry = function() return {} end, getupvalue = nothing,
+            setupvalue = nothing, upvalueid = nothing, upvaluejoin = nothing, getuservalue = nothing, setuservalue = nothing,
+        }
 
         package = {loaded = {}, preload = {}}
         local loaded, preload = package.loaded, package.preload

@@ -92,11 +92,12 @@ final class LuaProcesses: Sendable {
     /// - Parameters:
     ///   - isNested: another script waits for it, and must not wait for that.
     ///   - output: what it prints.
-    ///   - call: does what it asks of the server; what it throws the script sees as an error.
+    ///   - call: does what it asks of the server, until a time on the monotonic clock; what it throws the script sees as
+    ///     an error.
     /// - Throws: `HookFailure` in the script's words, or in ours if it went beyond its limits.
     func run(
         _ script: [UInt8], name: String, isNested: Bool = false, globals: LuaValue, output: ([UInt8]) -> Void,
-        call: (String, [LuaValue]) throws -> [LuaValue]
+        call: (String, [LuaValue], Int64) throws -> [LuaValue]
     ) throws {
         let deadline = Timestamp.monotonicMilliseconds() + limits.seconds * 1000
         try waitForRoom(until: deadline, isNested: isNested)
@@ -128,7 +129,7 @@ final class LuaProcesses: Sendable {
                 case .call:
                     guard let items = value.items, let name = items.first?.text else { throw LuaChannel.Fault.broken }
                     do {
-                        try channel.send(.result, .list(try call(name, Array(items.dropFirst()))))
+                        try channel.send(.result, .list(try call(name, Array(items.dropFirst()), deadline)))
                     } catch let error as LuaChannel.Fault {
                         throw error
                     } catch {

@@ -232,7 +232,7 @@ enum LuaText {
     static func number(_ number: Double) -> String {
         if number.isNaN { return "NaN" }
         if number.isInfinite { return number < 0 ? "-Inf" : "+Inf" }
-        if let whole = Int64(exactly: number), abs(whole) < 100_000_000_000_000 {
+        if let whole = Int64(exactly: number), whole.magnitude < 100_000_000_000_000 {
             return whole == 0 && number.sign == .minus ? "-0" : String(whole)
         }
         var buffer = [CChar](repeating: 0, count: 40)

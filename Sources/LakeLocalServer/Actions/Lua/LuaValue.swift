@@ -73,7 +73,7 @@ extension LuaValue {
         case .null: return .null
         case .flag(let flag): return .flag(flag)
         case .number(let number):
-            if let whole = Int64(exactly: number), abs(whole) < 1 << 53 { return .integer(whole) }
+            if let whole = Int64(exactly: number), whole.magnitude < 1 << 53 { return .integer(whole) }
             return .number(number)
         case .bytes(let bytes): return .text(String(decoding: bytes, as: UTF8.self))
         case .pairs(let pairs, _):

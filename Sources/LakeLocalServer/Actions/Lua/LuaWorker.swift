@@ -22,6 +22,9 @@ package enum LuaWorker {
         Glibc.signal(SIGTERM, SIG_IGN)
         Glibc.signal(SIGPIPE, SIG_IGN)
         _ = lake_die_with_parent()
+        // Nor is there anything to say there.
+        let nowhere = unsafe open("/dev/null", O_RDWR | O_CLOEXEC)
+        guard nowhere >= 0, dup2(nowhere, 1) == 1, dup2(nowhere, 2) == 2 else { return 1 }
         _ = lake_lua_close_from(3)  // What was open in the server is not its business.
         // Scripts give way to everything that the server does.
         _ = nice(15)
