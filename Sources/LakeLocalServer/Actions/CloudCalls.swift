@@ -385,7 +385,7 @@ struct CloudCalls {
 
     // MARK: HTTP
 
-    /// `request(URL)`, `request(URL, BODY)` or `request{url=…, method=…, headers=…, body=…}`: code, body, headers, status.
+    /// `request(URL)`, `request(URL, BODY)`, `request{url=…, method=…, headers=…, body=…}`: code, body, headers, status.
     func request(_ given: LuaArguments) throws -> [LuaValue] {
         let options = given[1]
         let isTable = options.pairs != nil
