@@ -649,6 +649,42 @@ class OwnTest(HookTest):
         put = self.listener.take()[1]
         self.assertEqual((put["method"], put["body"], dict(put["headers"])["X-A"]), ("PUT", b"text", "b"))
 
+    def test_packages_that_make_and_read(self):
+        """What was encrypted can be decrypted, a Parquet file's schema is read, and what YAML and JSON write they read."""
+        import pyarrow
+        import pyarrow.parquet
+        sink = pyarrow.BufferOutputStream()
+        pyarrow.parquet.write_table(pyarrow.table({"a": pyarrow.array([1], pyarrow.int32()), "b": ["x"], "c": [{"d": 1.5, "e": [1]}]}), sink)
+        self.put("t.parquet", sink.getvalue().to_pybytes())
+        self.script("""
+            local aes, json, yaml = require("crypto/aes"), require("encoding/json"), require("encoding/yaml")
+            print(aes.decryptCBC("0123456789abcdef", aes.encryptCBC("0123456789abcdef", "hello")), pcall(aes.decryptCBC, "0123456789abcdef", "short"))
+            local code, body = require("lakefs").get_object(action.repository_id, action.source_ref, "t.parquet")
+            for _, column in ipairs(require("encoding/parquet").get_schema(body)) do print(column.name, column.type) end
+            local value = {list = {1, "two", {three = true}}, text = "- odd: #", empty = array({})}
+            print(json.marshal(yaml.unmarshal(yaml.marshal(value))) == json.marshal(value), json.marshal(json.unmarshal("[[],{}]")))
+            """)
+        self.assertEqual(self.commit().status, 201)
+        self.assertEqual(self.last_output().split("\n")[:7], [
+            "hello\tfalse\tcrypto/aes: the text cannot be decrypted by this key", "a\tINT32", "b\tBYTE_ARRAY", "c.d\tDOUBLE",
+            "c.e.list.element\tINT64", "true\t[[],{}]", ""])
+
+    def test_what_is_kept_of_a_run(self):
+        """lakeFS's layout beside the data: a manifest, and what each hook said."""
+        self.action([{"id": "one", "type": "lua", "properties": {"script": "print(1)"}},
+                     {"id": "two", "type": "lua", "if": "failure()", "properties": {"script": "print(2)"}}])
+        commit = self.commit().json["id"]
+        run = self.newest()["run_id"]
+        folder = self.lake.data / "objects" / self.repository / "_lakefs/actions/log" / run
+        wait_until(lambda: (folder / "run.manifest").exists(), 20, "small objects are files")
+        manifest = json.loads((folder / "run.manifest").read_bytes())
+        self.assertEqual(list(manifest["run"]), ["run_id", "branch_id", "source_ref", "event_type", "commit_id", "start_time", "end_time", "passed"])
+        self.assertEqual((manifest["run"]["run_id"], manifest["run"]["commit_id"], manifest["run"]["passed"]), (run, commit, True))
+        self.assertEqual([(h["hook_run_id"], h["hook_id"], h["action_name"], h["passed"]) for h in manifest["hooks"]],
+                         [("0000_0000", "one", "act", True), ("0000_0001", "two", "act", False)])
+        self.assertEqual(sorted(p.name for p in folder.iterdir()), ["0000_0000.log", "run.manifest"])
+        self.assertEqual((folder / "0000_0000.log").read_text(), "1\n")
+
     # -- gates -----------------------------------------------------------------------------------------------------
 
     def gate(self, events="pre-commit", **properties):

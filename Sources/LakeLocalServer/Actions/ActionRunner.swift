@@ -56,6 +56,8 @@ package final class ActionRunner: HookRunner {
     private let client = HTTPClient()
     /// Parsed files by the address of their bytes, which never change.
     private let parsed = LRUCache<String, Result<Action, LakeError>>(budget: 4 << 20)
+    /// Folders of actions by commit.
+    private let listings = LRUCache<String, Page<Listing>>(budget: 4 << 20)
     private let actions = WorkerPool(name: "action", width: ActionRunner.width)
     private let runs = WorkerPool(name: "hook-run", width: ActionRunner.runsAtOnce)
 
@@ -299,11 +301,8 @@ package final class ActionRunner: HookRunner {
 
     /// The actions that are for an event, by the order of their files.
     private func found(for event: HookEvent, _ catalog: Catalog) throws -> [Found] {
-        let ref = try catalog.resolve(Self.ref(event), in: event.repository)
-        var query = Catalog.ListQuery()
-        (query.prefix, query.delimiter) = (Key(Self.folder), Key("/"))
-        query.limit = Self.mostFiles
-        let page = try catalog.list(ref, query)
+        let repository = try catalog.repository(event.repository)
+        let page = try files(for: event, repository, catalog)
         guard !page.items.isEmpty else { return [] }
         guard !page.hasMore else {
             throw LakeError(
@@ -323,7 +322,7 @@ package final class ActionRunner: HookRunner {
         }
         for case .object(let path, let entry) in page.items {
             do {
-                let action = try action(entry, in: ref.repository, catalog)
+                let action = try action(entry, in: repository, catalog)
                 guard names.insert(action.name).inserted else {
                     throw HookFailure("action name '\(action.name)' already loaded: invalid action (\(path))")
                 }
@@ -335,6 +334,24 @@ package final class ActionRunner: HookRunner {
         }
         guard faults.isEmpty else { throw HookFailure(Self.list(faults)) }
         return result
+    }
+
+    /// What lies in the folder of actions of the ref that an event names. Of a commit it is the same for ever.
+    private func files(for event: HookEvent, _ repository: Repository, _ catalog: Catalog) throws -> Page<Listing> {
+        let ref = Self.ref(event)
+        let isCommit = ref.utf8.count == 64 && ref.utf8.allSatisfy { (48...57).contains($0) || (97...102).contains($0) }
+        let name = isCommit ? "\(repository.instanceUID)/\(ref)" : nil
+        if let name, let known = listings[name] { return known }
+        var query = Catalog.ListQuery()
+        (query.prefix, query.delimiter) = (Key(Self.folder), Key("/"))
+        query.limit = Self.mostFiles
+        let resolved = try catalog.resolve(ref, in: event.repository)
+        let page = try catalog.list(resolved, query)
+        // A branch may be called like a commit.
+        if let name, resolved.commitID.text == ref, resolved.tokens.isEmpty {
+            listings.insert(page, for: name, cost: 200 + page.items.count * 600)
+        }
+        return page
     }
 
     private func action(_ entry: Entry, in repository: Repository, _ catalog: Catalog) throws -> Action {
