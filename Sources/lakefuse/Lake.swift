@@ -34,8 +34,8 @@ final class Lake {
 
     /// Threads for parts of one operation, and for requests that block: most wait for the disk's sync, hence many.
     private static let poolWidth = 4, requestWidth = 48
-    /// Threads for requests that take as long as the repository is large.
-    private static let longWidth = 16
+    /// Threads for requests that take as long as the repository is large; changes that wait for hooks hold most of them.
+    private static let longWidth = ActionRunner.mostWaiting + 16
     /// Imports, dumps and deletions at once; others wait.
     private static let taskWidth = 4
 

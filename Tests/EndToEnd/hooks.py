@@ -772,6 +772,7 @@ class OwnTest(HookTest):
             f"{chr(98 + i)}: &{chr(98 + i)} [" + ",".join(f"*{chr(97 + i)}" for _ in range(10)) + "]\n" for i in range(8))
         for name, text, said in (("10 MB", "#" * (10 << 20), "bytes: 1048576 at most"), ("a bomb", bomb, "more than 100000 values"),
                                  ("deep", "a: " + "[" * 1000 + "]" * 1000, "nested deeper"),
+                                 ("very deep", "x: " + "[" * 500_000, "nested deeper"),
                                  ("unknown event", "name: x1\non: {pre-cook: }\n", "(line 2: events are prepare-commit, pre-commit"),
                                  ("a list", "- 1\n", "no map"), ("hooks that are none", "name: x1\non: {pre-commit: }\nhooks: 7\n", "line 3"),
                                  ("nonsense", b"\xff\xfe\x00", "yaml: "), ("the smallest number", "name: -0x-8000000000000000\n", "'name' is invalid"),

@@ -335,7 +335,7 @@ class CollectionTest(LakeTest):
 
     def place(self, location):
         found = self.lake.data / "objects" / location.removeprefix("local://")
-        wait_until(found.exists, 20, f"{location} is there")
+        wait_until(lambda: found.is_file() or found.is_dir() and any(found.iterdir()), 20, f"{location} is there")
         return found
 
     def test_commits(self):

@@ -44,7 +44,7 @@ import Versioning
 
     /// Each fault names its line and says what is allowed.
     @Test(arguments: [
-        ("name: x\non: {pre-commit: }", "line 1: a name is"), ("name: xy", "'on' is required"),
+        ("name: x\non: {pre-commit: }", "line 1: a name has two"), ("name: xy", "'on' is required"),
         ("name: xy\non:\n  pre-cook:\n", "line 3: events are prepare-commit"),
         ("name: xy\non: {pre-create-tag: {branches: [a]}}", "not supported in tag event types"),
         ("name: xy\non: {pre-commit: {branches: ['[a']}}", "syntax error in pattern (line 2"),
@@ -213,7 +213,8 @@ import Versioning
     }
 
     @Test(arguments: [
-        ("2006-01-02", "2023-13-01"), ("2006-01-02", "2023-1-01"), ("2006-01-02", "2023-01-01x"), ("15:04", "24:00"),
+        ("2006-01-02", "2023-13-01"), ("2006-01-02", "2023-1-01"), ("2006-01-02", "2023-01-01x"),
+        ("2006-01-02", "2023-02-29"), ("2006-01-02", "2023-04-31"), ("15:04", "24:00"),
         ("Jan", "Foo"),
     ])
     func whatIsNoTimeIsRefused(_ layout: String, _ text: String) {
@@ -273,6 +274,7 @@ import Versioning
         let pattern = try Pattern(bytes("(a)(b)?"))
         #expect(try pattern.first(in: bytes("xac")) == [bytes("a"), bytes("a"), []])
         #expect(try pattern.all(in: bytes("ab a"), most: -1).map { $0[0] } == [bytes("ab"), bytes("a")])
+        #expect(try Pattern(bytes("(x)?(y)|(z)")).first(in: bytes("y")) == [bytes("y"), [], bytes("y"), []])
         #expect(try Pattern(bytes("x*")).all(in: bytes("aü"), most: -1).count == 3)
         #expect(try Pattern(bytes("^.$")).first(in: bytes("ü")) != nil)
         #expect(try Pattern(bytes("a")).first(in: [0xff, 0x61]) != nil)

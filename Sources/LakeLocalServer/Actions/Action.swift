@@ -70,7 +70,7 @@ package struct Action: Sendable {
                 throw Fault("the file is no map: invalid action", at: root, "name:, on: and hooks: stand at its top")
             }
         }
-        let nameHint = "a name is a letter or digit and more letters, digits, -, _, . and spaces"
+        let nameHint = "a name has two characters or more: a letter or digit, then letters, digits, -, _, . and spaces"
         guard let named = root?["name"], !named.isNull, let name = named.text, !name.isEmpty else {
             throw Fault("'name' is required: invalid action", at: root, nameHint)
         }
@@ -137,7 +137,7 @@ package struct Action: Sendable {
             guard let idNode = item["id"], let id = idNode.text, isID(id) else {
                 throw Fault(
                     "hook[\(index)] missing ID: invalid action", at: item["id"] ?? item,
-                    "id: is a letter or _ and more letters, digits, - and _")
+                    "an id has two characters or more: a letter or _, then letters, digits, - and _")
             }
             guard ids.insert(id).inserted else {
                 throw Fault("hook[\(index)] duplicate ID '\(id)': invalid action", at: idNode)

@@ -43,6 +43,8 @@ package final class ActionRunner: HookRunner {
     package static let folder = "_lakefs_actions/"
     /// Action files of a ref; more refuse the change.
     private static let mostFiles = 1000
+    /// Changes that may wait for their hooks at once; the server has more threads for long requests than that.
+    package static let mostWaiting = 48
     /// Actions at once, and runs behind changes at once.
     private static let width = 8, runsAtOnce = 4
     /// Characters of why a hook has failed, and how many hooks' reasons a refusal tells.
@@ -66,6 +68,8 @@ package final class ActionRunner: HookRunner {
         var api: LakeAPICalls?
         var isStopping = false
         var running = 0
+        /// Changes that wait for their hooks.
+        var waiting = 0
         var ended = (all: 0, failed: 0)
     }
     private let state = Mutex(State())
@@ -153,6 +157,18 @@ package final class ActionRunner: HookRunner {
             throw refusal(
                 event, "hooks run hooks, \(HookNesting.deepest) deep: no more", code: .preconditionFailed)
         }
+        // They hold threads that changes without hooks want too.
+        let isFull = state.withLock { state in
+            guard state.waiting < Self.mostWaiting else { return true }
+            state.waiting += 1
+            return false
+        }
+        guard !isFull else {
+            throw LakeError(
+                .tooManyTries,
+                "\(Self.mostWaiting) changes wait for their hooks already: try again when some have ended")
+        }
+        defer { state.withLock { $0.waiting -= 1 } }
         try catalog.note(event, .running)
         let failures = try run(prepared, event, catalog)
         guard failures.isEmpty else {

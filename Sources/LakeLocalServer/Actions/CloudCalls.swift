@@ -376,7 +376,7 @@ struct CloudCalls {
             return [.text(state)]
         case "execute_statement":
             let (state, reason) = try execute(
-                try given.text(1), try given.text(2), try given.text(3), try given.text(4))
+                try given.text(2), try given.text(3), try given.text(4), try given.text(1))
             guard state == "SUCCEEDED" else { throw HookFailure("Databricks: \(state) \(reason)") }
             return [.text(state)]
         default: throw HookFailure("there is no function databricks.client.\(name)")

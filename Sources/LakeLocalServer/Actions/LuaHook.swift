@@ -51,6 +51,7 @@ struct LuaHook: RunnableHook {
         let calls = services.calls
         try services.scripts.run(
             script, name: "lua", isNested: services.nesting.depth > 1,
+            isBehind: context.event.kind.isBehind,
             globals: .table([
                 "action": action, "args": arguments, "username": .text(context.event.user),
                 "http_enabled": .flag(calls.isHTTPEnabled),

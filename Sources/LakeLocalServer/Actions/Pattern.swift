@@ -77,7 +77,8 @@ import Foundations
         let places = unsafe lake_pattern_places(data)!
         let groups = unsafe (0..<Int(lake_pattern_groups(data))).map { group -> [UInt8] in
             let (low, high) = unsafe (places[2 * group], places[2 * group + 1])
-            guard group < Int(count), low <= high, high <= text.count else { return [] }
+            // A group that took no part has the largest number there is.
+            guard group < Int(count), low >= 0, low <= high, high <= text.count else { return [] }
             return Array(text[low..<high])
         }
         return unsafe (groups, places[1], places[0] == places[1])

@@ -167,6 +167,13 @@ struct GoTime {
 
     // MARK: reading
 
+    /// The last day of a month; of the year where the layout counts so.
+    private static func longestDay(_ year: Int, _ month: Int, _ layout: String) -> Int {
+        guard !layout.contains("002"), (1...12).contains(month) else { return 366 }
+        let isLeap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
+        return month == 2 ? (isLeap ? 29 : 28) : [4, 6, 9, 11].contains(month) ? 30 : 31
+    }
+
     /// Nanoseconds since 1970 of a text. Without a zone in it, it is UTC.
     /// - Throws: `HookFailure` in Go's words.
     static func parse(_ text: String, layout: String) throws -> Double {
@@ -253,7 +260,8 @@ struct GoTime {
         guard rest.isEmpty else { throw HookFailure("parsing time \"\(text)\": extra text: \"\(rest)\"") }
         if let isAfternoon { hour = hour % 12 + (isAfternoon ? 12 : 0) }
         for (value, range, what) in [
-            (month, 1...12, "month"), (day, 1...366, "day"), (hour, 0...23, "hour"), (minute, 0...59, "minute"),
+            (month, 1...12, "month"), (day, 1...longestDay(year, month, layout), "day"), (hour, 0...23, "hour"),
+            (minute, 0...59, "minute"),
             (second, 0...59, "second"),
         ] where !range.contains(value) { throw HookFailure("parsing time \"\(text)\": \(what) out of range") }
         let total = days(year, month, day) * 86_400 + Int64(hour * 3600 + minute * 60 + second - offset)

@@ -161,7 +161,18 @@ enum LuaNatives {
             define("strings.replace") { arguments in
                 let text = try arguments.bytes(1), old = try arguments.bytes(2), new = try arguments.bytes(3)
                 let most = try arguments.integer(4, or: -1)
-                guard !old.isEmpty else { return [.bytes(text)] }
+                guard !old.isEmpty else {
+                    // It stands before each character and at the end.
+                    var result = ""
+                    var left = most < 0 ? Int.max : most
+                    let new = String(decoding: new, as: UTF8.self)
+                    for character in String(decoding: text, as: UTF8.self).unicodeScalars {
+                        if left > 0 { result += new }
+                        left -= left > 0 ? 1 : 0
+                        result.unicodeScalars.append(character)
+                    }
+                    return [.text(left > 0 ? result + new : result)]
+                }
                 var parts = text.split(by: old, most: most < 0 ? .max : most)
                 var result = Array(parts.removeFirst())
                 for part in parts { result += new + part }

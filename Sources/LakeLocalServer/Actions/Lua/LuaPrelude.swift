@@ -185,7 +185,9 @@ enum LuaPrelude {
             end,
         }
         package.preload["net/http"] = function()
-            if not http_enabled then return nil end
+            if not http_enabled then
+                error("module 'net/http' not found: the server's setting actions.lua.net_http_enabled is false", 3)
+            end
             return {request = function(...) return server("http.request", ...) end}
         end
         """#

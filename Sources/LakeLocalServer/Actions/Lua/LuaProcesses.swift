@@ -29,8 +29,8 @@ final class LuaProcesses: Sendable {
         var warm: [(process: pid_t, channel: Int32)] = []
         /// Those that run a script.
         var running: Set<pid_t> = []
-        /// Scripts that run or are about to.
-        var inUse = 0
+        /// Scripts that run or are about to, and those of them behind changes.
+        var inUse = 0, behind = 0
     }
     private let state = Mutex(State())
     private let ended = CountingSemaphore()
@@ -91,18 +91,20 @@ final class LuaProcesses: Sendable {
     /// Runs a script to its end.
     /// - Parameters:
     ///   - isNested: another script waits for it, and must not wait for that.
+    ///   - isBehind: nobody waits for it: half of the room is kept for others.
     ///   - output: what it prints.
     ///   - call: does what it asks of the server, until a time on the monotonic clock; what it throws the script sees as
     ///     an error.
     /// - Throws: `HookFailure` in the script's words, or in ours if it went beyond its limits.
     func run(
-        _ script: [UInt8], name: String, isNested: Bool = false, globals: LuaValue, output: ([UInt8]) -> Void,
+        _ script: [UInt8], name: String, isNested: Bool = false, isBehind: Bool = false, globals: LuaValue,
+        output: ([UInt8]) -> Void,
         call: (String, [LuaValue], Int64) throws -> [LuaValue]
     ) throws {
         let deadline = Timestamp.monotonicMilliseconds() + limits.seconds * 1000
-        try waitForRoom(until: deadline, isNested: isNested)
+        try waitForRoom(until: deadline, isNested: isNested, isBehind: isBehind)
         guard let (process, descriptor) = takeWarm() ?? begin() else {
-            leaveRoom(nil)
+            leaveRoom(nil, isBehind: isBehind)
             throw HookFailure("no process could be started for the script: error \(errno)")
         }
         state.withLock { _ = $0.running.insert(process) }
@@ -110,7 +112,7 @@ final class LuaProcesses: Sendable {
         defer {
             close(descriptor)
             ChildProcess.end(process)
-            leaveRoom(process)
+            leaveRoom(process, isBehind: isBehind)
         }
         let channel = LuaChannel(descriptor: descriptor, deadline: deadline)
         do {
@@ -158,11 +160,14 @@ final class LuaProcesses: Sendable {
         return nil
     }
 
-    private func waitForRoom(until deadline: Int64, isNested: Bool) throws {
+    private func waitForRoom(until deadline: Int64, isNested: Bool, isBehind: Bool) throws {
         while true {
             let hasRoom = state.withLock { state in
-                guard isNested || state.inUse < limits.atOnce else { return false }
+                let hasRoom =
+                    state.inUse < limits.atOnce && (!isBehind || state.behind < max(1, limits.atOnce / 2))
+                guard isNested || hasRoom else { return false }
                 state.inUse += 1
+                if isBehind { state.behind += 1 }
                 return true
             }
             if hasRoom { return }
@@ -175,9 +180,10 @@ final class LuaProcesses: Sendable {
     }
 
     /// - Parameter process: what ran; nil if none could be begun.
-    private func leaveRoom(_ process: pid_t?) {
+    private func leaveRoom(_ process: pid_t?, isBehind: Bool) {
         state.withLock { state in
             state.inUse -= 1
+            if isBehind { state.behind -= 1 }
             if let process { state.running.remove(process) }
         }
         ended.post()
