@@ -22,7 +22,7 @@ FIXTURES = ROOT.parent / "shared/fixtures/hooks"
 def setUpModule():
     HookTest.folder = work_folder("hooks")
     HookTest.lake = Lake(HookTest.folder, LAKEFSACTION_VAR="this_is_actions_var",
-                         LAKEFUSE_ACTIONS_LUA_MAX_DURATION="5s", LAKEFUSE_ACTIONS_LUA_MAX_MEMORY_BYTES=str(64 << 20),
+                         LAKEFUSE_ACTIONS_LUA_MAX_DURATION="5s", LAKEFUSE_ACTIONS_LUA_MAX_INSTRUCTIONS="100000000", LAKEFUSE_ACTIONS_LUA_MAX_MEMORY_BYTES=str(64 << 20),
                          LAKEFUSE_ACTIONS_LUA_NET_HTTP_ENABLED="true").start()
 
 
@@ -910,7 +910,9 @@ class CrashTest(HookTest):
         wait_until(lambda: all(any(r["event_type"] == "post-commit" for r in self.runs_of(i)) for i in ids), 30, "all runs")
         told = [json.loads(r["body"])["commit_id"] for r in self.listener.take()]
         for commit in ids:
-            self.assertEqual(told.count(commit), 1)
+            status = next(r["status"] for r in self.runs_of(commit) if r["event_type"] == "post-commit")
+            # What was under way may have been cut before it told anybody.
+            self.assertIn(told.count(commit), (1,) if status == "completed" else (0, 1))
 
     def test_a_run_that_is_cut(self):
         self.act(["pre-commit"], "/slow/60")
