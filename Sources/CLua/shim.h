@@ -19,7 +19,6 @@ static inline double lake_lua_number(lua_State *L, int index) { return lua_tonum
 static inline void lake_lua_pop(lua_State *L, int count) { lua_pop(L, count); }
 static inline int lake_lua_call(lua_State *L, int arguments, int results, int handler) { return lua_pcall(L, arguments, results, handler); }
 static inline int lake_lua_upvalue(int index) { return lua_upvalueindex(index); }
-static inline int lake_lua_registry(void) { return LUA_REGISTRYINDEX; }
 
 // Lua raises errors by longjmp(3), which must not pass over Swift's frames: a function in Swift leaves its error on the
 // stack and says -1, and it is raised here, when Swift has returned.

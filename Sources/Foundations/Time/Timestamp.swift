@@ -52,9 +52,11 @@ package struct Timestamp: Sendable, Hashable, Comparable {
     }
 
     /// A date and time in UTC by the Gregorian calendar.
-    private struct Civil { var year, month, day, weekday, hour, minute, second: Int }
+    package struct Civil {
+        package fileprivate(set) var year, month, day, weekday, hour, minute, second: Int
+    }
 
-    private var civil: Civil {
+    package var civil: Civil {
         // The years 1 to 9999: what the written forms have room for.
         let bounded = Int(min(max(seconds, -62_135_596_800), 253_402_300_799))
         let second = ((bounded % 86_400) + 86_400) % 86_400
@@ -139,7 +141,8 @@ package struct Timestamp: Sendable, Hashable, Comparable {
     /// `20060102T150405Z`, as AWS signatures write it.
     package var basic: String { rfc3339.filter { $0 != "-" && $0 != ":" } }
 
-    private static func seconds(year: Int, month: Int, day: Int, hour: Int, minute: Int, second: Int) -> Int64? {
+    /// Seconds since 1970 of a date and time in UTC; nil where one is none, or is not in the years 0 to 9999.
+    package static func seconds(year: Int, month: Int, day: Int, hour: Int, minute: Int, second: Int) -> Int64? {
         guard (0...9999).contains(year), (1...12).contains(month), (1...31).contains(day), (0...23).contains(hour),
             (0...59).contains(minute), (0...60).contains(second)
         else { return nil }

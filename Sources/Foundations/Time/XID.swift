@@ -84,6 +84,11 @@ package func randomUUID() -> String {
     var bytes = randomBytes(16)
     bytes[6] = bytes[6] & 0x0f | 0x40
     bytes[8] = bytes[8] & 0x3f | 0x80
+    return textOfUUID(bytes)
+}
+
+/// 16 bytes as a UUID is written.
+package func textOfUUID(_ bytes: [UInt8]) -> String {
     let hex = Array(Hex.text(bytes))
     return [hex[0..<8], hex[8..<12], hex[12..<16], hex[16..<20], hex[20..<32]].map { String($0) }.joined(separator: "-")
 }

@@ -49,8 +49,8 @@ package final class ActionRunner: HookRunner {
     private static let width = 8, runsAtOnce = 4
     /// Characters of why a hook has failed, and how many hooks' reasons a refusal tells.
     private static let longestReason = 65_536, mostReasons = 50
-    /// Seconds between looks for old runs, and milliseconds that runs have for ending when the server stops.
-    private static let cleaningSeconds: Int64 = 3600, stopMilliseconds: Int64 = 3000
+    /// Milliseconds that runs have for ending when the server stops.
+    private static let stopMilliseconds: Int64 = 3000
 
     private let settings: Settings
     private let scripts: LuaProcesses
@@ -102,15 +102,10 @@ package final class ActionRunner: HookRunner {
 
     /// Lets what runs end for a moment. What has not ended then is told as failed by the next start.
     package func stop() {
-        let isIdle = state.withLock { state in
-            state.isStopping = true
-            return state.running == 0
-        }
+        state.withLock { $0.isStopping = true }
         let deadline = Timestamp.monotonicMilliseconds() + Self.stopMilliseconds
-        if !isIdle {
-            while state.withLock({ $0.running }) > 0, Timestamp.monotonicMilliseconds() < deadline {
-                sleep(milliseconds: 20)
-            }
+        while state.withLock({ $0.running }) > 0, Timestamp.monotonicMilliseconds() < deadline {
+            sleep(milliseconds: 20)
         }
         scripts.stop()
         if state.withLock({ $0.running }) == 0 {
@@ -242,7 +237,7 @@ package final class ActionRunner: HookRunner {
 
     /// Runs what was noted, later. Only names are kept meanwhile: the rest is in the note.
     private func enqueue(_ event: HookEvent) {
-        let name = event.nameOnly
+        let (run, repository) = (event.runID, event.repository)
         runs.run { [self] in
             let catalog = state.withLock { state -> Catalog? in
                 guard !state.isStopping, let catalog = state.catalog else { return nil }
@@ -252,13 +247,13 @@ package final class ActionRunner: HookRunner {
             guard let catalog else { return }
             defer { state.withLock { $0.running -= 1 } }
             do {
-                guard let note = try catalog.noted(name) else { return }
+                guard let note = try catalog.note(of: run, in: repository) else { return }
                 try catalog.note(note.event, .running)
                 try runBehind(note.event, catalog)
             } catch {
                 Log.error(
                     "hooks behind a change could not run",
-                    ["run": name.runID, "repository": name.repository.text, "reason": LakeError(error).message])
+                    ["run": run, "repository": repository.text, "reason": LakeError(error).message])
             }
         }
     }

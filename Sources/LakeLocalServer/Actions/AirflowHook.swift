@@ -9,7 +9,7 @@ import Versioning
 /// Properties: `url`, `dag_id`, `username`, `password`, `dag_conf`, `wait_for_dag`, `timeout`; ours: `api_version`.
 struct AirflowHook: RunnableHook {
     private let url: String, dag: String, user: String
-    private let password: HookEnvironment.Text
+    private let password: String
     private let conf: [String: JSONValue]
     private let waits: Bool
     private let timeout: Int
@@ -31,7 +31,7 @@ struct AirflowHook: RunnableHook {
         self.url = url.hasSuffix("/") ? String(url.dropLast()) : url
         dag = try text("dag_id")
         user = try text("username")
-        do { password = try environment.fill(try text("password")) } catch {
+        do { password = try environment.fill(try text("password")).value } catch {
             throw HookFailure("airflow hook password: \(error)")
         }
         switch properties["dag_conf"] {
@@ -68,21 +68,23 @@ struct AirflowHook: RunnableHook {
                 }
                 json.name("conf")
                 json.object { json in
-                    var hasEvent = false
-                    for (key, value) in conf.sorted(by: { $0.key < $1.key }) {
-                        if !hasEvent, key > "lakeFS_event" { write(&json, event, &hasEvent) }
-                        if key != "lakeFS_event" { json.member(named: key, value) }
+                    for key in Set(conf.keys).union(["lakeFS_event"]).sorted() {
+                        if key == "lakeFS_event" {
+                            json.name("lakeFS_event")
+                            event(&json)
+                        } else if let value = conf[key] {
+                            json.member(named: key, value)
+                        }
                     }
-                    if !hasEvent { write(&json, event, &hasEvent) }
                 }
             }
         }
         context.say("Request:\nPOST \(HookURL(runs).shown)\nUsername: \(user), Password: *******\nBody: ")
         context.say(body)
         context.say("\n\n\n")
-        let whole = OutsideCall(services.client, timeout: timeout, isSecret: true)
+        let whole = HookRequest(services.client, timeout: timeout, isSecret: true)
         let login = ("Authorization", try authorization(whole))
-        let status = try OutsideCall(services.client, timeout: min(Self.requestTimeout, timeout)).run(
+        let status = try HookRequest(services.client, timeout: min(Self.requestTimeout, timeout)).run(
             "POST", HookURL(runs).target(), shown: HookURL(runs),
             headers: [login, ("Content-Type", "application/json")],
             body: body, context)
@@ -93,21 +95,15 @@ struct AirflowHook: RunnableHook {
         if waits { try wait(for: id, whole, login, context, services.client) }
     }
 
-    private func write(_ json: inout JSONWriter, _ event: (inout JSONWriter) -> Void, _ hasEvent: inout Bool) {
-        json.name("lakeFS_event")
-        event(&json)
-        hasEvent = true
-    }
-
     /// Airflow 2 takes the password, Airflow 3 a token that it gives for it.
-    private func authorization(_ call: OutsideCall) throws -> String {
+    private func authorization(_ call: HookRequest) throws -> String {
         guard version == 2 else {
-            return "Basic " + Base64.encode(Array("\(user):\(password.value)".utf8))
+            return "Basic " + Base64.encode(Array("\(user):\(password)".utf8))
         }
         var json = JSONWriter()
         json.object { json in
             json.member("username", user)
-            json.member("password", password.value)
+            json.member("password", password)
         }
         let answer = try call.fetch(
             "POST", url + "/auth/token", headers: [("Content-Type", "application/json")], body: json.bytes)
@@ -118,7 +114,7 @@ struct AirflowHook: RunnableHook {
     }
 
     private func wait(
-        for id: String, _ call: OutsideCall, _ login: (String, String), _ context: HookContext, _ client: HTTPClient
+        for id: String, _ call: HookRequest, _ login: (String, String), _ context: HookContext, _ client: HTTPClient
     )
         throws
     {
@@ -131,7 +127,7 @@ struct AirflowHook: RunnableHook {
             }
             sleep(milliseconds: min(pause, call.millisecondsLeft))
             pause = min(pause * 2, Self.longestPause)
-            let answer = try OutsideCall(client, timeout: Self.requestTimeout).fetch("GET", address, headers: [login])
+            let answer = try HookRequest(client, timeout: Self.requestTimeout).fetch("GET", address, headers: [login])
             guard answer.status == 200 else {
                 throw HookFailure("status code (\(answer.status)): airflow DAG state request failed")
             }

@@ -26,7 +26,7 @@ struct CloudCalls {
     private func send(
         _ method: String, _ url: String, _ headers: [(String, String)], _ body: [UInt8] = []
     ) throws -> (status: Int, body: [UInt8]) {
-        let answer = try OutsideCall(client, timeout: try timeLeft(), mostRead: Self.mostRead).fetch(
+        let answer = try HookRequest(client, timeout: try timeLeft(), mostRead: Self.mostRead).fetch(
             method, url, headers: headers, body: body.isEmpty && (method == "GET" || method == "DELETE") ? nil : body)
         return (answer.status, answer.body)
     }
@@ -41,13 +41,18 @@ struct CloudCalls {
         return text.hasSuffix("/") ? String(text.dropLast()) : text
     }
 
-    // MARK: S3
-
-    func s3(_ name: String, _ login: LuaValue, _ given: LuaArguments) throws -> [LuaValue] {
+    /// The key pair of a client, and where its service is.
+    private static func aws(_ login: LuaValue, _ service: String) -> (keys: AWSCredentials, endpoint: String) {
         let region = login["region"].text.flatMap { $0.isEmpty ? nil : $0 } ?? "us-east-1"
         let keys = AWSCredentials(
             accessKeyID: login["id"].text ?? "", secretAccessKey: login["secret"].text ?? "", region: region)
-        let endpoint = Self.endpoint(login["endpoint"], or: "https://s3.\(region).amazonaws.com")
+        return (keys, endpoint(login["endpoint"], or: "https://\(service).\(region).amazonaws.com"))
+    }
+
+    // MARK: S3
+
+    func s3(_ name: String, _ login: LuaValue, _ given: LuaArguments) throws -> [LuaValue] {
+        let (keys, endpoint) = Self.aws(login, "s3")
         let bucket = try given.text(1)
         func call(_ method: String, _ key: [UInt8], _ query: [(String, String)] = [], _ body: [UInt8] = []) throws -> (
             status: Int, body: [UInt8]
@@ -126,10 +131,7 @@ struct CloudCalls {
     // MARK: Glue
 
     func glue(_ name: String, _ login: LuaValue, _ given: LuaArguments) throws -> [LuaValue] {
-        let region = login["region"].text.flatMap { $0.isEmpty ? nil : $0 } ?? "us-east-1"
-        let keys = AWSCredentials(
-            accessKeyID: login["id"].text ?? "", secretAccessKey: login["secret"].text ?? "", region: region)
-        let endpoint = Self.endpoint(login["endpoint"], or: "https://glue.\(region).amazonaws.com")
+        let (keys, endpoint) = Self.aws(login, "glue")
         func call(_ operation: String, _ members: [String: JSONValue]) throws -> (status: Int, body: [UInt8]) {
             let body = Coding.encode(JSONValue.object(members))
             let (url, headers) = keys.sign(
@@ -397,7 +399,7 @@ struct CloudCalls {
         }
         if body != nil, !isTable { headers.append(("Content-Type", "application/x-www-form-urlencoded")) }
         let target = try HookURL(url).target()
-        let answer = try OutsideCall(client, timeout: try timeLeft(), mostRead: Self.mostRead).fetch(
+        let answer = try HookRequest(client, timeout: try timeLeft(), mostRead: Self.mostRead).fetch(
             method, target, headers: headers, body: body)
         return [
             .number(Double(answer.status)), .bytes(answer.body), .table(answer.headers.mapValues { .text($0) }),

@@ -25,8 +25,33 @@ package struct YAMLNode: Sendable {
     /// Reads the first document of a text; nil if there is none in it.
     /// - Throws: `LakeError` that says what is wrong in which line.
     package static func read(_ text: [UInt8]) throws -> YAMLNode? {
-        try checkDepth(text)
-        return unsafe try withUnsafeTemporaryAllocation(of: yaml_parser_t.self, capacity: 1) { parser in
+        unsafe try parsing(text) { unsafe try checkDepth($0) }
+        return unsafe try parsing(text) { parser in
+            unsafe try withUnsafeTemporaryAllocation(of: yaml_document_t.self, capacity: 1) { document in
+                let document = document.baseAddress!
+                guard unsafe yaml_parser_load(parser, document) == 1 else {
+                    // Where what is wrong began, if that is known: an open bracket is noticed at the end.
+                    let mark =
+                        unsafe parser.pointee.context == nil
+                        ? parser.pointee.problem_mark : parser.pointee.context_mark
+                    throw LakeError(
+                        .invalidValue,
+                        unsafe "line \(mark.line + 1): \(parser.pointee.problem.map { unsafe String(cString: $0) } ?? "this is no YAML")"
+                    )
+                }
+                defer { unsafe yaml_document_delete(document) }
+                guard let root = unsafe yaml_document_get_root_node(document) else { return nil }
+                var left = Budget()
+                return unsafe try YAMLNode(root, in: document, depth: 0, left: &left)
+            }
+        }
+    }
+
+    /// Lends a parser at the beginning of a text.
+    private static func parsing<Result>(
+        _ text: [UInt8], _ body: (UnsafeMutablePointer<yaml_parser_t>) throws -> Result
+    ) throws -> Result {
+        unsafe try withUnsafeTemporaryAllocation(of: yaml_parser_t.self, capacity: 1) { parser in
             let parser = parser.baseAddress!
             guard unsafe yaml_parser_initialize(parser) == 1 else {
                 throw LakeError(.unavailable, "no memory for reading YAML")
@@ -34,57 +59,30 @@ package struct YAMLNode: Sendable {
             defer { unsafe yaml_parser_delete(parser) }
             return unsafe try text.withUnsafeBufferPointer { bytes in
                 unsafe yaml_parser_set_input_string(parser, bytes.baseAddress, bytes.count)
-                return unsafe try withUnsafeTemporaryAllocation(of: yaml_document_t.self, capacity: 1) { document in
-                    let document = document.baseAddress!
-                    guard unsafe yaml_parser_load(parser, document) == 1 else {
-                        // Where what is wrong began, if that is known: an open bracket is noticed at the end.
-                        let mark =
-                            unsafe parser.pointee.context == nil
-                            ? parser.pointee.problem_mark : parser.pointee.context_mark
-                        throw LakeError(
-                            .invalidValue,
-                            unsafe "line \(mark.line + 1): \(parser.pointee.problem.map { unsafe String(cString: $0) } ?? "this is no YAML")"
-                        )
-                    }
-                    defer { unsafe yaml_document_delete(document) }
-                    guard let root = unsafe yaml_document_get_root_node(document) else { return nil }
-                    var left = Budget()
-                    return unsafe try YAMLNode(root, in: document, depth: 0, left: &left)
-                }
+                return unsafe try body(parser)
             }
         }
     }
 
     /// Looks through a document once without keeping anything: what is nested deep takes the library a time that grows
     /// with the square of the depth. What is no YAML is told by who reads it.
-    private static func checkDepth(_ text: [UInt8]) throws {
-        unsafe try withUnsafeTemporaryAllocation(of: yaml_parser_t.self, capacity: 1) { parser in
-            let parser = parser.baseAddress!
-            guard unsafe yaml_parser_initialize(parser) == 1 else {
-                throw LakeError(.unavailable, "no memory for reading YAML")
-            }
-            defer { unsafe yaml_parser_delete(parser) }
-            unsafe try text.withUnsafeBufferPointer { bytes in
-                unsafe yaml_parser_set_input_string(parser, bytes.baseAddress, bytes.count)
-                var depth = 0
-                var isOver = false
-                while !isOver {
-                    var event = unsafe yaml_event_t()
-                    guard unsafe yaml_parser_parse(parser, &event) == 1 else { return }
-                    defer { unsafe yaml_event_delete(&event) }
-                    switch unsafe event.type {
-                    case YAML_SEQUENCE_START_EVENT, YAML_MAPPING_START_EVENT:
-                        depth += 1
-                        guard depth <= deepest else {
-                            throw LakeError(
-                                .invalidValue,
-                                unsafe "line \(event.start_mark.line + 1): values are nested deeper than \(deepest)")
-                        }
-                    case YAML_SEQUENCE_END_EVENT, YAML_MAPPING_END_EVENT: depth -= 1
-                    case YAML_DOCUMENT_END_EVENT, YAML_STREAM_END_EVENT: isOver = true
-                    default: break
-                    }
+    private static func checkDepth(_ parser: UnsafeMutablePointer<yaml_parser_t>) throws {
+        var depth = 0
+        while true {
+            var event = unsafe yaml_event_t()
+            guard unsafe yaml_parser_parse(parser, &event) == 1 else { return }
+            defer { unsafe yaml_event_delete(&event) }
+            switch unsafe event.type {
+            case YAML_SEQUENCE_START_EVENT, YAML_MAPPING_START_EVENT:
+                depth += 1
+                guard depth <= deepest else {
+                    throw LakeError(
+                        .invalidValue,
+                        unsafe "line \(event.start_mark.line + 1): values are nested deeper than \(deepest)")
                 }
+            case YAML_SEQUENCE_END_EVENT, YAML_MAPPING_END_EVENT: depth -= 1
+            case YAML_DOCUMENT_END_EVENT, YAML_STREAM_END_EVENT: return
+            default: break
             }
         }
     }

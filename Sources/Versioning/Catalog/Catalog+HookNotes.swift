@@ -12,8 +12,10 @@ extension Catalog {
         try store.write([.remove(HookNote.partition, HookNote.key(event))], .eventual)
     }
 
-    package func noted(_ event: HookEvent) throws -> HookNote? {
-        try store.value(for: HookNote.key(event), in: HookNote.partition).map { try HookNote(decoding: $0) }
+    package func note(of run: String, in repository: RepositoryID) throws -> HookNote? {
+        try store.value(for: HookNote.key(run, in: repository), in: HookNote.partition).map {
+            try HookNote(decoding: $0)
+        }
     }
 
     /// Notes of processes that are gone, in pages: what they began nobody else ends.

@@ -63,13 +63,6 @@ package struct HookEvent: Sendable, Equatable {
             metadata: metadata, parents: [], generation: 0)
     }
 
-    /// What finds the event's note again.
-    package var nameOnly: HookEvent {
-        var name = HookEvent(kind, repository: repository, sourceRef: "")
-        name.runID = runID
-        return name
-    }
-
     /// The event behind the change, of one before it.
     func followed() -> HookEvent {
         guard let kind = kind.after else { preconditionFailure("nothing follows \(kind)") }

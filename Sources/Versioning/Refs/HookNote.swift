@@ -21,7 +21,8 @@ package struct HookNote: Sendable, Equatable {
 
     static let partition = Partition("lakefuse-hooks")
     var key: Key { Self.key(event) }
-    static func key(_ event: HookEvent) -> Key { Key("\(event.repository)/\(event.runID)") }
+    static func key(_ event: HookEvent) -> Key { key(event.runID, in: event.repository) }
+    static func key(_ run: String, in repository: RepositoryID) -> Key { Key("\(repository)/\(run)") }
 
     init(_ event: HookEvent, _ state: State, process: String) {
         self.event = event

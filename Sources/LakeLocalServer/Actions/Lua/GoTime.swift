@@ -94,11 +94,8 @@ struct GoTime {
 
     func text(_ layout: String) -> String {
         let local = seconds + Int64(offset)
-        let day = (local >= 0 ? local : local - 86_399) / 86_400
-        let time = Int(local - day * 86_400)
-        let date = Self.civil(day)
-        let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60)
-        let weekday = Int(((day + 4) % 7 + 7) % 7)
+        let date = Timestamp(seconds: local).civil
+        let (hour, minute, second) = (date.hour, date.minute, date.second)
         let hour12 = hour % 12 == 0 ? 12 : hour % 12
         return Self.parts(layout).map { part -> String in
             switch part {
@@ -107,12 +104,12 @@ struct GoTime {
             case .shortMonth: String(Self.months[date.month - 1].prefix(3))
             case .month: String(date.month)
             case .paddedMonth: Self.padded(date.month, 2)
-            case .longDay: Self.days[weekday]
-            case .shortDay: String(Self.days[weekday].prefix(3))
+            case .longDay: Self.days[date.weekday]
+            case .shortDay: String(Self.days[date.weekday].prefix(3))
             case .day: String(date.day)
             case .spacedDay: Self.padded(date.day, 2, " ")
             case .paddedDay: Self.padded(date.day, 2)
-            case .dayOfYear: Self.padded(Int(day - Self.days(date.year, 1, 1)) + 1, 3)
+            case .dayOfYear: Self.padded(Int((local - Self.midnight(date.year, 1)) / 86_400) + 1, 3)
             case .hour: Self.padded(hour, 2)
             case .hour12: String(hour12)
             case .paddedHour12: Self.padded(hour12, 2)
@@ -144,25 +141,9 @@ struct GoTime {
         return text.isEmpty ? "" : mark + text
     }
 
-    /// Days since 1970 of a date of the Gregorian calendar, and back (Howard Hinnant, "chrono-compatible low-level date
-    /// algorithms").
-    private static func days(_ year: Int, _ month: Int, _ day: Int) -> Int64 {
-        let y = Int64(month <= 2 ? year - 1 : year)
-        let era = (y >= 0 ? y : y - 399) / 400
-        let yearOfEra = y - era * 400
-        let dayOfYear = Int64((153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1)
-        return era * 146_097 + yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear - 719_468
-    }
-
-    private static func civil(_ days: Int64) -> (year: Int, month: Int, day: Int) {
-        let z = days + 719_468
-        let era = (z >= 0 ? z : z - 146_096) / 146_097
-        let dayOfEra = z - era * 146_097
-        let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
-        let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
-        let shifted = (5 * dayOfYear + 2) / 153
-        let month = Int(shifted < 10 ? shifted + 3 : shifted - 9)
-        return (Int(yearOfEra + era * 400) + (month <= 2 ? 1 : 0), month, Int(dayOfYear - (153 * shifted + 2) / 5) + 1)
+    /// When a month begins, in seconds since 1970. The month is one.
+    private static func midnight(_ year: Int, _ month: Int) -> Int64 {
+        Timestamp.seconds(year: year, month: month, day: 1, hour: 0, minute: 0, second: 0) ?? 0
     }
 
     // MARK: reading
@@ -264,7 +245,9 @@ struct GoTime {
             (minute, 0...59, "minute"),
             (second, 0...59, "second"),
         ] where !range.contains(value) { throw HookFailure("parsing time \"\(text)\": \(what) out of range") }
-        let total = days(year, month, day) * 86_400 + Int64(hour * 3600 + minute * 60 + second - offset)
+        let total =
+            midnight(year, month)
+            + Int64((day - 1) * 86_400 + hour * 3600 + minute * 60 + second - offset)
         return Double(total) * 1e9 + Double(nanoseconds)
     }
 }

@@ -100,6 +100,17 @@ enum LuaExporters {
             return descriptor
         end
 
+        -- Where the descriptor of a table is, which may be named without its ending.
+        function internal.descriptor_path(folder, name)
+            if not strings.has_suffix(name, ".yaml") then name = name .. ".yaml" end
+            return (folder:gsub("/+$", "")) .. "/" .. name
+        end
+
+        function internal.require_type(descriptor, kind, deed)
+            if descriptor.type == kind then return end
+            error("the table " .. tostring(descriptor.name) .. " is of type '" .. tostring(descriptor.type) .. "': " .. kind .. " " .. deed, 3)
+        end
+
         -- `a=1/b=2/` of a path below a table's, for the columns in their order.
         local function partition(base, columns, full)
             local found = {}
@@ -171,9 +182,7 @@ enum LuaExporters {
             local base = options.export_base_uri or info.storage_namespace
             local prefix = internal.parse_storage_uri(internal.get_storage_uri_prefix(base, commit_id, info))
             local descriptor = extractor.get_table_descriptor(lakefs, info.repository_id, commit_id, table_src_path)
-            if descriptor.type ~= "hive" then
-                error("the table " .. tostring(descriptor.name) .. " is of type '" .. tostring(descriptor.type) .. "': hive is exported so", 2)
-            end
+            internal.require_type(descriptor, "hive", "is exported so")
             local write = options.writer or client.put_object
             local root = prefix.key .. descriptor.name
             local pager = hive.extract_partition_pager(
@@ -227,9 +236,7 @@ enum LuaExporters {
             options = options or {}
             local commit_id = internal.exported_commit(info)
             local descriptor = extractor.get_table_descriptor(lakefs, info.repository_id, commit_id, table_src_path)
-            if descriptor.type ~= "hive" then
-                error("the table " .. tostring(descriptor.name) .. " is of type '" .. tostring(descriptor.type) .. "': hive is exported to Glue", 2)
-            end
+            internal.require_type(descriptor, "hive", "is exported to Glue")
             local input = internal.deepcopy(create_table_input or {})
             local own, keys = columns(descriptor.schema and descriptor.schema.fields, descriptor.partition_columns)
             local base = options.export_base_uri or info.storage_namespace
@@ -264,18 +271,13 @@ enum LuaExporters {
         local strings, z85 = loaded["strings"], loaded["encoding/z85enc"]
         local exporter = {}
 
-        local function descriptor_path(folder, name)
-            if not strings.has_suffix(name, ".yaml") then name = name .. ".yaml" end
-            return folder:gsub("/+$", "") .. "/" .. name
-        end
-
         local function with_slash(text) return strings.has_suffix(text, "/") and text or text .. "/" end
 
         -- Those of the tables that have changed between two refs.
         function exporter.changed_table_defs(table_def_names, table_descriptors_path, repository, ref, compare_ref)
             local changed = {}
             for _, name in ipairs(table_def_names) do
-                local descriptor = extractor.get_table_descriptor(lakefs, repository, ref, descriptor_path(table_descriptors_path, name))
+                local descriptor = extractor.get_table_descriptor(lakefs, repository, ref, internal.descriptor_path(table_descriptors_path, name))
                 if descriptor.path == nil then error("the descriptor of the table " .. name .. " has no path", 2) end
                 local code, page = lakefs.diff_refs(repository, compare_ref, ref, "", with_slash(descriptor.path), "", 1)
                 if code ~= 200 then error("comparing " .. compare_ref .. " and " .. ref .. ": HTTP " .. tostring(code), 2) end
@@ -324,7 +326,7 @@ enum LuaExporters {
             local place, response = internal.parse_storage_uri(prefix), {}
             for _, name in ipairs(table_def_names) do
                 local descriptor = extractor.get_table_descriptor(
-                    lakefs, info.repository_id, commit_id, descriptor_path(table_descriptors_path, name))
+                    lakefs, info.repository_id, commit_id, internal.descriptor_path(table_descriptors_path, name))
                 if descriptor.path == nil or descriptor.name == nil then
                     error("the descriptor of the table " .. name .. " has no path or no name", 2)
                 end
@@ -351,7 +353,7 @@ enum LuaExporters {
     private static let unity = #"""
         local loaded = package.loaded
         local internal, extractor = loaded["lakefs/catalogexport/internal"], loaded["lakefs/catalogexport/table_extractor"]
-        local lakefs, strings = loaded["lakefs"], loaded["strings"]
+        local lakefs = loaded["lakefs"]
         local exporter = {}
 
         -- Registers exported Delta tables as external ones, in a schema that is called as the branch or tag.
@@ -360,11 +362,9 @@ enum LuaExporters {
             local schema, statuses = internal.ref_from_branch_or_tag(info), {}
             for _, name in ipairs(internal.sortedKeys(delta_table_details)) do
                 local details = delta_table_details[name]
-                local place = table_descriptors_path:gsub("/+$", "") .. "/" .. (strings.has_suffix(name, ".yaml") and name or name .. ".yaml")
+                local place = internal.descriptor_path(table_descriptors_path, name)
                 local descriptor = extractor.get_table_descriptor(lakefs, info.repository_id, commit_id, place)
-                if descriptor.type ~= "delta" then
-                    error("the table " .. name .. " is of type '" .. tostring(descriptor.type) .. "': delta is registered", 2)
-                end
+                internal.require_type(descriptor, "delta", "is registered")
                 if descriptor.catalog == nil then error("the descriptor of the table " .. name .. " names no catalog", 2) end
                 local made = databricks_client.create_schema(schema, descriptor.catalog, true)
                 statuses[name] = databricks_client.register_external_table(

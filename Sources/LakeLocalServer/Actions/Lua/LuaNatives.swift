@@ -85,9 +85,7 @@ enum LuaNatives {
                 guard text.count >= 20, let bytes = Z85.decode(text.suffix(20)) else {
                     throw HookFailure("z85: '\(try arguments.text(1))' does not end with an encoded UUID")
                 }
-                let hex = Array(Hex.text(bytes))
-                let parts = [hex[0..<8], hex[8..<12], hex[12..<16], hex[16..<20], hex[20..<32]].map { String($0) }
-                return [.text(parts.joined(separator: "-")), .bytes(Array(text.dropLast(20)))]
+                return [.text(textOfUUID(bytes)), .bytes(Array(text.dropLast(20)))]
             },
             define("uuid.new") { _ in [.text(randomUUID())] },
             define("tostring") { arguments in [.text(LuaText.number(try arguments.number(1)))] },

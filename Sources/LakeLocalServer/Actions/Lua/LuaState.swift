@@ -57,7 +57,6 @@ enum LuaState {
         }
         guard kind == 0 else { return unsafe "syntax error: " + message(L) }
         // The handler of errors stands below what is called.
-        unsafe functions.append { _ in [] }
         unsafe lua_pushnumber(L, -1)
         unsafe lake_lua_push_function(L) { L in unsafe LuaState.call(L) }
         unsafe lua_insert(L, -2)
