@@ -1,6 +1,6 @@
 # Two commands do everything on a fresh Debian 12 with a Swift 6.3 toolchain: `make demo` and `make test`.
 
-BUILD_PACKAGES = libfuse3-dev fuse3 libmicrohttpd-dev libsqlite3-dev libcurl4-openssl-dev libssl-dev libsodium-dev \
+BUILD_PACKAGES = libfuse3-dev fuse3 libmicrohttpd-dev libsqlite3-dev libpq-dev libcurl4-openssl-dev libssl-dev libsodium-dev \
 	libisal-dev zlib1g-dev libzstd-dev libexpat1-dev libyaml-dev libarchive-dev libgnutls28-dev libldap-dev \
 	liblua5.2-dev libpcre2-dev
 TEST_PACKAGES = python3-venv curl git sqlite3

@@ -29,6 +29,7 @@ let package = Package(
     products: [.executable(name: "lakefuse", targets: ["lakefuse"])],
     targets: [
         system("CSQLite", "libsqlite3-dev"),
+        system("CPostgres", "libpq-dev"),
         system("CFUSE", "libfuse3-dev"),
         system("CCurl", "libcurl4-openssl-dev"),
         system("CCrypto", "libssl-dev"),
@@ -47,7 +48,7 @@ let package = Package(
         library("Foundations", ["CCrypto"]),
         library("Versioning", ["Foundations", "CSodium", "CChecksum", "CZstd"], exclude: ["SSTable/README.md"]),
         library("Transport", ["Foundations", "CCurl"]),
-        library("CacheStore", ["Foundations", "Versioning", "Transport", "CSQLite"]),
+        library("CacheStore", ["Foundations", "Versioning", "Transport", "CSQLite", "CPostgres"]),
         library("S3Backend", ["Foundations", "Versioning", "CLinux"]),
         library("LakeAPI", ["Foundations", "Versioning", "Transport"]),
         library(

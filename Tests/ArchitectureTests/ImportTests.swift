@@ -9,7 +9,7 @@ import Testing
         "Foundations": ["CCrypto"],
         "Versioning": ["Foundations", "CChecksum", "CZstd", "CSodium"],
         "Transport": ["Foundations", "CCurl"],
-        "CacheStore": ["Foundations", "Versioning", "Transport", "CSQLite"],
+        "CacheStore": ["Foundations", "Versioning", "Transport", "CSQLite", "CPostgres"],
         "S3Backend": ["Foundations", "Versioning", "CLinux"],
         "LakeAPI": ["Foundations", "Versioning", "Transport"],
         "LakeLocalServer": [
@@ -25,6 +25,7 @@ import Testing
     /// C libraries stay in the folder that wraps them.
     private static let homes = [
         "CHTTP": "LakeLocalServer/HTTP/", "CFUSE": "LakeFUSE/Kernel/", "CSQLite": "CacheStore/SQLite/",
+        "CPostgres": "CacheStore/Postgres/",
         "CCurl": "Transport/", "CCrypto": "Foundations/Digests/", "CYAML": "LakeLocalServer/Actions/",
         "CExpat": "LakeLocalServer/S3Gateway/", "CLua": "LakeLocalServer/Actions/Lua/",
         "CPattern": "LakeLocalServer/Actions/",

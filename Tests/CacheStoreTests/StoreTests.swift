@@ -19,34 +19,23 @@ import Versioning
         try checkKeyValueStore(store, seed: seed)
     }
 
+    @Test func manyAtOnce() throws {
+        let folder = TemporaryFolder()
+        let database = try SQLiteStore(path: folder.path + "/kv.db")
+        defer { database.close() }
+        try checkConcurrency(InMemoryKeyValueStore())
+        try checkConcurrency(database)
+    }
+
     /// What a batch requires holds for all of it, before all of it, and is nothing to others of the same group.
     @Test(arguments: [false, true]) func requirements(isCached: Bool) throws {
         let folder = TemporaryFolder()
         let database = try SQLiteStore(path: folder.path + "/kv.db")
-        let partition = Partition("p")
         defer { database.close() }
         for store in [InMemoryKeyValueStore(), isCached ? RecordCache(database, caching: { _ in true }) : database]
             as [any KeyValueStore]
         {
-            #expect(
-                try store.tryWrite(
-                    [.set(partition, "a", [1]), .require(partition, "a", .absent), .set(partition, "b", [1])], .durable)
-            )
-            #expect(
-                try !store.tryWrite(
-                    [
-                        .remove(partition, "b"), .require(partition, "b", .matches([1])),
-                        .require(partition, "a", .matches([2])),
-                    ], .durable))
-            #expect(try !store.tryWrite([.require(partition, "c", .present), .set(partition, "a", [9])], .eventual))
-            #expect(try store.value(for: "a", in: partition) == [1] && store.value(for: "b", in: partition) == [1])
-            #expect(
-                try store.tryWrite(
-                    [
-                        .require(partition, "b", .matches([1])), .require(partition, "c", .absent),
-                        .remove(partition, "b"),
-                    ], .durable))
-            #expect(try store.value(for: "b", in: partition) == nil)
+            try checkRequirements(store)
         }
     }
 

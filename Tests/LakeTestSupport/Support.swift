@@ -1,6 +1,7 @@
 import FoundationEssentials
 package import Foundations
 import Glibc
+import Synchronization
 package import Testing
 package import Versioning
 
@@ -183,6 +184,73 @@ package func checkKeyValueStore(_ store: some KeyValueStore, seed: UInt64) throw
         #expect(try store.value(for: key, in: partition) == model[partition]?[key], "step \(step), seed \(seed)")
     }
     #expect(try store.partitions() == model.filter { !$0.value.isEmpty }.keys.sorted { $0.name < $1.name })
+}
+
+/// What a batch requires holds for all of it, before all of it.
+package func checkRequirements(_ store: any KeyValueStore) throws {
+    let partition = Partition("p")
+    #expect(
+        try store.tryWrite(
+            [.set(partition, "a", [1]), .require(partition, "a", .absent), .set(partition, "b", [1])], .durable)
+    )
+    #expect(
+        try !store.tryWrite(
+            [
+                .remove(partition, "b"), .require(partition, "b", .matches([1])),
+                .require(partition, "a", .matches([2])),
+            ], .durable))
+    #expect(try !store.tryWrite([.require(partition, "c", .present), .set(partition, "a", [9])], .eventual))
+    #expect(try store.value(for: "a", in: partition) == [1] && store.value(for: "b", in: partition) == [1])
+    #expect(
+        try store.tryWrite(
+            [
+                .require(partition, "b", .matches([1])), .require(partition, "c", .absent),
+                .remove(partition, "b"),
+            ], .durable))
+    #expect(try store.value(for: "b", in: partition) == nil)
+    let names: [(partition: Partition, key: Key)] = [(partition, "b"), (partition, "a"), (Partition("q"), "a"), (partition, "a")]
+    #expect(try store.values(for: names) == [nil, [1], nil, [1]])
+}
+
+/// Many threads at once: of those who count in one record none is lost, of those who race for a name one wins, and
+/// everybody reads what was acknowledged before.
+package func checkConcurrency(_ store: any KeyValueStore, threads width: Int = 12, steps: Int = 40) throws {
+    let partition = Partition("p")
+    let won = Mutex<[Key: Int]>([:])
+    try store.set(Array("0".utf8), for: "counter", in: partition)
+    let threads = (0..<width).map { worker in
+        Thread(name: "writer") {
+            do {
+                for step in 0..<steps {
+                    while true {
+                        let old = try store.value(for: "counter", in: partition)!
+                        let next = Array("\(Int(String(decoding: old, as: UTF8.self))! + 1)".utf8)
+                        if try store.trySet(next, for: "counter", in: partition, if: .matches(old)) { break }
+                    }
+                    let name = Key("name/\(step)")
+                    if try store.trySet([UInt8(worker)], for: name, in: partition, if: .absent) {
+                        won.withLock { $0[name, default: 0] += 1 }
+                    }
+                    let own = Key("own/\(worker)/\(step)")
+                    // Beside a record that others look at meanwhile, and one that none of them may make.
+                    let isDone = try store.tryWrite(
+                        [
+                            .require(partition, "name/0", .present), .require(partition, "never", .absent),
+                            .set(Partition("q"), own, [UInt8(step)]), .set(partition, own, [UInt8(step)]),
+                        ], step % 2 == 0 ? .durable : .eventual)
+                    #expect(isDone)
+                    let read = try store.values(for: [(partition, own), (Partition("q"), own), (partition, "never")])
+                    #expect(read == [[UInt8(step)], [UInt8(step)], nil])
+                }
+            } catch { Issue.record(error) }
+        }
+    }
+    for thread in threads { thread.join() }
+    #expect(try store.value(for: "counter", in: partition) == Array("\(width * steps)".utf8))
+    let winners = won.withLock { $0 }
+    #expect(winners.count == steps && winners.values.allSatisfy { $0 == 1 })
+    #expect(try store.page(of: partition, prefix: "own/", limit: 100_000).count == width * steps)
+    #expect(try store.value(for: "never", in: partition) == nil)
 }
 
 /// A catalog on stores in memory, without threads but its pool's.

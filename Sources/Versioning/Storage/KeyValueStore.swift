@@ -53,9 +53,17 @@ package struct KeyValueCapabilities: Sendable {
     package var syncsObjects = false
     /// Changes and requirements that one `write` takes at most: 100 on DynamoDB.
     package var mostChanges = Int.max
-    package init(syncsObjects: Bool = false, mostChanges: Int = .max) {
+    /// Other processes may write to it at any time, and each call is a round trip.
+    package var isShared = false
+    /// Many writes at once may require the same of one record without failing each other.
+    package var requiresCheaply = true
+    package init(
+        syncsObjects: Bool = false, mostChanges: Int = .max, isShared: Bool = false, requiresCheaply: Bool = true
+    ) {
         self.syncsObjects = syncsObjects
         self.mostChanges = mostChanges
+        self.isShared = isShared
+        self.requiresCheaply = requiresCheaply
     }
 }
 
@@ -67,6 +75,9 @@ package protocol KeyValueStore: Sendable {
 
     /// The value of `key`, or nil if there is none. Absence is not an error.
     func value(for key: Key, in partition: Partition) throws(StoreError) -> [UInt8]?
+
+    /// The values of several keys, in their order, in as few round trips as the engine has for it. Not a snapshot.
+    func values(for names: [(partition: Partition, key: Key)]) throws(StoreError) -> [[UInt8]?]
 
     /// Stores `value` only if `condition` holds at the moment of the write.
     /// Returns when it is as durable as asked; calls from many threads share one sync.
@@ -93,10 +104,27 @@ package protocol KeyValueStore: Sendable {
 
     /// The names of all partitions, in byte order. For dumps and tests; may read everything.
     func partitions() throws(StoreError) -> [Partition]
+
+    /// Tells other processes on the store that there is something to read. Best effort: they look now and then anyway.
+    func announce()
+
+    /// Calls `heard` when another process has announced something, from a thread of the store's own, until that is
+    /// closed. False where the engine has no such thing.
+    func listen(_ heard: @escaping @Sendable () -> Void) -> Bool
 }
 
 extension KeyValueStore {
     package var capabilities: KeyValueCapabilities { KeyValueCapabilities() }
+
+    package func values(for names: [(partition: Partition, key: Key)]) throws(StoreError) -> [[UInt8]?] {
+        var values: [[UInt8]?] = []
+        for (partition, key) in names { values.append(try value(for: key, in: partition)) }
+        return values
+    }
+
+    package func announce() {}
+
+    package func listen(_ heard: @escaping @Sendable () -> Void) -> Bool { false }
 
     package func set(_ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition? = nil)
         throws(StoreError)

@@ -20,6 +20,9 @@ package final class MeteredKeyValueStore<Base: KeyValueStore>: KeyValueStore {
     package func value(for key: Key, in partition: Partition) throws(StoreError) -> [UInt8]? {
         try measure(.get) { () throws(StoreError) in try base.value(for: key, in: partition) }
     }
+    package func values(for names: [(partition: Partition, key: Key)]) throws(StoreError) -> [[UInt8]?] {
+        try measure(.get) { () throws(StoreError) in try base.values(for: names) }
+    }
     package func set(
         _ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition?, _ durability: Durability
     ) throws(StoreError) {
@@ -46,4 +49,6 @@ package final class MeteredKeyValueStore<Base: KeyValueStore>: KeyValueStore {
     package func partitions() throws(StoreError) -> [Partition] {
         try measure(.partitions) { () throws(StoreError) in try base.partitions() }
     }
+    package func announce() { base.announce() }
+    package func listen(_ heard: @escaping @Sendable () -> Void) -> Bool { base.listen(heard) }
 }
