@@ -47,14 +47,14 @@ let package = Package(
         system("CPattern", "libpcre2-dev"),
         library("Foundations", ["CCrypto"]),
         library("Versioning", ["Foundations", "CSodium", "CChecksum", "CZstd"], exclude: ["SSTable/README.md"]),
-        library("Transport", ["Foundations", "CCurl"]),
+        library("Transport", ["Foundations", "CCurl", "CExpat"]),
         library("CacheStore", ["Foundations", "Versioning", "Transport", "CSQLite", "CPostgres"]),
-        library("S3Backend", ["Foundations", "Versioning", "CLinux"]),
+        library("S3Backend", ["Foundations", "Versioning", "Transport", "CLinux"]),
         library("LakeAPI", ["Foundations", "Versioning", "Transport"]),
         library(
             "LakeLocalServer",
             [
-                "Foundations", "Versioning", "Transport", "LakeAPI", "CHTTP", "CExpat", "CYAML", "CChecksum",
+                "Foundations", "Versioning", "Transport", "LakeAPI", "CHTTP", "CYAML", "CChecksum",
                 "CArchive", "CTLS", "CLDAP", "CLua", "CPattern",
             ]),
         library("LakeFUSE", ["Foundations", "Versioning", "CacheStore", "LakeAPI", "CFUSE", "CLinux"]),
@@ -72,8 +72,8 @@ let package = Package(
         tests("ArchitectureTests", []),
         tests("FoundationsTests", []),
         tests("VersioningTests", ["Versioning", "CacheStore", "S3Backend"]),
-        tests("CacheStoreTests", ["CacheStore", "Versioning"]),
-        tests("S3BackendTests", ["S3Backend", "Versioning"]),
+        tests("CacheStoreTests", ["CacheStore", "Versioning", "Transport"]),
+        tests("S3BackendTests", ["S3Backend", "Versioning", "Transport"]),
         tests(
             "LakeLocalServerTests",
             ["LakeLocalServer", "Versioning", "CacheStore", "S3Backend", "LakeAPI", "Transport"]),

@@ -8,12 +8,12 @@ import Testing
     private static let allowed: [String: Set<String>] = [
         "Foundations": ["CCrypto"],
         "Versioning": ["Foundations", "CChecksum", "CZstd", "CSodium"],
-        "Transport": ["Foundations", "CCurl"],
+        "Transport": ["Foundations", "CCurl", "CExpat"],
         "CacheStore": ["Foundations", "Versioning", "Transport", "CSQLite", "CPostgres"],
-        "S3Backend": ["Foundations", "Versioning", "CLinux"],
+        "S3Backend": ["Foundations", "Versioning", "Transport", "CLinux"],
         "LakeAPI": ["Foundations", "Versioning", "Transport"],
         "LakeLocalServer": [
-            "Foundations", "Versioning", "Transport", "LakeAPI", "CHTTP", "CExpat", "CYAML", "CChecksum",
+            "Foundations", "Versioning", "Transport", "LakeAPI", "CHTTP", "CYAML", "CChecksum",
             "CArchive", "CTLS", "CLDAP", "CLua", "CPattern",
         ],
         "LakeFUSE": ["Foundations", "Versioning", "CacheStore", "LakeAPI", "CFUSE", "CLinux"],
@@ -27,7 +27,7 @@ import Testing
         "CHTTP": "LakeLocalServer/HTTP/", "CFUSE": "LakeFUSE/Kernel/", "CSQLite": "CacheStore/SQLite/",
         "CPostgres": "CacheStore/Postgres/",
         "CCurl": "Transport/", "CCrypto": "Foundations/Digests/", "CYAML": "LakeLocalServer/Actions/",
-        "CExpat": "LakeLocalServer/S3Gateway/", "CLua": "LakeLocalServer/Actions/Lua/",
+        "CExpat": "Transport/", "CLua": "LakeLocalServer/Actions/Lua/",
         "CPattern": "LakeLocalServer/Actions/",
     ]
 

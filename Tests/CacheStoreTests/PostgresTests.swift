@@ -54,7 +54,10 @@ struct PostgresStoreTests {
                     "SELECT tableoid::regclass::text FROM \(table) WHERE partition_key = $1",
                     [.bytes(partition.name.bytes)])
             ])[0].rows
-            #expect(found.map { String(decoding: $0[0]!, as: UTF8.self) } == ["\(table)_\(PostgresTable.partNumber(of: partition.name.bytes))"])
+            #expect(
+                found.map { String(decoding: $0[0]!, as: UTF8.self) } == [
+                    "\(table)_\(PostgresTable.partNumber(of: partition.name.bytes))"
+                ])
         }
     }
 
@@ -155,7 +158,8 @@ struct PostgresStoreTests {
         let last = try #require(try store.value(for: "counter", in: partition))
         let counter = Int(String(decoding: last, as: UTF8.self))!
         #expect(done > 100 && keys.count > 100, "\(done) \(keys.count)")
-        #expect((done...done + unknown).contains(counter), "\(done) acknowledged, \(unknown) unknown, \(counter) counted")
+        #expect(
+            (done...done + unknown).contains(counter), "\(done) acknowledged, \(unknown) unknown, \(counter) counted")
         let steps = try store.page(of: partition, prefix: "step/", limit: 1_000_000)
         #expect(steps.count == counter)
         let own = Set(try store.page(of: partition, prefix: "own/", limit: 1_000_000).map(\.key))

@@ -1,5 +1,6 @@
 import Foundations
 import Testing
+import Transport
 import Versioning
 
 @testable import LakeLocalServer

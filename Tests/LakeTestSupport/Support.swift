@@ -208,7 +208,9 @@ package func checkRequirements(_ store: any KeyValueStore) throws {
                 .remove(partition, "b"),
             ], .durable))
     #expect(try store.value(for: "b", in: partition) == nil)
-    let names: [(partition: Partition, key: Key)] = [(partition, "b"), (partition, "a"), (Partition("q"), "a"), (partition, "a")]
+    let names: [(partition: Partition, key: Key)] = [
+        (partition, "b"), (partition, "a"), (Partition("q"), "a"), (partition, "a"),
+    ]
     #expect(try store.values(for: names) == [nil, [1], nil, [1]])
 }
 

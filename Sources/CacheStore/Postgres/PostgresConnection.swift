@@ -103,8 +103,8 @@ struct PostgresFailure: Error {
         unsafe names.append(nil)
         unsafe values.append(nil)
         defer {
-            for unsafe pointer in unsafe names { unsafe free(UnsafeMutablePointer(mutating: pointer)) }
-            for unsafe pointer in unsafe values { unsafe free(UnsafeMutablePointer(mutating: pointer)) }
+            for unsafepointer in unsafe names { unsafe free(UnsafeMutablePointer(mutating: pointer)) }
+            for unsafepointer in unsafe values { unsafe free(UnsafeMutablePointer(mutating: pointer)) }
         }
         guard let handle = unsafe PQconnectdbParams(names, values, 1) else {
             throw StoreError(.unavailable, "no memory for a connection to PostgreSQL")

@@ -28,7 +28,8 @@ package final class InterposedObjectStore<Guard: ObjectStoreGuard>: ObjectStore 
         self.between = between
         let own = base.capabilities
         capabilities = ObjectStoreCapabilities(
-            schemes: own.schemes, files: own.files.map { Files(base: $0, between: between) })
+            schemes: own.schemes, files: own.files.map { Files(base: $0, between: between) },
+            presigner: own.presigner)
     }
 
     package func put(_ bytes: [UInt8], at location: ObjectLocation, _ durability: Durability) throws(StoreError) {
@@ -52,6 +53,9 @@ package final class InterposedObjectStore<Guard: ObjectStoreGuard>: ObjectStore 
     }
     package func copy(_ source: ObjectLocation, to destination: ObjectLocation) throws(StoreError) -> Int64 {
         try between.make(.copy) { () throws(StoreError) in try base.copy(source, to: destination) }
+    }
+    package func join(_ parts: [ObjectLocation], to destination: ObjectLocation) throws(StoreError) -> Int64 {
+        try between.make(.join) { () throws(StoreError) in try base.join(parts, to: destination) }
     }
     package func isOpen(_ location: ObjectLocation) -> Bool { base.isOpen(location) }
 

@@ -52,9 +52,57 @@ package struct ObjectStoreCapabilities: Sendable {
     package let schemes: [String]
     /// Nil where objects are no files of this machine.
     package let files: (any ObjectFiles)?
-    package init(schemes: [String], files: (any ObjectFiles)? = nil) {
+    /// Nil where clients cannot read or write objects by themselves.
+    package let presigner: (any ObjectPresigner)?
+    package init(
+        schemes: [String], files: (any ObjectFiles)? = nil, presigner: (any ObjectPresigner)? = nil
+    ) {
         self.schemes = schemes
         self.files = files
+        self.presigner = presigner
+    }
+}
+
+/// What a reader by a presigned address is told beside the bytes; nil for what the engine has noted.
+package struct PresignedFacts: Sendable {
+    package var contentType: String?, contentDisposition: String?
+    package init(contentType: String? = nil, contentDisposition: String? = nil) {
+        self.contentType = contentType
+        self.contentDisposition = contentDisposition
+    }
+}
+
+/// Addresses that allow a client one request of the engine itself, for some time: no byte passes the server.
+package protocol ObjectPresigner: Sendable {
+    func presignReading(_ location: ObjectLocation, as facts: PresignedFacts, seconds: Int64) throws(StoreError)
+        -> String
+    func presignWriting(_ location: ObjectLocation, seconds: Int64) throws(StoreError) -> String
+    /// Headers that a client must send with what it writes.
+    var writingHeaders: [(name: String, value: String)] { get }
+    /// Whether the four below work.
+    var signsParts: Bool { get }
+    /// Begins an upload in parts. Returns what names it.
+    func beginPresignedParts(_ location: ObjectLocation) throws(StoreError) -> String
+    func presignPart(_ location: ObjectLocation, upload: String, number: Int, seconds: Int64) throws(StoreError)
+        -> String
+    /// - Parameter tags: what the engine answered to each part, in order.
+    func completePresignedParts(_ location: ObjectLocation, upload: String, tags: [String]) throws(StoreError)
+    func abortPresignedParts(_ location: ObjectLocation, upload: String) throws(StoreError)
+}
+
+extension ObjectPresigner {
+    private static var noParts: StoreError { StoreError(.invalid, "the store has no presigned uploads in parts") }
+    package var writingHeaders: [(name: String, value: String)] { [] }
+    package var signsParts: Bool { false }
+    package func beginPresignedParts(_ location: ObjectLocation) throws(StoreError) -> String { throw Self.noParts }
+    package func presignPart(_ location: ObjectLocation, upload: String, number: Int, seconds: Int64)
+        throws(StoreError) -> String
+    { throw Self.noParts }
+    package func completePresignedParts(_ location: ObjectLocation, upload: String, tags: [String]) throws(StoreError) {
+        throw Self.noParts
+    }
+    package func abortPresignedParts(_ location: ObjectLocation, upload: String) throws(StoreError) {
+        throw Self.noParts
     }
 }
 
@@ -78,6 +126,9 @@ package protocol ObjectStore: Sendable {
     func remove(_ location: ObjectLocation) throws(StoreError)
     /// A copy of `source` at `destination`, without moving its bytes where the store can. Returns its size.
     func copy(_ source: ObjectLocation, to destination: ObjectLocation) throws(StoreError) -> Int64
+    /// Joins `parts`, in order, into one object at `destination`, without moving their bytes where the store can.
+    /// Returns its size.
+    func join(_ parts: [ObjectLocation], to destination: ObjectLocation) throws(StoreError) -> Int64
     /// Whether an entry may name `location` by its full address: a place outside of all namespaces that is open to
     /// readers. Asks no engine.
     func isOpen(_ location: ObjectLocation) -> Bool
@@ -183,10 +234,14 @@ extension ObjectStore {
         try capabilities.files?.file(location)
     }
 
-    /// Joins `parts`, in order, into one object at `destination`. Returns its size.
     package func join(_ parts: [ObjectLocation], to destination: ObjectLocation) throws(StoreError) -> Int64 {
         if let files = capabilities.files { return try files.join(parts, to: destination) }
-        return try fill(destination, .durable) { writer throws(StoreError) in
+        return try rewritten(parts, to: destination)
+    }
+
+    /// What `join` is for an engine that joins nothing: their bytes come here, and go.
+    package func rewritten(_ parts: [ObjectLocation], to destination: ObjectLocation) throws(StoreError) -> Int64 {
+        try fill(destination, .durable) { writer throws(StoreError) in
             for part in parts { try append(part, to: writer) }
         }
     }

@@ -2,16 +2,16 @@ import CExpat
 import Foundations
 
 /// One element of a parsed document: its name without namespace, text and children.
-final class XMLElement {
-    let name: String
-    fileprivate(set) var text = ""
-    fileprivate(set) var children: [XMLElement] = []
+package final class XMLElement {
+    package let name: String
+    package fileprivate(set) var text = ""
+    package fileprivate(set) var children: [XMLElement] = []
 
     fileprivate init(_ name: String) { self.name = name }
 
-    func first(_ name: String) -> XMLElement? { children.first { $0.name == name } }
-    func all(_ name: String) -> [XMLElement] { children.filter { $0.name == name } }
-    func value(_ name: String) -> String? { first(name)?.text }
+    package func first(_ name: String) -> XMLElement? { children.first { $0.name == name } }
+    package func all(_ name: String) -> [XMLElement] { children.filter { $0.name == name } }
+    package func value(_ name: String) -> String? { first(name)?.text }
 
     /// What the parser's callbacks work on. It ends the parser as soon as the document is none that S3 knows, so that
     /// what it takes in memory follows the bounds and not the document.
@@ -42,7 +42,7 @@ final class XMLElement {
 
     /// The document's root, or nil if it is not well-formed, larger than any request of S3's, or has a DOCTYPE: there
     /// entities are defined, and expat does expand those that a document defines itself.
-    static func parse(_ bytes: [UInt8]) -> XMLElement? {
+    package static func parse(_ bytes: [UInt8]) -> XMLElement? {
         // The separator makes expat tell names as `namespace name`.
         guard let parser = unsafe XML_ParserCreateNS(nil, 0x20) else { return nil }
         defer { unsafe XML_ParserFree(parser) }
