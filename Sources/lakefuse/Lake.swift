@@ -4,7 +4,6 @@ import Glibc
 import LakeAPI
 import LakeFUSE
 import LakeLocalServer
-import S3Backend
 import Versioning
 
 /// One running lake: stores, core, doors, started and stopped in this order and its reverse.
@@ -12,12 +11,7 @@ final class Lake {
     let catalog: Catalog
     let address: String
     private let directory: DataDirectory
-    private let store: any KeyValueStore
-    private let database: SQLiteStore?
-    /// Held as long as the database and the objects are open.
-    private let lock: FileLock?, objectsLock: FileLock?
-    private let objects: any ObjectStore
-    private let localObjects: LocalObjectStore?
+    private let engines: Engines
     private let pool: WorkerPool
     private let requests: WorkerPool, long: WorkerPool
     private let tasks: WorkerPool
@@ -41,55 +35,8 @@ final class Lake {
 
     init(_ configuration: Configuration) throws {
         directory = try DataDirectory(configuration.dataDirectory)
-        let root = configuration.objectsFolder(in: directory)
-        let engine: any ObjectStore
-        if configuration.blockstoreType == "mem" {
-            engine = MemoryObjectStore()
-            localObjects = nil
-            objectsLock = nil
-        } else {
-            try Files.makeFolder(root)
-            // Two lakes on the same objects would collect each other's. Before they are looked at: what another process
-            // is about to write is not a leftover.
-            objectsLock = try FileLock(root + "/.lock", what: "the objects in \(root)")
-            let local = try LocalObjectStore(
-                root: root, externalPrefixes: configuration.externalPrefixes,
-                closedFolders: configuration.closedFolders(in: directory), keepsLog: true)
-            localObjects = local
-            engine = local
-        }
-        let objectCalls = CallMeter.ofObjects()
-        // What is here fails for good; what is behind a network, for a while too.
-        let lasting = engine.capabilities.files == nil ? InterposedObjectStore(engine, Retries()) : engine
-        let objects = InterposedObjectStore(lasting, objectCalls)
-        self.objects = objects
-        let records: CallMeter
-        if configuration.databaseType == "mem" {
-            database = nil
-            lock = nil
-            let metered = MeteredKeyValueStore(InMemoryKeyValueStore())
-            records = metered.meter
-            store = metered
-        } else {
-            let path = configuration.databaseFile(in: directory)
-            lock = try FileLock(path + ".lock", what: "database \(path)")
-            try directory.requireDatabase(path)
-            if let log = try WriteAheadLog(of: path), log.lost > 0 {
-                Log.error(
-                    "the database's log ends early: the server or the machine was stopped amid a write, or the disk has damaged it and newer changes are lost",
-                    ["file": path + "-wal", "whole_frames": "\(log.whole)", "lost_frames": "\(log.lost)"])
-            }
-            let database = try Self.withRoom(in: directory) {
-                try SQLiteStore(path: path) { hasEventual throws(StoreError) in
-                    if hasEventual { try objects.synchronize() } else { try objects.synchronizeOrdered() }
-                }
-            }
-            self.database = database
-            // The file is locked: nobody else writes. Staged entries are too many to keep.
-            let metered = MeteredKeyValueStore(database)
-            records = metered.meter
-            store = RecordCache(metered, caching: { !RefStore.isStaging($0) })
-        }
+        engines = try Engines(configuration, in: directory)
+        let (store, objects) = (engines.store, engines.objects)
         pool = WorkerPool(name: "worker", width: Self.poolWidth)
         requests = WorkerPool(name: "request", width: Self.requestWidth)
         long = WorkerPool(name: "long", width: Self.longWidth)
@@ -97,9 +44,10 @@ final class Lake {
             objects: objects, pool: pool, cacheBytes: configuration.cacheBytes, parameters: configuration.ranges)
         tasks = WorkerPool(name: "task", width: Self.taskWidth)
         actions = ActionRunner(configuration.actions)
-        catalog = Catalog(store: store, committed: committed, tasks: tasks, hooks: actions)
+        catalog = Catalog(
+            store: store, committed: committed, tasks: tasks, isAlone: engines.isAlone, hooks: actions)
         try catalog.checkSchema()
-        if database != nil { try directory.noteDatabase(configuration.databaseFile(in: directory)) }
+        if engines.database != nil { try directory.noteDatabase(configuration.databaseFile(in: directory)) }
         catalog.recover()
         upkeep = Self.keepUp(
             catalog, directory, actions, until: stopping,
@@ -113,11 +61,10 @@ final class Lake {
             isSecure: configuration.isTLS || configuration.oidc.callbackBase.hasPrefix("https://"))
         delays = login.delays
         var settings = ServerSettings(
-            signingSecret: configuration.signingSecret.isEmpty
-                ? try directory.secret("signing") : configuration.signingSecret)
-        settings.blockstoreType = configuration.blockstoreType
-        settings.schemes = [configuration.blockstoreType]
-        settings.isImportEnabled = configuration.isImportEnabled
+            signingSecret: try Self.signingSecret(configuration, directory))
+        settings.blockstoreType = configuration.blockstore.type
+        settings.schemes = [configuration.blockstore.scheme]
+        settings.isImportEnabled = configuration.blockstore.isImportEnabled || engines.localObjects == nil
         settings.region = configuration.region
         settings.verifiesReads = configuration.verifiesReads
         settings.createsRepositories = configuration.createsRepositories
@@ -131,8 +78,10 @@ final class Lake {
         try configuration.loadCertificate()
         // Staged on the objects' own disk: publishing is a rename.
         mounts =
-            configuration.blockstoreType == "local"
-            ? try Self.mounts(catalog, staging: root + "/.staging", levers: configuration.levers, directory) : nil
+            configuration.blockstore.type == "mem"
+            ? nil
+            : try Self.mounts(
+                catalog, staging: configuration.stagingFolder(in: directory), levers: configuration.levers, directory)
         settings.mountFolders = configuration.mountFolders
 
         let budget = MemoryBudget(limitBytes: configuration.memoryBytes)
@@ -150,8 +99,8 @@ final class Lake {
         let telemetry = Telemetry(
             accessLevel: configuration.accessLogLevel,
             meters: [
-                .init("kv_request", "Calls of the key-value store", records),
-                .init("object_store_call", "Calls of the object store", objectCalls),
+                .init("kv_request", "Calls of the key-value store", engines.recordCalls),
+                .init("object_store_call", "Calls of the object store", engines.objectCalls),
             ]
         ) { [mounts, committed, catalog, actions] in
             let cache = committed.cacheCounters
@@ -178,7 +127,8 @@ final class Lake {
         actions.start(catalog, api: LakeAPICalls(doors, login: login, access: access))
         try server.start(
             host: host, port: port, handler: doors,
-            pool: requests, long: long, budget: budget, limits: configuration.limits, isTLS: configuration.isTLS)
+            pool: requests, long: long, budget: budget, limits: configuration.limits, isTLS: configuration.isTLS,
+            beginsInPool: engines.isFar)
         address =
             "\(configuration.isTLS ? "https" : "http")://\(host.isEmpty || host == "0.0.0.0" ? "127.0.0.1" : host):\(server.port)"
         do { try directory.updateEndpoint(address) } catch {
@@ -207,14 +157,11 @@ final class Lake {
         }
     }
 
-    /// Opens something that needs a little room on the disk: on a full one the lake's reserve makes it, so that what is
-    /// there can be read.
-    private static func withRoom<Result>(in directory: DataDirectory, _ open: () throws -> Result) throws -> Result {
-        do { return try open() } catch {
-            guard LakeError(error).code == .noSpace, directory.useReserve() else { throw error }
-            Log.warning("the disk is full: the lake's reserve is used up so that it can start")
-            return try open()
-        }
+    /// What addresses and tokens are signed with: the same at all servers of a lake.
+    private static func signingSecret(_ configuration: Configuration, _ directory: DataDirectory) throws -> String {
+        if !configuration.signingSecret.isEmpty { return configuration.signingSecret }
+        guard configuration.isShared else { return try directory.secret("signing") }
+        return Hex.text(Hash.hmac(key: Array(configuration.encryptSecret.utf8), Array("signing".utf8)))
     }
 
     /// Without room for its index no mount is begun; the other doors work.
@@ -222,7 +169,7 @@ final class Lake {
         -> MountRegistry?
     {
         do {
-            return try withRoom(in: directory) { try MountRegistry(catalog: catalog, staging: staging, levers: levers) }
+            return try directory.withRoom { try MountRegistry(catalog: catalog, staging: staging, levers: levers) }
         } catch {
             guard LakeError(error).code == .noSpace else { throw error }
             Log.error("the disk is full: nothing can be mounted until there is room and the server starts again")
@@ -275,8 +222,6 @@ final class Lake {
         tasks.stop()
         pool.stop()
         catalog.finish()
-        try? objects.synchronize()
-        database?.close()
-        localObjects?.close()
+        engines.stop()
     }
 }

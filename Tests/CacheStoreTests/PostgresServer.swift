@@ -96,7 +96,7 @@ final class PostgresServer: Sendable {
         unsafe posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
         var child: pid_t = 0
         var pointers = unsafe all.map { unsafe strdup($0) } + [nil]
-        defer { for unsafepointer in unsafe pointers { unsafe free(pointer) } }
+        defer { unsafe pointers.forEach { unsafe free($0) } }
         guard unsafe posix_spawnp(&child, all[0], &actions, nil, &pointers, environ) == 0 else {
             throw StoreError(.unavailable, "\(all[0]) cannot be run")
         }

@@ -140,7 +140,7 @@ struct PostgresStoreTests {
                         }
                     } catch let error as StoreError {
                         if error.message.contains("whether") { told.withLock { $0.unknown += 1 } }
-                        #expect(error.code == .unavailable)
+                        #expect(error.code == .away)
                     } catch { Issue.record(error) }
                 }
             }
@@ -191,7 +191,7 @@ struct PostgresStoreTests {
                 written += 1
             } catch { failure = error }
         }
-        #expect(failure?.code == .noSpace || failure?.code == .unavailable, "\(String(describing: failure))")
+        #expect(failure?.code == .noSpace || failure?.code == .away, "\(String(describing: failure))")
         #expect(written > 10)
         try PostgresServer.run(["mount", "-o", "remount,size=400m", folder], as: false)
         // A log that could not be written may have made it restart.

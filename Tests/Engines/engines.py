@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -33,6 +34,7 @@ class Engines:
     def __init__(self):
         self.folder = tempfile.TemporaryDirectory(prefix="lakefuse-engines-")
         self.processes = []
+        self.folders = []
         self.environment = {}
 
     def path(self, name):
@@ -167,6 +169,35 @@ s3.delete_object(Bucket="lake", Key="probe")
         self.environment.update(
             ENGINE_COSMOS=f"http://127.0.0.1:{port}", ENGINE_COSMOS_KEY=COSMOS_KEY, ENGINE_TOKEN=TOKEN)
 
+    def postgres(self):
+        """PostgreSQL 15 of Debian; as root the user `postgres` runs it."""
+        port = free_port()
+        programs = "/usr/lib/postgresql/15/bin/"
+        folder = tempfile.mkdtemp(prefix="lakefuse-postgres-")
+        self.folders.append(folder)
+        os.chmod(folder, 0o777)
+        secret = os.path.join(folder, "password")
+        with open(secret, "w") as file:
+            file.write(SECRET)
+        os.chmod(secret, 0o644)
+        user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.getuid() == 0 else []
+        data = os.path.join(folder, "data")
+        subprocess.run(
+            user + [programs + "initdb", "-D", data, "-A", "scram-sha-256", "-U", "lake", "--pwfile", secret, "-N"],
+            check=True, stdout=subprocess.DEVNULL)
+        self.start(
+            "postgres", *user, programs + "postgres", "-D", data, "-p", port, "-k", folder, "-c",
+            "listen_addresses=127.0.0.1", "-c", "max_connections=200")
+        address = f"postgres://lake:{SECRET}@127.0.0.1:{port}/postgres?sslmode=disable"
+        for attempt in range(200):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        else:
+            sys.exit("PostgreSQL does not start")
+        self.environment.update(ENGINE_POSTGRES=address, ENGINE_POSTGRES_DATA=data)
+
     def stop(self):
         for process in self.processes:
             try:
@@ -175,9 +206,11 @@ s3.delete_object(Bucket="lake", Key="probe")
                 pass
             process.wait()
         self.folder.cleanup()
+        for folder in self.folders:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-ALL = ["ministack", "moto", "seaweedfs", "gcs", "azure", "cosmos"]
+ALL = ["postgres", "ministack", "moto", "seaweedfs", "gcs", "azure", "cosmos"]
 
 
 def main():

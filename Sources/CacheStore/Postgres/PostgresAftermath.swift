@@ -23,7 +23,7 @@ struct PostgresAftermath {
     /// - Parameter connection: its name.
     func find(_ plan: PostgresPlan, connection: String) -> [Int: Outcome] {
         let end = Timestamp.monotonicMilliseconds() + Self.patienceMilliseconds
-        var error = StoreError(.unavailable, "PostgreSQL went away amid a write")
+        var error = StoreError(.away, "PostgreSQL went away amid a write")
         while Timestamp.monotonicMilliseconds() < end {
             do {
                 return try pool.with { lent throws(PostgresFailure) in
@@ -70,7 +70,7 @@ struct PostgresAftermath {
             case nil:
                 outcomes[member] = .unknown(
                     StoreError(
-                        .unavailable,
+                    .away,
                         "the connection to PostgreSQL was lost amid a write, and whether it was made cannot be told: look, and try again"
                     ))
             }

@@ -103,8 +103,8 @@ struct PostgresFailure: Error {
         unsafe names.append(nil)
         unsafe values.append(nil)
         defer {
-            for unsafepointer in unsafe names { unsafe free(UnsafeMutablePointer(mutating: pointer)) }
-            for unsafepointer in unsafe values { unsafe free(UnsafeMutablePointer(mutating: pointer)) }
+            unsafe names.forEach { unsafe free(UnsafeMutablePointer(mutating: $0)) }
+            unsafe values.forEach { unsafe free(UnsafeMutablePointer(mutating: $0)) }
         }
         guard let handle = unsafe PQconnectdbParams(names, values, 1) else {
             throw StoreError(.unavailable, "no memory for a connection to PostgreSQL")
@@ -112,7 +112,7 @@ struct PostgresFailure: Error {
         unsafe self.handle = unsafe handle
         guard unsafe PQstatus(handle) == CONNECTION_OK else {
             let words = unsafe Self.line(String(cString: PQerrorMessage(handle)))
-            throw StoreError(.unavailable, "PostgreSQL cannot be reached: \(words)", isTransient: true)
+            throw StoreError(.away, "PostgreSQL cannot be reached: \(words)", isTransient: true)
         }
         unsafe PQenterPipelineMode(handle)
     }

@@ -43,7 +43,7 @@ final class PostgresPool: Sendable {
     func with<Result, Failure: Error>(_ body: (PostgresConnection) throws(Failure) -> Result) throws -> Result {
         guard free.wait(milliseconds: Self.patienceMilliseconds) else {
             throw StoreError(
-                .unavailable,
+                .away,
                 "all \(limits.mostOpen) connections to PostgreSQL are in use: raise database.postgres.max_open_connections",
                 isTransient: true)
         }
@@ -92,7 +92,7 @@ final class PostgresPool: Sendable {
                     "SET enable_sort = off", "SET plan_cache_mode = force_generic_plan", "SET jit = off",
                     "SET default_transaction_isolation = 'read committed'", "SET synchronous_commit = on",
                 ].map { PostgresStatement($0, []) })
-        } catch { throw StoreError(.unavailable, error.message, isTransient: true) }
+        } catch { throw StoreError(.away, error.message, isTransient: true) }
         return made
     }
 

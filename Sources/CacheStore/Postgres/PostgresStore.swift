@@ -112,7 +112,7 @@ package final class PostgresStore: KeyValueStore {
 
     private static func error(_ failure: PostgresFailure) -> StoreError {
         switch failure.kind {
-        case .lost: StoreError(.unavailable, failure.message, isTransient: true)
+        case .lost: StoreError(.away, failure.message, isTransient: true)
         case .refused("53100", _):
             StoreError(.noSpace, "\(failure.message): the disk of the database is full")
         case .refused: StoreError(.unavailable, failure.message, isTransient: failure.isContention)
@@ -296,7 +296,7 @@ package final class PostgresStore: KeyValueStore {
                             plan.drop([member])
                         default:
                             outcomes[member] = StoreError(
-                                .unavailable, "the connection to PostgreSQL was lost amid a write", isTransient: true)
+                    .away, "the connection to PostgreSQL was lost amid a write", isTransient: true)
                             plan.drop([member])
                         }
                     }

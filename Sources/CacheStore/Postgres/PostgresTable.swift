@@ -56,7 +56,7 @@ struct PostgresTable: Sendable {
             isDivided = try isDividedAsComputed(connection)
         } catch {
             switch error.kind {
-            case .lost: throw StoreError(.unavailable, error.message, isTransient: true)
+            case .lost: throw StoreError(.away, error.message, isTransient: true)
             case .refused("42501", _):
                 throw StoreError(
                     .refused,

@@ -13,6 +13,8 @@ package struct StoreError: Error, Sendable, CustomStringConvertible {
         case refused
         /// The store did not answer, or answered with an error of its own.
         case unavailable
+        /// An engine behind a network is not to be reached, or has too much to do: it may be well again in a while.
+        case away
         /// The name or argument is not one that the store can take.
         case invalid
     }

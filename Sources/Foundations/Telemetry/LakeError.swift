@@ -43,6 +43,8 @@ package struct LakeError: Error, Sendable, CustomStringConvertible {
         case noSpace
         case corrupt
         case unavailable
+        /// An engine behind a network does not answer; later it may.
+        case away
         case notImplemented
     }
 
@@ -88,6 +90,7 @@ package struct LakeError: Error, Sendable, CustomStringConvertible {
                 case .corrupt: .corrupt
                 case .noSpace: .noSpace
                 case .refused, .unavailable: .unavailable
+                case .away: .away
                 case .invalid: .invalidValue
                 }
             self.init(code, error.message, cause: error)

@@ -24,7 +24,7 @@ struct Errno: Error, Equatable {
             case .readOnlyRepository: EROFS
             case .protectedBranch, .permissionDenied, .unauthenticated: EACCES
             case .dataGone, .corrupt, .unavailable, .invalidActions: EIO
-            case .tooManyTries: EAGAIN
+            case .tooManyTries, .away: EAGAIN
             case .noSpace: ENOSPC
             case .notImplemented: ENOSYS
             }

@@ -21,11 +21,13 @@ import Versioning
         let pool: WorkerPool, long: WorkerPool
         let connections: Connections
         let budget: MemoryBudget
+        let beginsInPool: Bool
         let running = Atomic<Int>(0)
         init(
             handler: any RequestHandler, pool: WorkerPool, long: WorkerPool, connections: Connections,
-            budget: MemoryBudget
+            budget: MemoryBudget, beginsInPool: Bool
         ) {
+            self.beginsInPool = beginsInPool
             self.handler = handler
             self.pool = pool
             self.long = long
@@ -81,18 +83,21 @@ import Versioning
     /// - Parameters:
     ///   - pool: for requests that may wait; `long` for those that take as long as a repository is large.
     ///   - budget: what answers in memory are counted on.
+    ///   - beginsInPool: whether even to look at a request may wait, as for an engine behind a network.
     ///   - isTLS: whether it speaks HTTPS, with what `TLSCertificate` was loaded with.
     /// - Throws: `LakeError` that names the address if it cannot be listened on.
     package func start(
         host: String, port: UInt16, handler: any RequestHandler, pool: WorkerPool, long: WorkerPool,
-        budget: MemoryBudget, limits: Limits = Limits(), isTLS: Bool = false
+        budget: MemoryBudget, limits: Limits = Limits(), isTLS: Bool = false, beginsInPool: Bool = false
     ) throws {
         let socket = try Self.listen(host, port)
         self.port = Self.port(of: socket)
         let bounds = limits.fitting
         let connections = Connections(bounds)
         let core = unsafe Unmanaged.passRetained(
-            Core(handler: handler, pool: pool, long: long, connections: connections, budget: budget))
+            Core(
+                handler: handler, pool: pool, long: long, connections: connections, budget: budget,
+                beginsInPool: beginsInPool))
         unsafe self.core = unsafe core
         // A limit for each of its threads that all connections together, and those about to end, cannot reach: see
         // `Connections`.
@@ -328,6 +333,7 @@ import Versioning
         private var refusal: Response?
         /// Handed over from the pool's thread.
         private let finished = Mutex<Response?>(nil)
+        private let begun = Mutex<Begun?>(nil)
 
         init(target: UnsafePointer<CChar>) {
             let valid = unsafe String(validatingCString: target)
@@ -341,25 +347,23 @@ import Versioning
         ) -> MHD_Result {
             guard request != nil else {
                 let request = unsafe read(connection, line)
-                let hasBody = request.hasBody
                 self.request = request
-                self.connection?.enter(hasBody ? .receiving : .working)
-                switch core.handler.begin(request) {
-                case .respond(var response):
-                    // Where the request ends is not known: nothing that follows on this connection is one.
-                    if request.fault != nil { response.headers.append(("Connection", "close")) }
-                    // Answered before its body is read: the connection ends with it. Without a body the answer waits
-                    // for the next call, which lets the connection live on.
-                    if hasBody || request.fault != nil { return unsafe send(response, connection, core) }
-                    finished.withLock { $0 = response }
-                case .work(let work): self.work = work
-                case .long(let work):
-                    self.work = work
-                    isLong = true
-                case .later(let later): self.later = later
-                case .body(let sink): self.sink = sink
+                self.connection?.enter(request.hasBody ? .receiving : .working)
+                guard core.beginsInPool else {
+                    return unsafe go(on: core.handler.begin(request), request, connection, core)
+                }
+                // The library calls again from the start when it is resumed, and sends no `100 Continue` before.
+                let resumable = unsafe suspend(connection, core)
+                core.pool.run { [self, handler = core.handler] in
+                    var reception = handler.begin(request)
+                    if case .work(let work) = reception, !request.hasBody { reception = .respond(work()) }
+                    begun.withLock { $0 = Begun(reception: reception) }
+                    resumable.resume(core)
                 }
                 return MHD_Result.YES
+            }
+            if let begun = begun.withLock({ $0.take() }), let request {
+                return unsafe go(on: begun.reception, request, connection, core)
             }
             if unsafe pieceSize.pointee > 0 {
                 if let sink, refusal == nil {
@@ -382,13 +386,10 @@ import Versioning
             self.sink = nil
             self.later = nil
             self.connection?.enter(.working)
-            core.running.add(1, ordering: .relaxed)
-            unsafe MHD_suspend_connection(connection)
-            let resumable = unsafe Resumable(connection: connection)
+            let resumable = unsafe suspend(connection, core)
             let answer: @Sendable (Response) -> Void = { [self] response in
                 finished.withLock { $0 = response }
-                unsafe MHD_resume_connection(resumable.connection)
-                core.running.subtract(1, ordering: .releasing)
+                resumable.resume(core)
             }
             if let later {
                 later(answer)
@@ -399,8 +400,44 @@ import Versioning
             return MHD_Result.YES
         }
 
+        private func go(on reception: Reception, _ request: Request, _ connection: OpaquePointer, _ core: Core)
+            -> MHD_Result
+        {
+            switch reception {
+            case .respond(var response):
+                // Where the request ends is not known: nothing that follows on this connection is one.
+                if request.fault != nil { response.headers.append(("Connection", "close")) }
+                // Answered before its body is read: the connection ends with it. Without a body the answer waits for the
+                // next call, which lets the connection live on.
+                if request.hasBody || request.fault != nil { return unsafe send(response, connection, core) }
+                finished.withLock { $0 = response }
+            case .work(let work): self.work = work
+            case .long(let work):
+                self.work = work
+                isLong = true
+            case .later(let later): self.later = later
+            case .body(let sink): self.sink = sink
+            }
+            return MHD_Result.YES
+        }
+
         /// A suspended connection: only who resumes it touches it.
-        @safe private struct Resumable: @unchecked Sendable { let connection: OpaquePointer }
+        @safe private struct Resumable: @unchecked Sendable {
+            let connection: OpaquePointer
+            func resume(_ core: Core) {
+                unsafe MHD_resume_connection(connection)
+                core.running.subtract(1, ordering: .releasing)
+            }
+        }
+
+        private func suspend(_ connection: OpaquePointer, _ core: Core) -> Resumable {
+            core.running.add(1, ordering: .relaxed)
+            unsafe MHD_suspend_connection(connection)
+            return unsafe Resumable(connection: connection)
+        }
+
+        /// On its way between two threads.
+        private struct Begun: @unchecked Sendable { let reception: Reception }
 
         private final class Headers {
             var list: [(String, String)] = []

@@ -43,6 +43,7 @@ extension Response {
         case .tooManyTries: 429
         case .unauthenticated, .permissionDenied: 401
         case .noSpace: 507
+        case .away: 503
         case .corrupt, .unavailable, .invalidActions: 500
         case .notImplemented: 501
         }
@@ -63,6 +64,7 @@ extension Response {
                     message: error.message, reference: "", conflicts: error.conflicts.map(\.description)))
         } else {
             self = .failure(status, error.message)
+            if status == 503 { headers.append(("Retry-After", "1")) }
         }
     }
 }

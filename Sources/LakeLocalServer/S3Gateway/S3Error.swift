@@ -63,6 +63,7 @@ struct S3Error: Error {
             case .noSpace: S3Error(507, "InsufficientStorage", "There is no room left to store this: \(error.message)")
             case .corrupt, .unavailable, .invalidActions:
                 S3Error(500, "InternalError", "We encountered an internal error, please try again: \(error.message)")
+            case .away: S3Error(503, "ServiceUnavailable", "Please reduce your request rate: \(error.message)")
             case .notImplemented: S3Error(501, "NotImplemented", error.message)
             }
     }
@@ -86,6 +87,7 @@ struct S3Error: Error {
             xml.text("HostId", "lakefuse")
         }
         var headers = [("Content-Type", "application/xml")]
+        if status == 503 { headers.append(("Retry-After", "1")) }
         if status == 400 || status == 403 { headers.append(("x-amz-bucket-region", region)) }
         return Response(
             status: status, headers: headers,

@@ -34,7 +34,7 @@ final class CloudClient: Sendable {
                         ? ": its certificate cannot be verified; install its authority's (package ca-certificates, update-ca-certificates)"
                         : ""
                     throw StoreError(
-                        .unavailable, "\(store) cannot be reached: \(error.words)\(hint)",
+                        .away, "\(store) cannot be reached: \(error.words)\(hint)",
                         isTransient: error.reason != .certificate)
                 } catch {
                     throw error as? StoreError ?? StoreError(.unavailable, "\(store): \(error)")

@@ -21,7 +21,8 @@ package final class S3ObjectStore: ObjectStore, PartedStore {
         package var presignEndpoint = ""
         /// `AES256` or `aws:kms`, and the key of the latter.
         package var encryption = "", encryptionKey = ""
-        package var verifiesCertificates = true
+        /// For tests alone.
+        package var skipsVerification = false
         /// Bytes of a part of a large object; 5 MiB at least.
         package var partSize = 8 << 20
         package init() {}
@@ -40,7 +41,7 @@ package final class S3ObjectStore: ObjectStore, PartedStore {
         self.settings = settings
         self.identity = identity
         self.scheme = scheme
-        client = CloudClient(tries: settings.mostRetries + 1, verifiesCertificates: settings.verifiesCertificates)
+        client = CloudClient(tries: settings.mostRetries + 1, verifiesCertificates: !settings.skipsVerification)
         limits = PartLimits(partSize: settings.partSize)
     }
 
@@ -117,7 +118,7 @@ package final class S3ObjectStore: ObjectStore, PartedStore {
                     body: body.isEmpty && method != "PUT" && method != "POST" ? .none : .bytes(body))
             } judge: { answer in
                 CloudClient.isTransient(answer.status) || Self.isSlow(answer)
-                    ? StoreError(.unavailable, "\(name): \(Self.words(answer))", isTransient: true) : nil
+                    ? StoreError(.away, "\(name): \(Self.words(answer))", isTransient: true) : nil
             }
             if (200..<300).contains(answer.status) { return answer }
             // A bucket of another region says so.

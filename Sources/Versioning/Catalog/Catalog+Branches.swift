@@ -23,6 +23,13 @@ extension Catalog {
         return found
     }
 
+    /// The same, perhaps as it was a while ago: for who has the store hold what is done against it.
+    func assumedBranch(_ id: BranchName, in repository: Repository) throws -> (branch: Branch, bytes: [UInt8]) {
+        try id.check()
+        guard let found = try refs.assumedBranch(id, in: repository) else { throw LakeError.notFound(.branch, id) }
+        return found
+    }
+
     /// - Parameters:
     ///   - force: takes the place of a branch of that name, dropping its uncommitted changes.
     ///   - user: whose change it is, for hooks.
@@ -34,12 +41,11 @@ extension Catalog {
         let repository = try writableRepository(repositoryID, force: force)
         try id.check()
         let commitID = try resolveCommit(source, in: repository)
-        guard try refs.tag(id.text, in: repository) == nil,
-            try refs.findCommit(CommitID(id.text), in: repository) == nil
-        else {
+        let known = try refs.named(id.text, in: repository)
+        guard !known.isTag, !known.isCommit else {
             throw LakeError(.alreadyExists(.branch), "branch \(id): a tag or commit of that name exists")
         }
-        let old = try refs.branch(id, in: repository)
+        let old = known.branch
         guard old == nil || force else { throw LakeError(.alreadyExists(.branch), "branch \(id): already exists") }
         let branch = Branch(
             id: id, commitID: commitID, stagingToken: RefStore.newToken(repository, id), isHidden: isHidden)
@@ -81,16 +87,29 @@ extension Catalog {
     /// - Parameter change: sees the branch as it is, and changes it; thrown errors end the attempt.
     /// - Parameter durability: `.eventual` for a step whose loss in a crash undoes nothing that anyone was told.
     /// - Returns: the branch before and after.
+    ///   - more: what is done in the same step, told the branch before and after.
     func updateBranch(
         _ id: BranchName, in repository: Repository, _ durability: Durability = .durable,
-        _ change: (inout Branch) throws -> Void
+        with more: (Branch, Branch) -> [Mutation] = { _, _ in [] }, _ change: (inout Branch) throws -> Void
     ) throws -> (old: Branch, new: Branch) {
         for attempt in 0..<Self.tries {
-            let (old, bytes) = try branch(id, in: repository)
+            // Another process may have moved it: then the compare-and-set tells.
+            let (old, bytes) = try attempt == 0 ? assumedBranch(id, in: repository) : branch(id, in: repository)
             var new = old
-            try change(&new)
-            if new == old { return (old, new) }
-            if try refs.setBranch(new, in: repository, if: .matches(bytes), durability) { return (old, new) }
+            do { try change(&new) } catch {
+                // What was computed for a branch that has moved is worth nothing.
+                guard attempt == 0, refs.isAssuming, try branch(id, in: repository).bytes != bytes else { throw error }
+                continue
+            }
+            if new == old {
+                guard attempt == 0, refs.isAssuming, try branch(id, in: repository).bytes != bytes else {
+                    return (old, new)
+                }
+                continue
+            }
+            if try refs.setBranch(new, in: repository, if: .matches(bytes), durability, with: more(old, new)) {
+                return (old, new)
+            }
             pauseBeforeRetry(attempt)
         }
         throw LakeError(.tooManyTries, "branch \(id) keeps changing: try again")

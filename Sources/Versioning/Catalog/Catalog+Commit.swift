@@ -33,12 +33,16 @@ extension Catalog {
     ) {
         let repository = try writableRepository(repositoryID, force: request.force)
         unsettled.settle(id, in: repositoryID)
-        let branch = try branch(id, in: repository).branch
+        var branch = try assumedBranch(id, in: repository).branch
         try checkProtection(of: id, blocks: .commit, in: repository)
         try objects.synchronize()  // What the mount published is durable before a commit names it.
         if request.sourceMetaRange == nil, !request.allowEmpty {
-            guard try hasStaged(tokens: branch.tokens) else {
-                throw LakeError(.noChanges, "commit: no changes on branch \(id)")
+            if try !hasStaged(tokens: branch.tokens) {
+                let assumed = branch
+                branch = try self.branch(id, in: repository).branch
+                guard try branch != assumed && hasStaged(tokens: branch.tokens) else {
+                    throw LakeError(.noChanges, "commit: no changes on branch \(id)")
+                }
             }
         }
         if let source = request.sourceMetaRange { try checkMetaRange(source, in: repository) }
@@ -84,7 +88,14 @@ extension Catalog {
             _ = try updateBranch(id, in: repository, .eventual) { branch in seal(&branch, in: repository) }
         }
         var result: (id: CommitID, commit: Commit)?
-        let (old, _) = try updateBranch(id, in: repository) { branch in
+        var addition: Mutation?
+        // The commit's record, the branch that names it, and what is dropped with that: in one step.
+        let (old, _) = try updateBranch(
+            id, in: repository,
+            with: { old, _ in
+                [addition!] + dropping(seen ?? old.sealedTokens, of: old, in: repository)
+            }
+        ) { branch in
             let parent = try refs.commit(branch.commitID, in: repository)
             let tokens = seen ?? branch.sealedTokens
             guard tokens.allSatisfy(branch.sealedTokens.contains) else {
@@ -99,12 +110,14 @@ extension Catalog {
                 throw LakeError(.noChanges, "commit: no changes on branch \(id)")
             }
             let commit = try draft(request, metaRange: applied.metaRange, parents: [(branch.commitID, parent)])
-            result = (try add(commit, in: repository), commit)
+            let added = refs.addition(of: commit, in: repository)
+            result = (added.id, commit)
+            addition = added.mutation
             try aftermath?.isNear(result)
-            branch.commitID = result!.id
+            branch.commitID = added.id
             branch.sealedTokens.removeAll(where: tokens.contains)
         }
-        try drop(seen ?? old.sealedTokens, of: old, in: repository)
+        noteDropped(seen ?? old.sealedTokens)
         publish(Change(repository: repository.id, branch: id, kind: .committed))
         return result!
     }

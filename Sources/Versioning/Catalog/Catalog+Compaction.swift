@@ -90,11 +90,23 @@ extension Catalog {
 
     /// Has the changes under a branch's old tokens removed, and what was made of them.
     func drop(_ tokens: [StagingToken], of branch: Branch, in repository: Repository) throws {
-        try refs.markDropped(tokens.map(\.partition))
-        let key = Compaction.key(branch.id, in: repository)
-        if !branch.sealedTokens.isEmpty, try store.value(for: key, in: Compaction.partition) != nil {
-            try store.write([.remove(Compaction.partition, key)], .eventual)
-        }
-        cleanUp()
+        let changes = dropping(tokens, of: branch, in: repository)
+        if !changes.isEmpty { try store.writeMany(changes, .eventual) }
+        noteDropped(tokens)
+    }
+
+    /// What has that done, for who does it together with what takes the tokens from the branch.
+    func dropping(_ tokens: [StagingToken], of branch: Branch, in repository: Repository) -> [Mutation] {
+        let compacted: [Mutation] =
+            branch.sealedTokens.isEmpty
+            ? [] : [.remove(Compaction.partition, Compaction.key(branch.id, in: repository))]
+        return RefStore.dropping(tokens.map(\.partition)) + compacted
+    }
+
+    /// To be called when that is done.
+    func noteDropped(_ tokens: [StagingToken]) {
+        refs.noteDropped(tokens.map(\.partition))
+        // Where there are others, one of them looks now and then.
+        if isAlone { cleanUp() }
     }
 }

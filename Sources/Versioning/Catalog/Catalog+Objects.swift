@@ -45,7 +45,7 @@ extension Catalog {
         -> Repository
     {
         let repository = try writableRepository(repositoryID, force: force)
-        _ = try self.branch(branch, in: repository)
+        _ = try assumedBranch(branch, in: repository)
         try checkProtection(of: branch, blocks: .stagingWrite, in: repository)
         return repository
     }
@@ -92,7 +92,8 @@ extension Catalog {
         var isWritten = false
         do {
             for attempt in 0..<Self.tries {
-                let branch = try branch(id, in: repository).branch
+                let (branch, bytes) = try attempt == 0 && expected.isEmpty
+                    ? assumedBranch(id, in: repository) : branch(id, in: repository)
                 let token = branch.stagingToken
                 guard let required = try requirements(expected, of: branch, in: repository) else { continue }
                 // What is replaced must be exactly what was looked at, if its object is to go. Where many write one key
@@ -101,12 +102,13 @@ extension Catalog {
                     try fresh.isEmpty || attempt >= 2
                     ? [] : entries.compactMap { entry in try replacement(of: entry.key, in: token) }
                 let batch =
-                    required + replaced.map { .require(token.partition, $0.key, .matches($0.value)) }
+                    guards(id, bytes, in: repository) + required
+                    + replaced.map { .require(token.partition, $0.key, .matches($0.value)) }
                     + (try entries.map { try mutation(of: $0, on: branch, in: repository) })
                 guard try store.tryWrite(batch, durability) else { continue }
                 let isFirst = !isWritten
                 isWritten = true
-                if try self.branch(id, in: repository).branch.stagingToken == token {
+                if try refs.isAssuming || self.branch(id, in: repository).branch.stagingToken == token {
                     if isFirst {
                         noteStaged(entries, claims, in: token)
                     } else {
@@ -127,6 +129,11 @@ extension Catalog {
             error.mayBeStaged = isWritten
             throw error
         }
+    }
+
+    /// What holds a write against the branch that it was made for, where the store can: its token is open then.
+    private func guards(_ id: BranchName, _ bytes: [UInt8], in repository: Repository) -> [Mutation] {
+        refs.isAssuming ? [.require(repository.partition, RefStore.key(ofBranch: id), .matches(bytes))] : []
     }
 
     /// Claims the objects of entries that are about to be staged.
@@ -262,15 +269,18 @@ extension Catalog {
     ) throws {
         let path = staged.key
         for attempt in 0..<Self.tries {
-            let (branch, _) = try branch(id, in: repository)
+            guard let (branch, bytes, known) = try refs.branch(id, for: path, in: repository) else {
+                throw LakeError.notFound(.branch, id)
+            }
             let partition = branch.stagingToken.partition
-            let own = try store.value(for: path, in: partition)
+            let own = try known.map { $0.values[0] } ?? store.value(for: path, in: partition)
             let current = try find(
                 path,
                 at: ResolvedRef(
-                    repository: repository, commitID: branch.commitID, branch: branch, tokens: branch.tokens))
+                    repository: repository, commitID: branch.commitID, branch: branch, tokens: branch.tokens,
+                    staged: known))
             // What was found must be what the branch shows: a commit may have taken its tokens meanwhile.
-            guard try self.branch(id, in: repository).branch == branch else { continue }
+            guard try refs.isAssuming || self.branch(id, in: repository).branch == branch else { continue }
             // What this call wrote before a commit came between is no obstacle to itself.
             guard current?.address == entry.address || condition.allows(current) else {
                 // What is to match is not there at all: S3 tells these apart.
@@ -286,13 +296,12 @@ extension Catalog {
                 }
                 continue
             }
-            guard
-                try store.trySet(
-                    staged.encoded, for: path, in: partition, if: own.map { .matches($0) } ?? .absent, durability)
-            else { continue }
+            let unchanged: Mutation = .require(partition, path, own.map { .matches($0) } ?? .absent)
+            let write = guards(id, bytes, in: repository) + [unchanged, .set(partition, path, staged.encoded)]
+            guard try store.tryWrite(write, durability) else { continue }
             let isFirst = !mayBeStaged
             mayBeStaged = true
-            if try self.branch(id, in: repository).branch.stagingToken == branch.stagingToken {
+            if try refs.isAssuming || self.branch(id, in: repository).branch.stagingToken == branch.stagingToken {
                 if isFirst {
                     noteStaged([staged], claims, in: branch.stagingToken)
                 } else {
@@ -322,7 +331,7 @@ extension Catalog {
         guard !unsettled.isHolding else { return stageLater(staged, on: id, in: repository, then: done) }
         let claims = try claim([staged])
         do {
-            let (branch, bytes) = try branch(id, in: repository)
+            let (branch, bytes) = try assumedBranch(id, in: repository)
             let token = branch.stagingToken
             let replaced = try fresh.isEmpty ? nil : replacement(of: path, in: token)
             // As long as the branch is what it was, its token is open.

@@ -2,9 +2,18 @@ package import Foundations
 
 /// Objects of a ref: looked up and listed.
 extension Catalog {
-    func stagedEntry(_ path: Key, tokens: [StagingToken]) throws -> StagedEntry? {
-        for token in tokens {
-            if let bytes = try store.value(for: path, in: token.partition) {
+    /// - Parameter known: what was read already.
+    func stagedEntry(_ path: Key, tokens: [StagingToken], known: StagedValues? = nil) throws -> StagedEntry? {
+        let values: [[UInt8]?]? =
+            if let known, known.path == path, known.tokens.starts(with: tokens) {
+                known.values
+            } else if store.capabilities.isShared, tokens.count > 1 {
+                try store.values(for: tokens.map { ($0.partition, path) })
+            } else {
+                nil
+            }
+        for (index, token) in tokens.enumerated() {
+            if let bytes = try values.map({ $0[index] }) ?? store.value(for: path, in: token.partition) {
                 do { return try StagedEntry(key: path, decoding: bytes) } catch {
                     throw LakeError(.corrupt, "the staged entry of \(path) is no message")
                 }
@@ -22,7 +31,7 @@ extension Catalog {
     /// The entry of `path` as `ref` shows it, or nil. Source: `lakefs-formats.md` 7.1.
     package func find(_ path: Key, at ref: ResolvedRef) throws -> Entry? {
         let (tokens, metaRange) = try view(of: ref)
-        if let staged = try stagedEntry(path, tokens: tokens) {
+        if let staged = try stagedEntry(path, tokens: tokens, known: ref.staged) {
             return try staged.envelope.map { try decode($0, path) }
         }
         let name = CommittedName(metaRange: metaRange, path: path)

@@ -9,6 +9,15 @@ package struct ResolvedRef: Sendable {
     package let branch: Branch?
     /// Tokens whose uncommitted changes lie over the commit; empty if the expression shows committed data only.
     package let tokens: [StagingToken]
+    /// What was read of one path together with the branch.
+    var staged: StagedValues?
+}
+
+/// Values that tokens have of a path.
+struct StagedValues: Sendable {
+    let path: Key
+    let tokens: [StagingToken]
+    let values: [[UInt8]?]
 }
 
 extension Catalog {
@@ -16,14 +25,20 @@ extension Catalog {
 
     /// Resolves an expression. Source: `lakefs-formats.md` 7.9.
     /// - Throws: `.notFound(.reference)`, `.invalidValue`.
-    package func resolve(_ text: String, in repository: Repository) throws -> ResolvedRef {
+    /// - Parameter path: what is looked up next.
+    package func resolve(_ text: String, in repository: Repository, for path: Key? = nil) throws -> ResolvedRef {
         let expression = try RefExpression(text)
+        var staged: StagedValues?
         var branch: Branch?
         var commitID: CommitID
         let base = expression.base
         if Names.isHex(base, 64...64), try refs.findCommit(CommitID(base), in: repository) != nil {
             commitID = CommitID(base)
-        } else if let found = try refs.branch(BranchName(base), in: repository)?.branch {
+        } else if let path, let found = try refs.branch(BranchName(base), for: path, in: repository) {
+            branch = found.branch
+            commitID = found.branch.commitID
+            staged = found.staged
+        } else if path == nil, let found = try refs.branch(BranchName(base), in: repository)?.branch {
             branch = found
             commitID = found.commitID
         } else if let tag = try refs.tag(base, in: repository) {
@@ -61,7 +76,8 @@ extension Catalog {
             branch = nil
             tokens = []
         }
-        return ResolvedRef(repository: repository, commitID: commitID, branch: branch, tokens: tokens)
+        return ResolvedRef(
+            repository: repository, commitID: commitID, branch: branch, tokens: tokens, staged: staged)
     }
 
     /// The commit that an expression names; one that shows uncommitted changes names none.
@@ -80,7 +96,7 @@ extension Catalog {
         if unsettled.isHolding, let branch = try? RefExpression(text).base {
             unsettled.settle(BranchName(branch), in: repository.id, path)
         }
-        return try resolve(text, in: repository)
+        return try resolve(text, in: repository, for: path)
     }
 
     /// The metarange of a commit; empty for the first one.

@@ -76,12 +76,78 @@ package final class RefStore: Sendable {
         return (branch, bytes)
     }
 
+    /// A branch as it was known last, where others may have moved it since: for those who have the store hold what they
+    /// do against it. Read where it is not known, and where the store is near.
+    func assumedBranch(_ id: BranchName, in repository: Repository) throws -> (branch: Branch, bytes: [UInt8])? {
+        if isAssuming, let known = branches[QualifiedBranch(partition: repository.partition, id: id)] {
+            return (known.branch, known.bytes)
+        }
+        return try branch(id, in: repository)
+    }
+
+    /// Whether a write may require that its branch is what it is taken for, so that to read it first is not needed.
+    var isAssuming: Bool { store.capabilities.isShared && store.capabilities.requiresCheaply }
+
+    /// A branch, and what its tokens hold of one path: read in one go if the branch is as it was known last.
+    func branch(_ id: BranchName, for path: Key, in repository: Repository) throws -> (
+        branch: Branch, bytes: [UInt8], staged: StagedValues?
+    )? {
+        let name = QualifiedBranch(partition: repository.partition, id: id)
+        guard store.capabilities.isShared, let known = branches[name] else {
+            return try branch(id, in: repository).map { ($0.branch, $0.bytes, nil) }
+        }
+        let values = try store.values(
+            for: [(repository.partition, Self.key(ofBranch: id))]
+                + known.branch.tokens.map { (partition: $0.partition, key: path) })
+        guard let bytes = values[0] else { return nil }
+        if bytes == known.bytes {
+            let staged = StagedValues(path: path, tokens: known.branch.tokens, values: Array(values.dropFirst()))
+            return (known.branch, bytes, staged)
+        }
+        let branch = try decode("branch \(id)") { try Branch(decoding: bytes) }
+        branches.insert((bytes, branch), for: name, cost: 1)
+        return (branch, bytes, nil)
+    }
+
     /// False if the condition does not hold.
     func setBranch(
-        _ branch: Branch, in repository: Repository, if condition: Precondition?, _ durability: Durability = .durable
+        _ branch: Branch, in repository: Repository, if condition: Precondition?, _ durability: Durability = .durable,
+        with more: [Mutation] = []
     ) throws(StoreError) -> Bool {
-        try store.trySet(
-            branch.encoded, for: Self.key(ofBranch: branch.id), in: repository.partition, if: condition, durability)
+        let (key, bytes) = (Self.key(ofBranch: branch.id), branch.encoded)
+        let isDone: Bool
+        if let condition, !more.isEmpty {
+            let own: [Mutation] = [
+                .require(repository.partition, key, condition), .set(repository.partition, key, bytes),
+            ]
+            // What does not fit into one step beside it comes behind it: it names nothing that is not there.
+            let most = max(0, store.capabilities.mostChanges - own.count)
+            isDone = try store.tryWrite(more.prefix(most) + own, durability)
+            if isDone, more.count > most { try store.writeMany(Array(more.dropFirst(most)), .eventual) }
+        } else {
+            isDone = try store.trySet(bytes, for: key, in: repository.partition, if: condition, durability)
+        }
+        if isDone, store.capabilities.isShared {
+            branches.insert(
+                (bytes, branch), for: QualifiedBranch(partition: repository.partition, id: branch.id), cost: 1)
+        }
+        return isDone
+    }
+
+    /// What has a name, or would be hidden by it.
+    func named(_ name: String, in repository: Repository) throws -> (
+        branch: (branch: Branch, bytes: [UInt8])?, isTag: Bool, isCommit: Bool
+    ) {
+        let partition = repository.partition
+        let found = try store.values(for: [
+            (partition, Self.key(ofBranch: BranchName(name))), (partition, Key("tags/\(name)")),
+            (partition, Key("commits/\(name)")),
+        ])
+        return (
+            try found[0].map { bytes in
+                (try decode("branch \(name)") { try Branch(decoding: bytes) }, bytes)
+            }, found[1] != nil, found[2] != nil
+        )
     }
 
     func removeBranch(_ id: BranchName, in repository: Repository) throws {
@@ -144,11 +210,17 @@ package final class RefStore: Sendable {
     /// - Parameter durability: `.eventual` where a durable write that names the commit follows.
     func addCommit(_ commit: Commit, in repository: Repository, _ durability: Durability = .durable) throws -> CommitID
     {
-        let id = commit.id
+        let (id, _) = addition(of: commit, in: repository)
         _ = try store.trySet(
             commit.encoded, for: Key("commits/\(id)"), in: repository.partition, if: .absent, durability)
         keep(commit, CommitName(partition: repository.partition, id: id))
         return id
+    }
+
+    /// What stores a commit, for who does so together with the record that names it.
+    func addition(of commit: Commit, in repository: Repository) -> (id: CommitID, mutation: Mutation) {
+        let id = commit.id
+        return (id, .set(repository.partition, Key("commits/\(id)"), commit.encoded))
     }
 
     /// Drops what is known of a repository that is gone.
@@ -171,13 +243,21 @@ package final class RefStore: Sendable {
     }
     static func isMove(_ token: StagingToken) -> Bool { token.text.hasSuffix(moveSuffix) }
 
-    /// Notes that the `partitions` are to be emptied; `dropPending` does it. Source: `lakefs-formats.md`
-    /// 7.11.
+    /// What notes that `partitions` are to be emptied; `dropPending` does it, a while after `noteDropped`. Source:
+    /// `lakefs-formats.md` 7.11.
+    static func dropping(_ partitions: [Partition]) -> [Mutation] {
+        partitions.map { .set(cleanupTokens, $0.name, Array("stub-value".utf8)) }
+    }
+
     func markDropped(_ partitions: [Partition]) throws {
         guard !partitions.isEmpty else { return }
+        noteDropped(partitions)
+        try store.writeMany(Self.dropping(partitions), .eventual)
+    }
+
+    func noteDropped(_ partitions: [Partition]) {
         let now = Timestamp.now().seconds
         dropped.withLock { dropped in for partition in partitions { dropped[partition.name] = now } }
-        try store.writeMany(partitions.map { .set(Self.cleanupTokens, $0.name, Array("stub-value".utf8)) }, .eventual)
     }
 
     /// When this process dropped which tokens, or met those that others had dropped: readers may still hold a branch as

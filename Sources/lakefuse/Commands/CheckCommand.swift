@@ -18,7 +18,7 @@ extension Command {
         ]
     ) { invocation in
         let configuration = try Configuration.load(invocation)
-        guard configuration.databaseType != "mem", configuration.blockstoreType == "local" else {
+        guard configuration.databaseType != "mem", configuration.blockstore.type == "local" else {
             throw LakeError(.invalidValue, "the lake is kept in memory: there is nothing to check")
         }
         let directory = try DataDirectory(configuration.dataDirectory)
@@ -37,7 +37,7 @@ extension Command {
             )
         }
         let objects = try LocalObjectStore(
-            root: root, externalPrefixes: configuration.externalPrefixes,
+            root: root, externalPrefixes: configuration.blockstore.externalPrefixes,
             closedFolders: configuration.closedFolders(in: directory))
         let store = try SQLiteStore(path: path)
         let pool = WorkerPool(name: "worker", width: 2)

@@ -1,8 +1,10 @@
+import CacheStore
 import FoundationEssentials
 import Foundations
 import Glibc
 import LakeFUSE
 import LakeLocalServer
+import Transport
 import Versioning
 
 /// What a server runs with. Defaults stand beside the properties; names of keys are lakeFS's where it has one.
@@ -11,19 +13,15 @@ struct Configuration {
     var dataDirectory = ".lakefuse"
     /// `listen_address`: HOST:PORT; port 0 is any free one. Loopback, unlike lakeFS: a lake on a laptop is its owner's.
     var listenAddress = "127.0.0.1:8000"
-    /// `database.type`: `sqlite` (also by lakeFS's name for its embedded store, `local`) or `mem`.
+    /// `database.type`: `sqlite` (also by lakeFS's name for its embedded store, `local`), `mem`, or an engine that many
+    /// servers share: `postgres`.
     var databaseType = "sqlite"
     /// `database.sqlite.path`: a file; `<data>/lake.db` if empty.
     var databasePath = ""
-    /// `blockstore.type`: `local` or `mem`.
-    var blockstoreType = "local"
-    /// `blockstore.local.path`: a folder; `<data>/objects` if empty.
-    var blockstorePath = ""
-    /// `blockstore.local.import_enabled`, `blockstore.local.allowed_external_prefixes` (comma-separated folders): what
-    /// imports may name.
-    var isImportEnabled = false, allowedExternalPrefixes: [String] = []
-    /// Folders outside of the store that may be read.
-    var externalPrefixes: [String] { isImportEnabled ? allowedExternalPrefixes : [] }
+    /// `database.postgres.*`.
+    var postgres = PostgresStore.Settings()
+    /// `blockstore.*`.
+    var blockstore = Blockstore()
     /// `blockstore.signing.secret_key`: signs upload addresses; made up and kept in `<data>/secrets` if empty.
     var signingSecret = ""
     /// `auth.encrypt.secret_key`: encrypts stored secrets and signs tokens; made up and kept in `<data>/secrets` if
@@ -98,12 +96,12 @@ struct Configuration {
     static let settings: [Setting] = [
         .text("data", \.dataDirectory),
         .text("listen_address", \.listenAddress),
-        .choice("database.type", \.databaseType, ["sqlite", "local", "mem"]),
+        .choice("database.type", \.databaseType, ["sqlite", "local", "mem", "postgres"]),
         .text("database.sqlite.path", \.databasePath),
-        .choice("blockstore.type", \.blockstoreType, ["local", "mem"]),
-        .text("blockstore.local.path", \.blockstorePath),
-        .flag("blockstore.local.import_enabled", \.isImportEnabled),
-        .list("blockstore.local.allowed_external_prefixes", \.allowedExternalPrefixes),
+        .secret("database.postgres.connection_string", \.postgres.address),
+        .number("database.postgres.max_open_connections", \.postgres.mostOpenConnections, 2, most: 1000),
+        .number("database.postgres.max_idle_connections", \.postgres.mostIdleConnections, most: 1000),
+        .duration("database.postgres.connection_max_lifetime", \.postgres.lifetimeSeconds),
         .secret("blockstore.signing.secret_key", \.signingSecret),
         .flag("blockstore.verify_reads", \.verifiesReads),
         .secret("auth.encrypt.secret_key", \.encryptSecret),
@@ -180,7 +178,7 @@ struct Configuration {
         .flag("mounts.directory_cache", \.levers.directoryCache),
         .flag("mounts.events", \.levers.announcesEvents),
         .number("mounts.read_ahead_kib", \.levers.readAheadKiB, most: 1 << 20),
-    ]
+    ] + Blockstore.settings
 
     /// Where each value that is no default came from.
     private(set) var origins: [String: String] = [:]
@@ -232,11 +230,22 @@ struct Configuration {
             certificateFile: Files.absolute(certificateFile), keyFile: Files.absolute(certificateKeyFile))
     }
 
+    /// Whether several servers may work on the records.
+    var isShared: Bool { !["sqlite", "local", "mem"].contains(databaseType) }
+
     /// Refuses settings that want others.
     func check() throws {
         func require(_ holds: Bool, _ reason: String) throws {
             guard holds else { throw LakeError(.invalidValue, reason) }
         }
+        try require(
+            !isShared || !encryptSecret.isEmpty,
+            "database.type \(databaseType) needs auth.encrypt.secret_key, the same for all servers that share the database"
+        )
+        try require(
+            databaseType != "postgres" || !postgres.address.isEmpty,
+            "database.type postgres needs database.postgres.connection_string, such as postgres://USER:PASSWORD@HOST:5432/DATABASE"
+        )
         try require(
             !isRemoteAuthenticated || !remoteAuthenticator.endpoint.isEmpty,
             "auth.remote_authenticator.enabled needs auth.remote_authenticator.endpoint")
@@ -257,7 +266,13 @@ struct Configuration {
 
     /// The folder of the objects, where they are files.
     func objectsFolder(in directory: DataDirectory) -> String {
-        blockstorePath.isEmpty ? directory.path + "/objects" : Files.absolute(blockstorePath)
+        blockstore.path.isEmpty ? directory.path + "/objects" : Files.absolute(blockstore.path)
+    }
+
+    /// Where mounts keep what is not published yet: on the objects' own disk, where there is one, so that publishing is a
+    /// rename.
+    func stagingFolder(in directory: DataDirectory) -> String {
+        blockstore.type == "local" ? objectsFolder(in: directory) + "/.staging" : directory.path + "/staging"
     }
 
     /// The file of the embedded database.
@@ -306,6 +321,7 @@ struct Configuration {
             if let value = invocation.value(flag) { try configuration.set(key, value, from: "--" + flag) }
         }
         configuration.actions.environment.variables = invocation.environment
+        configuration.blockstore.s3Identity.environment = invocation.environment
         return configuration
     }
 

@@ -50,8 +50,18 @@ final class DataDirectory: Sendable {
         if posix_fallocate(descriptor, 0, Self.reserveBytes) != 0 { unsafe unlink(reserveFile) }
     }
 
+    /// Opens something that needs a little room on the disk: on a full one the lake's reserve makes it, so that what is
+    /// there can be read.
+    func withRoom<Result>(_ open: () throws -> Result) throws -> Result {
+        do { return try open() } catch {
+            guard LakeError(error).code == .noSpace, useReserve() else { throw error }
+            Log.warning("the disk is full: the lake's reserve is used up so that it can start")
+            return try open()
+        }
+    }
+
     /// Gives the reserve away; false if there is none.
-    func useReserve() -> Bool { unsafe unlink(reserveFile) == 0 }
+    private func useReserve() -> Bool { unsafe unlink(reserveFile) == 0 }
 
     /// A secret that is made up when it is first asked for, and kept where only the owner can read it.
     func secret(_ name: String) throws -> String {

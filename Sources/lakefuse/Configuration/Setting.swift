@@ -105,6 +105,18 @@ struct Setting: Sendable {
             })
     }
 
+    /// As `duration`, and 0 for what the other side has as its default.
+    static func time(_ key: String, _ path: Place<Int64>) -> Setting {
+        Setting(
+            key: key, isSecret: false, show: { "\($0[keyPath: path])s" },
+            set: { configuration, value throws(Reason) in
+                guard let seconds = Self.seconds(value), seconds >= 0 else {
+                    throw Reason(text: "is no duration: 0s, 90s and 1h30m are")
+                }
+                configuration[keyPath: path] = seconds
+            })
+    }
+
     /// Whole seconds of a duration as Go writes it; nil for what is none.
     static func seconds(_ text: String) -> Int64? {
         guard let milliseconds = GoDuration.milliseconds(text), milliseconds < 1e18 else { return nil }
@@ -124,8 +136,8 @@ extension Setting {
     /// not be taken apart, and told once. Source: `lakefs-behaviour.md` and the settings that lakeFS logs at its start.
     static let passedOver = [
         // Other engines of metadata and data, and what is peculiar to lakeFS's own.
-        "database.local.", "database.drop_tables", "database.dynamodb.", "database.postgres.", "blockstore.azure.",
-        "blockstore.gs.", "blockstore.s3.", "blockstore.local.import_hidden", "blockstores.",
+        "database.local.", "database.drop_tables", "database.dynamodb.", "database.postgres.metrics",
+        "database.postgres.scan_page_size", "blockstore.azure.", "blockstore.gs.", "blockstore.local.import_hidden",
         // Caches, tables and batches are made otherwise.
         "committed.block_storage_prefix", "committed.local_cache.", "graveler.", "ugc.", "auth.cache.",
         // An authorisation service of its own, the single sign-on of its paid edition.

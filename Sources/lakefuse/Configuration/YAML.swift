@@ -3,7 +3,7 @@ import LakeLocalServer
 import Versioning
 
 /// YAML files of settings, as flat names: `a: {b: c}` is `a.b` = `c`; lists are joined by commas, and
-/// what is in maps of lists is named `a[].b`.
+/// what is in maps of lists is named `a[0].b`.
 enum YAML {
     /// - Throws: `LakeError` that names the line.
     static func flatten(_ text: [UInt8], file: String) throws -> [(key: String, value: String)] {
@@ -30,8 +30,12 @@ enum YAML {
         case .list(let nodes):
             var items: [String] = []
             let count = result.count
-            for node in nodes {
-                if let text = node.text { items.append(text) } else { try collect(node, prefix + "[]", &result) }
+            for (index, node) in nodes.enumerated() {
+                if let text = node.text {
+                    items.append(text)
+                } else {
+                    try collect(node, prefix + "[\(index)]", &result)
+                }
             }
             if !items.isEmpty || result.count == count { result.append((prefix, items.joined(separator: ","))) }
         case .scalar(let text, _): if !prefix.isEmpty { result.append((prefix, text)) }
