@@ -2,7 +2,8 @@ import Synchronization
 
 /// Many threads' writes made durable together: whoever comes first applies all that wait with one sync, and wakes their
 /// callers; whoever comes meanwhile waits for the next turn. The one pattern behind SQLite's writer, the syncs of new
-/// objects and what is asked of a database together (`style.md` section 7). There is no thread of its own to wake: a lone caller's write is a plain call.
+/// objects and what is asked of a database together (`style.md` section 7). There is no thread of its own to wake: a
+/// lone caller's write is a plain call.
 package final class GroupCommit<Item: Sendable, Outcome: Sendable>: Sendable {
     private final class Waiter: Sendable {
         let item: Item

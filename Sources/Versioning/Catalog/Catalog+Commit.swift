@@ -90,7 +90,7 @@ extension Catalog {
         var result: (id: CommitID, commit: Commit)?
         var addition: Mutation?
         // The commit's record, the branch that names it, and what is dropped with that: in one step.
-        let (old, _) = try updateBranch(
+        _ = try updateBranch(
             id, in: repository,
             with: { old, _ in
                 [addition!] + dropping(seen ?? old.sealedTokens, of: old, in: repository)
@@ -117,7 +117,7 @@ extension Catalog {
             branch.commitID = added.id
             branch.sealedTokens.removeAll(where: tokens.contains)
         }
-        noteDropped(seen ?? old.sealedTokens)
+        dropped()
         publish(Change(repository: repository.id, branch: id, kind: .committed))
         return result!
     }

@@ -92,20 +92,21 @@ extension Catalog {
     func drop(_ tokens: [StagingToken], of branch: Branch, in repository: Repository) throws {
         let changes = dropping(tokens, of: branch, in: repository)
         if !changes.isEmpty { try store.writeMany(changes, .eventual) }
-        noteDropped(tokens)
+        dropped()
     }
 
-    /// What has that done, for who does it together with what takes the tokens from the branch.
+    /// What has that done, for who does it together with what takes the tokens from the branch. From now on they are
+    /// kept for a while.
     func dropping(_ tokens: [StagingToken], of branch: Branch, in repository: Repository) -> [Mutation] {
         let compacted: [Mutation] =
             branch.sealedTokens.isEmpty
             ? [] : [.remove(Compaction.partition, Compaction.key(branch.id, in: repository))]
+        refs.noteDropped(tokens.map(\.partition))
         return RefStore.dropping(tokens.map(\.partition)) + compacted
     }
 
     /// To be called when that is done.
-    func noteDropped(_ tokens: [StagingToken]) {
-        refs.noteDropped(tokens.map(\.partition))
+    func dropped() {
         // Where there are others, one of them looks now and then.
         if isAlone { cleanUp() }
     }
