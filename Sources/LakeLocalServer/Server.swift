@@ -17,12 +17,14 @@ package struct Server: RequestHandler {
     private let telemetry: Telemetry
     private let origins: AllowedOrigins
 
-    package init(rest: REST, gateway: S3Gateway, access: Access, telemetry: Telemetry = Telemetry()) {
+    package init(
+        rest: REST, gateway: S3Gateway, access: Access, telemetry: Telemetry = Telemetry(), readiness: Readiness? = nil
+    ) {
         catalog = rest.catalog
         self.telemetry = telemetry
         origins = AllowedOrigins(rest.settings.allowedOrigins)
         doors = [
-            gateway, rest.links, rest, TelemetryDoor(telemetry: telemetry, access: access),
+            gateway, rest.links, rest, TelemetryDoor(telemetry: telemetry, access: access, readiness: readiness ?? Readiness(rest.catalog)),
             FrontDoor(login: rest.login, region: gateway.settings.region),
         ]
     }

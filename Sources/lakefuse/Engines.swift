@@ -19,6 +19,7 @@ final class Engines {
     let database: SQLiteStore?, localObjects: LocalObjectStore?
     private let locks: [FileLock]
     private let close: [() -> Void]
+    private let checkNamespace: (StorageNamespace) throws(StoreError) -> Void
 
     /// - Throws: in one line, what is wrong with an engine and what to do.
     init(_ configuration: Configuration, in directory: DataDirectory) throws {
@@ -27,12 +28,17 @@ final class Engines {
         let blockstore = configuration.blockstore
         let engine: any ObjectStore
         var localObjects: LocalObjectStore?
+        var check: (StorageNamespace) throws(StoreError) -> Void = { _ in }
         switch blockstore.type {
         case "mem": engine = MemoryObjectStore()
         case "s3":
             var identity = blockstore.s3Identity
             identity.region = blockstore.s3.region
             let store = S3ObjectStore(blockstore.s3, identity: AWSIdentity(identity))
+            try store.checkKeys()
+            check = { namespace throws(StoreError) in
+                try store.check(String(namespace.path.prefix { $0 != "/" }))
+            }
             engine = store
             close.append { store.close() }
         default:
@@ -89,8 +95,28 @@ final class Engines {
         self.localObjects = localObjects
         self.locks = locks
         self.close = close
+        checkNamespace = check
         isAlone = !configuration.isShared
         isFar = configuration.isShared || engine.capabilities.presigner != nil
+    }
+
+    /// Looks into where the objects of some repositories are.
+    /// - Throws: if none of them can be looked into: what is wrong, and what to do.
+    func check(_ catalog: Catalog) throws {
+        var failure: StoreError?
+        var seen: Set<String> = []
+        for repository in try catalog.listRepositories(prefix: "", after: "", limit: 20).items {
+            guard let namespace = try? repository.namespace, namespace.scheme == objects.capabilities.schemes.first,
+                seen.insert(String(namespace.path.prefix { $0 != "/" })).inserted
+            else { continue }
+            do { return try checkNamespace(namespace) } catch {
+                Log.warning(
+                    "the objects of a repository cannot be looked at",
+                    ["repository": repository.id.text, "reason": error.message])
+                failure = failure ?? error
+            }
+        }
+        if let failure { throw failure }
     }
 
     /// Records that others may change, kept for a second where that is soon enough: rules, settings, users.

@@ -21,10 +21,11 @@ final class Lake {
     private let actions: ActionRunner
     private let mounts: MountRegistry?
     private let stopping = CountingSemaphore()
+    private let readiness: Readiness
     private let upkeep: Thread
 
-    /// How often dropped staging tokens are looked for.
-    private static let upkeepMilliseconds = 60_000
+    /// How often it is looked whether there is something to tidy up; dropped staging tokens every minute.
+    private static let upkeepMilliseconds = 5000
 
     /// Threads for parts of one operation, and for requests that block: most wait for the disk's sync, hence many.
     private static let poolWidth = 4, requestWidth = 48
@@ -47,6 +48,7 @@ final class Lake {
         catalog = Catalog(
             store: store, committed: committed, tasks: tasks, isAlone: engines.isAlone, hooks: actions)
         try catalog.checkSchema()
+        try engines.check(catalog)
         if engines.database != nil { try directory.noteDatabase(configuration.databaseFile(in: directory)) }
         catalog.recover()
         upkeep = Self.keepUp(
@@ -123,7 +125,9 @@ final class Lake {
                     Double(cache.misses)),
             ]
         }
-        let doors = Server(rest: rest, gateway: gateway, access: access, telemetry: telemetry)
+        readiness = Readiness(catalog)
+        let doors = Server(
+            rest: rest, gateway: gateway, access: access, telemetry: telemetry, readiness: readiness)
         actions.start(catalog, api: LakeAPICalls(doors, login: login, access: access))
         try server.start(
             host: host, port: port, handler: doors,
@@ -145,13 +149,19 @@ final class Lake {
         Thread(name: "upkeep") {
             var turn = 0
             while !stopping.wait(milliseconds: upkeepMilliseconds) {
-                catalog.cleanUp()
-                directory.keepReserve()
                 turn += 1
-                guard turn % 60 == 0 else { continue }
-                actions.cleanUp()
-                do { try catalog.removeAbandonedUploads(after: abandonedSeconds) } catch {
-                    Log.warning("abandoned uploads could not be looked for", ["reason": LakeError(error).message])
+                if turn % 12 == 0 { directory.keepReserve() }
+                do {
+                    // One of all that share the records does it.
+                    guard try catalog.isAlone ? turn % 12 == 0 : catalog.holds(lease: "upkeep") else { continue }
+                    if !catalog.isAlone { actions.takeUpWhatIsLeft() }
+                    if turn % 12 == 0 { catalog.cleanUp() }
+                    if turn % 120 == 0, !catalog.isAlone { catalog.takeUpWhatIsLeft() }
+                    guard turn % 720 == 0 else { continue }
+                    actions.cleanUp()
+                    try catalog.removeAbandonedUploads(after: abandonedSeconds)
+                } catch {
+                    Log.warning("upkeep is left to the next turn", ["reason": LakeError(error).message])
                 }
             }
         }
@@ -206,6 +216,7 @@ final class Lake {
     /// Ends mounts, requests and stores, in this order. What was acknowledged is durable already: a caller that has no
     /// time left may end the process instead.
     func stop() {
+        readiness.end()
         catalog.stop()
         stopping.post()
         upkeep.join()

@@ -150,4 +150,4 @@ func run(_ words: [String], _ environment: [String: String]) -> Int32 {
     return 1
 }
 
-exit(run(Array(CommandLine.arguments.dropFirst()), ProcessInfo.processInfo.environment))
+exit(run(Array(Program.arguments.dropFirst()), ProcessInfo.processInfo.environment))

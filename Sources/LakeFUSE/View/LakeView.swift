@@ -5,6 +5,8 @@ import Versioning
 /// What a tree stands on: one ref of a lake, as it is at the moment of each call. Every method may be called from any
 /// thread, and blocks its caller. Source: `architecture.md`, "The mount stands on a port".
 protocol LakeView: Sendable {
+    /// Whether other processes look at the lake, who cannot ask this one to publish first.
+    var isShared: Bool { get }
     /// The entry of a path, or nil.
     func find(_ path: Key) throws -> Entry?
     /// Whether there is anything under a prefix.
@@ -93,6 +95,10 @@ struct PathChange: Sendable {
     let kind: Difference.Kind
 }
 
+extension LakeView {
+    var isShared: Bool { false }
+}
+
 /// A ref of the catalog in this process.
 final class CatalogView: LakeView {
     private let catalog: Catalog
@@ -107,6 +113,8 @@ final class CatalogView: LakeView {
         self.repository = repository
         self.ref = ref
     }
+
+    var isShared: Bool { !catalog.isAlone }
 
     /// As it is: what trees hold back is not settled for themselves.
     private func resolve() throws -> ResolvedRef { try catalog.resolve(ref, in: catalog.repository(repository)) }

@@ -21,9 +21,14 @@ final class Keeper: Sendable {
 
     /// Milliseconds.
     private static let rowDelay: UInt32 = 10, syncDelay: Int64 = 1000
-    static let quiet: Int64 = 1000, longest: Int64 = 5000
+    private static let quiet: Int64 = 1000, longest: Int64 = 5000
+    /// The same where servers look that cannot have it settled first.
+    private static let quietOfShared: Int64 = 250, longestOfShared: Int64 = 1000
     /// Changes that are held back at most before they are published though others come.
     private static let mostDirty = 50_000
+
+    /// How long what is closed is held back after the last change.
+    static func quiet(_ tree: Tree) -> Int64 { tree.view.isShared ? quietOfShared : quiet }
 
     /// There is something to do.
     func wake() { if isAsleep.exchange(false, ordering: .acquiringAndReleasing) { signal.post() } }
@@ -66,7 +71,7 @@ final class Keeper: Sendable {
                 let (active, actions, dirty) = tree.activity
                 do {
                     let isDone = try tree.publish(dirty > Self.mostDirty ? .closed : .quiet)
-                    if isDone, Timestamp.monotonicMilliseconds() - active >= Self.quiet {
+                    if isDone, Timestamp.monotonicMilliseconds() - active >= Self.quiet(tree) {
                         seen.store(actions, ordering: .releasing)
                     }
                     hasFailed = false
@@ -88,7 +93,8 @@ final class Keeper: Sendable {
         let (active, actions, dirty) = tree.activity
         guard tree.publishesByItself, dirty > 0, actions != seen.load(ordering: .acquiring) else { return }
         guard
-            now - active >= Self.quiet || now - published.load(ordering: .acquiring) >= Self.longest
+            now - active >= Self.quiet(tree)
+                || now - published.load(ordering: .acquiring) >= (tree.view.isShared ? Self.longestOfShared : Self.longest)
                 || dirty > Self.mostDirty
         else { return }
         if !isPublishing.exchange(true, ordering: .acquiringAndReleasing) { publishSignal.post() }

@@ -86,6 +86,14 @@ package final class ActionRunner: HookRunner {
     /// - Parameter api: the server's own API, which scripts call.
     package func start(_ catalog: Catalog, api: LakeAPICalls) {
         state.withLock { ($0.catalog, $0.api) = (catalog, api) }
+        // Where there are other processes, one of them takes it up.
+        if catalog.isAlone { takeUpWhatIsLeft() }
+        runs.run { [self] in cleanUp() }
+    }
+
+    /// Goes on with what processes that are gone left undone.
+    package func takeUpWhatIsLeft() {
+        guard let catalog = state.withLock({ $0.catalog }) else { return }
         do {
             try catalog.forEachLeftNote { note in
                 do { try takeOver(note, catalog) } catch {
@@ -97,7 +105,6 @@ package final class ActionRunner: HookRunner {
         } catch {
             Log.error("hooks that were left undone cannot be read", ["reason": LakeError(error).message])
         }
-        runs.run { [self] in cleanUp() }
     }
 
     /// Lets what runs end for a moment. What has not ended then is told as failed by the next start.
@@ -227,7 +234,10 @@ package final class ActionRunner: HookRunner {
             }
         }
         guard isNoted else { return }
-        do { try catalog.note(event, .made) } catch {
+        do {
+            // Another process that took this one for gone runs them.
+            guard try catalog.advance(catalog.ownNote(of: event, .near), to: .made) else { return }
+        } catch {
             Log.warning(
                 "hooks behind a change would not survive a crash",
                 ["run": event.runID, "reason": LakeError(error).message])
@@ -247,8 +257,9 @@ package final class ActionRunner: HookRunner {
             guard let catalog else { return }
             defer { state.withLock { $0.running -= 1 } }
             do {
-                guard let note = try catalog.note(of: run, in: repository) else { return }
-                try catalog.note(note.event, .running)
+                guard let note = try catalog.note(of: run, in: repository), catalog.isOwn(note),
+                    try catalog.advance(note, to: .running)
+                else { return }
                 try runBehind(note.event, catalog)
             } catch {
                 Log.error(
@@ -272,12 +283,14 @@ package final class ActionRunner: HookRunner {
 
     /// What a process that is gone noted: what it had begun has failed, what was to come is run if its change was made.
     private func takeOver(_ note: HookNote, _ catalog: Catalog) throws {
+        guard try catalog.advance(note, to: note.state) else { return }
         if note.state == .running {
             return try recordFailure(note.event, catalog, reason: "the server ended while the run was under way")
         }
         guard try note.state == .made || catalog.wasMade(note.event) else {
             return try catalog.forgetNote(of: note.event)
         }
+        if note.state == .made { return enqueue(note.event) }
         after(note.event, hasRun: !note.event.preRunID.isEmpty, isNoted: true)
     }
 

@@ -181,6 +181,28 @@ package final class S3ObjectStore: ObjectStore, PartedStore {
             "\(what) in the bucket '\(bucket)': \(Self.words(answer))\(hint.isEmpty ? "" : "; \(hint)")")
     }
 
+    /// Whether the store knows its key pair, as far as it says so to who asks for no bucket.
+    /// - Throws: in one line, what is wrong and what to do.
+    package func checkKeys() throws(StoreError) {
+        let name = "the object store \(settings.endpoint)"
+        let answer = try client.call(name) { http in
+            let keys = try identity.credentials()
+            let endpoint =
+                settings.endpoint.isEmpty ? "https://s3.\(settings.region).amazonaws.com" : settings.endpoint
+            let (url, signed) = keys.sign("GET", endpoint: endpoint, path: [0x2f], body: [], service: "s3")
+            return try http.fetch("GET", url, headers: signed)
+        } judge: { answer in
+            CloudClient.isTransient(answer.status)
+                ? StoreError(.away, "\(name): \(Self.words(answer))", isTransient: true) : nil
+        }
+        // A pair without the right to list buckets is a good one.
+        let wrong = [
+            "InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed", "InvalidToken", "ExpiredToken",
+        ]
+        guard wrong.contains(Self.code(answer)) else { return }
+        throw failure(answer, "cannot look", bucket: "*")
+    }
+
     /// Asks what a server needs, before it begins to serve: one listing.
     /// - Throws: in one line, what is wrong and what to do.
     package func check(_ bucket: String) throws(StoreError) {

@@ -8,6 +8,24 @@ extension Catalog {
         try store.write([.set(HookNote.partition, note.key, note.encoded)], .eventual)
     }
 
+    /// Takes a note on to another state, as this process's. False if it is not there any more as it was read: then another
+    /// process has taken this one for gone, and does what there is to do.
+    package func advance(_ note: HookNote, to state: HookNote.State) throws -> Bool {
+        let next = HookNote(note.event, state, process: instanceID)
+        return try store.tryWrite(
+            [
+                .require(HookNote.partition, note.key, .matches(note.encoded)),
+                .set(HookNote.partition, next.key, next.encoded),
+            ], .eventual)
+    }
+
+    /// The note that this process made of an event.
+    package func ownNote(of event: HookEvent, _ state: HookNote.State) -> HookNote {
+        HookNote(event, state, process: instanceID)
+    }
+
+    package func isOwn(_ note: HookNote) -> Bool { note.process == instanceID }
+
     package func forgetNote(of event: HookEvent) throws {
         try store.write([.remove(HookNote.partition, HookNote.key(event))], .eventual)
     }
@@ -30,7 +48,7 @@ extension Catalog {
                     ["key": record.key.description, "reason": LakeError(error).message])
                 continue
             }
-            if isGone(note.process) { try body(note) }
+            if try isGone(note.process) { try body(note) }
         }
     }
 

@@ -306,7 +306,7 @@ extension Catalog {
         guard var task = try refs.task(id, in: repository(repositoryID)), task.operation == kind.rawValue else {
             throw LakeError.notFound(.task, id)
         }
-        if !task.isDone && isGone(task.owner) {
+        if try !task.isDone && isGone(task.owner) {
             task.isDone = true
             task.statusCode = 500
             task.errorMessage = "interrupted: its server stopped"

@@ -66,7 +66,7 @@ package final class Catalog: Sendable {
     let hooks: (any HookRunner)?
 
     /// No other process works on this store: what none of this one's threads does, nobody does.
-    let isAlone: Bool
+    package let isAlone: Bool
     /// Between this process and the others on the store.
     private let changes: ChangeLog?
 
@@ -106,6 +106,7 @@ package final class Catalog: Sendable {
     /// stores are open.
     package func finish() {
         late.finish()
+        giveUpLeases()
         changes?.stop()
     }
 
@@ -116,10 +117,13 @@ package final class Catalog: Sendable {
     }
 
     /// Whether a process that has begun something will not end it any more.
-    func isGone(_ process: String) -> Bool {
+    func isGone(_ process: String) throws -> Bool {
         guard process != instanceID else { return false }
-        return changes?.isGone(process) ?? true
+        return try changes?.isGone(process) ?? true
     }
+
+    /// Lets other processes know of this one.
+    func appear() throws { try changes?.appear() }
 
     /// To be called before a repository's refs or uncommitted changes are changed.
     func enter(_ repository: RepositoryID) throws { try changes?.enter(repository) }
@@ -142,10 +146,19 @@ package final class Catalog: Sendable {
         }
     }
 
+    /// Asks the key-value store for one record.
+    /// - Throws: why it does not answer.
+    package func checkEngines() throws { _ = try store.value(for: "kv/schema/version", in: Partition("kv-internal-metadata")) }
+
     /// Work that a crash left behind: dropped staging tokens are emptied, deleted repositories removed, imports ended.
     package func recover() {
         changes?.start()
         cleanUp()
+        takeUpWhatIsLeft()
+    }
+
+    /// Goes on with what other processes left: deletions of repositories, imports that are to be ended.
+    package func takeUpWhatIsLeft() {
         tasks.run { [self] in
             var after = ""
             while !isStopping, let page = try? refs.repositories(prefix: "", after: after, limit: 1000),

@@ -63,7 +63,9 @@ package final class ChangeLog: Sendable {
     private let others = Mutex<[String: Seen]>([:])
     /// Orders the writing of this process's own record.
     private let turns = TurnQueue()
-    private let stopping = CountingSemaphore()
+    /// Posted to end it, to tell at once, and to look at once.
+    private let wake = CountingSemaphore()
+    private let isStopping = Atomic<Bool>(false)
     private let thread = Mutex<Thread?>(nil)
 
     static let partition = Partition("lakefuse-changes")
@@ -96,14 +98,35 @@ package final class ChangeLog: Sendable {
         thread.withLock { thread in
             guard thread == nil else { return }
             thread = Thread(name: "changes") { [self] in
-                while !stopping.wait(milliseconds: pace.tick) { beat() }
+                while true {
+                    let isWoken = wake.wait(milliseconds: pace.tick)
+                    if isStopping.load(ordering: .relaxed) { return }
+                    beat()
+                    // Who tells much is heard a little later, and all of it at once.
+                    if isWoken { sleep(milliseconds: Self.breath) }
+                }
             }
+            isHeard = store.listen { [wake] in wake.post() }
         }
+    }
+    /// Milliseconds between two tellings where each is announced.
+    private static let breath = 20
+    /// Whether the store tells of what is announced.
+    private var isHeard: Bool {
+        get { hears.load(ordering: .relaxed) }
+        set { hears.store(newValue, ordering: .relaxed) }
+    }
+    private let hears = Atomic<Bool>(false)
+
+    /// Lets others know that this process lives, if they do not yet.
+    package func appear() throws {
+        if state.withLock({ $0.stored }) == nil { try tell() }
     }
 
     /// Tells what is left, and that this process ends.
     package func stop() {
-        stopping.post()
+        isStopping.store(true, ordering: .relaxed)
+        wake.post()
         thread.withLock { thread in
             defer { thread = nil }
             return thread
@@ -145,6 +168,7 @@ package final class ChangeLog: Sendable {
 
     /// A change that was made.
     package func add(_ change: Change) {
+        defer { if isHeard { wake.post() } }
         state.withLock { state in
             guard state.pending.count < Self.mostPending else {
                 state.pending = [Change(repository: nil, branch: nil, kind: .everything)]
@@ -203,6 +227,7 @@ package final class ChangeLog: Sendable {
                 (state.record.beat, state.record.number) = (record.beat, record.number)
                 state.stored = now
             }
+            if isHeard, !changes.isEmpty || isEnd { store.announce() }
         }
     }
 
@@ -225,9 +250,12 @@ package final class ChangeLog: Sendable {
     // MARK: what the others do
 
     /// Whether a process that had entered something lives no more, as far as anybody can say.
-    package func isGone(_ process: String) -> Bool {
+    package func isGone(_ process: String) throws -> Bool {
         guard process != self.process else { return false }
-        return others.withLock { $0[process].map { $0.isSilent || $0.record.isEnded } ?? true }
+        if let seen = others.withLock({ $0[process] }) { return seen.isSilent || seen.record.isEnded }
+        // One that has come since the last look has a record.
+        guard let bytes = try store.value(for: ProcessRecord.key(process), in: Self.partition) else { return true }
+        return (try? ProcessRecord(decoding: bytes))?.isEnded ?? false
     }
 
     private func read(_ now: Int64) throws {

@@ -143,7 +143,7 @@ enum RemoteMountCommand {
         if pipe[0] != report { unsafe posix_spawn_file_actions_addclose(&actions, pipe[0]) }
         if pipe[1] != report { unsafe posix_spawn_file_actions_addclose(&actions, pipe[1]) }
         unsafe posix_spawnattr_setflags(&attributes, 0x80)  // POSIX_SPAWN_SETSID: it outlives the terminal.
-        let arguments = ["/proc/self/exe"] + CommandLine.arguments.dropFirst()
+        let arguments = ["/proc/self/exe"] + Program.arguments.dropFirst()
         let environment = invocation.environment.merging([mark: "1"]) { $1 }.map { "\($0.key)=\($0.value)" }
         var words = unsafe arguments.map { unsafe strdup($0) } + [nil]
         var variables = unsafe environment.map { unsafe strdup($0) } + [nil]
