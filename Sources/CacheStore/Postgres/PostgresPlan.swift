@@ -8,13 +8,9 @@ struct PostgresPlan {
     private struct Step {
         var condition: Precondition?
         /// Nil leaves it as it is.
-        var change: Change?
+        var change: MutationSteps.Change?
         /// Requests that asked for it.
         var members: Set<Int> = []
-        enum Change: Equatable {
-            case set([UInt8])
-            case remove
-        }
     }
     private struct Name: Hashable, Comparable {
         let partition: Partition, key: Key
@@ -42,18 +38,9 @@ struct PostgresPlan {
     init(_ table: PostgresTable) { self.table = table }
 
     mutating func add(_ batch: [Mutation], as member: Int) -> Addition {
-        var own: [Name: Step] = [:]
-        for mutation in batch {
-            switch mutation {
-            case .require(let partition, let key, let condition):
-                let name = Name(partition: partition, key: key)
-                guard let joint = Self.both(own[name]?.condition, condition) else { return .contradiction }
-                own[name, default: Step()].condition = joint
-            case .set(let partition, let key, let value):
-                own[Name(partition: partition, key: key), default: Step()].change = .set(value)
-            case .remove(let partition, let key):
-                own[Name(partition: partition, key: key), default: Step()].change = .remove
-            }
+        guard let wanted = MutationSteps(batch) else { return .contradiction }
+        let own = wanted.all.map { step in
+            (Name(partition: step.partition, key: step.key), Step(condition: step.condition, change: step.change))
         }
         // Only what all of them merely look at may be of several.
         for (name, step) in own {
@@ -65,17 +52,6 @@ struct PostgresPlan {
         }
         members.insert(member)
         return .added
-    }
-
-    private static func both(_ first: Precondition?, _ second: Precondition) -> Precondition? {
-        switch (first, second) {
-        case (nil, _): second
-        case (.absent, .absent), (.present, .present): first
-        case (.matches(let left), .matches(let right)): left == right ? first : nil
-        case (.present, .matches): second
-        case (.matches, .present): first
-        default: nil
-        }
     }
 
     mutating func drop(_ some: Set<Int>) {

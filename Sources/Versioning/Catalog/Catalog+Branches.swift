@@ -87,10 +87,12 @@ extension Catalog {
     /// - Parameter change: sees the branch as it is, and changes it; thrown errors end the attempt.
     /// - Parameter durability: `.eventual` for a step whose loss in a crash undoes nothing that anyone was told.
     /// - Returns: the branch before and after.
-    ///   - more: what is done in the same step, told the branch before and after.
+    ///   - first, last: what is done in the same step or just before, and in the same or just behind; told the branch as
+    ///     it was.
     func updateBranch(
         _ id: BranchName, in repository: Repository, _ durability: Durability = .durable,
-        with more: (Branch, Branch) -> [Mutation] = { _, _ in [] }, _ change: (inout Branch) throws -> Void
+        before first: () -> [Mutation] = { [] }, behind last: (Branch) -> [Mutation] = { _ in [] },
+        _ change: (inout Branch) throws -> Void
     ) throws -> (old: Branch, new: Branch) {
         for attempt in 0..<Self.tries {
             // Another process may have moved it: then the compare-and-set tells.
@@ -107,7 +109,7 @@ extension Catalog {
                 }
                 continue
             }
-            if try refs.setBranch(new, in: repository, if: .matches(bytes), durability, with: more(old, new)) {
+            if try refs.setBranch(new, in: repository, if: .matches(bytes), durability, before: first(), behind: last(old)) {
                 return (old, new)
             }
             pauseBeforeRetry(attempt)

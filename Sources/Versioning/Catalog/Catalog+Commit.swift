@@ -92,9 +92,8 @@ extension Catalog {
         // The commit's record, the branch that names it, and what is dropped with that: in one step.
         _ = try updateBranch(
             id, in: repository,
-            with: { old, _ in
-                [addition!] + dropping(seen ?? old.sealedTokens, of: old, in: repository)
-            }
+            before: { [addition!] },
+            behind: { old in dropping(seen ?? old.sealedTokens, of: old, in: repository) }
         ) { branch in
             let parent = try refs.commit(branch.commitID, in: repository)
             let tokens = seen ?? branch.sealedTokens

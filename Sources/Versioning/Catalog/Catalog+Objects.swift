@@ -328,7 +328,10 @@ extension Catalog {
         try Names.checkPath(path)
         try entry.check()
         let staged = StagedEntry(key: path, envelope: entry.envelope)
-        guard !unsettled.isHolding else { return stageLater(staged, on: id, in: repository, then: done) }
+        // Where a requirement makes writers fail each other, the token is looked at before and behind.
+        guard !unsettled.isHolding, store.capabilities.requiresCheaply else {
+            return stageLater(staged, on: id, in: repository, then: done)
+        }
         let claims = try claim([staged])
         do {
             let (branch, bytes) = try assumedBranch(id, in: repository)

@@ -109,21 +109,26 @@ package final class RefStore: Sendable {
         return (branch, bytes, nil)
     }
 
-    /// False if the condition does not hold.
+    /// - Parameters:
+    ///   - first: what the branch will name; may be there though the condition does not hold.
+    ///   - last: what is done when the branch is what it is to be, and not else.
+    /// - Returns: false if the condition does not hold.
     func setBranch(
         _ branch: Branch, in repository: Repository, if condition: Precondition?, _ durability: Durability = .durable,
-        with more: [Mutation] = []
+        before first: [Mutation] = [], behind last: [Mutation] = []
     ) throws(StoreError) -> Bool {
         let (key, bytes) = (Self.key(ofBranch: branch.id), branch.encoded)
         let isDone: Bool
-        if let condition, !more.isEmpty {
+        if let condition, first.count + 2 + last.count <= store.capabilities.mostChanges {
+            // In one step.
             let own: [Mutation] = [
                 .require(repository.partition, key, condition), .set(repository.partition, key, bytes),
             ]
-            // What does not fit into one step beside it comes behind it: it names nothing that is not there.
-            let most = max(0, store.capabilities.mostChanges - own.count)
-            isDone = try store.tryWrite(more.prefix(most) + own, durability)
-            if isDone, more.count > most { try store.writeMany(Array(more.dropFirst(most)), .eventual) }
+            isDone = try store.tryWrite(first + own + last, durability)
+        } else if !first.isEmpty || !last.isEmpty {
+            if !first.isEmpty { try store.writeMany(first, .eventual) }
+            isDone = try store.trySet(bytes, for: key, in: repository.partition, if: condition, durability)
+            if isDone, !last.isEmpty { try store.writeMany(last, .eventual) }
         } else {
             isDone = try store.trySet(bytes, for: key, in: repository.partition, if: condition, durability)
         }

@@ -1,0 +1,48 @@
+/// Bytes as text of 32 digits in ascending order (RFC 4648, section 7), upper case: keys of CosmosDB.
+package enum Base32Hex {
+    private static let digits = Array("0123456789ABCDEFGHIJKLMNOPQRSTUV".utf8)
+
+    /// - Parameter pads: fills up with `=` to whole groups of eight.
+    package static func encode(_ bytes: [UInt8], pads: Bool = true) -> String {
+        var text: [UInt8] = []
+        text.reserveCapacity((bytes.count + 4) / 5 * 8)
+        var bits: UInt32 = 0
+        var count: UInt32 = 0
+        for byte in bytes {
+            bits = bits << 8 | UInt32(byte)
+            count += 8
+            while count >= 5 {
+                count -= 5
+                text.append(digits[Int(bits >> count & 31)])
+            }
+        }
+        if count > 0 { text.append(digits[Int(bits << (5 - count) & 31)]) }
+        if pads { while text.count % 8 != 0 { text.append(0x3d) } }
+        return String(decoding: text, as: UTF8.self)
+    }
+
+    /// Nil if `text` is none.
+    package static func decode(_ text: String) -> [UInt8]? {
+        var bytes: [UInt8] = []
+        var bits: UInt32 = 0
+        var count: UInt32 = 0
+        var end = text.utf8.count
+        let characters = Array(text.utf8)
+        while end > 0, characters[end - 1] == 0x3d { end -= 1 }
+        for character in characters[..<end] {
+            let digit: UInt8
+            switch character {
+            case 0x30...0x39: digit = character - 0x30
+            case 0x41...0x56: digit = character - 0x41 + 10
+            default: return nil
+            }
+            bits = bits << 5 | UInt32(digit)
+            count += 5
+            if count >= 8 {
+                count -= 8
+                bytes.append(UInt8(truncatingIfNeeded: bits >> count))
+            }
+        }
+        return bytes
+    }
+}
