@@ -155,6 +155,11 @@ s3.delete_object(Bucket="lake", Key="probe")
             "azure", sys.executable, HERE / "blob_double.py", "--port", port, "--account", AZURE_ACCOUNT, "--key",
             AZURE_KEY, "--aad-token", TOKEN, "--imds")
         self.wait("azure", port, "/__requests")
+        script = f"""
+from azure.storage.blob import BlobServiceClient
+BlobServiceClient("http://127.0.0.1:{port}/{AZURE_ACCOUNT}", credential="{AZURE_KEY}").create_container("lake")
+"""
+        subprocess.run([ENGINES / "python", "-c", script], check=True)
         self.environment.update(
             ENGINE_AZURE=f"http://127.0.0.1:{port}", ENGINE_AZURE_ACCOUNT=AZURE_ACCOUNT, ENGINE_AZURE_KEY=AZURE_KEY,
             ENGINE_TOKEN=TOKEN)

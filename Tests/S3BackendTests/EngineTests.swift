@@ -121,3 +121,96 @@ func checkPresigned(_ store: any ObjectStore, scheme: String, root: String, isSt
     let dropped = try presigner.beginPresignedParts(parted)
     try presigner.abortPresignedParts(parted, upload: dropped)
 }
+
+@Suite(.enabled(if: Engine.isThere("GCS"))) struct GCSEngineTests {
+    private func open() -> GCSObjectStore {
+        var settings = GCSObjectStore.Settings()
+        settings.endpoint = Engine.value("GCS")
+        settings.partSize = 1 << 20
+        return GCSObjectStore(settings, identity: nil)
+    }
+
+    @Test func suite() throws {
+        let store = open()
+        defer { store.close() }
+        try store.check("lake")
+        try checkObjectStore(store, scheme: "gs", root: Engine.root())
+    }
+
+    @Test func largeObjects() throws {
+        let store = open()
+        defer { store.close() }
+        try checkLargeObjects(store, scheme: "gs", root: Engine.root(), partSize: 1 << 20)
+    }
+
+    /// More parts than one request joins.
+    @Test func manyParts() throws {
+        let store = open()
+        defer { store.close() }
+        let root = Engine.root()
+        let parts = (0..<70).map { ObjectLocation(scheme: "gs", path: "\(root)part\($0)") }
+        for (number, part) in parts.enumerated() { try store.put([UInt8(number)], at: part) }
+        let whole = ObjectLocation(scheme: "gs", path: "\(root)whole")
+        #expect(try store.join(parts, to: whole) == 70)
+        #expect(try store.readAll(whole) == (0..<70).map { UInt8($0) })
+        #expect(try store.list(ObjectLocation(scheme: "gs", path: String(root.dropLast())), after: nil, limit: 100).count == 71)
+    }
+
+    @Test func refusals() throws {
+        let store = open()
+        defer { store.close() }
+        expectRefusal("create the bucket") { try store.check("no-such-bucket") }
+        #expect(throws: StoreError.self) { try GoogleIdentity(json: Array("{}".utf8)) }
+    }
+}
+
+@Suite(.enabled(if: Engine.isThere("AZURE"))) struct AzureEngineTests {
+    private static var account: String { Engine.value("AZURE_ACCOUNT") }
+
+    private func open(withKey: Bool = true, key: String = Engine.value("AZURE_KEY")) throws -> AzureObjectStore {
+        var settings = AzureObjectStore.Settings()
+        settings.testEndpoint = "\(Engine.value("AZURE"))/\(Self.account)"
+        settings.account = Self.account
+        settings.partSize = 1 << 20
+        if withKey { settings.key = key }
+        var identity = AzureIdentity.Settings()
+        identity.resource = "https://storage.azure.com"
+        // The double answers as the machine's metadata service too.
+        identity.environment = ["AZURE_POD_IDENTITY_AUTHORITY_HOST": Engine.value("AZURE")]
+        return try AzureObjectStore(settings, identity: AzureIdentity(identity))
+    }
+
+    private func root() -> String { "\(Self.account).blob.core.windows.net/" + Engine.root() }
+
+    @Test(arguments: [true, false]) func suite(withKey: Bool) throws {
+        let store = try open(withKey: withKey)
+        defer { store.close() }
+        try store.check(try #require(StorageNamespace("https://\(Self.account).blob.core.windows.net/lake/x")))
+        try checkObjectStore(store, scheme: "https", root: root())
+    }
+
+    @Test func largeObjects() throws {
+        let store = try open()
+        defer { store.close() }
+        try checkLargeObjects(store, scheme: "https", root: root(), partSize: 1 << 20)
+    }
+
+    @Test(arguments: [true, false]) func presigned(withKey: Bool) throws {
+        let store = try open(withKey: withKey)
+        defer { store.close() }
+        try checkPresigned(store, scheme: "https", root: root())
+    }
+
+    @Test func refusals() throws {
+        let wrong = try open(key: "Z3Vlc3M=")
+        defer { wrong.close() }
+        let base = "https://\(Self.account).blob.core.windows.net/"
+        expectRefusal("account's key") { try wrong.check(StorageNamespace(base + "lake/x")!) }
+        let store = try open()
+        defer { store.close() }
+        expectRefusal("create it") { try store.check(StorageNamespace(base + "nowhere/x")!) }
+        expectRefusal("not in the storage account") {
+            try store.check(StorageNamespace("https://other.blob.core.windows.net/lake/x")!)
+        }
+    }
+}

@@ -239,10 +239,11 @@ package final class CosmosDBStore: KeyValueStore {
             for found in try Self.decode(answer, Found.self).Documents {
                 let key = Key(try Self.bytes(found.key))
                 if let from, key < from { continue }
-                guard rows.count < limit, end.map({ key < $0 }) ?? true else {
+                let isInside = end.map { key < $0 } ?? true
+                if isInside { rows.append((key, try Self.bytes(found.value))) }
+                guard isInside, rows.count <= limit else {
                     return try inOrder(rows, until: key, partition, from: from, before: end, limit: limit)
                 }
-                rows.append((key, try Self.bytes(found.value)))
             }
             continuation = answer.header("x-ms-continuation")
             // One more than wanted, to see what the last one may hide.

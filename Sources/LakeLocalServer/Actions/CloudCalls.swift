@@ -281,17 +281,10 @@ struct CloudCalls {
             let key = PrivateKey(pem: pem)
         else { throw HookFailure("the credentials have no client_email, or no private_key that can be read") }
         let place = account["token_uri"]?.text ?? "https://oauth2.googleapis.com/token"
-        let now = Timestamp.now().seconds
-        let claims: [String: JSONValue] = [
-            "iss": .text(email), "scope": .text("https://www.googleapis.com/auth/devstorage.read_write"),
-            "aud": .text(place), "iat": .integer(now), "exp": .integer(now + 3600),
-        ]
-        let head = Base64.encodeURL(Array(#"{"alg":"RS256","typ":"JWT"}"#.utf8))
-        let text = head + "." + Base64.encodeURL(Coding.encode(JSONValue.object(claims)))
-        guard let signature = key.sign(Array(text.utf8)) else { throw HookFailure("the private_key cannot sign") }
+        let scope = "https://www.googleapis.com/auth/devstorage.read_write"
         let form = URIEncoding.query(of: [
             ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
-            ("assertion", text + "." + Base64.encodeURL(signature)),
+            ("assertion", try GoogleIdentity.assertion(email, key, scope, for: place)),
         ])
         let answer = try send(
             "POST", place, [("Content-Type", "application/x-www-form-urlencoded")], Array(form.utf8))

@@ -24,7 +24,7 @@ protocol PartedStore: Sendable {
 final class PartLimits: Sendable {
     let partSize: Int
     /// Parts of one object on their way at once.
-    let width = 4
+    let width: Int
     /// Where parts are sent from.
     let pool: WorkerPool
     fileprivate let buffers = CountingSemaphore(), sending = CountingSemaphore()
@@ -33,9 +33,11 @@ final class PartLimits: Sendable {
 
     /// - Parameters:
     ///   - partSize: bytes; an object of up to that many is sent whole.
+    ///   - width: parts of one object on their way at once: one where their order matters.
     ///   - memoryBytes: what all writers may hold.
-    init(partSize: Int, memoryBytes: Int = 384 << 20) {
+    init(partSize: Int, width: Int = 4, memoryBytes: Int = 384 << 20) {
         self.partSize = partSize
+        self.width = width
         let count = max(4, memoryBytes / partSize)
         for _ in 0..<count * 2 / 3 { buffers.post() }
         for _ in 0..<max(1, count / 3) { sending.post() }
