@@ -64,9 +64,7 @@ final class Lake {
         delays = login.delays
         var settings = ServerSettings(
             signingSecret: try Self.signingSecret(configuration, directory))
-        settings.blockstoreType = configuration.blockstore.type
-        settings.schemes = [configuration.blockstore.scheme]
-        settings.isImportEnabled = configuration.blockstore.isImportEnabled || engines.localObjects == nil
+        settings.stores = configuration.stores.map(\.told)
         settings.region = configuration.region
         settings.verifiesReads = configuration.verifiesReads
         settings.createsRepositories = configuration.createsRepositories
@@ -80,7 +78,7 @@ final class Lake {
         try configuration.loadCertificate()
         // Staged on the objects' own disk: publishing is a rename.
         mounts =
-            configuration.blockstore.type == "mem"
+            configuration.stores[0].type == "mem"
             ? nil
             : try Self.mounts(
                 catalog, staging: configuration.stagingFolder(in: directory), levers: configuration.levers, directory)

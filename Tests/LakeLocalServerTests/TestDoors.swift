@@ -13,7 +13,7 @@ struct TestDoors {
         let login = Login(access: access, secretKey: "s")
         let budget = MemoryBudget(limitBytes: 64 << 20)
         var settings = ServerSettings(signingSecret: "s")
-        settings.schemes = ["mem"]
+        settings.stores[0].scheme = "mem"
         server = Server(
             rest: REST(
                 catalog: lake.catalog, access: access, login: login, settings: settings, mounts: nil, budget: budget,

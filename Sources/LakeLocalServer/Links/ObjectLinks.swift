@@ -25,6 +25,7 @@ package final class ObjectLinks: Door {
     private let key: [UInt8]
     private let region: String
     private let isTLS: Bool
+    private let stores: [StoreSettings]
     private let state = Mutex(State())
     private let process = Hex.text(randomBytes(16))
 
@@ -34,8 +35,10 @@ package final class ObjectLinks: Door {
     /// Closed places from which those are forgotten that no address is good for any more.
     private static let mostClosed = 10_000
 
-    init(_ catalog: Catalog, signingSecret: String, region: String, isTLS: Bool) {
+    /// - Parameter stores: what is presigned by which store; the others' addresses are this server's.
+    init(_ catalog: Catalog, signingSecret: String, region: String, isTLS: Bool, stores: [StoreSettings]) {
         self.isTLS = isTLS
+        self.stores = stores
         self.catalog = catalog
         self.region = region
         key = Array(signingSecret.utf8)
@@ -75,7 +78,7 @@ package final class ObjectLinks: Door {
 
     /// What a signature is of.
     private func named(_ deed: Deed, _ location: ObjectLocation, _ facts: Facts = Facts()) -> String {
-        "object\n\(deed)\n\(location)\n\(deed == .write ? process : "")\n\(facts.signed)"
+        "object\n\(deed)\n\(location.store)\n\(location)\n\(deed == .write ? process : "")\n\(facts.signed)"
     }
     private func named(partOf upload: String, _ number: Int) -> String { "part\n\(upload)\n\(number)" }
 
@@ -95,12 +98,37 @@ package final class ObjectLinks: Door {
         return ("\(scheme)://\(request.header("host") ?? "127.0.0.1")\(path)?\(query)", expires)
     }
 
-    func link(to location: ObjectLocation, for deed: Deed, _ request: Request) -> Link {
-        link(Self.place(location), named(deed, location), request)
+    func link(to location: ObjectLocation, for deed: Deed, _ request: Request) throws -> Link {
+        guard let (presigner, seconds) = presigner(of: location) else {
+            return link(Self.place(location), named(deed, location), request)
+        }
+        let url =
+            switch deed {
+            case .read: try presigner.presignReading(location, as: PresignedFacts(), seconds: seconds)
+            case .write: try presigner.presignWriting(location, seconds: seconds)
+            }
+        return (url, Timestamp.now().seconds + seconds)
+    }
+
+    /// What signs addresses of the engine itself, and for how long; nil where they are this server's.
+    func presigner(of location: ObjectLocation) -> (presigner: any ObjectPresigner, seconds: Int64)? {
+        guard let presigner = catalog.objects.capabilities.presigner, presigner.presigns(location),
+            let store = stores.first(where: { $0.id == location.store }), store.isPresigned
+        else { return nil }
+        return (presigner, store.presignSeconds)
+    }
+
+    /// The same for the parts of an upload.
+    func partPresigner(of location: ObjectLocation) -> (presigner: any ObjectPresigner, seconds: Int64)? {
+        guard let found = presigner(of: location), found.presigner.signsParts(location),
+            stores.first(where: { $0.id == location.store })?.arePartsPresigned == true
+        else { return nil }
+        return found
     }
 
     private static func place(_ location: ObjectLocation) -> String {
-        base + URIEncoding.encode(Array("\(location.scheme)/\(location.path)".utf8), keepsSlash: true)
+        let scheme = location.scheme + (location.store.isEmpty ? "" : "@" + location.store)
+        return base + URIEncoding.encode(Array("\(scheme)/\(location.path)".utf8), keepsSlash: true)
     }
 
     /// An address to write a part of an upload.
@@ -109,8 +137,14 @@ package final class ObjectLinks: Door {
     }
 
     /// An address to read an entry's object, which stays as long as that is good.
-    func link(to entry: Entry, at location: ObjectLocation, _ request: Request) -> Link {
+    func link(to entry: Entry, at location: ObjectLocation, _ request: Request) throws -> Link {
         catalog.keepForLinks(entry)
+        if let (presigner, seconds) = presigner(of: location) {
+            let told = PresignedFacts(contentType: entry.shownContentType)
+            return (
+                try presigner.presignReading(location, as: told, seconds: seconds), Timestamp.now().seconds + seconds
+            )
+        }
         let facts = Facts(entry)
         return link(Self.place(location), named(.read, location, facts), request, telling: facts.query)
     }
@@ -159,7 +193,10 @@ package final class ObjectLinks: Door {
                 }
                 return .body(try partSink(number, of: parts[0], request))
             }
-            let location = ObjectLocation(scheme: parts[0], path: parts[1])
+            let scheme = parts[0].split(separator: "@", maxSplits: 1)
+            let location = ObjectLocation(
+                scheme: String(scheme.first ?? ""), path: parts[1],
+                store: scheme.count > 1 ? String(scheme[1]) : "")
             let facts = isWrite ? Facts() : Facts(query)
             guard isSigned(query, named(isWrite ? .write : .read, location, facts)) else {
                 return .respond(refusal(request))

@@ -6,7 +6,7 @@ extension REST {
     /// What garbage collection asks for before it removes anything.
     func addCollection(_ router: inout Router) {
         router.on(.prepareGarbageCollectionCommits) { call in
-            call.work { .json(201, prepared(try catalog.prepareCollectionOfCommits(in: call.repository), call)) }
+            call.work { .json(201, try prepared(try catalog.prepareCollectionOfCommits(in: call.repository), call)) }
         }
         router.on(.prepareGarbageCollectionCommitsAsync) { call in
             call.work { .json(202, API.TaskCreation(id: try catalog.startCollectionOfCommits(in: call.repository))) }
@@ -18,7 +18,7 @@ extension REST {
                     200,
                     API.PrepareGarbageCollectionCommitsStatus(
                         taskId: task.id, completed: task.isDone, updateTime: task.updated.rfc3339,
-                        result: run.map { prepared($0, call) },
+                        result: try run.map { try prepared($0, call) },
                         error: error(of: task)))
             }
         }
@@ -35,10 +35,10 @@ extension REST {
         }
     }
 
-    private func prepared(_ run: CollectionRun, _ call: Call) -> API.GarbageCollectionPrepareResponse {
+    private func prepared(_ run: CollectionRun, _ call: Call) throws -> API.GarbageCollectionPrepareResponse {
         API.GarbageCollectionPrepareResponse(
             runId: run.id, gcCommitsLocation: "\(run.commits)", gcAddressesLocation: "\(run.addresses)",
-            gcCommitsPresignedUrl: links.link(to: run.commits, for: .read, call.request).url)
+            gcCommitsPresignedUrl: try links.link(to: run.commits, for: .read, call.request).url)
     }
 
     private static func token(_ position: CollectionPosition) -> String {

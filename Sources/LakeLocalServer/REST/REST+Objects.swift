@@ -58,7 +58,7 @@ extension REST {
                 let path = try call.path()
                 if try call.flag("presign"), operation == .getObject {
                     let found = try catalog.entry(path, at: call[.ref], in: call.repository)
-                    let link = links.link(to: found.entry, at: found.location, call.request)
+                    let link = try links.link(to: found.entry, at: found.location, call.request)
                     return .respond(Response(status: 302, headers: [("Location", link.url)]))
                 }
                 return settings.verifiesReads ? call.work { try read(call, path) } : .respond(try read(call, path))
@@ -72,7 +72,7 @@ extension REST {
             return .respond(
                 try told(
                     200, path, found.entry, in: found.repository.namespace, withMetadata: withMetadata,
-                    link: isPresigned ? links.link(to: found.entry, at: found.location, call.request) : nil))
+                    link: isPresigned ? try links.link(to: found.entry, at: found.location, call.request) : nil))
         }
         router.on(.getUnderlyingProperties) { call in
             let path = try call.path()
@@ -95,7 +95,7 @@ extension REST {
                 guard isPresigned, let location = try? entry.location(in: namespace),
                     (try? access.isAllowed(.object("ReadObject", call.repository, path), for: call.caller)) == true
                 else { return nil }
-                return links.link(to: entry, at: location, call.request)
+                return try? links.link(to: entry, at: location, call.request)  // Listed without it.
             }
             let root = Array(namespace.location("").description.utf8)
             return .respond(
@@ -284,7 +284,7 @@ extension REST {
             _ = try catalog.branch(call.branch, in: call.repository)
             let location = try repository.namespace.location(catalog.newDirectAddress())
             let address = "\(location)," + signature(location.description, call, path)
-            let link = try call.flag("presign") ? links.link(to: location, for: .write, call.request) : nil
+            let link = try call.flag("presign") ? try links.link(to: location, for: .write, call.request) : nil
             return .respond(
                 .json(
                     200,
@@ -350,7 +350,8 @@ extension REST {
                     call.branch, in: call.repository, force: body.force ?? false)
                 let root = try repository.namespace.location("data/").description
                 let isOwn = body.physicalAddress.hasPrefix(root) && !body.physicalAddress.contains("/../")
-                guard isOwn || ObjectLocation(address: body.physicalAddress).map(catalog.objects.isOpen) == true else {
+                guard isOwn || ObjectLocation(address: body.physicalAddress, store: repository.storageID)
+                    .map(catalog.objects.isOpen) == true else {
                     throw LakeError(
                         .invalidValue,
                         "physical address '\(body.physicalAddress)' is not under \(root), nor under a folder that imports may name"

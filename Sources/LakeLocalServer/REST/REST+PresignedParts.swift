@@ -3,7 +3,8 @@ import LakeAPI
 import Transport
 import Versioning
 
-/// Uploads in parts that clients write to presigned addresses. They are the core's uploads in parts, as those of S3.
+/// Uploads in parts that clients write to presigned addresses. Where the store can sign for parts they are its own: no
+/// byte comes by here; else they are the core's uploads in parts, as those of S3.
 extension REST {
     func addPresignedParts(_ router: inout Router) {
         router.on(.createPresignMultipartUpload) { call in
@@ -11,6 +12,19 @@ extension REST {
             let count = try call.integer("parts", in: 0...Catalog.mostParts) ?? 0
             return call.work {
                 _ = try catalog.branch(call.branch, in: call.repository)
+                let namespace = try catalog.checkWritable(call.branch, in: call.repository).namespace
+                let location = namespace.location(catalog.newDirectAddress())
+                if let (presigner, seconds) = links.partPresigner(of: location) {
+                    let id = try presigner.beginPresignedParts(location)
+                    let urls = try (0..<count).map {
+                        try presigner.presignPart(location, upload: id, number: $0 + 1, seconds: seconds)
+                    }
+                    return .json(
+                        201,
+                        API.PresignMultipartUpload(
+                            uploadId: id, physicalAddress: location.description,
+                            presignedUrls: count == 0 ? nil : urls))
+                }
                 let upload = try catalog.beginMultipart(path, on: call.branch, in: call.repository, UploadFacts())
                 let urls =
                     count == 0 ? nil : (1...count).map { links.link(toPart: $0, of: upload.id, call.request).url }
@@ -24,6 +38,11 @@ extension REST {
             let path = try call.path()
             let number = try call.part()
             return call.json(API.UploadPartFrom.self) { body in
+                if let own = try storesOwn(call, body.physicalAddress) {
+                    let url = try own.presigner.presignPart(
+                        own.location, upload: call[.uploadId], number: number, seconds: own.seconds)
+                    return .json(200, API.UploadTo(presignedUrl: url))
+                }
                 let upload = try find(call, path, at: body.physicalAddress)
                 return .json(
                     200, API.UploadTo(presignedUrl: links.link(toPart: number, of: upload.id, call.request).url))
@@ -40,6 +59,12 @@ extension REST {
                 guard source.range?.hasPrefix("bytes=") != false else {
                     throw LakeError(
                         .invalidValue, "range '\(source.range!.prefix(80))' is not of the form bytes=first-last")
+                }
+                guard try storesOwn(call, body.physicalAddress) == nil else {
+                    throw LakeError(
+                        .notImplemented,
+                        "parts of an upload that goes to the store itself are not copied by this server: read the source and write the part, or set disable_pre_signed_multipart"
+                    )
                 }
                 let upload = try find(call, path, at: body.physicalAddress)
                 let found = try catalog.entry(Key(source.path), at: source.ref, in: from)
@@ -65,6 +90,9 @@ extension REST {
                     throw LakeError(.invalidValue, "parts is empty: name those that were written")
                 }
                 try ObjectBounds.check(metadata: body.userMetadata, contentType: body.contentType)
+                if let own = try storesOwn(call, body.physicalAddress) {
+                    return try complete(own, body, call, path)
+                }
                 var upload = try find(call, path, at: body.physicalAddress)
                 upload.facts.metadata = Metadata(body.userMetadata ?? [:])
                 upload.facts.contentType = body.contentType ?? upload.facts.contentType
@@ -83,10 +111,62 @@ extension REST {
         router.on(.abortPresignMultipartUpload) { call in
             let path = try call.path()
             return call.json(API.UploadPartFrom.self) { body in
+                if let own = try storesOwn(call, body.physicalAddress) {
+                    try own.presigner.abortPresignedParts(own.location, upload: call[.uploadId])
+                    return .noContent
+                }
                 try catalog.abort(find(call, path, at: body.physicalAddress))
                 return .noContent
             }
         }
+    }
+
+    /// An upload that the store itself has the parts of.
+    private struct StoresOwn {
+        let presigner: any ObjectPresigner
+        let seconds: Int64
+        let location: ObjectLocation
+        /// Below the repository's namespace.
+        let relative: String
+    }
+
+    /// Nil if an address is none that was handed out for such an upload.
+    private func storesOwn(_ call: Call, _ address: String) throws -> StoresOwn? {
+        let namespace = try catalog.repository(call.repository).namespace
+        let root = namespace.location("").description
+        guard address.hasPrefix(root), let isLeased = Catalog.isLeased(direct: address) else { return nil }
+        let relative = String(address.dropFirst(root.count))
+        let location = namespace.location(relative)
+        guard relative.hasPrefix("data/"), let (presigner, seconds) = links.partPresigner(of: location) else {
+            return nil
+        }
+        guard isLeased else {
+            throw LakeError(.invalidValue, "physical address '\(address)' has expired: begin the upload again")
+        }
+        return StoresOwn(presigner: presigner, seconds: seconds, location: location, relative: relative)
+    }
+
+    private func complete(_ own: StoresOwn, _ body: API.CompletePresignMultipartUpload, _ call: Call, _ path: Key)
+        throws -> Response
+    {
+        let numbers = body.parts.map(\.partNumber)
+        guard numbers == Array(1...numbers.count) else {
+            throw LakeError(.invalidValue, "parts are to be named in order, from 1 on, each once")
+        }
+        try own.presigner.completePresignedParts(own.location, upload: call[.uploadId], tags: body.parts.map(\.etag))
+        guard let object = try catalog.objects.head(own.location) else {
+            throw LakeError(.dataGone, "the store has joined the parts, and does not show the object")
+        }
+        // As S3 makes it: of the digests of the parts, as far as their tags are such.
+        let digests = body.parts.map { part in Hex.bytes(part.etag.utf8.filter { $0 != 0x22 }) ?? Array(part.etag.utf8) }
+        let tag = Hex.text(Hash.digest(.md5, digests.flatMap { $0 })) + "-\(numbers.count)"
+        let entry = Entry(
+            address: own.relative, lastModified: .now(), size: object.byteCount, eTag: tag,
+            metadata: Metadata(body.userMetadata ?? [:]),
+            contentType: body.contentType ?? "application/octet-stream")
+        try catalog.stage(
+            entry, at: path, on: call.branch, in: call.repository, if: Precheck.writeCondition(call.request))
+        return told(200, path, entry, in: try catalog.repository(call.repository).namespace)
     }
 
     private func address(of upload: MultipartUpload) throws -> String {

@@ -31,16 +31,20 @@ extension REST {
                 try call.require(
                     Permission("fs:AttachStorageNamespace", "arn:lakefs:fs:::namespace/\(body.storageNamespace)"),
                     .repository("CreateRepository", RepositoryID(body.name)))
-                guard body.storageId ?? "" == "" else {
+                let id = body.storageId.flatMap { $0.isEmpty ? nil : $0 } ?? settings.stores[0].id
+                guard let store = settings.store(id) else {
+                    let known = settings.stores.map(\.id).filter { !$0.isEmpty }
                     throw LakeError(
                         .invalidValue,
-                        "storage id '\(body.storageId!)' is not known: this server has one store, without an id")
+                        "storage id '\(id)' is not known: \(known.isEmpty ? "this server has one store, without an id" : "\(known.joined(separator: ", ")) are")"
+                    )
                 }
                 let defaultBranch = body.defaultBranch.flatMap { $0.isEmpty ? nil : $0 } ?? "main"
                 let made = try catalog.createRepository(
                     RepositoryID(body.name), storageNamespace: body.storageNamespace,
                     defaultBranch: BranchName(defaultBranch),
-                    isReadOnly: body.readOnly ?? false, isBare: isBare, schemes: settings.schemes)
+                    isReadOnly: body.readOnly ?? false, isBare: isBare, schemes: [store.scheme],
+                    storageID: store.id)
                 if body.sampleData == true && !isBare { try catalog.addSampleData(to: made.id, committer: call.user) }
                 return .json(201, message(made))
             }

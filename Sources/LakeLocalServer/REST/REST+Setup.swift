@@ -88,15 +88,7 @@ extension REST {
         }
     }
 
-    private var storage: API.StorageConfig {
-        let scheme = settings.schemes.sorted().first ?? "local"
-        return API.StorageConfig(
-            blockstoreType: settings.blockstoreType, blockstoreNamespaceExample: "\(scheme)://example-bucket/",
-            blockstoreNamespaceValidityRegex: "^\(scheme)://", defaultNamespacePrefix: "\(scheme)://",
-            preSignSupport: true, preSignSupportUi: false, importSupport: settings.isImportEnabled,
-            importValidityRegex: "^\(scheme)://", preSignMultipartUpload: true, blockstoreId: "",
-            blockstoreDescription: "")
-    }
+    private var storage: API.StorageConfig { settings.stores[0].message }
 
     private static let version = API.VersionConfig(version: Product.lakeFSVersion, versionContext: "lakeFUSE")
 
@@ -106,7 +98,7 @@ extension REST {
                 .json(
                     200,
                     API.Config(
-                        versionConfig: Self.version, storageConfig: storage, storageConfigList: [],
+                        versionConfig: Self.version, storageConfig: storage, storageConfigList: settings.stores.count > 1 ? settings.stores.map(\.message) : [],
                         uiConfig: API.UIConfig(), capabilitiesConfig: API.CapabilitiesConfig())))
         }
         router.on(.getStorageConfig) { call in

@@ -5,12 +5,8 @@ package import Versioning
 
 /// What a server is set up with, as far as its answers tell it.
 package struct ServerSettings: Sendable {
-    /// `blockstore.type`: `local`, `mem`.
-    package var blockstoreType = "local"
-    /// Whether imports from folders of this machine are allowed.
-    package var isImportEnabled = false
-    /// Schemes that storage namespaces may have.
-    package var schemes: Set<String> = ["local"]
+    /// The stores that repositories may be in; the first is that of those that name none.
+    package var stores = [StoreSettings()]
     /// Signs addresses that are handed out for direct uploads.
     package var signingSecret: String
     package var region = "us-east-1"
@@ -35,6 +31,40 @@ package struct ServerSettings: Sendable {
     /// Whether clients reach this server by HTTPS.
     package var isTLS = false
     package init(signingSecret: String) { self.signingSecret = signingSecret }
+}
+
+/// What a store of objects is, as far as answers tell it.
+package struct StoreSettings: Sendable {
+    /// Empty for the only one.
+    package var id = "", description = ""
+    /// `local`, `mem`, `s3`, `gs`, `azure`.
+    package var type = "local"
+    /// What storage namespaces there begin with.
+    package var scheme = "local"
+    /// A namespace as it may be.
+    package var example = "local://example-bucket/"
+    package var isImportEnabled = false
+    /// `disable_pre_signed`, `disable_pre_signed_ui`, `disable_pre_signed_multipart`, `pre_signed_expiry`.
+    package var isPresigned = true, isPresignedInPages = false, arePartsPresigned = true
+    package var presignSeconds: Int64 = 15 * 60
+    package init() {}
+
+    /// As REST tells it.
+    var message: API.StorageConfig {
+        API.StorageConfig(
+            blockstoreType: type, blockstoreNamespaceExample: example,
+            blockstoreNamespaceValidityRegex: scheme == "https" ? "^https?://" : "^\(scheme)://",
+            defaultNamespacePrefix: scheme == "https" ? nil : "\(scheme)://", preSignSupport: isPresigned,
+            preSignSupportUi: isPresignedInPages, importSupport: isImportEnabled,
+            importValidityRegex: scheme == "https" ? "^https?://" : "^\(scheme)://",
+            preSignMultipartUpload: isPresigned && arePartsPresigned, blockstoreId: id,
+            blockstoreDescription: description)
+    }
+}
+
+extension ServerSettings {
+    /// The store of an id; nil for none of this server's.
+    func store(_ id: String) -> StoreSettings? { stores.first { $0.id == id } }
 }
 
 /// Mounts of the server's own machine: what `lakefuse mount` asks for. The file-system door implements it.
@@ -81,7 +111,8 @@ package struct REST: Door {
         self.mounts = mounts
         callerIdentity = CallerIdentity(endpoint: settings.stsEndpoint, serverNames: settings.serverNames)
         links = ObjectLinks(
-            catalog, signingSecret: settings.signingSecret, region: settings.region, isTLS: settings.isTLS)
+            catalog, signingSecret: settings.signingSecret, region: settings.region, isTLS: settings.isTLS,
+            stores: settings.stores)
         addSetup(&router)
         addConfiguration(&router)
         addUsers(&router)

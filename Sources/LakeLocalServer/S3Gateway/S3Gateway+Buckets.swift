@@ -101,8 +101,8 @@ extension S3Gateway {
                     400, "InvalidBucketName", "The specified bucket is not valid: \(LakeError(error).message)")
             }
             _ = try catalog.createRepository(
-                call.bucket, storageNamespace: "\(settings.blockstoreType)://\(call.bucket)", defaultBranch: "main",
-                schemes: settings.schemes)
+                call.bucket, storageNamespace: "\(settings.stores[0].scheme)://\(call.bucket)", defaultBranch: "main",
+                schemes: [settings.stores[0].scheme], storageID: settings.stores[0].id)
             return Response(
                 status: 200, headers: [("Location", "/\(call.bucket)"), ("Content-Type", "application/xml")])
         }

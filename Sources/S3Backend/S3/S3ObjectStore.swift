@@ -493,7 +493,7 @@ extension S3ObjectStore: ObjectPresigner {
         try presign("PUT", place(location), seconds: seconds)
     }
 
-    package var signsParts: Bool { true }
+    package func signsParts(_ location: ObjectLocation) -> Bool { true }
 
     package func beginPresignedParts(_ location: ObjectLocation) throws(StoreError) -> String {
         try begin(place(location)).id

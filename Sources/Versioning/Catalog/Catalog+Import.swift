@@ -234,19 +234,19 @@ private final class ImportJob: @unchecked Sendable {
     }
 
     private func read(_ source: ImportSource) throws {
-        guard let root = ObjectLocation(address: source.address) else {
+        guard let root = ObjectLocation(address: source.address, store: repository.storageID) else {
             throw LakeError(
                 .invalidValue,
                 "import source '\(source.address)' is not valid: give an address such as local:///folder/")
         }
         var path = root.path[...]
         while path.count > 1, path.last == "/" { path = path.dropLast() }
-        let start = ObjectLocation(scheme: root.scheme, path: String(path))
+        let start = ObjectLocation(scheme: root.scheme, path: String(path), store: root.store)
         let before = status.progress
         guard catalog.objects.isOpen(start) else {
             throw LakeError(
                 .invalidValue,
-                "import source \(source.address) is not open to imports: see blockstore.local.import_enabled and blockstore.local.allowed_external_prefixes"
+                "import source \(source.address) is not open to imports: it must lie in the repository's own store\(root.store.isEmpty ? "" : " '\(root.store)'"), and local files in a folder of blockstore.local.allowed_external_prefixes, with blockstore.local.import_enabled"
             )
         }
         let prefixCount = path.utf8.count + (path == "/" ? 0 : 1)

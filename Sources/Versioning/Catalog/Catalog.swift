@@ -250,11 +250,11 @@ package final class Catalog: Sendable {
     package func createRepository(
         _ id: RepositoryID, storageNamespace: String, defaultBranch: BranchName, isReadOnly: Bool = false,
         isBare: Bool = false,
-        schemes: Set<String>
+        schemes: Set<String>, storageID: String = ""
     ) throws -> Repository {
         try id.check()
         try defaultBranch.check()
-        guard let namespace = StorageNamespace(storageNamespace) else {
+        guard let namespace = StorageNamespace(storageNamespace, store: storageID) else {
             throw LakeError(
                 .invalidValue, "storage namespace '\(storageNamespace)' is not valid: give a URI such as local://name")
         }
@@ -286,7 +286,8 @@ package final class Catalog: Sendable {
         while true {
             let page = try refs.repositories(prefix: "", after: after, limit: 1000)
             for other in page where other.state == .active {
-                guard let theirs = try? other.namespace, theirs.scheme == namespace.scheme else { continue }
+                guard let theirs = try? other.namespace, theirs.scheme == namespace.scheme, theirs.store == namespace.store
+                else { continue }
                 let own = Key(namespace.path + "/")
                 let their = Key(theirs.path + "/")
                 guard !own.hasPrefix(their), !their.hasPrefix(own) else {
@@ -319,9 +320,10 @@ package final class Catalog: Sendable {
             }
             try objects.put(Self.dummy, at: namespace.location("_lakefs/dummy"))
         }
-        let repository = Repository(
+        var repository = Repository(
             id: id, storageNamespace: storageNamespace, defaultBranch: defaultBranch, creationDate: .now(),
             instanceUID: XID.make(), isReadOnly: isReadOnly)
+        repository.storageID = namespace.store
         if !isBare {
             let commit = Commit(
                 committer: "", message: "Repository created", creationDate: repository.creationDate, metaRangeID: "",

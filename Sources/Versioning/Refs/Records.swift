@@ -8,14 +8,17 @@ package struct Repository: Sendable, Equatable {
 
     package var id: RepositoryID { didSet { partition = Self.partition(id, instanceUID) } }
     /// As it was given, for showing.
-    package var storageNamespace: String { didSet { parsedNamespace = StorageNamespace(storageNamespace) } }
+    package var storageNamespace: String { didSet { parse() } }
     private var parsedNamespace: StorageNamespace?
     package var defaultBranch: BranchName
     package var creationDate: Timestamp
     package var state = State.active
     package var instanceUID: String { didSet { partition = Self.partition(id, instanceUID) } }
     package var isReadOnly = false
-    package var storageID = ""
+    /// The store that its objects are in, where a server has several.
+    package var storageID = "" { didSet { parse() } }
+
+    private mutating func parse() { parsedNamespace = StorageNamespace(storageNamespace, store: storageID) }
 
     package var namespace: StorageNamespace {
         get throws {

@@ -6,11 +6,12 @@ package struct CollectionRun: Sendable, Equatable {
     package let commits: ObjectLocation, addresses: ObjectLocation
 
     /// As a task's record has it. Source: `lakefs-formats.md` 5.6, GarbageCollectionPrepareCommitsInfo.
-    init?(decoding bytes: [UInt8]) throws {
+    init?(decoding bytes: [UInt8], in store: String) throws {
         var fields = ["", "", ""]
         try readProtobuf(bytes) { field in if (1...3).contains(field.number) { fields[field.number - 1] = field.string }
         }
-        guard let commits = ObjectLocation(address: fields[1]), let addresses = ObjectLocation(address: fields[2])
+        guard let commits = ObjectLocation(address: fields[1], store: store),
+            let addresses = ObjectLocation(address: fields[2], store: store)
         else { return nil }
         (id, self.commits, self.addresses) = (fields[0], commits, addresses)
     }
@@ -83,7 +84,7 @@ extension Catalog {
         task: TaskRecord, run: CollectionRun?
     ) {
         let task = try find(id, .collection, in: repositoryID)
-        return (task, try task.info.flatMap { try CollectionRun(decoding: $0) })
+        return (task, try task.info.flatMap { try CollectionRun(decoding: $0, in: repository(repositoryID).storageID) })
     }
 
     private func activeCommits(in repository: Repository, _ rules: GarbageCollectionRules) throws -> Set<CommitID> {

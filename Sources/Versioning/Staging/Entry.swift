@@ -140,7 +140,7 @@ package struct Entry: Sendable, Equatable {
     /// Where the bytes lie, for a repository with this namespace. Deprecated addresses are URIs if they look like one.
     package func location(in namespace: StorageNamespace) throws -> ObjectLocation {
         if addressType == .relative { return namespace.location(address) }
-        if let full = ObjectLocation(address: address) { return full }
+        if let full = ObjectLocation(address: address, store: namespace.store) { return full }
         if addressType == .byPrefixDeprecated { return namespace.location(address) }
         throw LakeError(.dataGone, "address \(address) names no object")
     }

@@ -7,11 +7,14 @@ package struct StorageNamespace: Hashable, Sendable, CustomStringConvertible {
     package let scheme: String
     /// Host and path, without slashes at either end.
     package let path: String
+    /// The id of the store that it is in, where a server has several; empty for the one that needs no id.
+    package let store: String
 
     /// Nil if `text` is no URI of the form `scheme://name[/path]`.
-    package init?(_ text: String) {
+    package init?(_ text: String, store: String = "") {
         guard let location = ObjectLocation(address: text) else { return nil }
         scheme = location.scheme
+        self.store = store
         // To a file system two slashes are one; in a bucket they are two.
         let parts = location.path.split(separator: "/", omittingEmptySubsequences: scheme == "local")
         var rest = parts[...]
@@ -25,7 +28,7 @@ package struct StorageNamespace: Hashable, Sendable, CustomStringConvertible {
 
     /// Where a relative address, such as `data/…` or `_lakefs/…`, lies.
     package func location(_ relative: String) -> ObjectLocation {
-        ObjectLocation(scheme: scheme, path: path + "/" + relative)
+        ObjectLocation(scheme: scheme, path: path + "/" + relative, store: store)
     }
 }
 
@@ -33,14 +36,23 @@ package struct StorageNamespace: Hashable, Sendable, CustomStringConvertible {
 package struct ObjectLocation: Hashable, Sendable, CustomStringConvertible {
     package let scheme: String
     package let path: String
-    package init(scheme: String, path: String) {
+    /// The id of the store, as that of a namespace. An address does not tell it.
+    package let store: String
+    package init(scheme: String, path: String, store: String = "") {
         self.scheme = scheme
         self.path = path
+        self.store = store
+    }
+
+    /// The same place in a store of that id.
+    package func inStore(_ store: String) -> ObjectLocation {
+        ObjectLocation(scheme: scheme, path: path, store: store)
     }
 
     // By bytes: two texts that look alike are two objects.
     package static func == (left: ObjectLocation, right: ObjectLocation) -> Bool {
         hasSameBytes(left.path, right.path) && hasSameBytes(left.scheme, right.scheme)
+            && hasSameBytes(left.store, right.store)
     }
 
     private static func hasSameBytes(_ left: String, _ right: String) -> Bool {
@@ -54,12 +66,12 @@ package struct ObjectLocation: Hashable, Sendable, CustomStringConvertible {
     }
 
     package func hash(into hasher: inout Hasher) {
-        for var text in [scheme, path] { text.withUTF8 { unsafe hasher.combine(bytes: UnsafeRawBufferPointer($0)) } }
+        for var text in [scheme, path, store] { text.withUTF8 { unsafe hasher.combine(bytes: UnsafeRawBufferPointer($0)) } }
     }
 
     /// What a full address names: all behind `scheme://`, as it stands. `local:///x` is the file `/x`, outside of the
     /// store. Nil if `address` is no URI of the form `scheme://path`.
-    package init?(address: String) {
+    package init?(address: String, store: String = "") {
         let bytes = Array(address.utf8)
         guard let colon = bytes.firstIndex(of: 0x3a), colon > 0, bytes[colon...].starts(with: [0x3a, 0x2f, 0x2f]),
             bytes.count > colon + 3,
@@ -67,7 +79,7 @@ package struct ObjectLocation: Hashable, Sendable, CustomStringConvertible {
         else { return nil }
         self.init(
             scheme: String(decoding: bytes[..<colon], as: UTF8.self),
-            path: String(decoding: bytes[(colon + 3)...], as: UTF8.self))
+            path: String(decoding: bytes[(colon + 3)...], as: UTF8.self), store: store)
     }
 
     package var description: String { "\(scheme)://\(path)" }

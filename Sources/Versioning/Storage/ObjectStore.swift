@@ -79,8 +79,10 @@ package protocol ObjectPresigner: Sendable {
     func presignWriting(_ location: ObjectLocation, seconds: Int64) throws(StoreError) -> String
     /// Headers that a client must send with what it writes.
     var writingHeaders: [(name: String, value: String)] { get }
+    /// Whether it signs for a place.
+    func presigns(_ location: ObjectLocation) -> Bool
     /// Whether the four below work.
-    var signsParts: Bool { get }
+    func signsParts(_ location: ObjectLocation) -> Bool
     /// Begins an upload in parts. Returns what names it.
     func beginPresignedParts(_ location: ObjectLocation) throws(StoreError) -> String
     func presignPart(_ location: ObjectLocation, upload: String, number: Int, seconds: Int64) throws(StoreError)
@@ -93,7 +95,8 @@ package protocol ObjectPresigner: Sendable {
 extension ObjectPresigner {
     private static var noParts: StoreError { StoreError(.invalid, "the store has no presigned uploads in parts") }
     package var writingHeaders: [(name: String, value: String)] { [] }
-    package var signsParts: Bool { false }
+    package func presigns(_ location: ObjectLocation) -> Bool { true }
+    package func signsParts(_ location: ObjectLocation) -> Bool { false }
     package func beginPresignedParts(_ location: ObjectLocation) throws(StoreError) -> String { throw Self.noParts }
     package func presignPart(_ location: ObjectLocation, upload: String, number: Int, seconds: Int64)
         throws(StoreError) -> String

@@ -44,20 +44,58 @@ extension Command {
         ) { invocation in
             try withStore(invocation) { store in try dump(store, to: invocation.value("output")) }
         },
+        Command(
+            path: ["kv", "copy"],
+            summary:
+                "Copy all records of one lake's key-value store to another's, of any engine; done again, it goes on",
+            flags: [
+                Flag(name: "from", value: "FILE", description: "configuration file of the server to copy from"),
+                Flag(name: "to", value: "FILE", description: "configuration file of the server to copy to"),
+                Flag(name: "force", description: "replace records that differ there, and remove those that are not here"),
+            ]
+        ) { invocation in try copy(invocation) },
     ]
 
-    /// The key-value store of a lake that is not running.
+    /// The key-value store of a lake that is not running, where it is embedded.
     private static func withStore(_ invocation: Invocation, _ body: (any KeyValueStore) throws -> Void) throws {
         let configuration = try Configuration.load(invocation)
-        guard configuration.databaseType != "mem" else {
-            throw LakeError(.invalidValue, "database.type is mem: there is nothing to load into or dump")
-        }
+        try configuration.check()
         let directory = try DataDirectory(configuration.dataDirectory)
-        let path = configuration.databaseFile(in: directory)
-        let lock = try FileLock(path + ".lock", what: "database \(path)")
-        let store = try SQLiteStore(path: path)
-        defer { store.close() }
-        try withExtendedLifetime((directory, lock)) { try body(store) }
+        let (store, close) = try Engines.records(configuration, in: directory)
+        defer { close() }
+        try withExtendedLifetime(directory) { try body(store) }
+    }
+
+    /// Two stores, by a configuration file each.
+    private static func copy(_ invocation: Invocation) throws {
+        guard let from = invocation.value("from"), let to = invocation.value("to") else {
+            throw LakeError(.invalidValue, "kv copy needs --from FILE and --to FILE: the configuration of either server")
+        }
+        func open(_ file: String) throws -> (directory: DataDirectory, store: any KeyValueStore, close: () -> Void) {
+            // What the environment says would be said of both.
+            let configuration = try Configuration.load(file: file)
+            try configuration.check()
+            let directory = try DataDirectory(configuration.dataDirectory)
+            let (store, close) = try Engines.records(configuration, in: directory)
+            return (directory, store, close)
+        }
+        let source = try open(from)
+        defer { source.close() }
+        let target = try open(to)
+        defer { target.close() }
+        try withExtendedLifetime((source.directory, target.directory)) {
+            let copy = RecordCopy(from: source.store, to: target.store, skipping: isPrivate) { text in
+                if isatty(2) != 0 { Output.write("\r\u{1b}[K\(text)", to: 2) }
+            }
+            let result = try copy.run(replaces: invocation.has("force"))
+            if isatty(2) != 0 { Output.write("\r\u{1b}[K", to: 2) }
+            Output.line(
+                "copied \(result.copied) records of \(result.partitions) partitions (\(result.same) were there already); both stores hold \(result.count) with the hash \(result.hash)"
+            )
+            Output.line(
+                "key pairs among them open with the auth.encrypt.secret_key that they were stored with: give the new server the same one"
+            )
+        }
     }
 
     /// Partitions of repositories that no record names.

@@ -1,5 +1,6 @@
 import FoundationEssentials
 import Foundations
+import LakeLocalServer
 import S3Backend
 import Transport
 
@@ -30,13 +31,56 @@ struct Blockstore {
     /// Of lakeFS's, without effect here.
     var logsRequests = false, logsRetries = false
 
+    /// `gs.*`: `credentials_file` or `credentials_json` is a service account's key; without either, the machine's.
+    var gcs = GCSObjectStore.Settings()
+    var gcsCredentialsFile = "", gcsCredentialsJSON = ""
+    /// Of lakeFS's, without effect here: the JSON interface is spoken.
+    var gcsS3Endpoint = "https://storage.googleapis.com"
+    /// Whether the service asks for no login, as those of tests.
+    var isGCSAnonymous = false
+
+    /// `azure.*`: without a `storage_access_key`, the machine's identity.
+    var azure = AzureObjectStore.Settings()
+    var isAzureChina = false
+    /// Of lakeFS's, without effect here: what there is to log in with says how.
+    var azureAuthMethod = "", azureTryTimeout: Int64 = 600
+
+    /// What this process was called with.
+    var environment: [String: String] = [:]
+
     /// The scheme of its locations.
     var scheme: String { type == "azure" ? "https" : type }
+
+    /// As answers tell it.
+    var told: StoreSettings {
+        var told = StoreSettings()
+        (told.id, told.description, told.type, told.scheme) = (id, description, type, scheme)
+        told.example =
+            type == "azure"
+            ? "https://\(azure.account).blob.core.windows.net/example-container/" : "\(scheme)://example-bucket/"
+        told.isImportEnabled = isImportEnabled || !["local", "mem"].contains(type)
+        told.isPresigned = !isPresignDisabled
+        told.isPresignedInPages = !isPresignDisabled && !isPresignDisabledInPages
+        // Where the store has none of its own, they are this server's.
+        told.arePartsPresigned = !isPresignMultipartDisabled
+        told.presignSeconds = presignSeconds
+        return told
+    }
+
+    /// The folder of the objects, where they are files.
+    func folder(in directory: DataDirectory) -> String {
+        path.isEmpty ? directory.path + "/objects" : Files.absolute(path)
+    }
+
+    mutating func note(environment: [String: String]) {
+        self.environment = environment
+        s3Identity.environment = environment
+    }
 
     /// Settings of one store: those of `blockstore`, and of each item of `blockstores.stores`.
     static let settings: [Setting] =
         [
-            .choice("blockstore.type", \.blockstore.type, ["local", "mem", "s3"]),
+            .choice("blockstore.type", \.blockstore.type, ["local", "mem", "s3", "gs", "azure"]),
             .text("blockstore.local.path", \.blockstore.path),
             .flag("blockstore.local.import_enabled", \.blockstore.isImportEnabled),
             .list("blockstore.local.allowed_external_prefixes", \.blockstore.allowedExternalPrefixes),
@@ -60,8 +104,21 @@ struct Blockstore {
             .time("blockstore.s3.web_identity.session_expiry_window", \.blockstore.s3Identity.windowSeconds),
             .flag("blockstore.s3.client_log_request", \.blockstore.logsRequests),
             .flag("blockstore.s3.client_log_retries", \.blockstore.logsRetries),
+            .address("blockstore.gs.endpoint", \.blockstore.gcs.endpoint),
+            .address("blockstore.gs.s3_endpoint", \.blockstore.gcsS3Endpoint),
+            .text("blockstore.gs.credentials_file", \.blockstore.gcsCredentialsFile),
+            .secret("blockstore.gs.credentials_json", \.blockstore.gcsCredentialsJSON),
+            .flag("blockstore.gs.anonymous", \.blockstore.isGCSAnonymous),
+            .text("blockstore.gs.server_side_encryption_kms_key_id", \.blockstore.gcs.encryptionKey),
+            .text("blockstore.azure.storage_account", \.blockstore.azure.account),
+            .secret("blockstore.azure.storage_access_key", \.blockstore.azure.key),
+            .text("blockstore.azure.domain", \.blockstore.azure.domain),
+            .flag("blockstore.azure.china_cloud", \.blockstore.isAzureChina),
+            .address("blockstore.azure.test_endpoint_url", \.blockstore.azure.testEndpoint),
+            .text("blockstore.azure.auth_method", \.blockstore.azureAuthMethod),
+            .time("blockstore.azure.try_timeout", \.blockstore.azureTryTimeout),
         ]
-        + ["s3"].flatMap { engine in
+        + ["s3", "gs", "azure"].flatMap { engine in
             [
                 .flag("blockstore.\(engine).disable_pre_signed", \.blockstore.isPresignDisabled),
                 .flag("blockstore.\(engine).disable_pre_signed_ui", \.blockstore.isPresignDisabledInPages),

@@ -4,6 +4,7 @@ import Foundations
 import Glibc
 import LakeFUSE
 import LakeLocalServer
+import S3Backend
 import Transport
 import Versioning
 
@@ -14,14 +15,29 @@ struct Configuration {
     /// `listen_address`: HOST:PORT; port 0 is any free one. Loopback, unlike lakeFS: a lake on a laptop is its owner's.
     var listenAddress = "127.0.0.1:8000"
     /// `database.type`: `sqlite` (also by lakeFS's name for its embedded store, `local`), `mem`, or an engine that many
-    /// servers share: `postgres`.
+    /// servers share: `postgres`, `dynamodb`, `cosmosdb`.
     var databaseType = "sqlite"
     /// `database.sqlite.path`: a file; `<data>/lake.db` if empty.
     var databasePath = ""
     /// `database.postgres.*`.
     var postgres = PostgresStore.Settings()
-    /// `blockstore.*`.
+    /// `database.dynamodb.*`. Without a key pair, what Amazon's own clients look for.
+    var dynamoDB = DynamoDBStore.Settings()
+    var dynamoDBIdentity = AWSIdentity.Settings()
+    /// `database.cosmosdb.*`. Without a key, the machine's identity.
+    var cosmosDB = CosmosDBStore.Settings()
+    /// `blockstore.*`: the only store of objects.
     var blockstore = Blockstore()
+    /// `blockstores.stores`: several, in its place. The first that is `backward_compatible`, or the first of all, is that
+    /// of repositories which name none.
+    var blockstores: [Blockstore] = []
+    /// Those in use, the one of repositories which name none first.
+    var stores: [Blockstore] {
+        guard let first = blockstores.firstIndex(where: \.isBackwardCompatible) ?? blockstores.indices.first else {
+            return [blockstore]
+        }
+        return [blockstores[first]] + blockstores.indices.filter { $0 != first }.map { blockstores[$0] }
+    }
     /// `blockstore.signing.secret_key`: signs upload addresses; made up and kept in `<data>/secrets` if empty.
     var signingSecret = ""
     /// `auth.encrypt.secret_key`: encrypts stored secrets and signs tokens; made up and kept in `<data>/secrets` if
@@ -96,12 +112,24 @@ struct Configuration {
     static let settings: [Setting] = [
         .text("data", \.dataDirectory),
         .text("listen_address", \.listenAddress),
-        .choice("database.type", \.databaseType, ["sqlite", "local", "mem", "postgres"]),
+        .choice("database.type", \.databaseType, ["sqlite", "local", "mem", "postgres", "dynamodb", "cosmosdb"]),
         .text("database.sqlite.path", \.databasePath),
         .secret("database.postgres.connection_string", \.postgres.address),
         .number("database.postgres.max_open_connections", \.postgres.mostOpenConnections, 2, most: 1000),
         .number("database.postgres.max_idle_connections", \.postgres.mostIdleConnections, most: 1000),
         .duration("database.postgres.connection_max_lifetime", \.postgres.lifetimeSeconds),
+        .text("database.dynamodb.table_name", \.dynamoDB.table),
+        .address("database.dynamodb.endpoint", \.dynamoDB.endpoint),
+        .text("database.dynamodb.aws_region", \.dynamoDB.region),
+        .text("database.dynamodb.aws_profile", \.dynamoDBIdentity.profile),
+        .text("database.dynamodb.aws_access_key_id", \.dynamoDBIdentity.accessKeyID),
+        .secret("database.dynamodb.aws_secret_access_key", \.dynamoDBIdentity.secretAccessKey),
+        .number("database.dynamodb.scan_limit", \.dynamoDB.pageSize, 1, most: 10_000),
+        .number("database.dynamodb.max_attempts", \.dynamoDB.mostAttempts, 1, most: 100),
+        .address("database.cosmosdb.endpoint", \.cosmosDB.endpoint),
+        .secret("database.cosmosdb.key", \.cosmosDB.key),
+        .text("database.cosmosdb.database", \.cosmosDB.database),
+        .text("database.cosmosdb.container", \.cosmosDB.container),
         .secret("blockstore.signing.secret_key", \.signingSecret),
         .flag("blockstore.verify_reads", \.verifiesReads),
         .secret("auth.encrypt.secret_key", \.encryptSecret),
@@ -185,6 +213,31 @@ struct Configuration {
     /// What was passed over, with where it stands.
     private(set) var passedOver: [(key: String, origin: String)] = []
 
+    private static let storePrefix = "blockstores.stores["
+    private static let mostStores = 100
+
+    /// A setting of an item of `blockstores.stores`: as it is under `blockstore`.
+    private mutating func setStore(_ key: String, _ value: String, from origin: String) throws {
+        let rest = key.dropFirst(Self.storePrefix.count)
+        guard let end = rest.firstIndex(of: "]"), let index = Int(rest[..<end]), index < Self.mostStores,
+            rest[end...].hasPrefix("].")
+        else { throw LakeError(.invalidValue, "configuration key '\(key)' is not known (\(origin))") }
+        let name = String(rest[end...].dropFirst(2))
+        while blockstores.count <= index { blockstores.append(Blockstore()) }
+        origins[key] = origin
+        switch name {
+        case "id": blockstores[index].id = value
+        case "description": blockstores[index].description = value
+        case "backward_compatible": blockstores[index].isBackwardCompatible = value == "true"
+        default:
+            var one = Configuration()
+            one.blockstore = blockstores[index]
+            try one.set("blockstore." + name, value, from: origin)
+            blockstores[index] = one.blockstore
+            passedOver += one.passedOver
+        }
+    }
+
     private static let claims = "auth.oidc.validate_id_token_claims."
 
     /// Sets one key from text.
@@ -192,6 +245,12 @@ struct Configuration {
         if key.hasPrefix(Self.claims) {
             oidc.requiredClaims[String(key.dropFirst(Self.claims.count))] = value
             origins[key] = origin
+            return
+        }
+        if key.hasPrefix(Self.storePrefix) { return try setStore(key, value, from: origin) }
+        if key == "blockstores.signing.secret_key" {
+            signingSecret = value
+            origins["blockstore.signing.secret_key"] = origin
             return
         }
         guard let setting = Self.settings.first(where: { $0.key == key }) else {
@@ -230,6 +289,12 @@ struct Configuration {
             certificateFile: Files.absolute(certificateFile), keyFile: Files.absolute(certificateKeyFile))
     }
 
+    private mutating func note(environment: [String: String]) {
+        blockstore.note(environment: environment)
+        for index in blockstores.indices { blockstores[index].note(environment: environment) }
+        dynamoDBIdentity.environment = environment
+    }
+
     /// Whether several servers may work on the records.
     var isShared: Bool { !["sqlite", "local", "mem"].contains(databaseType) }
 
@@ -242,6 +307,20 @@ struct Configuration {
             !isShared || !encryptSecret.isEmpty,
             "database.type \(databaseType) needs auth.encrypt.secret_key, the same for all servers that share the database"
         )
+        try require(
+            databaseType != "cosmosdb"
+                || !(cosmosDB.endpoint.isEmpty || cosmosDB.database.isEmpty || cosmosDB.container.isEmpty),
+            "database.type cosmosdb needs database.cosmosdb.endpoint, .database and .container")
+        for store in stores {
+            try require(
+                store.type != "azure" || !store.azure.account.isEmpty, "blockstore.type azure needs storage_account")
+        }
+        let ids = blockstores.map(\.id)
+        try require(
+            Set(ids).count == ids.count && (ids.count < 2 || !ids.contains("")),
+            "blockstores.stores: each needs an id of its own")
+        try require(
+            blockstores.filter { $0.type == "local" }.count <= 1, "blockstores.stores: one may be of the type local")
         try require(
             databaseType != "postgres" || !postgres.address.isEmpty,
             "database.type postgres needs database.postgres.connection_string, such as postgres://USER:PASSWORD@HOST:5432/DATABASE"
@@ -266,13 +345,13 @@ struct Configuration {
 
     /// The folder of the objects, where they are files.
     func objectsFolder(in directory: DataDirectory) -> String {
-        blockstore.path.isEmpty ? directory.path + "/objects" : Files.absolute(blockstore.path)
+        (stores.first { $0.type == "local" } ?? blockstore).folder(in: directory)
     }
 
     /// Where mounts keep what is not published yet: on the objects' own disk, where there is one, so that publishing is a
     /// rename.
     func stagingFolder(in directory: DataDirectory) -> String {
-        blockstore.type == "local" ? objectsFolder(in: directory) + "/.staging" : directory.path + "/staging"
+        stores[0].type == "local" ? objectsFolder(in: directory) + "/.staging" : directory.path + "/staging"
     }
 
     /// The file of the embedded database.
@@ -284,6 +363,15 @@ struct Configuration {
     func closedFolders(in directory: DataDirectory) -> [String] {
         let database = databaseFile(in: directory)
         return [directory.path, String(database[..<(database.lastIndex(of: "/") ?? database.endIndex)])]
+    }
+
+    /// What a file says alone.
+    static func load(file: String) throws -> Configuration {
+        var configuration = Configuration()
+        for (key, value) in try YAML.flatten(Files.read(file), file: file) {
+            try configuration.set(key, value, from: file)
+        }
+        return configuration
     }
 
     /// What a command's flags and environment say: the file's keys, then the environment's (`LAKEFUSE_...` before
@@ -321,7 +409,7 @@ struct Configuration {
             if let value = invocation.value(flag) { try configuration.set(key, value, from: "--" + flag) }
         }
         configuration.actions.environment.variables = invocation.environment
-        configuration.blockstore.s3Identity.environment = invocation.environment
+        configuration.note(environment: invocation.environment)
         return configuration
     }
 

@@ -136,8 +136,11 @@ extension Setting {
     /// not be taken apart, and told once. Source: `lakefs-behaviour.md` and the settings that lakeFS logs at its start.
     static let passedOver = [
         // Other engines of metadata and data, and what is peculiar to lakeFS's own.
-        "database.local.", "database.drop_tables", "database.dynamodb.", "database.postgres.metrics",
-        "database.postgres.scan_page_size", "blockstore.azure.", "blockstore.gs.", "blockstore.local.import_hidden",
+        "database.local.", "database.drop_tables", "database.postgres.metrics", "database.postgres.scan_page_size",
+        "database.dynamodb.credentials_cache_expiry_window", "database.dynamodb.health_check_interval",
+        "database.dynamodb.max_connections", "database.cosmosdb.throughput", "database.cosmosdb.autoscale",
+        "blockstore.gs.data_credentials_", "blockstore.gs.server_side_encryption_customer_supplied",
+        "blockstore.local.import_hidden",
         // Caches, tables and batches are made otherwise.
         "committed.block_storage_prefix", "committed.local_cache.", "graveler.", "ugc.", "auth.cache.",
         // An authorisation service of its own, the single sign-on of its paid edition.
