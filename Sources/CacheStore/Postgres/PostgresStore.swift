@@ -107,7 +107,7 @@ package final class PostgresStore: KeyValueStore {
             microseconds.store(known + (Int(min(taken, 1_000_000)) - known) / 16, ordering: .relaxed)
         }
 
-        func width(most: Int) -> Int { min(most, 2 + microseconds.load(ordering: .relaxed) / 500) }
+        func width(most: Int) -> Int { min(most, 1 + microseconds.load(ordering: .relaxed) / 700) }
     }
 
     private static func error(_ failure: PostgresFailure) -> StoreError {
