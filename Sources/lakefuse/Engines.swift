@@ -16,6 +16,8 @@ final class Engines {
     let isAlone: Bool
     /// Whether a look at a record or an object is a way over a network.
     let isFar: Bool
+    /// Between the server and stores behind a network.
+    let objectCache: CachedObjectStore?
     /// The embedded database, where it is used.
     let database: SQLiteStore?
     private var locks: [FileLock] = []
@@ -40,11 +42,28 @@ final class Engines {
         let only = engines[""]!
         let engine: any ObjectStore = stores.count == 1 && stores[0].id.isEmpty ? only : RoutedObjectStore(engines)
         let objectCalls = CallMeter.ofObjects()
-        let objects = InterposedObjectStore(engine, objectCalls)
+        // Counted where they go over the network: what the cache answers is no call.
+        let metered = InterposedObjectStore(engine, objectCalls)
+        let isFar = engines.values.contains { $0.capabilities.presigner != nil }
+        var cache: CachedObjectStore?
+        if isFar {
+            let folder =
+                configuration.diskCacheFolder.isEmpty
+                ? directory.path + "/cache" : Files.absolute(configuration.diskCacheFolder)
+            try Files.makeFolder(folder)
+            // Two processes would not know of each other's files.
+            locks.append(try FileLock(folder + "/.lock", what: "the cache in \(folder)"))
+            let made = try CachedObjectStore(
+                metered, folder: folder + "/blocks", limitBytes: Int64(configuration.diskCacheBytes))
+            closing.append { made.close() }
+            cache = made
+        }
+        objectCache = cache
+        let objects: any ObjectStore = cache ?? metered
         self.objects = objects
         self.objectCalls = objectCalls
         isAlone = !configuration.isShared
-        isFar = configuration.isShared || engines.values.contains { $0.capabilities.presigner != nil }
+        self.isFar = configuration.isShared || isFar
 
         if configuration.databaseType == "sqlite" || configuration.databaseType == "local" {
             let path = configuration.databaseFile(in: directory)

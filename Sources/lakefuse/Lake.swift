@@ -102,9 +102,18 @@ final class Lake {
                 .init("kv_request", "Calls of the key-value store", engines.recordCalls),
                 .init("object_store_call", "Calls of the object store", engines.objectCalls),
             ]
-        ) { [mounts, committed, catalog, actions] in
+        ) { [mounts, committed, catalog, actions, objectCache = engines.objectCache] in
             let cache = committed.cacheCounters
+            let blocks = objectCache?.counters ?? (hits: 0, misses: 0, bytes: 0)
             return [
+                .init(
+                    "lakefuse_object_cache_hits_total", "Blocks of objects behind a network that were here.",
+                    isCounter: true, Double(blocks.hits)),
+                .init(
+                    "lakefuse_object_cache_misses_total", "Blocks of objects behind a network that were fetched.",
+                    isCounter: true, Double(blocks.misses)),
+                .init(
+                    "lakefuse_object_cache_bytes", "Bytes of such blocks on the local disk.", Double(blocks.bytes)),
                 .init("lakefuse_mounts", "Mounts of this server.", Double(mounts?.mounts().count ?? 0)),
                 .init(
                     "lakefuse_staged_entries_total", "Uncommitted changes that were written to branches.",

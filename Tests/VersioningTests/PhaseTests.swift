@@ -14,7 +14,7 @@ import Testing
         let refused: Mutex<HookEvent.Kind?> = Mutex(nil)
         let meanwhile: Mutex<(@Sendable (HookEvent) throws -> Void)?> = Mutex(nil)
 
-        func isWatching(_ event: HookEvent) -> Bool { true }
+        func watched(_ events: [HookEvent]) -> [Bool] { events.map { _ in true } }
         func note(_ event: HookEvent) -> Bool { true }
         func failed(_ event: HookEvent) {}
 

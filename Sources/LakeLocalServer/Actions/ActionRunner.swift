@@ -139,10 +139,17 @@ package final class ActionRunner: HookRunner {
 
     // MARK: before a change
 
-    package func isWatching(_ event: HookEvent) throws -> Bool {
-        guard settings.isEnabled else { return false }
-        // What is wrong with the files is told when they are to run.
-        do { return try !found(for: event, catalog()).isEmpty } catch { return true }
+    package func watched(_ events: [HookEvent]) throws -> [Bool] {
+        guard settings.isEnabled else { return events.map { _ in false } }
+        var known: [String: [Found]] = [:]
+        return events.map { event in
+            // What is wrong with the files is told when they are to run.
+            do {
+                let ref = Self.ref(event)
+                if known[ref] == nil { known[ref] = try all(for: event, catalog()) }
+                return known[ref]!.contains { $0.action.isFor(event) }
+            } catch { return true }
+        }
     }
 
     package func before(_ event: HookEvent) throws -> Bool {
@@ -325,6 +332,11 @@ package final class ActionRunner: HookRunner {
 
     /// The actions that are for an event, by the order of their files.
     private func found(for event: HookEvent, _ catalog: Catalog) throws -> [Found] {
+        try all(for: event, catalog).filter { $0.action.isFor(event) }
+    }
+
+    /// All actions of the ref that an event names.
+    private func all(for event: HookEvent, _ catalog: Catalog) throws -> [Found] {
         let repository = try catalog.repository(event.repository)
         let page = try files(for: event, repository, catalog)
         guard !page.items.isEmpty else { return [] }
@@ -350,7 +362,7 @@ package final class ActionRunner: HookRunner {
                 guard names.insert(action.name).inserted else {
                     throw HookFailure("action name '\(action.name)' already loaded: invalid action (\(path))")
                 }
-                if action.isFor(event) { result.append(Found(action: action, index: index)) }
+                result.append(Found(action: action, index: index))
                 index += 1
             } catch let error as LakeError where error.code == .invalidValue {
                 faults.append("parsing file \(path): \(error.message)")

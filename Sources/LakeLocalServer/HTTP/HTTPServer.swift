@@ -440,50 +440,6 @@ import Versioning
                 peer: self.connection?.peer, version: version, fault: fault)
         }
 
-        /// Bytes that are made while they are sent. If that fails the connection is ended: the library notes that it is
-        /// to be, but does nothing about it before something comes over the wire.
-        private final class Stream {
-            private let read: @Sendable (Int64, Int) throws -> [UInt8]
-            private let socket: Int32
-            private let isOpenEnded: Bool
-
-            /// - Parameter isOpenEnded: whether no bytes are the end, and not too few.
-            init(
-                _ socket: Int32, isOpenEnded: Bool = false, _ read: @escaping @Sendable (Int64, Int) throws -> [UInt8]
-            ) {
-                self.read = read
-                self.socket = socket
-                self.isOpenEnded = isOpenEnded
-            }
-
-            /// The library's answer of that many bytes; nil if there is no memory. It keeps the stream.
-            func response(of count: UInt64) -> OpaquePointer? {
-                unsafe MHD_create_response_from_callback(
-                    count, 128 * 1024,
-                    { context, position, buffer, room in
-                        unsafe Unmanaged<Stream>.fromOpaque(context!).takeUnretainedValue().fill(
-                            UnsafeMutableRawBufferPointer(start: buffer, count: room), at: Int64(position))
-                    }, unsafe Unmanaged.passRetained(self).toOpaque(),
-                    { unsafe Unmanaged<Stream>.fromOpaque($0!).release() })
-            }
-
-            /// What the library's callback returns: a number of bytes, or one of its own words.
-            private func fill(_ buffer: UnsafeMutableRawBufferPointer, at position: Int64) -> Int {
-                do {
-                    let bytes = try read(position, buffer.count)
-                    guard bytes.isEmpty else {
-                        unsafe buffer.copyBytes(from: bytes)
-                        return bytes.count
-                    }
-                    if isOpenEnded { return Int(MHD_CONTENT_READER_END_OF_STREAM) }
-                } catch {
-                    Log.error("an answer ended early", ["reason": "\(error)"])
-                }
-                shutdown(socket, Int32(SHUT_RDWR))
-                return Int(MHD_CONTENT_READER_END_WITH_ERROR)
-            }
-        }
-
         /// Pieces of an answer, as far as they are not sent. The library asks for one after the other.
         private final class Pieces: @unchecked Sendable {
             private let next: @Sendable () throws -> [UInt8]
@@ -521,6 +477,8 @@ import Versioning
             self.connection?.enter(.answering)
             let made: OpaquePointer?
             let socket = unsafe lake_http_socket(connection)
+            // What is read from afar is read on the pool, and the connection's thread is free meanwhile.
+            let lent = unsafe core.beginsInPool ? LentConnection(connection, core.pool) : nil
             switch response.body {
             case .bytes(let bytes) where bytes.count > Self.uncounted:
                 guard let kept = Kept(bytes, of: core.budget) else {
@@ -545,10 +503,11 @@ import Versioning
                 unsafe made = unsafe MHD_create_response_from_callback(
                     UInt64(count), 4096, { _, _, _, _ in Int(MHD_CONTENT_READER_END_WITH_ERROR) }, nil, nil)
             case .stream(let count, let read):
-                unsafe made = unsafe Stream(socket, read).response(of: UInt64(count))
+                unsafe made = BodyStream(socket, lent: lent, read).response(of: UInt64(count))
             case .pieces(let next):
                 let pieces = Pieces(next)
-                unsafe made = unsafe Stream(socket, isOpenEnded: true) { try pieces.take($1) }.response(of: UInt64.max)
+                unsafe made = BodyStream(socket, lent: lent, isOpenEnded: true) { try pieces.take($1) }
+                    .response(of: UInt64.max)
             }
             guard let made = unsafe made else { return MHD_Result.NO }
             defer { unsafe MHD_destroy_response(made) }

@@ -37,7 +37,8 @@ extension Catalog {
         try checkProtection(of: id, blocks: .commit, in: repository)
         try objects.synchronize()  // What the mount published is durable before a commit names it.
         if request.sourceMetaRange == nil, !request.allowEmpty {
-            if try !hasStaged(tokens: branch.tokens) {
+            // Should all that was written have been taken back, that is found when it is to be committed.
+            if !refs.hasWritten(branch.stagingToken), try !hasStaged(tokens: branch.tokens) {
                 let assumed = branch
                 branch = try self.branch(id, in: repository).branch
                 guard try branch != assumed && hasStaged(tokens: branch.tokens) else {
@@ -53,10 +54,11 @@ extension Catalog {
             return event
         }
         // What hooks look at is what is committed: writers go on behind the seal.
-        let isWatched = try request.sourceMetaRange == nil && hooks?.isWatching(before[1]) ?? false
+        let watched = try repository.isReadOnly ? nil : hooks?.watched(before)
+        let isWatched = request.sourceMetaRange == nil && watched?[1] ?? false
         var seen: [StagingToken]?
         return try inPhases(
-            before, in: repository,
+            before, in: repository, watched: watched,
             between: {
                 guard isWatched else { return }
                 seen = try turns.withTurn(of: Self.turn(id, in: repository)) {

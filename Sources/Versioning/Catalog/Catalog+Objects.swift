@@ -201,6 +201,7 @@ extension Catalog {
         _ entries: [StagedEntry], _ claims: [(address: String, claim: FreshObjects.Claim)], in token: StagingToken
     ) {
         staged.add(entries.count, ordering: .relaxed)
+        refs.noteWritten(token)
         var keys: [String: Set<Key>] = [:]
         for entry in entries {
             if let address = Self.address(entry.envelope) { keys[address, default: []].insert(entry.key) }

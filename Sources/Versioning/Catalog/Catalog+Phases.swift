@@ -27,10 +27,11 @@ extension Catalog {
     /// Runs a change with the hooks around it.
     /// - Parameters:
     ///   - before: told in order; the first that refuses ends it.
+    ///   - watched: for each of them whether somebody wants to be told, where that is known.
     ///   - between: done before the last of them is told.
     ///   - swing: makes the change, and says each time when it is near. Given nil where nobody runs hooks.
     func inPhases<Result>(
-        _ before: [HookEvent], in repository: Repository, between: () throws -> Void = {},
+        _ before: [HookEvent], in repository: Repository, watched: [Bool]? = nil, between: () throws -> Void = {},
         _ swing: (Aftermath?) throws -> Result
     ) throws -> Result {
         // What is forced on a repository that is read-only runs no hooks. Source: `lakefs-behaviour.md` section 3.
@@ -41,7 +42,7 @@ extension Catalog {
             if index == before.count - 1 { try between() }
             last = event
             last.runID = XID.makeRunID()
-            hasRun = try hooks.before(last)
+            hasRun = try watched?[index] == false ? false : hooks.before(last)
         }
         let aftermath = Aftermath(hooks, last.followed(), hasRun: hasRun)
         let result: Result
@@ -68,8 +69,8 @@ extension Catalog {
     ) throws -> (id: CommitID, commit: Commit) {
         var event = HookEvent(kind, request, on: id, in: repository.id)
         if let source { (event.sourceRef, event.mergeSource) = (source.commitID.text, source.name) }
-        guard let hooks, try hooks.isWatching(event) else {
-            return try inPhases([event], in: repository) { aftermath in
+        guard let hooks, try hooks.watched([event])[0] else {
+            return try inPhases([event], in: repository, watched: [false]) { aftermath in
                 try moveHead(id, in: repository, after: aftermath, make)
             }
         }

@@ -103,8 +103,9 @@ extension HookEvent.Kind {
 /// Who runs hooks. The catalog asks it before and after each change of refs; no lock of the catalog and no turn of a
 /// branch is held meanwhile.
 package protocol HookRunner: Sendable {
-    /// Whether anything is to run at an event before a change: if not, nobody need work out what the change will be.
-    func isWatching(_ event: HookEvent) throws -> Bool
+    /// Whether anything is to run at each of some events before a change: if not, nobody need work out what the change
+    /// will be. What they have in common is looked at once.
+    func watched(_ events: [HookEvent]) throws -> [Bool]
     /// Runs what is to run before a change, and returns when it has. Called once for a change, however often that is
     /// tried.
     /// - Throws: `LakeError` if the change is not to be made.

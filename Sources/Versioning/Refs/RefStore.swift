@@ -225,6 +225,8 @@ package final class RefStore: Sendable {
     /// What stores a commit, for who does so together with the record that names it.
     func addition(of commit: Commit, in repository: Repository) -> (id: CommitID, mutation: Mutation) {
         let id = commit.id
+        // Whoever looks for it before it is there, such as hooks that are noted, finds what it will be.
+        keep(commit, CommitName(partition: repository.partition, id: id))
         return (id, .set(repository.partition, Key("commits/\(id)"), commit.encoded))
     }
 
@@ -232,6 +234,11 @@ package final class RefStore: Sendable {
     func forget() { commits.removeAll() }
 
     // MARK: staging tokens
+
+    /// Tokens that this process has written to, lately.
+    private let written = LRUCache<StagingToken, Bool>(budget: 4000)
+    func noteWritten(_ token: StagingToken) { if store.capabilities.isShared { written.insert(true, for: token, cost: 1) } }
+    func hasWritten(_ token: StagingToken) -> Bool { written[token] ?? false }
 
     /// Whether a partition is that of a staging token: no other has a colon in its name, but those of imports.
     package static func isStaging(_ partition: Partition) -> Bool { partition.name.bytes.contains(0x3a) }

@@ -58,6 +58,9 @@ struct Configuration {
     var region = "us-east-1", s3Domains = ["s3.local.lakefs.io"]
     /// `committed.sstable.memory.cache_size_bytes`: decoded blocks of tables to keep, bytes.
     var cacheBytes = 64 << 20
+    /// `committed.local_cache.dir`, `committed.local_cache.size_bytes`: blocks of objects that are elsewhere, on the local
+    /// disk; `<data>/cache` if empty. Not used where the objects are files here.
+    var diskCacheFolder = "", diskCacheBytes = 1 << 30
     /// `logging.level`, `logging.format`, and at which level each request has its line: `logging.audit_log_level`.
     var logLevel = Log.Level.info, logFormatName = "text", accessLogLevel = Log.Level.debug
     /// `logging.output`: `=` for standard error, `-` for standard output, else a file, opened anew on SIGHUP.
@@ -175,6 +178,8 @@ struct Configuration {
         .flag("gateways.s3.create_repositories", \.createsRepositories),
         .number("gateways.s3.abandoned_upload_hours", \.abandonedUploadHours, 1, most: 1 << 20),
         .number("committed.sstable.memory.cache_size_bytes", \.cacheBytes),
+        .text("committed.local_cache.dir", \.diskCacheFolder),
+        .number("committed.local_cache.size_bytes", \.diskCacheBytes, 16 << 20),
         .number("committed.permanent.min_range_size_bytes", \.ranges.minRangeSizeBytes),
         .number("committed.permanent.max_range_size_bytes", \.ranges.maxRangeSizeBytes, 1),
         .number("committed.permanent.range_raggedness_entries", \.ranges.raggednessEntries, 1),
