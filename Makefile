@@ -3,7 +3,7 @@
 BUILD_PACKAGES = libfuse3-dev fuse3 libmicrohttpd-dev libsqlite3-dev libpq-dev libcurl4-openssl-dev libssl-dev libsodium-dev \
 	libisal-dev zlib1g-dev libzstd-dev libexpat1-dev libyaml-dev libarchive-dev libgnutls28-dev libldap-dev \
 	liblua5.2-dev libpcre2-dev
-TEST_PACKAGES = python3-venv curl git sqlite3
+TEST_PACKAGES = python3-venv curl git sqlite3 postgresql-15 faketime
 BINARY = .build-release/release/lakefuse
 # Root installs as it is, others by sudo.
 SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -29,6 +29,7 @@ test: test-packages build
 	@# here: it does not see the futexes that Swift's Mutex is made of, and takes all that is guarded by one for a race.
 	ASAN_OPTIONS=detect_leaks=0 swift test --sanitize address --scratch-path .build-asan
 	Tests/Fuzz/run.sh
+	Tests/Engines/run.sh
 	Tests/EndToEnd/conformance.sh
 	Tests/EndToEnd/run.sh
 	Tests/Clients/run.sh

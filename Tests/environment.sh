@@ -1,10 +1,10 @@
 # Sourced by run.sh of the tests that bring clients along.
 
-# Installs Debian's packages whose programs are not there; a package and its program have one name.
+# Installs Debian's packages whose programs are not there; PACKAGE:PROGRAM where the two have other names.
 install_programs() {
     local missing=() program
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
-    for program in "$@"; do command -v "$program" >/dev/null || missing+=("$program"); done
+    for program in "$@"; do command -v "${program#*:}" >/dev/null || missing+=("${program%%:*}"); done
     [ ${#missing[@]} -gt 0 ] || return 0
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

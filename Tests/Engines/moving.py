@@ -218,7 +218,8 @@ class LakeFSOwn(unittest.TestCase):
                 told = running.ask("GET", f"/repositories/{repository}/branches/{branch['id']}").json
                 self.assertEqual(branch["commit_id"], told["commit_id"])
                 for path in running.list(repository, branch["id"]):
-                    if path != "linked":  # a fault of lakeFS's: README.md of the fixture
+                    # A fault of lakeFS's (README.md of the fixture); entries that were made without bytes.
+                    if path != "linked" and folder.name != "ranges":
                         running.get(repository, branch["id"], path)
                 checked += 1
         self.assertGreater(checked, 10)

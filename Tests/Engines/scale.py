@@ -6,16 +6,19 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import unittest
 import uuid
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "EndToEnd"))
+import engines as parts  # noqa: E402
 import lake as lakes  # noqa: E402
 from lake import wait_until  # noqa: E402
 
@@ -394,6 +397,43 @@ class Refused(unittest.TestCase):
         self.assertIn("key pair", self.refusal(BLOCKSTORE_S3_CREDENTIALS_SECRET_ACCESS_KEY="guessed"))
         self.assertIn("reached", self.refusal(BLOCKSTORE_S3_ENDPOINT="http://127.0.0.1:9",
                                               BLOCKSTORE_S3_MAX_RETRIES="0"))
+
+
+class Example(unittest.TestCase):
+    """`examples/scale-out.sh`, as its page says."""
+
+    def test_it_starts_survives_a_server_and_stops(self):
+        script = lakes.ROOT / "examples/scale-out.sh"
+        data = pathlib.Path(tempfile.mkdtemp(prefix="lakefuse-scale-out-"))
+        os.chmod(data, 0o755)
+        port = parts.free_port()
+        environment = {**os.environ, "LAKEFUSE_SCALE_DATA": str(data), "LAKEFUSE_SCALE_PORT": str(port),
+                       "LAKEFUSE_BINARY": lakes.BINARY, "WEED": str(parts.ENGINES / "weed")}
+        try:
+            said = subprocess.run([script, "start"], check=True, env=environment, capture_output=True, text=True,
+                                  timeout=120).stdout
+            made = lakes.Lake(FOLDER, "through-the-balancer")
+            made.port, made.endpoint = port, f"http://127.0.0.1:{port}"
+            made.keys = re.search(r"key (\S+), secret (\S+)\)", said).groups()
+            name = "r" + uuid.uuid4().hex[:8]
+            exports = dict(re.findall(r"(LAKECTL_\w+)=(\S+)", said))
+            made.command("repo", "create", f"lakefs://{name}", f"s3://lake/{name}", environment=exports)
+            for number in range(20):
+                made.upload(name, "main", f"{number}", f"{number}".encode())
+            os.kill(int((data / "server-1.pid").read_text()), signal.SIGKILL)
+            for number in range(20):
+                self.assertEqual(f"{number}".encode(), made.get(name, "main", f"{number}"))
+                made.upload(name, "main", f"more {number}", b"x")
+            made.commit(name, "main", "through one server")
+            said = subprocess.run([script, "stop"], check=True, env=environment, capture_output=True, text=True,
+                                  timeout=60).stdout
+            self.assertIn("stopped", said)
+            # Again: the same lake.
+            subprocess.run([script, "start"], check=True, env=environment, capture_output=True, timeout=120)
+            self.assertEqual(40, len(made.list(name, "main")))
+        finally:
+            subprocess.run([script, "stop"], env=environment, capture_output=True, timeout=60)
+            shutil.rmtree(data, ignore_errors=True)
 
 
 if __name__ == "__main__":
