@@ -32,7 +32,8 @@ package struct Server: RequestHandler {
     private func door(_ request: Request) -> any Door { doors.first { $0.serves(request) }! }
 
     package func begin(_ request: Request) -> Reception {
-        telemetry.begun()
+        // It may be begun twice: first without waiting.
+        if request.note.isNew() { telemetry.begun() }
         if let answer = origins.preflight(request) { return .respond(answer) }
         // What mounts hold back is published before a branch is shown: that takes as long as reading it, on a thread
         // that may wait.

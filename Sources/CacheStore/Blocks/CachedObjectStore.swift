@@ -78,7 +78,10 @@ package final class CachedObjectStore: ObjectStore {
     // MARK: reading
 
     package func read(_ location: ObjectLocation, _ range: Range<Int64>) throws(StoreError) -> [UInt8] {
-        guard !range.isEmpty, Self.isKept(location) else { return try base.read(location, range) }
+        guard !range.isEmpty, Self.isKept(location) else {
+            try Waiting.begin()
+            return try base.read(location, range)
+        }
         var bytes: [UInt8] = []
         var position = range.lowerBound
         while position < range.upperBound {
@@ -102,6 +105,7 @@ package final class CachedObjectStore: ObjectStore {
             hits.add(1, ordering: .relaxed)
             return known
         }
+        try Waiting.begin()
         let own = Fetch()
         let other: Fetch? = underWay.withLock { underWay in
             if let fetch = underWay[name] { return fetch }
@@ -191,16 +195,22 @@ package final class CachedObjectStore: ObjectStore {
 
     package var capabilities: ObjectStoreCapabilities { base.capabilities }
     package func put(_ bytes: [UInt8], at location: ObjectLocation, _ durability: Durability) throws(StoreError) {
+        try Waiting.begin()
         try base.put(bytes, at: location, durability)
     }
     package func makeWriter(_ location: ObjectLocation) throws(StoreError) -> any ObjectWriter {
         try base.makeWriter(location)
     }
-    package func head(_ location: ObjectLocation) throws(StoreError) -> StoredObject? { try base.head(location) }
+    package func head(_ location: ObjectLocation) throws(StoreError) -> StoredObject? {
+        try Waiting.begin()
+        return try base.head(location)
+    }
     package func list(_ prefix: ObjectLocation, after: String?, limit: Int) throws(StoreError) -> [StoredObject] {
-        try base.list(prefix, after: after, limit: limit)
+        try Waiting.begin()
+        return try base.list(prefix, after: after, limit: limit)
     }
     package func remove(_ location: ObjectLocation) throws(StoreError) {
+        try Waiting.begin()
         try base.remove(location)
         guard Self.isKept(location) else { return }
         // What was read of it begins at its begin, nearly always; the rest goes for want of use.
@@ -211,10 +221,12 @@ package final class CachedObjectStore: ObjectStore {
         }
     }
     package func copy(_ source: ObjectLocation, to destination: ObjectLocation) throws(StoreError) -> Int64 {
-        try base.copy(source, to: destination)
+        try Waiting.begin()
+        return try base.copy(source, to: destination)
     }
     package func join(_ parts: [ObjectLocation], to destination: ObjectLocation) throws(StoreError) -> Int64 {
-        try base.join(parts, to: destination)
+        try Waiting.begin()
+        return try base.join(parts, to: destination)
     }
     package func isOpen(_ location: ObjectLocation) -> Bool { base.isOpen(location) }
 }

@@ -33,6 +33,8 @@ package final class PostgresStore: KeyValueStore {
     private let writer: GroupCommit<Request, StoreError?>
     /// Writes for callers that do not wait.
     private let executor = WorkerPool(name: "postgres-writer", width: writers)
+    /// Reads for callers that do not wait.
+    private let askers = WorkerPool(name: "postgres-reader", width: writers)
     /// Reads are made again that were not answered: they change nothing.
     private let retries = Retries()
     /// Microseconds of a round trip, lately.
@@ -62,8 +64,8 @@ package final class PostgresStore: KeyValueStore {
         self.table = table
         listener = PostgresListener(address, channel: "lakefuse_\(name)")
         let most = max(1, settings.mostOpenConnections / 2)
-        let (pace, retries) = (pace, retries)
-        readers = GroupCommit(limit: 512, width: { pace.width(most: most) }) { [table] asked in
+        let (pace, retries, askers) = (pace, retries, askers)
+        readers = GroupCommit(limit: 512, executor: askers, width: { pace.width(most: most) }) { [table] asked in
             Self.read(asked, table, pool, pace, retries)
         }
         writer = GroupCommit(limit: 512, executor: executor, width: { pace.width(most: min(most, Self.writers)) }) {
@@ -95,6 +97,7 @@ package final class PostgresStore: KeyValueStore {
         writer.stop()
         readers.stop()
         executor.stop()
+        askers.stop()
         pool.close()
     }
 
@@ -148,6 +151,15 @@ package final class PostgresStore: KeyValueStore {
             throw StoreError(.unavailable, "the store is closed")
         }
         return try answer.get()
+    }
+
+    package func values(
+        for names: [(partition: Partition, key: Key)],
+        then done: @escaping @Sendable (Result<[[UInt8]?], StoreError>) -> Void
+    ) {
+        readers.submit(names.map { Name(partition: $0.partition, key: $0.key) }) { answer in
+            done(answer ?? .failure(StoreError(.unavailable, "the store is closed")))
+        }
     }
 
     /// One round trip for what many ask.

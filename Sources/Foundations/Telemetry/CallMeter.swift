@@ -21,7 +21,7 @@ package final class CallMeter: Sendable {
         parts = (0..<16).map { _ in Part(names.count) }
     }
 
-    private func add(_ call: Int, since began: Int64, isFailure: Bool) {
+    package func add(_ call: Int, since began: Int64, isFailure: Bool) {
         let took = Timestamp.monotonicMicroseconds() - began
         parts[threadShard(of: parts.count)].counts.withLock {
             $0[call].calls += 1

@@ -311,6 +311,10 @@ import Versioning
                 guard core.beginsInPool else {
                     return unsafe go(on: core.handler.begin(request), request, connection, core)
                 }
+                // Most of what a request needs to begin with is at hand.
+                if let reception = Waiting.without({ core.handler.begin(request) }) {
+                    return unsafe go(on: reception, request, connection, core)
+                }
                 // The library calls again from the start when it is resumed, and sends no `100 Continue` before.
                 let resumable = unsafe suspend(connection, core)
                 core.pool.run { [self, handler = core.handler] in

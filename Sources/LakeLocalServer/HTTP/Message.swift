@@ -174,7 +174,14 @@ package final class RequestNote: @unchecked Sendable {
     package let id = RequestNote.next()
     /// Microseconds, on a clock that nobody sets.
     let began = Timestamp.monotonicMicroseconds()
+    private var isBegun = false
     init() {}
+
+    /// Whether nobody has asked before.
+    func isNew() -> Bool {
+        defer { isBegun = true }
+        return !isBegun
+    }
 
     private static let alphabet = Array("0123456789abcdefghijklmnopqrstuv".utf8)
     private static let process = UInt64.random(in: 0..<1 << 35)

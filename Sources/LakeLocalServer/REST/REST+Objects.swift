@@ -68,11 +68,21 @@ extension REST {
             let path = try call.path()
             let withMetadata = try call.flag("user_metadata") ?? true
             let isPresigned = try call.flag("presign") as Bool
-            let found = try catalog.entry(path, at: call[.ref], in: call.repository)
-            return .respond(
-                try told(
+            @Sendable func told(
+                _ found: (entry: Entry, location: ObjectLocation, repository: Repository)
+            ) throws -> Response {
+                try self.told(
                     200, path, found.entry, in: found.repository.namespace, withMetadata: withMetadata,
-                    link: isPresigned ? try links.link(to: found.entry, at: found.location, call.request) : nil))
+                    link: isPresigned ? links.link(to: found.entry, at: found.location, call.request) : nil)
+            }
+            guard Waiting.isForbidden, !isPresigned else {
+                return .respond(try told(catalog.entry(path, at: call[.ref], in: call.repository)))
+            }
+            return .later { [catalog] answer in
+                catalog.entry(path, at: call[.ref], in: call.repository) { found in
+                    do { answer(try told(found.get())) } catch { answer(Self.failure(error, call.request)) }
+                }
+            }
         }
         router.on(.getUnderlyingProperties) { call in
             let path = try call.path()

@@ -199,7 +199,7 @@ package struct REST: Door {
         return try handler(call)
     }
 
-    private static func failure(_ error: any Error, _ request: Request) -> Response {
+    static func failure(_ error: any Error, _ request: Request) -> Response {
         var response = Response(error)
         if request.method == "HEAD" { response.body = .bytes([]) }
         return response

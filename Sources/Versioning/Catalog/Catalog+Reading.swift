@@ -55,6 +55,55 @@ extension Catalog {
         return (entry, try entry.location(in: resolved.repository.namespace), resolved.repository)
     }
 
+    /// Whether looking something up is a way over a network, so that threads that many share do not wait for it.
+    package var isFar: Bool { store.capabilities.isShared }
+
+    /// As `entry`, without waiting: `done` is called from any thread, with what was found or what went wrong; it must not
+    /// block.
+    package func entry(
+        _ path: Key, at ref: String, in repositoryID: RepositoryID,
+        then done: @escaping @Sendable (
+            Result<(entry: Entry, location: ObjectLocation, repository: Repository), any Error>
+        ) -> Void
+    ) {
+        // What is known of the branch is read together with the path; the rest is as it always is, with that at hand.
+        let names = Waiting.without { () -> (names: [(partition: Partition, key: Key)], known: Branch)? in
+            guard !unsettled.isHolding, let repository = try? repository(repositoryID),
+                let known = refs.knownBranch(BranchName(ref), in: repository)
+            else { return nil }
+            return (
+                [(repository.partition, RefStore.key(ofBranch: known.id))]
+                    + known.tokens.map { (partition: $0.partition, key: path) }, known
+            )
+        } ?? nil
+        @Sendable func waiting() {
+            committed.pool.run { [self] in done(Result { try entry(path, at: ref, in: repositoryID) }) }
+        }
+        guard let names else { return waiting() }
+        store.values(for: names.names) { [self] answer in
+            let found: Result<(entry: Entry, location: ObjectLocation, repository: Repository), any Error>? =
+                Waiting.without {
+                    Result {
+                        let repository = try repository(repositoryID)
+                        let values = try answer.get()
+                        guard let bytes = values[0], refs.isKnown(names.known, as: bytes, in: repository) else {
+                            // It has moved: as if nothing had been known.
+                            try Waiting.begin()
+                            throw LakeError.notFound(.branch, names.known.id)
+                        }
+                        let staged = StagedValues(
+                            path: path, tokens: names.known.tokens, values: Array(values.dropFirst()))
+                        let resolved = ResolvedRef(
+                            repository: repository, commitID: names.known.commitID, branch: names.known,
+                            tokens: names.known.tokens, staged: staged)
+                        guard let entry = try find(path, at: resolved) else { throw LakeError.notFound(.object, path) }
+                        return (entry, try entry.location(in: repository.namespace), repository)
+                    }
+                }
+            if let found { done(found) } else { waiting() }
+        }
+    }
+
     /// What a listing is asked for.
     package struct ListQuery: Sendable {
         package var prefix = Key([]), delimiter = Key([])

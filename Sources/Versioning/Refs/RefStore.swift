@@ -85,6 +85,18 @@ package final class RefStore: Sendable {
         return try branch(id, in: repository)
     }
 
+    /// A branch as it was known last; nil where it is not.
+    func knownBranch(_ id: BranchName, in repository: Repository) -> Branch? {
+        branches[QualifiedBranch(partition: repository.partition, id: id)]?.branch
+    }
+
+    /// Whether the record of a branch still has the bytes that it was read as.
+    func isKnown(_ branch: Branch, as bytes: [UInt8], in repository: Repository) -> Bool {
+        branches[QualifiedBranch(partition: repository.partition, id: branch.id)].map {
+            $0.bytes == bytes && $0.branch == branch
+        } ?? false
+    }
+
     /// Whether a write may require that its branch is what it is taken for, so that to read it first is not needed.
     var isAssuming: Bool { store.capabilities.isShared && store.capabilities.requiresCheaply }
 

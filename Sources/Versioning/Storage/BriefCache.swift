@@ -2,7 +2,8 @@ package import Foundations
 import Synchronization
 
 /// A key-value store that answers for some records as they were a moment ago: where other processes write too, and it is
-/// soon enough to see that within the moment. What this process writes it sees at once.
+/// soon enough to see that within the moment. What this process writes it sees at once. A thread that may not wait gets
+/// what is known, and else is told so (`Waiting`).
 package final class BriefCache<Base: KeyValueStore>: KeyValueStore {
     private struct Name: Hashable { let partition: Partition, key: Key }
     private struct State {
@@ -29,11 +30,15 @@ package final class BriefCache<Base: KeyValueStore>: KeyValueStore {
     package var capabilities: KeyValueCapabilities { base.capabilities }
 
     package func value(for key: Key, in partition: Partition) throws(StoreError) -> [UInt8]? {
-        guard isCached(partition, key) else { return try base.value(for: key, in: partition) }
+        guard isCached(partition, key) else {
+            try Waiting.begin()
+            return try base.value(for: key, in: partition)
+        }
         let name = Name(partition: partition, key: key)
         let now = Timestamp.monotonicMilliseconds()
         let (known, version) = state.read { ($0.known[name], $0.version) }
         if let known, now - known.read < milliseconds { return known.value }
+        try Waiting.begin()
         let value = try base.value(for: key, in: partition)
         state.write { state in
             guard state.version == version else { return }
@@ -44,8 +49,14 @@ package final class BriefCache<Base: KeyValueStore>: KeyValueStore {
     }
 
     package func values(for names: [(partition: Partition, key: Key)]) throws(StoreError) -> [[UInt8]?] {
-        try base.values(for: names)
+        try Waiting.begin()
+        return try base.values(for: names)
     }
+
+    package func values(
+        for names: [(partition: Partition, key: Key)],
+        then done: @escaping @Sendable (Result<[[UInt8]?], StoreError>) -> Void
+    ) { base.values(for: names, then: done) }
 
     /// Before a write and after it: a reader in between may have read what was.
     private func forget(_ batch: [Mutation]) {
@@ -65,6 +76,7 @@ package final class BriefCache<Base: KeyValueStore>: KeyValueStore {
     package func set(
         _ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition?, _ durability: Durability
     ) throws(StoreError) {
+        try Waiting.begin()
         let batch: [Mutation] = [.set(partition, key, value)]
         forget(batch)
         defer { forget(batch) }
@@ -72,6 +84,7 @@ package final class BriefCache<Base: KeyValueStore>: KeyValueStore {
     }
 
     package func write(_ batch: [Mutation], _ durability: Durability) throws(StoreError) {
+        try Waiting.begin()
         forget(batch)
         defer { forget(batch) }
         try base.write(batch, durability)
@@ -90,10 +103,12 @@ package final class BriefCache<Base: KeyValueStore>: KeyValueStore {
     package func page(of partition: Partition, from: Key?, before end: Key?, limit: Int) throws(StoreError) -> [(
         key: Key, value: [UInt8]
     )] {
-        try base.page(of: partition, from: from, before: end, limit: limit)
+        try Waiting.begin()
+        return try base.page(of: partition, from: from, before: end, limit: limit)
     }
 
     package func removeAll(in partition: Partition) throws(StoreError) {
+        try Waiting.begin()
         defer {
             state.write { state in
                 state.version &+= 1
@@ -103,7 +118,10 @@ package final class BriefCache<Base: KeyValueStore>: KeyValueStore {
         try base.removeAll(in: partition)
     }
 
-    package func partitions() throws(StoreError) -> [Partition] { try base.partitions() }
+    package func partitions() throws(StoreError) -> [Partition] {
+        try Waiting.begin()
+        return try base.partitions()
+    }
     package func announce() { base.announce() }
     package func listen(_ heard: @escaping @Sendable () -> Void) -> Bool { base.listen(heard) }
 }

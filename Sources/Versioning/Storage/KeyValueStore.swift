@@ -79,6 +79,11 @@ package protocol KeyValueStore: Sendable {
     /// The values of several keys, in their order, in as few round trips as the engine has for it. Not a snapshot.
     func values(for names: [(partition: Partition, key: Key)]) throws(StoreError) -> [[UInt8]?]
 
+    /// As `values`, but does not wait: `done` is called from any thread, perhaps before this returns. It must not block.
+    func values(
+        for names: [(partition: Partition, key: Key)],
+        then done: @escaping @Sendable (Result<[[UInt8]?], StoreError>) -> Void)
+
     /// Stores `value` only if `condition` holds at the moment of the write.
     /// Returns when it is as durable as asked; calls from many threads share one sync.
     /// - Throws: `.preconditionFailed` if it does not hold; nothing was written then.
@@ -121,6 +126,11 @@ extension KeyValueStore {
         for (partition, key) in names { values.append(try value(for: key, in: partition)) }
         return values
     }
+
+    package func values(
+        for names: [(partition: Partition, key: Key)],
+        then done: @escaping @Sendable (Result<[[UInt8]?], StoreError>) -> Void
+    ) { done(Result { () throws(StoreError) in try values(for: names) }) }
 
     package func announce() {}
 

@@ -23,6 +23,20 @@ package final class MeteredKeyValueStore<Base: KeyValueStore>: KeyValueStore {
     package func values(for names: [(partition: Partition, key: Key)]) throws(StoreError) -> [[UInt8]?] {
         try measure(.get) { () throws(StoreError) in try base.values(for: names) }
     }
+    package func values(
+        for names: [(partition: Partition, key: Key)],
+        then done: @escaping @Sendable (Result<[[UInt8]?], StoreError>) -> Void
+    ) {
+        let begun = Timestamp.monotonicMicroseconds()
+        base.values(for: names) { [meter] result in
+            if case .failure = result {
+                meter.add(Call.get.rawValue, since: begun, isFailure: true)
+            } else {
+                meter.add(Call.get.rawValue, since: begun, isFailure: false)
+            }
+            done(result)
+        }
+    }
     package func set(
         _ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition?, _ durability: Durability
     ) throws(StoreError) {
