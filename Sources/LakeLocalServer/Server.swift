@@ -24,7 +24,8 @@ package struct Server: RequestHandler {
         self.telemetry = telemetry
         origins = AllowedOrigins(rest.settings.allowedOrigins)
         doors = [
-            gateway, rest.links, rest, TelemetryDoor(telemetry: telemetry, access: access, readiness: readiness ?? Readiness(rest.catalog)),
+            gateway, rest.links, rest,
+            TelemetryDoor(telemetry: telemetry, access: access, readiness: readiness ?? Readiness(rest.catalog)),
             FrontDoor(login: rest.login, region: gateway.settings.region),
         ]
     }

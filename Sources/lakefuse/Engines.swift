@@ -174,7 +174,8 @@ final class Engines {
             if json.isEmpty, !blockstore.gcsCredentialsFile.isEmpty {
                 json = try Files.read(blockstore.gcsCredentialsFile)
             }
-            let identity = try blockstore.isGCSAnonymous
+            let identity =
+                try blockstore.isGCSAnonymous
                 ? nil : GoogleIdentity(json: json, environment: blockstore.environment)
             let store = GCSObjectStore(blockstore.gcs, identity: identity)
             return Opened(
@@ -217,7 +218,8 @@ final class Engines {
             do {
                 guard let check = checks[namespace.store] else {
                     throw StoreError(
-                        .refused, "the store '\(namespace.store)' of repository \(repository.id) is not in blockstores.stores")
+                        .refused,
+                        "the store '\(namespace.store)' of repository \(repository.id) is not in blockstores.stores")
                 }
                 return try check(namespace)
             } catch {

@@ -47,7 +47,10 @@ private enum Engine {
         let large = [UInt8](repeating: 7, count: 390_000)
         for number in 0..<5 { try store.set(large, for: Key("\(number)"), in: partition) }
         // More than a page of 1 MB.
-        #expect(try store.page(of: partition, from: nil, before: nil, limit: 10).map(\.value.count) == [390_000, 390_000, 390_000, 390_000, 390_000])
+        #expect(
+            try store.page(of: partition, from: nil, before: nil, limit: 10).map(\.value.count) == [
+                390_000, 390_000, 390_000, 390_000, 390_000,
+            ])
         expectStoreFailure(.invalid) { try store.set(large + large, for: "x", in: partition) }
         let many = (0..<100).map { Mutation.set(partition, Key("m\($0 + 100)"), [1]) }
         try store.write(many, .durable)
@@ -85,7 +88,9 @@ private enum Engine {
     @Test func keysThatBeginOthers() throws {
         let store = try open()
         let partition = Partition("p")
-        let keys = ["abc", "abc d", "abc e", "abc!", "abcd", "ab", "a", "a b c", "abc def ghi", "abc def"].map { Key($0) }
+        let keys = ["abc", "abc d", "abc e", "abc!", "abcd", "ab", "a", "a b c", "abc def ghi", "abc def"].map {
+            Key($0)
+        }
         for key in keys { try store.set(key.bytes, for: key, in: partition) }
         for limit in 1...11 {
             var found: [Key] = []
@@ -96,12 +101,17 @@ private enum Engine {
             }
             #expect(found == keys.sorted(), "pages of \(limit)")
         }
-        #expect(try store.page(of: partition, from: nil, before: "abc ", limit: 100).map(\.key) == ["a", "a b c", "ab", "abc"])
+        #expect(
+            try store.page(of: partition, from: nil, before: "abc ", limit: 100).map(\.key) == [
+                "a", "a b c", "ab", "abc",
+            ])
     }
 
     /// lakeFS's own: SHA-256 of the key behind its length, and digits in ascending order.
     @Test func namesOfDocuments() {
-        #expect(Base32Hex.encode(Array("foobar".utf8)) == "CPNMUOJ1E8======" && Base32Hex.decode("CPNMUOJ1E8======") == Array("foobar".utf8))
+        #expect(
+            Base32Hex.encode(Array("foobar".utf8)) == "CPNMUOJ1E8======"
+                && Base32Hex.decode("CPNMUOJ1E8======") == Array("foobar".utf8))
         #expect(CosmosDBStore.id("a").count == 56)
     }
 

@@ -153,7 +153,9 @@ func checkPresigned(_ store: any ObjectStore, scheme: String, root: String, isSt
         let whole = ObjectLocation(scheme: "gs", path: "\(root)whole")
         #expect(try store.join(parts, to: whole) == 70)
         #expect(try store.readAll(whole) == (0..<70).map { UInt8($0) })
-        #expect(try store.list(ObjectLocation(scheme: "gs", path: String(root.dropLast())), after: nil, limit: 100).count == 71)
+        #expect(
+            try store.list(ObjectLocation(scheme: "gs", path: String(root.dropLast())), after: nil, limit: 100).count
+                == 71)
     }
 
     @Test func refusals() throws {

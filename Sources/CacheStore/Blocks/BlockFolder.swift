@@ -186,7 +186,9 @@ final class BlockFolder: Sendable {
             head.append(UInt8(truncatingIfNeeded: UInt64(bytes.count) >> UInt64(shift)))
         }
         let sum = Self.sum(bytes)
-        for shift in stride(from: 24, through: 0, by: -8) { head.append(UInt8(truncatingIfNeeded: sum >> UInt32(shift))) }
+        for shift in stride(from: 24, through: 0, by: -8) {
+            head.append(UInt8(truncatingIfNeeded: sum >> UInt32(shift)))
+        }
         let all = head + bytes
         let count = unsafe all.withUnsafeBytes { unsafe Glibc.write(descriptor, $0.baseAddress, $0.count) }
         close(descriptor)

@@ -90,7 +90,11 @@ package final class CachedObjectStore: ObjectStore {
             let start = Int(position - number * Self.blockBytes)
             guard start < block.count else { break }
             let count = Int(min(Int64(block.count - start), range.upperBound - position))
-            if bytes.isEmpty, start == 0, count == block.count { bytes = block } else { bytes += block[start..<start + count] }
+            if bytes.isEmpty, start == 0, count == block.count {
+                bytes = block
+            } else {
+                bytes += block[start..<start + count]
+            }
             position += Int64(count)
             // One that is not full is the last.
             if block.count < Int(Self.blockBytes) { break }

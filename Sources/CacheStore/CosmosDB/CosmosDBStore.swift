@@ -180,7 +180,8 @@ package final class CosmosDBStore: KeyValueStore {
             key: Base32Hex.encode(key.bytes), value: Base32Hex.encode(value))
     }
 
-    private static func decode<Value: Decodable>(_ answer: HTTPClient.Answer, _: Value.Type) throws(StoreError) -> Value {
+    private static func decode<Value: Decodable>(_ answer: HTTPClient.Answer, _: Value.Type) throws(StoreError) -> Value
+    {
         do { return try JSONDecoder().decode(Value.self, from: Data(answer.body)) } catch {
             throw StoreError(.unavailable, "CosmosDB's answer cannot be read: \(error)")
         }
@@ -304,7 +305,8 @@ package final class CosmosDBStore: KeyValueStore {
 
     private static let changed = StoreError(.preconditionFailed, "a record was changed by another writer")
     private static let unknown = StoreError(
-        .away, "the answer of CosmosDB to a write was lost, and whether it was made cannot be told: look, and try again")
+        .away, "the answer of CosmosDB to a write was lost, and whether it was made cannot be told: look, and try again"
+    )
 
     package func set(
         _ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition?, _ durability: Durability

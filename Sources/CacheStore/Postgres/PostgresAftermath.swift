@@ -70,7 +70,7 @@ struct PostgresAftermath {
             case nil:
                 outcomes[member] = .unknown(
                     StoreError(
-                    .away,
+                        .away,
                         "the connection to PostgreSQL was lost amid a write, and whether it was made cannot be told: look, and try again"
                     ))
             }

@@ -308,7 +308,7 @@ package final class PostgresStore: KeyValueStore {
                             plan.drop([member])
                         default:
                             outcomes[member] = StoreError(
-                    .away, "the connection to PostgreSQL was lost amid a write", isTransient: true)
+                                .away, "the connection to PostgreSQL was lost amid a write", isTransient: true)
                             plan.drop([member])
                         }
                     }

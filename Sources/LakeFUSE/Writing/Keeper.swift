@@ -94,7 +94,8 @@ final class Keeper: Sendable {
         guard tree.publishesByItself, dirty > 0, actions != seen.load(ordering: .acquiring) else { return }
         guard
             now - active >= Self.quiet(tree)
-                || now - published.load(ordering: .acquiring) >= (tree.view.isShared ? Self.longestOfShared : Self.longest)
+                || now - published.load(ordering: .acquiring)
+                    >= (tree.view.isShared ? Self.longestOfShared : Self.longest)
                 || dirty > Self.mostDirty
         else { return }
         if !isPublishing.exchange(true, ordering: .acquiringAndReleasing) { publishSignal.post() }

@@ -94,7 +94,9 @@ extension Tree {
             case .quiet where state.moved.isEmpty:
                 for node in state.dirty.values {
                     // A large file that is closed again and again is not hashed again and again.
-                    if node.hasNewBytes, !node.names.isEmpty, now - node.touched < max(Keeper.quiet(self), 2 * node.took) {
+                    if node.hasNewBytes, !node.names.isEmpty,
+                        now - node.touched < max(Keeper.quiet(self), 2 * node.took)
+                    {
                         isDone = false
                     } else {
                         choose(node)

@@ -360,8 +360,11 @@ extension REST {
                     call.branch, in: call.repository, force: body.force ?? false)
                 let root = try repository.namespace.location("data/").description
                 let isOwn = body.physicalAddress.hasPrefix(root) && !body.physicalAddress.contains("/../")
-                guard isOwn || ObjectLocation(address: body.physicalAddress, store: repository.storageID)
-                    .map(catalog.objects.isOpen) == true else {
+                guard
+                    isOwn
+                        || ObjectLocation(address: body.physicalAddress, store: repository.storageID)
+                            .map(catalog.objects.isOpen) == true
+                else {
                     throw LakeError(
                         .invalidValue,
                         "physical address '\(body.physicalAddress)' is not under \(root), nor under a folder that imports may name"

@@ -158,7 +158,8 @@ extension REST {
             throw LakeError(.dataGone, "the store has joined the parts, and does not show the object")
         }
         // As S3 makes it: of the digests of the parts, as far as their tags are such.
-        let digests = body.parts.map { part in Hex.bytes(part.etag.utf8.filter { $0 != 0x22 }) ?? Array(part.etag.utf8) }
+        let digests = body.parts.map { part in Hex.bytes(part.etag.utf8.filter { $0 != 0x22 }) ?? Array(part.etag.utf8)
+        }
         let tag = Hex.text(Hash.digest(.md5, digests.flatMap { $0 })) + "-\(numbers.count)"
         let entry = Entry(
             address: own.relative, lastModified: .now(), size: object.byteCount, eTag: tag,

@@ -98,7 +98,8 @@ extension REST {
                 .json(
                     200,
                     API.Config(
-                        versionConfig: Self.version, storageConfig: storage, storageConfigList: settings.stores.count > 1 ? settings.stores.map(\.message) : [],
+                        versionConfig: Self.version, storageConfig: storage,
+                        storageConfigList: settings.stores.count > 1 ? settings.stores.map(\.message) : [],
                         uiConfig: API.UIConfig(), capabilitiesConfig: API.CapabilitiesConfig())))
         }
         router.on(.getStorageConfig) { call in

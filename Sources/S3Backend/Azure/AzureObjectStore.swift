@@ -31,7 +31,8 @@ package final class AzureObjectStore: ObjectStore, PartedStore {
     /// - Throws: `.refused` if the key is none.
     package init(_ settings: Settings, identity: AzureIdentity?) throws(StoreError) {
         guard let key = Base64.decode(settings.key) else {
-            throw StoreError(.refused, "blockstore.azure.storage_access_key is not base64: copy it from the account's keys")
+            throw StoreError(
+                .refused, "blockstore.azure.storage_access_key is not base64: copy it from the account's keys")
         }
         self.settings = settings
         self.key = key
@@ -67,7 +68,8 @@ package final class AzureObjectStore: ObjectStore, PartedStore {
         else { throw StoreError(.invalid, "\(location) names no blob of a container") }
         guard String(Substring(parts[0])) == host else {
             throw StoreError(
-                .invalid, "\(location) is not in the storage account \(settings.account): addresses begin with https://\(host)/")
+                .invalid,
+                "\(location) is not in the storage account \(settings.account): addresses begin with https://\(host)/")
         }
         return Place(container: String(Substring(parts[1])), blob: String(Substring(parts[2])))
     }
@@ -223,7 +225,10 @@ package final class AzureObjectStore: ObjectStore, PartedStore {
             for blob in page.first("Blobs")?.all("Blob") ?? [] {
                 guard let name = blob.value("Name"), let facts = blob.first("Properties"),
                     let size = facts.value("Content-Length").flatMap({ Int64($0) })
-                else { throw StoreError(.unavailable, "the container '\(own.container)' answers a listing that cannot be read") }
+                else {
+                    throw StoreError(
+                        .unavailable, "the container '\(own.container)' answers a listing that cannot be read")
+                }
                 let path = base + name
                 if let after, !Array(after.utf8).precedes(Array(path.utf8)) { continue }
                 found.append(
@@ -323,7 +328,9 @@ package final class AzureObjectStore: ObjectStore, PartedStore {
                     ("authorization", "Bearer " + (try identity.token())), ("x-ms-version", Self.version),
                     ("x-ms-date", Timestamp.now().httpDate), ("content-type", "application/xml"),
                 ], body: .bytes(body))
-        } judge: { _ in nil }
+        } judge: { _ in
+            nil
+        }
         guard answer.status == 200, let root = XMLElement.parse(answer.body), let oid = root.value("SignedOid"),
             let tenant = root.value("SignedTid"), let given = root.value("SignedStart"),
             let until = root.value("SignedExpiry"), let service = root.value("SignedService"),
@@ -357,7 +364,8 @@ package final class AzureObjectStore: ObjectStore, PartedStore {
         let disposition = facts.contentDisposition ?? "", type = facts.contentType ?? ""
         let signingProtocol = endpoint.hasPrefix("https") ? "https" : "https,http"
         var query = [
-            ("sv", Self.version), ("sr", "b"), ("sp", permissions), ("st", start), ("se", end), ("spr", signingProtocol),
+            ("sv", Self.version), ("sr", "b"), ("sp", permissions), ("st", start), ("se", end),
+            ("spr", signingProtocol),
         ]
         var lines = [permissions, start, end, resource]
         let signer: [UInt8]

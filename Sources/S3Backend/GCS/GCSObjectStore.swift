@@ -129,7 +129,8 @@ package final class GCSObjectStore: ObjectStore, PartedStore {
             modified: resource.updated.flatMap { Timestamp(rfc3339: $0)?.seconds } ?? 0)
     }
 
-    private static func decode<Value: Decodable>(_ answer: HTTPClient.Answer, _: Value.Type) throws(StoreError) -> Value {
+    private static func decode<Value: Decodable>(_ answer: HTTPClient.Answer, _: Value.Type) throws(StoreError) -> Value
+    {
         do { return try JSONDecoder().decode(Value.self, from: Data(answer.body)) } catch {
             throw StoreError(.unavailable, "Google's answer cannot be read: \(error)")
         }

@@ -109,7 +109,9 @@ extension Catalog {
                 }
                 continue
             }
-            if try refs.setBranch(new, in: repository, if: .matches(bytes), durability, before: first(), behind: last(old)) {
+            if try refs.setBranch(
+                new, in: repository, if: .matches(bytes), durability, before: first(), behind: last(old))
+            {
                 return (old, new)
             }
             pauseBeforeRetry(attempt)

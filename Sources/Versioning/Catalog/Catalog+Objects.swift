@@ -92,7 +92,8 @@ extension Catalog {
         var isWritten = false
         do {
             for attempt in 0..<Self.tries {
-                let (branch, bytes) = try attempt == 0 && expected.isEmpty
+                let (branch, bytes) =
+                    try attempt == 0 && expected.isEmpty
                     ? assumedBranch(id, in: repository) : branch(id, in: repository)
                 let token = branch.stagingToken
                 guard let required = try requirements(expected, of: branch, in: repository) else { continue }

@@ -62,20 +62,22 @@ extension Catalog {
     /// block.
     package func entry(
         _ path: Key, at ref: String, in repositoryID: RepositoryID,
-        then done: @escaping @Sendable (
-            Result<(entry: Entry, location: ObjectLocation, repository: Repository), any Error>
-        ) -> Void
+        then done:
+            @escaping @Sendable (
+                Result<(entry: Entry, location: ObjectLocation, repository: Repository), any Error>
+            ) -> Void
     ) {
         // What is known of the branch is read together with the path; the rest is as it always is, with that at hand.
-        let names = Waiting.without { () -> (names: [(partition: Partition, key: Key)], known: Branch)? in
-            guard !unsettled.isHolding, let repository = try? repository(repositoryID),
-                let known = refs.knownBranch(BranchName(ref), in: repository)
-            else { return nil }
-            return (
-                [(repository.partition, RefStore.key(ofBranch: known.id))]
-                    + known.tokens.map { (partition: $0.partition, key: path) }, known
-            )
-        } ?? nil
+        let names =
+            Waiting.without { () -> (names: [(partition: Partition, key: Key)], known: Branch)? in
+                guard !unsettled.isHolding, let repository = try? repository(repositoryID),
+                    let known = refs.knownBranch(BranchName(ref), in: repository)
+                else { return nil }
+                return (
+                    [(repository.partition, RefStore.key(ofBranch: known.id))]
+                        + known.tokens.map { (partition: $0.partition, key: path) }, known
+                )
+            } ?? nil
         @Sendable func waiting() {
             committed.pool.run { [self] in done(Result { try entry(path, at: ref, in: repositoryID) }) }
         }

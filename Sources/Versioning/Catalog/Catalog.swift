@@ -148,7 +148,9 @@ package final class Catalog: Sendable {
 
     /// Asks the key-value store for one record.
     /// - Throws: why it does not answer.
-    package func checkEngines() throws { _ = try store.value(for: "kv/schema/version", in: Partition("kv-internal-metadata")) }
+    package func checkEngines() throws {
+        _ = try store.value(for: "kv/schema/version", in: Partition("kv-internal-metadata"))
+    }
 
     /// Work that a crash left behind: dropped staging tokens are emptied, deleted repositories removed, imports ended.
     package func recover() {
@@ -286,7 +288,8 @@ package final class Catalog: Sendable {
         while true {
             let page = try refs.repositories(prefix: "", after: after, limit: 1000)
             for other in page where other.state == .active {
-                guard let theirs = try? other.namespace, theirs.scheme == namespace.scheme, theirs.store == namespace.store
+                guard let theirs = try? other.namespace, theirs.scheme == namespace.scheme,
+                    theirs.store == namespace.store
                 else { continue }
                 let own = Key(namespace.path + "/")
                 let their = Key(theirs.path + "/")

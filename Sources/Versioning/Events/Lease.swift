@@ -30,7 +30,8 @@ extension Catalog {
         guard !isAlone else { return }
         let own = Array(instanceID.utf8)
         do {
-            for (key, holder) in try store.page(of: Self.leases, from: nil, before: nil, limit: 100) where holder == own {
+            for (key, holder) in try store.page(of: Self.leases, from: nil, before: nil, limit: 100) where holder == own
+            {
                 _ = try store.tryWrite(
                     [.require(Self.leases, key, .matches(own)), .remove(Self.leases, key)], .durable)
             }

@@ -249,7 +249,9 @@ package final class RefStore: Sendable {
 
     /// Tokens that this process has written to, lately.
     private let written = LRUCache<StagingToken, Bool>(budget: 4000)
-    func noteWritten(_ token: StagingToken) { if store.capabilities.isShared { written.insert(true, for: token, cost: 1) } }
+    func noteWritten(_ token: StagingToken) {
+        if store.capabilities.isShared { written.insert(true, for: token, cost: 1) }
+    }
     func hasWritten(_ token: StagingToken) -> Bool { written[token] ?? false }
 
     /// Whether a partition is that of a staging token: no other has a colon in its name, but those of imports.

@@ -66,7 +66,9 @@ package struct ObjectLocation: Hashable, Sendable, CustomStringConvertible {
     }
 
     package func hash(into hasher: inout Hasher) {
-        for var text in [scheme, path, store] { text.withUTF8 { unsafe hasher.combine(bytes: UnsafeRawBufferPointer($0)) } }
+        for var text in [scheme, path, store] {
+            text.withUTF8 { unsafe hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
+        }
     }
 
     /// What a full address names: all behind `scheme://`, as it stands. `local:///x` is the file `/x`, outside of the

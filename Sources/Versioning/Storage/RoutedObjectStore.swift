@@ -18,7 +18,8 @@ package final class RoutedObjectStore: ObjectStore {
         guard let store = stores[location.store] else {
             throw StoreError(
                 .refused,
-                "the store '\(location.store)' of \(location) is not one of this server's: name it in blockstores.stores")
+                "the store '\(location.store)' of \(location) is not one of this server's: name it in blockstores.stores"
+            )
         }
         // Engines know of no ids.
         return (store, location.inStore(""))

@@ -51,7 +51,8 @@ extension Command {
             flags: [
                 Flag(name: "from", value: "FILE", description: "configuration file of the server to copy from"),
                 Flag(name: "to", value: "FILE", description: "configuration file of the server to copy to"),
-                Flag(name: "force", description: "replace records that differ there, and remove those that are not here"),
+                Flag(
+                    name: "force", description: "replace records that differ there, and remove those that are not here"),
             ]
         ) { invocation in try copy(invocation) },
     ]
@@ -69,7 +70,8 @@ extension Command {
     /// Two stores, by a configuration file each.
     private static func copy(_ invocation: Invocation) throws {
         guard let from = invocation.value("from"), let to = invocation.value("to") else {
-            throw LakeError(.invalidValue, "kv copy needs --from FILE and --to FILE: the configuration of either server")
+            throw LakeError(
+                .invalidValue, "kv copy needs --from FILE and --to FILE: the configuration of either server")
         }
         func open(_ file: String) throws -> (directory: DataDirectory, store: any KeyValueStore, close: () -> Void) {
             // What the environment says would be said of both.

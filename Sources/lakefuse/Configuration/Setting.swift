@@ -143,7 +143,8 @@ extension Setting {
         "blockstore.local.import_hidden",
         // Caches, tables and batches are made otherwise.
         "committed.block_storage_prefix", "committed.local_cache.max_uploaders_per_writer",
-        "committed.local_cache.metarange_proportion", "committed.local_cache.range_proportion", "graveler.", "ugc.", "auth.cache.",
+        "committed.local_cache.metarange_proportion", "committed.local_cache.range_proportion", "graveler.", "ugc.",
+        "auth.cache.",
         // An authorisation service of its own, the single sign-on of its paid edition.
         "auth.api.", "auth.authentication_api.", "auth.cookie_auth_verification.", "auth.logout_redirect_url",
         "auth.ui_config.rbac", "auth.ui_config.login_url", "auth.ui_config.logout_url",
