@@ -12,4 +12,5 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 program=bench.py
 case " $* " in *" --only versioning "* | *" --only=versioning "*) program=versioning.py ;; esac
+case " $* " in *" --only scale "* | *" --only=scale "*) program=scale.py ;; esac
 exec python3 "$here/$program" "$@"
