@@ -14,8 +14,11 @@ key=AKIASCALEOUTEXAMPLE0 secret=scale-out-example-secret
 as_postgres() { if [ "$(id -u)" = 0 ]; then setpriv --reuid=postgres --regid=postgres --clear-groups "$@"; else "$@"; fi; }
 
 stop() {
+    local name pid
     for name in nginx server-1 server-2 weed; do
-        [ -f "$data/$name.pid" ] && kill "$(cat "$data/$name.pid")" 2>/dev/null || true
+        pid=$(cat "$data/$name.pid" 2>/dev/null) || continue
+        kill "$pid" 2>/dev/null || true
+        for _ in $(seq 300); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
         rm -f "$data/$name.pid"
     done
     as_postgres "$postgres/pg_ctl" -D "$data/postgres" -m fast stop >/dev/null 2>&1 || true
@@ -99,7 +102,7 @@ for name in one two; do
     setsid nohup "$binary" run --config "$data/lakefuse.yaml" --data "$data/server-$number" \
         --listen "127.0.0.1:${ports[$name]}" >"$data/server-$number.ready" 2>>"$data/server-$number.log" </dev/null &
     echo $! >"$data/server-$number.pid"
-    answers "${ports[$name]}/_health/ready"
+    for _ in $(seq 600); do curl -fs -o /dev/null "http://127.0.0.1:${ports[$name]}/_health/ready" && break; sleep 0.1; done
 done
 
 # The load balancer: who is not ready gets nothing.

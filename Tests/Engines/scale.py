@@ -9,12 +9,14 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 import unittest
+import urllib.parse
 import uuid
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "EndToEnd"))
@@ -288,6 +290,53 @@ hooks: [{id: note, type: lua, properties: {script: "print('ran')"}}]
             made.stop()
 
 
+class Proxy:
+    """What stands between a server and an engine, and can be cut."""
+
+    def __init__(self, port):
+        self.target, self.port = port, parts.free_port()
+        self.sockets, self.listener = [], None
+        self.mend()
+
+    def mend(self):
+        self.listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self.accept, args=(self.listener,), daemon=True).start()
+
+    def accept(self, listener):
+        while True:
+            try:
+                near, _ = listener.accept()
+            except OSError:
+                return
+            far = socket.create_connection(("127.0.0.1", self.target))
+            self.sockets += [near, far]
+            for one, other in ((near, far), (far, near)):
+                threading.Thread(target=self.pump, args=(one, other), daemon=True).start()
+
+    @staticmethod
+    def pump(one, other):
+        try:
+            while piece := one.recv(1 << 16):
+                other.sendall(piece)
+        except OSError:
+            pass
+        for end in (one, other):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def cut(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for end in self.sockets:
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+        self.sockets = []
+
+
 class Away(unittest.TestCase):
     def check_comes_back(self, made, repo, away, back):
         self.assertEqual(201, upload(made, repo, "before", "1").status)
@@ -326,6 +375,25 @@ class Away(unittest.TestCase):
         def back():
             os.kill(pid, signal.SIGCONT)
         self.check_comes_back(made, repo, away, back)
+        made.stop()
+
+    def test_either_engine_cut_off(self):
+        address = urllib.parse.urlsplit(engine("POSTGRES"))
+        records = Proxy(address.port)
+        objects = Proxy(urllib.parse.urlsplit(engine("SEAWEEDFS")).port)
+        made = server(
+            "cut-off", BLOCKSTORE_S3_ENDPOINT=f"http://127.0.0.1:{objects.port}", BLOCKSTORE_S3_MAX_RETRIES="1",
+            DATABASE_POSTGRES_CONNECTION_STRING=engine("POSTGRES").replace(str(address.port), str(records.port)))
+        repo = repository(made)
+        for proxy in (records, objects):
+            self.check_comes_back(made, repo, proxy.cut, proxy.mend)
+        # What was read before is there while the store is away.
+        large = "x" * 100_000
+        upload(made, repo, "kept", large)
+        self.assertEqual(large.encode(), made.get(repo, "main", "kept"))
+        objects.cut()
+        self.assertEqual(large.encode(), made.get(repo, "main", "kept"))
+        objects.mend()
         made.stop()
 
     def test_rolling_restarts_lose_no_answered_request(self):

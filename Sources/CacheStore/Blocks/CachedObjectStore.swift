@@ -164,7 +164,8 @@ package final class CachedObjectStore: ObjectStore {
     /// Somebody has read a part: if it followed the one before, what follows it is fetched.
     private func note(_ location: ObjectLocation, _ range: Range<Int64>) {
         var reader = readers[location] ?? Reader()
-        let isInOrder = range.lowerBound == reader.next
+        // Who looks at the begin first, to see whether it is there, reads it again.
+        let isInOrder = range.lowerBound <= reader.next && range.upperBound > reader.next
         reader.run = isInOrder ? reader.run + 1 : 0
         if !isInOrder { reader.fetched = 0 }
         reader.next = range.upperBound
