@@ -1,6 +1,5 @@
 import FoundationEssentials
 package import Foundations
-import Synchronization
 
 /// Tokens of Azure's Active Directory: of the machine's managed identity, or of a federated one of the cluster. Kept until
 /// shortly before they end. Source: "How to use managed identities on a virtual machine to acquire a token"; "Microsoft
@@ -32,30 +31,14 @@ package final class AzureIdentity: Sendable {
 
     private let settings: Settings
     private let client = HTTPClient(connectSeconds: 2, stallSeconds: 10)
-    private let known = Mutex<(token: String, end: Int64)?>(nil)
-    private let turns = TurnQueue()
-    /// Seconds before its end at which a token is fetched anew.
-    private static let window: Int64 = 300
+    private let kept = KeptToken()
 
     package init(_ settings: Settings) { self.settings = settings }
 
     package func token() throws(StoreError) -> String {
-        func fresh() -> String? {
-            let now = Timestamp.now().seconds
-            return known.withLock { $0.flatMap { $0.end - now > Self.window ? $0.token : nil } }
-        }
-        if let token = fresh() { return token }
-        do {
-            return try turns.withTurn(of: "look") {
-                if let token = fresh() { return token }
-                let told = try look()
-                let life = told.expires_in?.value ?? 300
-                // One that ends soon is good for what it has.
-                known.withLock { $0 = (told.access_token, Timestamp.now().seconds + max(life, Self.window + 10)) }
-                return told.access_token
-            }
-        } catch {
-            throw error as? StoreError ?? StoreError(.refused, "no token of Azure's: \(error)")
+        try kept.get {
+            let told = try look()
+            return (told.access_token, told.expires_in?.value ?? 300)
         }
     }
 

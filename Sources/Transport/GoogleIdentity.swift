@@ -21,11 +21,8 @@ package final class GoogleIdentity: Sendable {
     private let account: (account: Account, key: PrivateKey)?
     private let metadata: String
     private let client = HTTPClient(connectSeconds: 2, stallSeconds: 10)
-    private let known = Mutex<(token: String, end: Int64)?>(nil)
+    private let kept = KeptToken()
     private let email = Mutex<String?>(nil)
-    private let turns = TurnQueue()
-    /// Seconds before its end at which a token is fetched anew.
-    private static let window: Int64 = 300
     private static let scope = "https://www.googleapis.com/auth/cloud-platform"
 
     /// - Parameters:
@@ -103,21 +100,10 @@ package final class GoogleIdentity: Sendable {
     }
 
     package func token() throws(StoreError) -> String {
-        func fresh() -> String? {
-            let now = Timestamp.now().seconds
-            return known.withLock { $0.flatMap { $0.end - now > Self.window ? $0.token : nil } }
+        try kept.get {
+            let told = try look()
+            return (told.access_token, told.expires_in ?? 300)
         }
-        if let token = fresh() { return token }
-        do {
-            return try turns.withTurn(of: "look") {
-                if let token = fresh() { return token }
-                let told = try look()
-                known.withLock {
-                    $0 = (told.access_token, Timestamp.now().seconds + max(told.expires_in ?? 0, Self.window + 10))
-                }
-                return told.access_token
-            }
-        } catch { throw error as? StoreError ?? StoreError(.refused, "no token of Google's: \(error)") }
     }
 
     private struct Claims: Encodable { let iss: String, scope: String, aud: String, iat: Int64, exp: Int64 }

@@ -11,10 +11,13 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import threading
+import time
 import unittest
 import urllib.parse
 import urllib.request
 import uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from unittest import mock
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "EndToEnd"))
@@ -253,8 +256,6 @@ class Stores(unittest.TestCase):
         pem = subprocess.run(["openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
                              check=True, capture_output=True, text=True).stdout
         # Any token will do there: the double of this test gives one.
-        from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-        import threading
 
         class Tokens(BaseHTTPRequestHandler):
             def do_POST(self):
@@ -422,6 +423,103 @@ boto3.client("s3", endpoint_url="{made.endpoint}", region_name="us-east-1").copy
                 self.assertEqual(30, len(paths))
                 self.assertEqual(sorted(f"{n}".encode() for n in range(30)),
                                  sorted(made.get(repository, "main", path) for path in paths))
+
+
+class KeyPairs(unittest.TestCase):
+    """Where a key pair of AWS may come from, and that it is fetched anew before it ends."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.asked = asked = []
+        key, secret = engine("MINISTACK_KEY"), engine("MINISTACK_SECRET")
+
+        class Double(BaseHTTPRequestHandler):
+            def reply(self, body):
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+            @staticmethod
+            def end():
+                return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 303))
+
+            def told(self):
+                return json.dumps({"AccessKeyId": key, "SecretAccessKey": secret, "Token": "", "Expiration": self.end()})
+
+            def do_GET(self):
+                asked.append(self.path)
+                if self.path.endswith("security-credentials/"):
+                    return self.reply("the-role\n")
+                if self.path == "/container" and self.headers["Authorization"] != "container token":
+                    return self.send_error(401)
+                self.reply(self.told())
+
+            def do_PUT(self):
+                asked.append(self.path)
+                self.reply("machine token")
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                action = dict(urllib.parse.parse_qsl(body))["Action"]
+                asked.append(action)
+                self.reply(f"<{action}Response><{action}Result><Credentials><AccessKeyId>{key}</AccessKeyId>"
+                           f"<SecretAccessKey>{secret}</SecretAccessKey><SessionToken></SessionToken>"
+                           f"<Expiration>{self.end()}</Expiration></Credentials></{action}Result></{action}Response>")
+
+            def log_message(self, *_):
+                pass
+        cls.double = ThreadingHTTPServer(("127.0.0.1", 0), Double)
+        threading.Thread(target=cls.double.serve_forever, daemon=True).start()
+        cls.address = f"http://127.0.0.1:{cls.double.server_address[1]}"
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.double.shutdown()
+
+    def check(self, environment, wanted=None, seconds=0, **more):
+        self.asked.clear()
+        made = lakes.Lake(FOLDER, "keys-" + uuid.uuid4().hex[:8], **environment)
+        file = FOLDER / f"{made.data.name}.yaml"
+        file.write_text(json.dumps({
+            "data": str(made.data), "blockstore": {"type": "s3", "s3": {
+                "endpoint": engine("MINISTACK"), "region": "us-east-1"} | more}}))
+        made.start("--config", file)
+        repository = create(made, "s3://lake/")
+        made.upload(repository, "main", "a", b"x" * 100_000)
+        end = time.monotonic() + seconds
+        number = 0
+        while time.monotonic() < end:
+            number += 1
+            made.upload(repository, "main", f"a{number}", b"x")
+            time.sleep(0.2)
+        made.stop()
+        if wanted:
+            self.assertIn(wanted, self.asked)
+        return list(self.asked)
+
+    def test_environment_and_profiles(self):
+        key, secret = engine("MINISTACK_KEY"), engine("MINISTACK_SECRET")
+        self.check({"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret})
+        file = FOLDER / "profiles"
+        file.write_text(f"[default]\naws_access_key_id = nobody\naws_secret_access_key=wrong\n# of the lake\n"
+                        f"[lake]\naws_access_key_id={key}\naws_secret_access_key = {secret}\n"
+                        f"[role]\nrole_arn = arn:aws:iam::1:role/r\nsource_profile = lake\n")
+        self.check({}, credentials_file=str(file), profile="lake")
+        self.check({}, "AssumeRole", credentials_file=str(file), profile="role", sts_endpoint=self.address)
+        self.check({"AWS_SHARED_CREDENTIALS_FILE": str(file), "AWS_PROFILE": "lake"})
+
+    def test_services(self):
+        token = FOLDER / "token"
+        token.write_text("a web identity")
+        self.check({"AWS_WEB_IDENTITY_TOKEN_FILE": str(token), "AWS_ROLE_ARN": "arn:aws:iam::1:role/r",
+                    "AWS_ENDPOINT_URL_STS": self.address}, "AssumeRoleWithWebIdentity")
+        self.check({"AWS_CONTAINER_CREDENTIALS_FULL_URI": self.address + "/container",
+                    "AWS_CONTAINER_AUTHORIZATION_TOKEN": "container token"}, "/container")
+        asked = self.check({"AWS_EC2_METADATA_SERVICE_ENDPOINT": self.address},
+                           "/latest/meta-data/iam/security-credentials/the-role", seconds=8)
+        # It ends 303 seconds later, and is fetched anew 300 before that.
+        self.assertGreaterEqual(asked.count("/latest/meta-data/iam/security-credentials/the-role"), 2, asked)
 
 
 if __name__ == "__main__":

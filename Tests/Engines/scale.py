@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -440,8 +441,9 @@ class Away(unittest.TestCase):
 class Refused(unittest.TestCase):
     """Each fault is told at start, in one line that says what to do."""
 
-    def refusal(self, **more):
+    def refusal(self, environment=None, **more):
         made = lakes.Lake(FOLDER, "refused-" + uuid.uuid4().hex[:8], **settings(**more))
+        made.environment |= environment or {}
         done = subprocess.run(
             [lakes.BINARY, "run", "--data", str(made.data), "--listen", "127.0.0.1:0"], env=made.server_environment(),
             capture_output=True, text=True, timeout=60)
@@ -465,6 +467,48 @@ class Refused(unittest.TestCase):
         self.assertIn("key pair", self.refusal(BLOCKSTORE_S3_CREDENTIALS_SECRET_ACCESS_KEY="guessed"))
         self.assertIn("reached", self.refusal(BLOCKSTORE_S3_ENDPOINT="http://127.0.0.1:9",
                                               BLOCKSTORE_S3_MAX_RETRIES="0"))
+
+    def test_certificates_that_cannot_be_verified(self):
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "1", "-keyout",
+             FOLDER / "key.pem", "-out", FOLDER / "cert.pem"], check=True, capture_output=True)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(FOLDER / "cert.pem", FOLDER / "key.pem")
+        listener = socket.create_server(("127.0.0.1", 0))
+
+        def serve():
+            while True:
+                try:
+                    end, _ = listener.accept()
+                    with context.wrap_socket(end, server_side=True):
+                        pass
+                except (ssl.SSLError, ConnectionError):
+                    continue
+                except OSError:
+                    return
+        threading.Thread(target=serve, daemon=True).start()
+        said = self.refusal(BLOCKSTORE_S3_ENDPOINT=f"https://127.0.0.1:{listener.getsockname()[1]}")
+        self.assertIn("certificate", said)
+        listener.close()
+        self.assertIn("SSL", self.refusal(
+            DATABASE_POSTGRES_CONNECTION_STRING=engine("POSTGRES").replace("sslmode=disable", "sslmode=verify-full")))
+
+    @unittest.skipUnless(shutil.which("faketime"), "faketime is not installed")
+    def test_a_clock_that_is_off_by_an_hour(self):
+        library = next(pathlib.Path("/usr/lib").rglob("libfaketime.so.1"))
+        said = self.refusal({"LD_PRELOAD": str(library), "FAKETIME": "+1h", "DONT_FAKE_MONOTONIC": "1"})
+        self.assertIn("clock", said)
+
+    def test_a_lake_of_a_newer_schema(self):
+        made = server("newer", DATABASE_POSTGRES_CONNECTION_STRING=engine("POSTGRES") + "&lakefskv_table=newer")
+        made.stop()
+        address = urllib.parse.urlsplit(engine("POSTGRES"))
+        subprocess.run(
+            ["psql", "-q", "-h", "127.0.0.1", "-p", str(address.port), "-U", "lake", "postgres", "-c",
+             "update newer set value = '5' where partition_key = 'kv-internal-metadata'"], check=True,
+            env={**os.environ, "PGPASSWORD": address.password})
+        self.assertIn("newer lakefuse", self.refusal(
+            DATABASE_POSTGRES_CONNECTION_STRING=engine("POSTGRES") + "&lakefskv_table=newer"))
 
 
 class Example(unittest.TestCase):

@@ -396,13 +396,6 @@ package final class DynamoDBStore: KeyValueStore {
         let ClientRequestToken: String
     }
 
-    package func set(
-        _ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition?, _ durability: Durability
-    ) throws(StoreError) {
-        try write(
-            (condition.map { [.require(partition, key, $0)] } ?? []) + [.set(partition, key, value)], durability)
-    }
-
     package func write(_ batch: [Mutation], _ durability: Durability) throws(StoreError) {
         guard let steps = MutationSteps(batch) else { throw Self.changed }
         guard steps.all.count <= Self.mostInTransaction else {

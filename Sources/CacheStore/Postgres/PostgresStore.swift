@@ -18,7 +18,8 @@ package final class PostgresStore: KeyValueStore {
         package init() {}
     }
 
-    package let capabilities = KeyValueCapabilities(mostChanges: 5000, isShared: true, requiresCheaply: true)
+    package let capabilities = KeyValueCapabilities(
+        mostChanges: 5000, isShared: true, requiresCheaply: true, readsLater: true)
 
     private struct Name: Hashable, Sendable { let partition: Partition, key: Key }
     private struct Request: Sendable {
@@ -214,13 +215,6 @@ package final class PostgresStore: KeyValueStore {
     }
 
     // MARK: writing
-
-    package func set(
-        _ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition?, _ durability: Durability
-    ) throws(StoreError) {
-        try write(
-            (condition.map { [.require(partition, key, $0)] } ?? []) + [.set(partition, key, value)], durability)
-    }
 
     package func write(_ batch: [Mutation], _ durability: Durability) throws(StoreError) {
         guard !batch.isEmpty else { return }

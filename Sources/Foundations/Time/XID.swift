@@ -39,19 +39,7 @@ package enum XID {
     /// The text of 12 bytes: 96 bits and four zero bits, five at a time, the most significant first.
     package static func text(_ bytes: [UInt8]) -> String {
         precondition(bytes.count == 12)
-        var result: [UInt8] = []
-        var pool: UInt32 = 0
-        var bits: UInt32 = 0
-        for byte in bytes {
-            pool = pool << 8 | UInt32(byte)
-            bits += 8
-            while bits >= 5 {
-                bits -= 5
-                result.append(alphabet[Int(pool >> bits & 31)])
-            }
-        }
-        result.append(alphabet[Int(pool << (5 - bits) & 31)])
-        return String(decoding: result, as: UTF8.self)
+        return String(decoding: Base32Hex.digits(of: bytes, alphabet), as: UTF8.self)
     }
 
     /// The 12 bytes of an id, or nil if the text is none.

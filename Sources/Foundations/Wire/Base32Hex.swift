@@ -4,6 +4,13 @@ package enum Base32Hex {
 
     /// - Parameter pads: fills up with `=` to whole groups of eight.
     package static func encode(_ bytes: [UInt8], pads: Bool = true) -> String {
+        var text = digits(of: bytes, digits)
+        if pads { while text.count % 8 != 0 { text.append(0x3d) } }
+        return String(decoding: text, as: UTF8.self)
+    }
+
+    /// Five bits at a time, the most significant first; the last ones filled up with zeros.
+    static func digits(of bytes: [UInt8], _ alphabet: [UInt8]) -> [UInt8] {
         var text: [UInt8] = []
         text.reserveCapacity((bytes.count + 4) / 5 * 8)
         var bits: UInt32 = 0
@@ -13,12 +20,11 @@ package enum Base32Hex {
             count += 8
             while count >= 5 {
                 count -= 5
-                text.append(digits[Int(bits >> count & 31)])
+                text.append(alphabet[Int(bits >> count & 31)])
             }
         }
-        if count > 0 { text.append(digits[Int(bits << (5 - count) & 31)]) }
-        if pads { while text.count % 8 != 0 { text.append(0x3d) } }
-        return String(decoding: text, as: UTF8.self)
+        if count > 0 { text.append(alphabet[Int(bits << (5 - count) & 31)]) }
+        return text
     }
 
     /// Nil if `text` is none.

@@ -163,13 +163,6 @@ package final class AzureObjectStore: ObjectStore, PartedStore {
 
     private static let blockBlob = ("x-ms-blob-type", "BlockBlob")
 
-    package func put(_ bytes: [UInt8], at location: ObjectLocation, _ durability: Durability) throws(StoreError) {
-        guard bytes.count > settings.partSize else { return try putWhole(bytes, at: location) }
-        let writer = PartedWriter(self, location)
-        try writer.write(bytes)
-        _ = try writer.finish(durability)
-    }
-
     func putWhole(_ bytes: [UInt8], at location: ObjectLocation) throws(StoreError) {
         let place = try place(location)
         let md5 = ("content-md5", Base64.encode(Hash.digest(.md5, bytes)))
@@ -177,10 +170,7 @@ package final class AzureObjectStore: ObjectStore, PartedStore {
         guard answer.status == 201 else { throw failure(answer, "cannot write", place) }
     }
 
-    package func makeWriter(_ location: ObjectLocation) throws(StoreError) -> any ObjectWriter {
-        _ = try place(location)
-        return PartedWriter(self, location)
-    }
+    func checkPlace(_ location: ObjectLocation) throws(StoreError) { _ = try place(location) }
 
     package func read(_ location: ObjectLocation, _ range: Range<Int64>) throws(StoreError) -> [UInt8] {
         guard !range.isEmpty else { return [] }

@@ -14,10 +14,26 @@ protocol PartedUpload: AnyObject, Sendable {
 }
 
 /// An engine behind a network, as a writer sees it.
-protocol PartedStore: Sendable {
+protocol PartedStore: ObjectStore {
     var limits: PartLimits { get }
     func putWhole(_ bytes: [UInt8], at location: ObjectLocation) throws(StoreError)
     func beginParts(_ location: ObjectLocation) throws(StoreError) -> any PartedUpload
+    /// - Throws: `.invalid` if the engine cannot have an object there.
+    func checkPlace(_ location: ObjectLocation) throws(StoreError)
+}
+
+extension PartedStore {
+    package func put(_ bytes: [UInt8], at location: ObjectLocation, _ durability: Durability) throws(StoreError) {
+        guard bytes.count > limits.partSize else { return try putWhole(bytes, at: location) }
+        let writer = PartedWriter(self, location)
+        try writer.write(bytes)
+        _ = try writer.finish(durability)
+    }
+
+    package func makeWriter(_ location: ObjectLocation) throws(StoreError) -> any ObjectWriter {
+        try checkPlace(location)
+        return PartedWriter(self, location)
+    }
 }
 
 /// What the writers of a store hold in memory, all together: a large object waits for room before it is taken in.

@@ -141,13 +141,6 @@ package final class GCSObjectStore: ObjectStore, PartedStore {
             + (settings.encryptionKey.isEmpty ? [] : [("kmsKeyName", settings.encryptionKey)])
     }
 
-    package func put(_ bytes: [UInt8], at location: ObjectLocation, _ durability: Durability) throws(StoreError) {
-        guard bytes.count > settings.partSize else { return try putWhole(bytes, at: location) }
-        let writer = PartedWriter(self, location)
-        try writer.write(bytes)
-        _ = try writer.finish(durability)
-    }
-
     func putWhole(_ bytes: [UInt8], at location: ObjectLocation) throws(StoreError) {
         let place = try place(location)
         let target = url(
@@ -157,10 +150,7 @@ package final class GCSObjectStore: ObjectStore, PartedStore {
         guard answer.status == 200 else { throw failure(answer, "cannot write", bucket: place.bucket) }
     }
 
-    package func makeWriter(_ location: ObjectLocation) throws(StoreError) -> any ObjectWriter {
-        _ = try place(location)
-        return PartedWriter(self, location)
-    }
+    func checkPlace(_ location: ObjectLocation) throws(StoreError) { _ = try place(location) }
 
     package func read(_ location: ObjectLocation, _ range: Range<Int64>) throws(StoreError) -> [UInt8] {
         guard !range.isEmpty else { return [] }

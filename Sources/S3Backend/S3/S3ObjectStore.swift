@@ -220,26 +220,13 @@ package final class S3ObjectStore: ObjectStore, PartedStore {
                 ? [] : [("x-amz-server-side-encryption-aws-kms-key-id", settings.encryptionKey)])
     }
 
-    package func put(_ bytes: [UInt8], at location: ObjectLocation, _ durability: Durability) throws(StoreError) {
-        guard bytes.count <= settings.partSize else {
-            let writer = PartedWriter(self, location)
-            try writer.write(bytes)
-            _ = try writer.finish(durability)
-            return
-        }
-        try putWhole(bytes, at: location)
-    }
-
     func putWhole(_ bytes: [UInt8], at location: ObjectLocation) throws(StoreError) {
         let place = try place(location)
         let answer = try call("PUT", place, headers: storing, body: bytes)
         guard answer.status == 200 else { throw failure(answer, "cannot write", bucket: place.bucket) }
     }
 
-    package func makeWriter(_ location: ObjectLocation) throws(StoreError) -> any ObjectWriter {
-        _ = try place(location)
-        return PartedWriter(self, location)
-    }
+    func checkPlace(_ location: ObjectLocation) throws(StoreError) { _ = try place(location) }
 
     package func read(_ location: ObjectLocation, _ range: Range<Int64>) throws(StoreError) -> [UInt8] {
         guard !range.isEmpty else { return [] }

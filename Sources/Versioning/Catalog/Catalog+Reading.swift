@@ -55,9 +55,6 @@ extension Catalog {
         return (entry, try entry.location(in: resolved.repository.namespace), resolved.repository)
     }
 
-    /// Whether looking something up is a way over a network, so that threads that many share do not wait for it.
-    package var isFar: Bool { store.capabilities.isShared }
-
     /// As `entry`, without waiting: `done` is called from any thread, with what was found or what went wrong; it must not
     /// block.
     package func entry(
@@ -70,7 +67,8 @@ extension Catalog {
         // What is known of the branch is read together with the path; the rest is as it always is, with that at hand.
         let names =
             Waiting.without { () -> (names: [(partition: Partition, key: Key)], known: Branch)? in
-                guard !unsettled.isHolding, let repository = try? repository(repositoryID),
+                guard store.capabilities.readsLater, !unsettled.isHolding,
+                    let repository = try? repository(repositoryID),
                     let known = refs.knownBranch(BranchName(ref), in: repository)
                 else { return nil }
                 return (

@@ -57,13 +57,17 @@ package struct KeyValueCapabilities: Sendable {
     package var isShared = false
     /// Many writes at once may require the same of one record without failing each other.
     package var requiresCheaply = true
+    /// Reads that nobody waits for hold no thread of who asks.
+    package var readsLater = false
     package init(
-        syncsObjects: Bool = false, mostChanges: Int = .max, isShared: Bool = false, requiresCheaply: Bool = true
+        syncsObjects: Bool = false, mostChanges: Int = .max, isShared: Bool = false, requiresCheaply: Bool = true,
+        readsLater: Bool = false
     ) {
         self.syncsObjects = syncsObjects
         self.mostChanges = mostChanges
         self.isShared = isShared
         self.requiresCheaply = requiresCheaply
+        self.readsLater = readsLater
     }
 }
 
@@ -79,7 +83,8 @@ package protocol KeyValueStore: Sendable {
     /// The values of several keys, in their order, in as few round trips as the engine has for it. Not a snapshot.
     func values(for names: [(partition: Partition, key: Key)]) throws(StoreError) -> [[UInt8]?]
 
-    /// As `values`, but does not wait: `done` is called from any thread, perhaps before this returns. It must not block.
+    /// As `values`, but does not wait where the capabilities say so: `done` is called from any thread, perhaps before this
+    /// returns. It must not block.
     func values(
         for names: [(partition: Partition, key: Key)],
         then done: @escaping @Sendable (Result<[[UInt8]?], StoreError>) -> Void)
@@ -120,6 +125,14 @@ package protocol KeyValueStore: Sendable {
 
 extension KeyValueStore {
     package var capabilities: KeyValueCapabilities { KeyValueCapabilities() }
+
+    /// For engines to which a change of one record is a batch as any other.
+    package func set(
+        _ value: [UInt8], for key: Key, in partition: Partition, if condition: Precondition?, _ durability: Durability
+    ) throws(StoreError) {
+        try write(
+            (condition.map { [.require(partition, key, $0)] } ?? []) + [.set(partition, key, value)], durability)
+    }
 
     package func values(for names: [(partition: Partition, key: Key)]) throws(StoreError) -> [[UInt8]?] {
         var values: [[UInt8]?] = []
