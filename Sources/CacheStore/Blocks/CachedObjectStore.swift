@@ -203,6 +203,10 @@ package final class CachedObjectStore: ObjectStore {
         try Waiting.begin()
         try base.put(bytes, at: location, durability)
     }
+    package func putIfAbsent(_ bytes: [UInt8], at location: ObjectLocation) throws(StoreError) -> Bool {
+        try Waiting.begin()
+        return try base.putIfAbsent(bytes, at: location)
+    }
     package func makeWriter(_ location: ObjectLocation) throws(StoreError) -> any ObjectWriter {
         try base.makeWriter(location)
     }

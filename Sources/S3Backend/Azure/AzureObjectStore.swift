@@ -170,6 +170,14 @@ package final class AzureObjectStore: ObjectStore, PartedStore {
         guard answer.status == 201 else { throw failure(answer, "cannot write", place) }
     }
 
+    package func putIfAbsent(_ bytes: [UInt8], at location: ObjectLocation) throws(StoreError) -> Bool {
+        let place = try place(location)
+        let answer = try call("PUT", place, headers: [Self.blockBlob, ("if-none-match", "*")], body: bytes)
+        if answer.status == 409 || answer.status == 412 { return false }
+        guard answer.status == 201 else { throw failure(answer, "cannot write", place) }
+        return true
+    }
+
     func checkPlace(_ location: ObjectLocation) throws(StoreError) { _ = try place(location) }
 
     package func read(_ location: ObjectLocation, _ range: Range<Int64>) throws(StoreError) -> [UInt8] {

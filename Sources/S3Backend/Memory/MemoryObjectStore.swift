@@ -54,6 +54,14 @@ package final class MemoryObjectStore: ObjectStore {
         return object.bytes
     }
 
+    package func putIfAbsent(_ bytes: [UInt8], at location: ObjectLocation) throws(StoreError) -> Bool {
+        objects.withLock { objects in
+            guard objects[location] == nil else { return false }
+            objects[location] = (bytes, Timestamp.now().seconds)
+            return true
+        }
+    }
+
     package func makeWriter(_ location: ObjectLocation) throws(StoreError) -> any ObjectWriter {
         Writer(self, location)
     }

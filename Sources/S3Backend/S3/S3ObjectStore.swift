@@ -226,6 +226,22 @@ package final class S3ObjectStore: ObjectStore, PartedStore {
         guard answer.status == 200 else { throw failure(answer, "cannot write", bucket: place.bucket) }
     }
 
+    package func putIfAbsent(_ bytes: [UInt8], at location: ObjectLocation) throws(StoreError) -> Bool {
+        let place = try place(location)
+        let answer = try call("PUT", place, headers: storing + [("if-none-match", "*")], body: bytes)
+        switch answer.status {
+        case 200: return true
+        // The latter where another one is at it.
+        case 412, 409: return false
+        // A store without such conditions.
+        case 400 where Self.code(answer) == "NotImplemented", 501:
+            guard try head(location) == nil else { return false }
+            try putWhole(bytes, at: location)
+            return true
+        default: throw failure(answer, "cannot write", bucket: place.bucket)
+        }
+    }
+
     func checkPlace(_ location: ObjectLocation) throws(StoreError) { _ = try place(location) }
 
     package func read(_ location: ObjectLocation, _ range: Range<Int64>) throws(StoreError) -> [UInt8] {

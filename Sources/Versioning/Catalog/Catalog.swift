@@ -324,7 +324,11 @@ package final class Catalog: Sendable {
                 throw LakeError(
                     .invalidValue, "storage namespace \(storageNamespace) is in use already: found \(marker) in it")
             }
-            try objects.put(Self.dummy, at: namespace.location("_lakefs/dummy"))
+            // Another server may be about to take it.
+            guard try objects.putIfAbsent(Self.dummy, at: namespace.location("_lakefs/dummy")) else {
+                throw LakeError(
+                    .invalidValue, "storage namespace \(storageNamespace) is in use already: found _lakefs/dummy in it")
+            }
         }
         var repository = Repository(
             id: id, storageNamespace: storageNamespace, defaultBranch: defaultBranch, creationDate: .now(),

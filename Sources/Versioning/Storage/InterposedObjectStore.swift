@@ -35,6 +35,9 @@ package final class InterposedObjectStore<Guard: ObjectStoreGuard>: ObjectStore 
     package func put(_ bytes: [UInt8], at location: ObjectLocation, _ durability: Durability) throws(StoreError) {
         try between.make(.put) { () throws(StoreError) in try base.put(bytes, at: location, durability) }
     }
+    package func putIfAbsent(_ bytes: [UInt8], at location: ObjectLocation) throws(StoreError) -> Bool {
+        try between.make(.put) { () throws(StoreError) in try base.putIfAbsent(bytes, at: location) }
+    }
     package func makeWriter(_ location: ObjectLocation) throws(StoreError) -> any ObjectWriter {
         let writer = try between.make(.begin) { () throws(StoreError) in try base.makeWriter(location) }
         return Writer(writer, between)

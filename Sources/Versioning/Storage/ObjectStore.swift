@@ -116,6 +116,9 @@ package protocol ObjectStore: Sendable {
     var capabilities: ObjectStoreCapabilities { get }
     /// Stores an object that is in memory; an existing object of that location is replaced.
     func put(_ bytes: [UInt8], at location: ObjectLocation, _ durability: Durability) throws(StoreError)
+    /// Stores an object only if there is none: of many who try at once one succeeds, where the engine can see to that.
+    /// Returns whether it was stored.
+    func putIfAbsent(_ bytes: [UInt8], at location: ObjectLocation) throws(StoreError) -> Bool
     /// Begins an object. Existing objects of that location are replaced when it finishes.
     func makeWriter(_ location: ObjectLocation) throws(StoreError) -> any ObjectWriter
     /// The bytes of `range`, cut at the object's end.
@@ -203,6 +206,12 @@ package struct StoredObject: Sendable, Hashable {
 
 extension ObjectStore {
     package func isOpen(_ location: ObjectLocation) -> Bool { false }
+
+    package func putIfAbsent(_ bytes: [UInt8], at location: ObjectLocation) throws(StoreError) -> Bool {
+        guard try head(location) == nil else { return false }
+        try put(bytes, at: location, .durable)
+        return true
+    }
 
     package func put(_ bytes: [UInt8], at location: ObjectLocation, _ durability: Durability) throws(StoreError) {
         _ = try fill(location, durability) { writer throws(StoreError) in try writer.write(bytes) }

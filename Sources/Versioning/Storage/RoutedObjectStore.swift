@@ -38,6 +38,10 @@ package final class RoutedObjectStore: ObjectStore {
         let (store, place) = try engine(location)
         try store.put(bytes, at: place, durability)
     }
+    package func putIfAbsent(_ bytes: [UInt8], at location: ObjectLocation) throws(StoreError) -> Bool {
+        let (store, place) = try engine(location)
+        return try store.putIfAbsent(bytes, at: place)
+    }
     package func makeWriter(_ location: ObjectLocation) throws(StoreError) -> any ObjectWriter {
         let (store, place) = try engine(location)
         return try store.makeWriter(place)
