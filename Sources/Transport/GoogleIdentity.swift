@@ -8,7 +8,7 @@ import Synchronization
 package final class GoogleIdentity: Sendable {
     /// A service account's key, as its JSON file has it.
     package struct Account: Sendable, Decodable {
-        package let client_email: String
+        fileprivate let client_email: String
         fileprivate let private_key: String
         fileprivate let token_uri: String?
     }
@@ -68,7 +68,7 @@ package final class GoogleIdentity: Sendable {
         } catch { throw error as? StoreError ?? StoreError(.refused, "\(error)") }
     }
 
-    private struct Blob: Codable { let payload: String }
+    private struct Blob: Encodable { let payload: String }
     private struct Signed: Decodable { let signedBlob: String }
 
     /// A signature (RS256): with the account's key, or by the service that keeps it (IAM Credentials, `signBlob`).
@@ -112,13 +112,9 @@ package final class GoogleIdentity: Sendable {
         let answer: HTTPClient.Answer
         if let account {
             let place = account.account.token_uri ?? "https://oauth2.googleapis.com/token"
-            let form = URIEncoding.query(of: [
-                ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
-                ("assertion", try Self.assertion(account.account.client_email, account.key, Self.scope, for: place)),
-            ])
             answer = try client.fetch(
                 "POST", place, headers: [("content-type", "application/x-www-form-urlencoded")],
-                body: Array(form.utf8))
+                body: try Self.tokenRequest(account.account.client_email, account.key, Self.scope, for: place))
         } else {
             let path = "/computeMetadata/v1/instance/service-accounts/default/token"
             answer = try client.fetch("GET", metadata + path, headers: [("Metadata-Flavor", "Google")])
@@ -132,9 +128,9 @@ package final class GoogleIdentity: Sendable {
         return told
     }
 
-    /// What an account asks for a token by (RFC 7523).
-    package static func assertion(_ email: String, _ key: PrivateKey, _ scope: String, for place: String)
-        throws(StoreError) -> String
+    /// The form that an account asks for a token by (RFC 7523).
+    package static func tokenRequest(_ email: String, _ key: PrivateKey, _ scope: String, for place: String)
+        throws(StoreError) -> [UInt8]
     {
         let now = Timestamp.now().seconds
         let claims = Claims(iss: email, scope: scope, aud: place, iat: now, exp: now + 3600)
@@ -144,6 +140,10 @@ package final class GoogleIdentity: Sendable {
         guard let signature = key.sign(Array(text.utf8)) else {
             throw StoreError(.refused, "the private_key of Google's service account cannot sign")
         }
-        return text + "." + Base64.encodeURL(signature)
+        let form = URIEncoding.query(of: [
+            ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
+            ("assertion", text + "." + Base64.encodeURL(signature)),
+        ])
+        return Array(form.utf8)
     }
 }

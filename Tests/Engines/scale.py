@@ -1,6 +1,7 @@
 """Several servers on one PostgreSQL and one S3 store: nothing is lost, whoever is killed, stopped or away.
 
 Run by `run.sh` under `engines.py`, which starts the engines."""
+import base64
 import http.client
 import json
 import os
@@ -436,6 +437,40 @@ class Away(unittest.TestCase):
         self.assertGreater(len(acknowledged), 100)
         for made in servers:
             made.stop()
+
+    def test_a_server_stops_while_answers_are_read(self):
+        made = server("reading")
+        repo = repository(made)
+        self.assertEqual(201, upload(made, repo, "large", "x" * (32 << 20)).status)
+        login = base64.b64encode(":".join(made.keys).encode()).decode()
+        begun, short = threading.Barrier(9), []
+
+        def read():
+            connection = made.connection()
+            connection.request(
+                "GET", f"/api/v1/repositories/{repo}/refs/main/objects?path=large", headers={"Authorization": "Basic " + login})
+            answer = connection.getresponse()
+            begun.wait(30)
+            count = 0
+            try:
+                while piece := answer.read(1 << 16):
+                    count += len(piece)
+                    time.sleep(0.002)
+            except OSError:
+                pass
+            connection.close()
+            if count < 32 << 20:
+                short.append(count)
+        threads = [threading.Thread(target=read) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        begun.wait(30)
+        time.sleep(0.1)
+        status, _ = made.stop()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(0, status, made.log_tail())
+        self.assertEqual(8, len(short), "the answers had ended before the server stopped")
 
 
 class Refused(unittest.TestCase):

@@ -25,14 +25,13 @@ final class BlockFolder: Sendable {
         var counts = [UInt8](repeating: 0, count: 1 << 16)
         var counted = 0
 
-        mutating func count(_ place: Int) -> UInt8 {
+        mutating func count(_ place: Int) {
             counts[place] = min(counts[place] + 1, 15)
             counted += 1
             if counted > counts.count * 4 {
                 counted = 0
                 for index in counts.indices { counts[index] /= 2 }
             }
-            return counts[place]
         }
     }
 
@@ -92,7 +91,7 @@ final class BlockFolder: Sendable {
     func block(_ name: Name) -> [UInt8]? {
         let (file, place) = Self.file(name)
         let isThere = state.withLock { state in
-            _ = state.count(place)
+            state.count(place)
             guard state.items[file] != nil else { return false }
             state.turn += 1
             state.items[file]!.used = state.turn

@@ -1,5 +1,4 @@
 import Foundations
-import Synchronization
 import Versioning
 
 /// lakeFS's table in PostgreSQL and its hundred partitions. Source: `lakefs-formats.md` 6.1.
@@ -30,8 +29,11 @@ struct PostgresTable: Sendable {
     /// - Throws: `.refused` if there is a table of another shape, or no right to make one.
     mutating func setUp(_ connection: PostgresConnection) throws(StoreError) {
         do throws(PostgresFailure) {
-            if try columns(connection).isEmpty { try make(connection) }
-            let columns = try columns(connection)
+            var columns = try columns(connection)
+            if columns.isEmpty {
+                try make(connection)
+                columns = try self.columns(connection)
+            }
             guard Set(columns) == ["partition_key bytea", "key bytea", "value bytea"] else {
                 throw PostgresFailure(
                     kind: .refused(state: "42P16", statement: 0),

@@ -44,21 +44,9 @@ package enum XID {
 
     /// The 12 bytes of an id, or nil if the text is none.
     package static func bytes(_ text: some StringProtocol) -> [UInt8]? {
-        guard text.utf8.count == 20 else { return nil }
-        var result: [UInt8] = []
-        var pool: UInt32 = 0
-        var bits: UInt32 = 0
-        for (index, digit) in text.utf8.enumerated() {
-            guard let value = alphabet.firstIndex(of: digit) else { return nil }
-            if index == 19 && value & 15 != 0 { return nil }
-            pool = pool << 5 | UInt32(value)
-            bits += 5
-            if bits >= 8 {
-                bits -= 8
-                result.append(UInt8(truncatingIfNeeded: pool >> bits))
-            }
-        }
-        return result
+        guard text.utf8.count == 20, let found = Base32Hex.bytes(of: text.utf8, alphabet), found.rest == 0
+        else { return nil }
+        return found.bytes
     }
 
     /// When the id was made, in seconds since 1970; nil if it is none.

@@ -29,19 +29,17 @@ package enum Base32Hex {
 
     /// Nil if `text` is none.
     package static func decode(_ text: String) -> [UInt8]? {
+        let characters = Array(text.utf8)
+        return bytes(of: characters[..<(characters.lastIndex { $0 != 0x3d }.map { $0 + 1 } ?? 0)], digits)?.bytes
+    }
+
+    /// What `digits` are of, and the bits that are left over behind the last byte; nil if one of them is none.
+    static func bytes(of text: some Sequence<UInt8>, _ alphabet: [UInt8]) -> (bytes: [UInt8], rest: UInt32)? {
         var bytes: [UInt8] = []
         var bits: UInt32 = 0
         var count: UInt32 = 0
-        var end = text.utf8.count
-        let characters = Array(text.utf8)
-        while end > 0, characters[end - 1] == 0x3d { end -= 1 }
-        for character in characters[..<end] {
-            let digit: UInt8
-            switch character {
-            case 0x30...0x39: digit = character - 0x30
-            case 0x41...0x56: digit = character - 0x41 + 10
-            default: return nil
-            }
+        for character in text {
+            guard let digit = alphabet.firstIndex(of: character) else { return nil }
             bits = bits << 5 | UInt32(digit)
             count += 5
             if count >= 8 {
@@ -49,6 +47,6 @@ package enum Base32Hex {
                 bytes.append(UInt8(truncatingIfNeeded: bits >> count))
             }
         }
-        return bytes
+        return (bytes, bits & (1 << count - 1))
     }
 }

@@ -29,6 +29,8 @@ final class Keeper: Sendable {
 
     /// How long what is closed is held back after the last change.
     static func quiet(_ tree: Tree) -> Int64 { tree.view.isShared ? quietOfShared : quiet }
+    /// And how long while others come.
+    private static func longest(_ tree: Tree) -> Int64 { tree.view.isShared ? longestOfShared : longest }
 
     /// There is something to do.
     func wake() { if isAsleep.exchange(false, ordering: .acquiringAndReleasing) { signal.post() } }
@@ -95,7 +97,7 @@ final class Keeper: Sendable {
         guard
             now - active >= Self.quiet(tree)
                 || now - published.load(ordering: .acquiring)
-                    >= (tree.view.isShared ? Self.longestOfShared : Self.longest)
+                    >= Self.longest(tree)
                 || dirty > Self.mostDirty
         else { return }
         if !isPublishing.exchange(true, ordering: .acquiringAndReleasing) { publishSignal.post() }

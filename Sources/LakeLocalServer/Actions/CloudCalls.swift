@@ -282,12 +282,9 @@ struct CloudCalls {
         else { throw HookFailure("the credentials have no client_email, or no private_key that can be read") }
         let place = account["token_uri"]?.text ?? "https://oauth2.googleapis.com/token"
         let scope = "https://www.googleapis.com/auth/devstorage.read_write"
-        let form = URIEncoding.query(of: [
-            ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
-            ("assertion", try GoogleIdentity.assertion(email, key, scope, for: place)),
-        ])
         let answer = try send(
-            "POST", place, [("Content-Type", "application/x-www-form-urlencoded")], Array(form.utf8))
+            "POST", place, [("Content-Type", "application/x-www-form-urlencoded")],
+            try GoogleIdentity.tokenRequest(email, key, scope, for: place))
         guard answer.status == 200,
             let token = try? Coding.decodeForeign([String: JSONValue].self, answer.body)["access_token"]?.text
         else { throw HookFailure("Google gave no token: HTTP \(answer.status)") }

@@ -3,25 +3,6 @@ import Foundations
 import Glibc
 import Synchronization
 
-/// A connection that its stream may suspend, and the pool that works meanwhile.
-@safe struct LentConnection: @unchecked Sendable {
-    private let connection: OpaquePointer
-    private let pool: WorkerPool
-    init(_ connection: OpaquePointer, _ pool: WorkerPool) {
-        unsafe self.connection = connection
-        self.pool = pool
-    }
-
-    /// Suspends it until `work` is done. To be called on its own thread.
-    func suspend(for work: @escaping @Sendable () -> Void) {
-        unsafe MHD_suspend_connection(connection)
-        pool.run { [self] in
-            work()
-            unsafe MHD_resume_connection(connection)
-        }
-    }
-}
-
 /// Bytes that are made while they are sent. If that fails the connection is ended: the library notes that it is to be, but
 /// does nothing about it before something comes over the wire.
 final class BodyStream: Sendable {
@@ -71,8 +52,8 @@ final class BodyStream: Sendable {
             let bytes: [UInt8]
             if let lent {
                 guard let found = try take(buffer.count, at: position) else {
-                    lent.suspend { [self] in load(position) }
-                    return 0
+                    if lent.suspend(for: { [self] in load(position) }) { return 0 }
+                    return Int(MHD_CONTENT_READER_END_WITH_ERROR)
                 }
                 bytes = found
             } else {

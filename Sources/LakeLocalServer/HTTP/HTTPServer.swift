@@ -22,7 +22,7 @@ import Versioning
         let connections: Connections
         let budget: MemoryBudget
         let beginsInPool: Bool
-        let running = Atomic<Int>(0)
+        let suspended = SuspendedConnections()
         init(
             handler: any RequestHandler, pool: WorkerPool, long: WorkerPool, connections: Connections,
             budget: MemoryBudget, beginsInPool: Bool
@@ -221,8 +221,8 @@ import Versioning
         let shared = unsafe core.takeUnretainedValue()
         shared.connections.stop()
         // Suspended connections must be resumed before the daemon may stop.
-        for _ in 0..<Self.stopSeconds * 500 where shared.running.load(ordering: .acquiring) > 0 { usleep(2000) }
-        guard shared.running.load(ordering: .acquiring) == 0 else { return false }
+        for _ in 0..<Self.stopSeconds * 500 where !shared.suspended.close() { usleep(2000) }
+        guard shared.suspended.close() else { return false }
         shared.connections.cutAll()
         let ended = CountingSemaphore()
         let owner = unsafe Daemon(pointer: daemon)
@@ -316,12 +316,12 @@ import Versioning
                     return unsafe go(on: reception, request, connection, core)
                 }
                 // The library calls again from the start when it is resumed, and sends no `100 Continue` before.
-                let resumable = unsafe suspend(connection, core)
+                guard let resumable = unsafe core.suspended.suspend(connection) else { return MHD_Result.NO }
                 core.pool.run { [self, handler = core.handler] in
                     var reception = handler.begin(request)
                     if case .work(let work) = reception, !request.hasBody { reception = .respond(work()) }
                     begun.withLock { $0 = Begun(reception: reception) }
-                    resumable.resume(core)
+                    resumable.resume()
                 }
                 return MHD_Result.YES
             }
@@ -349,10 +349,10 @@ import Versioning
             self.sink = nil
             self.later = nil
             self.connection?.enter(.working)
-            let resumable = unsafe suspend(connection, core)
+            guard let resumable = unsafe core.suspended.suspend(connection) else { return MHD_Result.NO }
             let answer: @Sendable (Response) -> Void = { [self] response in
                 finished.withLock { $0 = response }
-                resumable.resume(core)
+                resumable.resume()
             }
             if let later {
                 later(answer)
@@ -382,21 +382,6 @@ import Versioning
             case .body(let sink): self.sink = sink
             }
             return MHD_Result.YES
-        }
-
-        /// A suspended connection: only who resumes it touches it.
-        @safe private struct Resumable: @unchecked Sendable {
-            let connection: OpaquePointer
-            func resume(_ core: Core) {
-                unsafe MHD_resume_connection(connection)
-                core.running.subtract(1, ordering: .releasing)
-            }
-        }
-
-        private func suspend(_ connection: OpaquePointer, _ core: Core) -> Resumable {
-            core.running.add(1, ordering: .relaxed)
-            unsafe MHD_suspend_connection(connection)
-            return unsafe Resumable(connection: connection)
         }
 
         /// On its way between two threads.
@@ -482,7 +467,7 @@ import Versioning
             let made: OpaquePointer?
             let socket = unsafe lake_http_socket(connection)
             // What is read from afar is read on the pool, and the connection's thread is free meanwhile.
-            let lent = unsafe core.beginsInPool ? LentConnection(connection, core.pool) : nil
+            let lent = unsafe core.beginsInPool ? LentConnection(connection, core.pool, core.suspended) : nil
             switch response.body {
             case .bytes(let bytes) where bytes.count > Self.uncounted:
                 guard let kept = Kept(bytes, of: core.budget) else {
