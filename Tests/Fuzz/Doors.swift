@@ -172,7 +172,7 @@ final class FuzzedLake: Sendable {
         let login = Login(access: access, secretKey: "s")
         let budget = MemoryBudget(limitBytes: 64 << 20)
         var settings = ServerSettings(signingSecret: "s")
-        settings.schemes = ["mem"]
+        settings.stores[0].scheme = "mem"
         _ = try! access.setUp(
             userName: "admin",
             credentials: Credentials(

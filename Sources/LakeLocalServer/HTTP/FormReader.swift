@@ -18,6 +18,8 @@ struct FormReader {
     private var pending: [UInt8] = Array("\r\n".utf8)  // The first boundary has no line before it.
     /// The part that begins is one that is asked for.
     private var isWantedPart = false
+    /// How much of a part's headers was searched for their end already, so that small pieces cost no more than large ones.
+    private var searchedHeaders = 0
 
     /// A part that was asked for was there, and the end of the last one too.
     private(set) var isComplete = false
@@ -34,9 +36,9 @@ struct FormReader {
         delimiter = Array("\r\n--\(boundary)".utf8)
     }
 
-    private static func firstIndex(of wanted: [UInt8], in bytes: [UInt8]) -> Int? {
+    private static func firstIndex(of wanted: [UInt8], in bytes: [UInt8], from start: Int = 0) -> Int? {
         guard bytes.count >= wanted.count else { return nil }
-        var position = 0
+        var position = start
         let last = bytes.count - wanted.count
         while position <= last {
             guard let next = bytes[position...last].firstIndex(of: wanted[0]) else { return nil }
@@ -76,7 +78,8 @@ struct FormReader {
                 state = tail.elementsEqual([0x2d, 0x2d]) ? .done : .headers
                 if state == .headers { pending.insert(contentsOf: [0x0d, 0x0a], at: 0) }
             case .headers:
-                guard let end = Self.firstIndex(of: [0x0d, 0x0a, 0x0d, 0x0a], in: pending) else {
+                guard let end = Self.firstIndex(of: [0x0d, 0x0a, 0x0d, 0x0a], in: pending, from: searchedHeaders) else {
+                    searchedHeaders = max(0, pending.count - 3)
                     // The same bound whether they came whole or in pieces: their end may have begun.
                     if pending.count - 3 > Self.largestHeaders { state = .done }
                     return
@@ -85,6 +88,7 @@ struct FormReader {
                     state = .done
                     return
                 }
+                searchedHeaders = 0
                 let text = String(decoding: pending[..<end], as: UTF8.self)
                 pending.removeFirst(end + 2)  // The line break behind them may begin the next boundary.
                 isWantedPart = try wants(Self.part(text))
