@@ -2,7 +2,7 @@
 
 BUILD_PACKAGES = libfuse3-dev fuse3 libmicrohttpd-dev libsqlite3-dev libpq-dev libcurl4-openssl-dev libssl-dev libsodium-dev \
 	libisal-dev zlib1g-dev libzstd-dev libexpat1-dev libyaml-dev libarchive-dev libgnutls28-dev libldap-dev \
-	liblua5.2-dev libpcre2-dev liblz4-dev
+	liblua5.2-dev libpcre2-dev liblz4-dev libcmark-gfm-dev libcmark-gfm-extensions-dev
 TEST_PACKAGES = python3-venv curl git sqlite3 postgresql-15 faketime
 BINARY = .build-release/release/lakefuse
 # Root installs as it is, others by sudo.

@@ -16,8 +16,10 @@ func system(_ name: String, _ package: String) -> Target {
     .systemLibrary(name: name, providers: [.apt([package])])
 }
 
-func library(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
-    .target(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: settings)
+func library(
+    _ name: String, _ dependencies: [Target.Dependency], exclude: [String] = [], resources: [Resource] = []
+) -> Target {
+    .target(name: name, dependencies: dependencies, exclude: exclude, resources: resources, swiftSettings: settings)
 }
 
 func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
@@ -43,6 +45,7 @@ let package = Package(
         system("CTLS", "libgnutls28-dev"),
         system("CLDAP", "libldap-dev"),
         system("CLinux", "linux-libc-dev"),
+        system("CMarkdown", "libcmark-gfm-dev"),
         system("CLua", "liblua5.2-dev"),
         system("CPattern", "libpcre2-dev"),
         library("Foundations", ["CCrypto"]),
@@ -55,8 +58,8 @@ let package = Package(
             "LakeLocalServer",
             [
                 "Foundations", "Versioning", "Transport", "LakeAPI", "CHTTP", "CYAML", "CChecksum",
-                "CArchive", "CTLS", "CLDAP", "CLua", "CPattern",
-            ]),
+                "CArchive", "CTLS", "CLDAP", "CLua", "CPattern", "CMarkdown",
+            ], resources: [.embedInCode("WebUI/Assets")]),
         library("LakeFUSE", ["Foundations", "Versioning", "CacheStore", "LakeAPI", "CFUSE", "CLinux"]),
         .executableTarget(
             name: "lakefuse",

@@ -18,7 +18,8 @@ package struct Server: RequestHandler {
     private let origins: AllowedOrigins
 
     package init(
-        rest: REST, gateway: S3Gateway, access: Access, telemetry: Telemetry = Telemetry(), readiness: Readiness? = nil
+        rest: REST, gateway: S3Gateway, access: Access, telemetry: Telemetry = Telemetry(), readiness: Readiness? = nil,
+        live: LivePages? = nil
     ) {
         catalog = rest.catalog
         self.telemetry = telemetry
@@ -26,6 +27,7 @@ package struct Server: RequestHandler {
         doors = [
             gateway, rest.links, rest,
             TelemetryDoor(telemetry: telemetry, access: access, readiness: readiness ?? Readiness(rest.catalog)),
+            WebUI(rest: rest, live: live ?? LivePages(rest.catalog.events), telemetry: telemetry),
             FrontDoor(login: rest.login, region: gateway.settings.region),
         ]
     }
@@ -69,7 +71,6 @@ struct FrontDoor: Door {
         // Where lakeFS's paid edition has catalogs of Iceberg tables.
         case let path where Self.catalogs.contains { path.hasPrefix($0) }:
             return .respond(.text(501, "Not Implemented\n", type: "text/plain; charset=utf-8"))
-        case "/", "": return .respond(.text(200, Self.welcome, type: "text/plain; charset=utf-8"))
         case "/openapi.json": return .respond(Self.description)
         case "/logout":
             request.note.operation = .logout
@@ -97,6 +98,4 @@ struct FrontDoor: Door {
         status: 200, headers: [("Content-Type", "application/json")],
         body: .bytes(Array(API.description.description.utf8)))
 
-    private static let welcome =
-        "LakeFUSE is running. REST: /api/v1, S3: this address with path-style buckets, files: lakefuse mount lakefs://repo/ref DIR\n"
 }

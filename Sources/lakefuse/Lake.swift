@@ -22,6 +22,7 @@ final class Lake {
     private let mounts: MountRegistry?
     private let stopping = CountingSemaphore()
     private let readiness: Readiness
+    private let live: LivePages
     private let upkeep: Thread
 
     /// How often it is looked whether there is something to tidy up; dropped staging tokens every minute.
@@ -133,8 +134,10 @@ final class Lake {
             ]
         }
         readiness = Readiness(catalog)
+        live = LivePages(catalog.events)
+        live.start()
         let doors = Server(
-            rest: rest, gateway: gateway, access: access, telemetry: telemetry, readiness: readiness)
+            rest: rest, gateway: gateway, access: access, telemetry: telemetry, readiness: readiness, live: live)
         actions.start(catalog, api: LakeAPICalls(doors, login: login, access: access))
         try server.start(
             host: host, port: port, handler: doors,
@@ -230,6 +233,7 @@ final class Lake {
         mounts?.stop()
         delays.stop()
         outside.stop()
+        live.stop()
         guard server.stop() else {
             Log.error("requests did not end in time: the process ends without them")
             return

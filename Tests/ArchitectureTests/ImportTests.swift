@@ -14,7 +14,7 @@ import Testing
         "LakeAPI": ["Foundations", "Versioning", "Transport"],
         "LakeLocalServer": [
             "Foundations", "Versioning", "Transport", "LakeAPI", "CHTTP", "CYAML", "CChecksum",
-            "CArchive", "CTLS", "CLDAP", "CLua", "CPattern",
+            "CArchive", "CTLS", "CLDAP", "CLua", "CPattern", "CMarkdown", "CZstd", "CLZ4",
         ],
         "LakeFUSE": ["Foundations", "Versioning", "CacheStore", "LakeAPI", "CFUSE", "CLinux"],
         "lakefuse": [
@@ -28,7 +28,8 @@ import Testing
         "CPostgres": "CacheStore/Postgres/",
         "CCurl": "Transport/", "CCrypto": "Foundations/Digests/", "CYAML": "LakeLocalServer/Actions/",
         "CExpat": "Transport/", "CLua": "LakeLocalServer/Actions/Lua/",
-        "CPattern": "LakeLocalServer/Actions/",
+        "CPattern": "LakeLocalServer/Actions/", "CMarkdown": "LakeLocalServer/WebUI/",
+        "CLZ4": "LakeLocalServer/Tables/",
     ]
 
     private static func files() -> [(module: String, path: String, text: String)] {

@@ -40,35 +40,10 @@ package struct LakeAPICalls: Sendable {
     }
 
     private func bytes(of body: Response.Body) throws -> [UInt8] {
-        func check(_ count: Int64) throws {
-            guard count <= Self.mostBytes else {
-                throw HookFailure("the answer has \(count) bytes: a script can be given \(Self.mostBytes)")
-            }
+        let bytes = try body.read(most: Self.mostBytes + 1)
+        guard bytes.count <= Self.mostBytes else {
+            throw HookFailure("the answer has more than \(Self.mostBytes) bytes: a script can be given that many")
         }
-        switch body {
-        case .bytes(let bytes): return bytes
-        case .announced: return []
-        case .file(let piece):
-            defer { piece.close() }
-            try check(piece.byteCount)
-            return try piece.read(0..<piece.byteCount)
-        case .stream(let byteCount, let read):
-            try check(byteCount)
-            var result: [UInt8] = []
-            while result.count < byteCount {
-                let piece = try read(Int64(result.count), min(1 << 20, Int(byteCount) - result.count))
-                guard !piece.isEmpty else { throw HookFailure("the answer ends early") }
-                result += piece
-            }
-            return result
-        case .pieces(let next):
-            var result: [UInt8] = []
-            while true {
-                let piece = try next()
-                if piece.isEmpty { return result }
-                result += piece
-                try check(Int64(result.count))
-            }
-        }
+        return bytes
     }
 }

@@ -493,6 +493,10 @@ import Versioning
                     UInt64(count), 4096, { _, _, _, _ in Int(MHD_CONTENT_READER_END_WITH_ERROR) }, nil, nil)
             case .stream(let count, let read):
                 unsafe made = BodyStream(socket, lent: lent, read).response(of: UInt64(count))
+            case .events(let queue):
+                unsafe made = unsafe EventStream(
+                    queue, EventStream.EventConnection(connection: connection, suspended: core.suspended)
+                ).response()
             case .pieces(let next):
                 let pieces = Pieces(next)
                 unsafe made = BodyStream(socket, lent: lent, isOpenEnded: true) { try pieces.take($1) }

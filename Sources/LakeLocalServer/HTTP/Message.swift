@@ -205,6 +205,8 @@ enum OperationName: Hashable, Sendable {
     case health, metrics, logout
     case rest(Operation)
     case s3(S3Operation)
+    /// A page, by its name in the table of pages.
+    case page(String)
 
     var text: String {
         switch self {
@@ -214,6 +216,7 @@ enum OperationName: Hashable, Sendable {
         case .logout: "logout"
         case .rest(let operation): operation.rawValue
         case .s3(let operation): operation.rawValue
+        case .page(let name): "page." + name
         }
     }
 }
@@ -229,6 +232,8 @@ package struct Response: Sendable {
         /// Made while it is sent, nobody knows how long: empty at the end. What is thrown ends the connection, so that
         /// the client sees that something is missing.
         case pieces(@Sendable () throws -> [UInt8])
+        /// Lines that are sent as they come about.
+        case events(EventQueue)
         /// No bytes, but their number in the header: answers to HEAD.
         case announced(Int64)
     }
@@ -282,6 +287,38 @@ package struct Response: Sendable {
     package var bytes: [UInt8] {
         if case .bytes(let bytes) = body { return bytes }
         return []
+    }
+}
+
+extension Response.Body {
+    /// Its bytes, for who is no client; the descriptor of a file is closed. Of events there are none.
+    /// - Parameter most: more are left.
+    /// - Throws: what reading does, `.corrupt` for a body that ends early.
+    func read(most: Int) throws -> [UInt8] {
+        switch self {
+        case .bytes(let bytes): return Array(bytes.prefix(most))
+        case .announced, .events: return []
+        case .file(let piece):
+            defer { piece.close() }
+            return try piece.read(0..<min(piece.byteCount, Int64(most)))
+        case .stream(let byteCount, let read):
+            var result: [UInt8] = []
+            let wanted = min(most, Int(byteCount))
+            while result.count < wanted {
+                let piece = try read(Int64(result.count), min(1 << 20, wanted - result.count))
+                guard !piece.isEmpty else { throw LakeError(.corrupt, "the answer ends early") }
+                result += piece
+            }
+            return result
+        case .pieces(let next):
+            var result: [UInt8] = []
+            while result.count < most {
+                let piece = try next()
+                if piece.isEmpty { break }
+                result += piece
+            }
+            return Array(result.prefix(most))
+        }
     }
 }
 

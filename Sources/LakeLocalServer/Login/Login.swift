@@ -158,6 +158,47 @@ package struct Login: Sendable {
         }
     }
 
+    /// What forms of a session's pages carry, so that nobody else's page can send them: nothing that could be guessed, and
+    /// nothing that lets in. Empty without a session.
+    func formToken(_ request: Request) -> String {
+        guard let session = request.cookies(named: Self.cookieName).first else { return "" }
+        return String(Base64.encodeURL(Hash.hmac(key: secret, Array("form:\(session)".utf8))).prefix(32))
+    }
+
+    // MARK: links that let in once
+
+    /// Seconds that a link lets in.
+    static let linkSeconds: Int64 = 600
+
+    /// A secret that lets whoever shows it first in as a user: for a link from a terminal to a browser.
+    func oneTimeSecret(for request: Request) throws -> (secret: String, expires: Int64) {
+        guard let (user, proof) = try authenticate(request) else { throw Self.refusal }
+        let origin =
+            switch proof {
+            case .accessKey(let id): Origin.accessKey(id)
+            case .token(let token): try verifiedOrigin(token)
+            }
+        let now = Timestamp.now().seconds
+        let claims = Claims(
+            sub: user, aud: "link", iat: now, exp: now + Self.linkSeconds, jti: "\(XID.make()).\(origin.text)")
+        return (sign(claims), claims.exp)
+    }
+
+    private func verifiedOrigin(_ token: String) throws -> Origin {
+        guard let origin = claims(token)?.origin else { throw Self.refusal }
+        return origin
+    }
+
+    /// A session for a secret that was not shown before.
+    /// - Throws: `.unauthenticated` for one that was, has run out, or is none.
+    func letIn(bySecret secret: String) throws -> (user: String, token: Token) {
+        guard let claims = verified(Claims.self, secret), claims.aud == "link", claims.exp > Timestamp.now().seconds,
+            let origin = claims.origin, try isAlive(origin, of: claims.sub),
+            try access.endSession(claims.jti, end: claims.exp, once: true)
+        else { throw Self.refusal }
+        return (claims.sub, token(for: claims.sub, by: origin))
+    }
+
     /// Ends the sessions whose tokens a request carries.
     func logOut(_ request: Request) throws {
         for token in tokens(request) {

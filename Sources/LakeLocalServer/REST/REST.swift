@@ -191,6 +191,34 @@ package struct REST: Door {
         }
     }
 
+    /// A call that is made within the process, for who makes a request of another kind: checked as any other.
+    func call(
+        _ operation: Operation, _ names: [(part: PathPart, value: String)], _ query: [QueryItem], body: [UInt8],
+        for caller: Caller, _ outer: Request
+    ) throws -> Call {
+        let row = router.route(operation).row
+        var headers = outer.headers.filter { ["host", "range"].contains($0.name) }
+        if !body.isEmpty {
+            headers += [("content-type", "application/json"), ("content-length", "\(body.count)")]
+        }
+        let request = Request(
+            method: row.method, target: "/api" + row.path.filter { $0 != "{" && $0 != "}" }, headers: headers,
+            peer: outer.peer)
+        let call = Call(
+            request: request, row: row, parameters: names, query: query, caller: caller, access: access, budget: budget)
+        try call.check(router.route(operation).parameters)
+        return call
+    }
+
+    /// What becomes of such a call.
+    func begin(_ call: Call) throws -> Reception { try begin(router.route(call.row.operation), call) }
+
+    /// Whether who makes a call may do what its row asks for.
+    func allows(_ call: Call) -> Bool {
+        // What cannot be told is not offered.
+        (try? access.require(call.row.needs.permissions(call), for: call.caller)) != nil
+    }
+
     private func begin(_ route: Router.Route, _ call: Call) throws -> Reception {
         try access.require(route.row.needs.permissions(call), for: call.caller)
         guard let handler = route.handler else {

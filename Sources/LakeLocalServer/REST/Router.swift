@@ -238,7 +238,17 @@ struct Router: Sendable {
     /// By the number of parts.
     private var routes: [Int: [Route]] = [:]
 
-    init() { for row in Row.all { routes[row.path.split(separator: "/").count, default: []].append(Route(row)) } }
+    /// The route of an operation; each has one.
+    func route(_ operation: Operation) -> Route { byOperation[operation]! }
+    private var byOperation: [Operation: Route] = [:]
+
+    init() {
+        for row in Row.all {
+            let route = Route(row)
+            routes[row.path.split(separator: "/").count, default: []].append(route)
+            byOperation[row.operation] = route
+        }
+    }
 
     /// Says how an operation is answered.
     mutating func on(_ operation: Operation, _ handler: @escaping Handler) {
@@ -246,6 +256,7 @@ struct Router: Sendable {
             guard let index = all.firstIndex(where: { $0.row.operation == operation }) else { continue }
             precondition(all[index].handler == nil, "\(operation) has two handlers")
             routes[count]![index].handler = handler
+            byOperation[operation]!.handler = handler
             return
         }
         preconditionFailure("\(operation) has no row")

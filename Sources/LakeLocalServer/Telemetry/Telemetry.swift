@@ -118,6 +118,31 @@ package final class Telemetry: Sendable {
 
     // MARK: logs
 
+    /// A line of the audit log, as the page shows it.
+    struct Audit: Sendable {
+        let time: Timestamp
+        let user: String, operation: String, path: String
+        let status: Int
+        let address: String
+    }
+
+    /// Lines that are kept for the page.
+    static let mostAudits = 500
+    private let recent = Mutex<[Audit]>([])
+    /// The newest lines, the newest last.
+    var audits: [Audit] { recent.withLock { Array($0.suffix(Self.mostAudits)) } }
+
+    /// Values of the moment, for the page.
+    var values: [(help: String, text: String)] {
+        let gauges =
+            [Gauge("http_concurrent_requests", "Requests under way.", Double(underWay.load(ordering: .relaxed)))]
+            + ProcessFacts.gauges + gauges()
+        return gauges.filter { $0.name.description != "process_start_time_seconds" }.map { gauge in
+            let number = Show.grouped(Int64(gauge.value.rounded()))
+            return (gauge.help.description, number)
+        }
+    }
+
     /// Operations that change who may what, or end in somebody being let in.
     private static func isAudited(_ operation: OperationName) -> Bool {
         switch operation {
@@ -133,7 +158,7 @@ package final class Telemetry: Sendable {
                 true
             default: false
             }
-        case .none, .health, .metrics, .s3: false
+        case .none, .health, .metrics, .s3, .page: false
         }
     }
 
@@ -160,7 +185,16 @@ package final class Telemetry: Sendable {
             "user": note.user, "address": request.peer?.address.description ?? "",
             "user_agent": request.header("user-agent") ?? "",
         ]
-        if isAudited { Log.info("audit", fields) }
+        if isAudited {
+            Log.info("audit", fields)
+            let audit = Audit(
+                time: .now(), user: note.user, operation: note.operation.text, path: String(Self.path(request).prefix(200)),
+                status: response.status, address: request.peer?.address.description ?? "")
+            recent.withLock { recent in
+                if recent.count >= 2 * Self.mostAudits { recent.removeFirst(Self.mostAudits) }
+                recent.append(audit)
+            }
+        }
         if isBroken {
             Log.error(
                 "a request failed",

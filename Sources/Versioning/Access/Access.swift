@@ -355,18 +355,32 @@ package final class Access: Sendable {
     /// Ends a session before its time: its token is worth nothing from now on. Those that have run out by themselves
     /// are forgotten.
     /// - Parameter end: seconds since 1970 when the token would have ended. Source: `lakefs-formats.md` 5.5, TokenData.
-    package func endSession(_ id: String, end: Int64) throws {
+    package func endSession(_ id: String, end: Int64) throws { _ = try endSession(id, end: end, once: false) }
+
+    /// The same.
+    /// - Parameter once: whether it must not have ended before.
+    /// - Returns: false, and nothing has changed, if it had to be the first time and is not.
+    package func endSession(_ id: String, end: Int64, once: Bool) throws -> Bool {
         var writer = ProtobufWriter()
         writer.string(1, id)
         writer.time(2, Timestamp(seconds: end))
-        var batch: [Mutation] = [.set(Self.auth, Self.sessionKey(id), writer.bytes)]
+        if once {
+            do throws(StoreError) {
+                try store.set(writer.bytes, for: Self.sessionKey(id), in: Self.auth, if: .absent)
+            } catch {
+                if error.code == .preconditionFailed { return false }
+                throw error
+            }
+        }
+        var batch: [Mutation] = once ? [] : [.set(Self.auth, Self.sessionKey(id), writer.bytes)]
         let now = Timestamp.now()
         for record in try store.page(of: Self.auth, prefix: Key("expiredTokens/"), limit: 100) {
             var expires = now
             try readProtobuf(record.value) { if $0.number == 2 { expires = try $0.time() } }
             if expires < now { batch.append(.remove(Self.auth, record.key)) }
         }
-        try store.write(batch, .durable)
+        if !batch.isEmpty { try store.write(batch, .durable) }
+        return true
     }
 
     package func isSessionEnded(_ id: String) throws -> Bool {
