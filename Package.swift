@@ -46,6 +46,7 @@ let package = Package(
         system("CLDAP", "libldap-dev"),
         system("CLinux", "linux-libc-dev"),
         system("CMarkdown", "libcmark-gfm-dev"),
+        system("CLZ4", "liblz4-dev"),
         system("CLua", "liblua5.2-dev"),
         system("CPattern", "libpcre2-dev"),
         library("Foundations", ["CCrypto"]),
@@ -58,7 +59,7 @@ let package = Package(
             "LakeLocalServer",
             [
                 "Foundations", "Versioning", "Transport", "LakeAPI", "CHTTP", "CYAML", "CChecksum",
-                "CArchive", "CTLS", "CLDAP", "CLua", "CPattern", "CMarkdown",
+                "CArchive", "CTLS", "CLDAP", "CLua", "CPattern", "CMarkdown", "CZstd", "CLZ4",
             ], resources: [.embedInCode("WebUI/Assets")]),
         library("LakeFUSE", ["Foundations", "Versioning", "CacheStore", "LakeAPI", "CFUSE", "CLinux"]),
         .executableTarget(

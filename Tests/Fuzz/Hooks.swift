@@ -25,6 +25,11 @@ func readHooks(_ bytes: [UInt8]) {
             _ = LuaYAML.text(json)
         }
     case 1: _ = try? ParquetFooter(metadata: rest)
+    case 6:
+        let file = try? ParquetFile(size: Int64(rest.count)) { offset, count in
+            Array(rest.dropFirst(Int(offset)).prefix(count))
+        }
+        _ = try? file?.rows(from: Int64(first), count: 10)
     case 2: _ = try? ParquetFooter(ofFile: rest + "PAR1".utf8)
     case 3: _ = try? HookCondition.holds(text, hasFailed: first > 127)
     case 4:

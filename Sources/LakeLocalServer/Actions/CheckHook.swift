@@ -239,7 +239,12 @@ private final class SchemaKeeper {
             ?? catalog.resolve(event.branch.text + "@", in: event.repository)
     }
 
+    /// - Throws: `HookFailure` for what is no Parquet file.
     private func footer(_ entry: Entry) throws -> ParquetFooter {
+        do { return try readFooter(entry) } catch let error as ParquetError { throw HookFailure(error.message) }
+    }
+
+    private func readFooter(_ entry: Entry) throws -> ParquetFooter {
         let location = try entry.location(in: namespace)
         let tail = try catalog.objects.read(
             location, max(0, entry.size - Int64(ParquetFooter.tailBytes))..<entry.size)

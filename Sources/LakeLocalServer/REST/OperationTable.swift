@@ -340,5 +340,7 @@ struct Row: Sendable {
         Row(.listMounts, "GET", "/lakefuse/mounts", .store, .all("fs:ReadConfig")),
         Row(.mount, "POST", "/lakefuse/mounts", .store, .told),
         Row(.unmount, "DELETE", "/lakefuse/mounts", .store, .all("fs:MountOnServer")),
+        // A link that signs a browser in as who asks for it.
+        Row(.createLoginLink, "POST", "/lakefuse/login-links", .store, .login),
     ]
 }

@@ -83,6 +83,15 @@ extension REST {
                 }
             }
         }
+        router.on(.createLoginLink) { call in
+            call.work {
+                let made = try login.oneTimeSecret(for: call.request)
+                let scheme = settings.isTLS ? "https" : "http"
+                let link = Link(["login", "once"], ["secret": Key(made.secret)])
+                return .json(
+                    201, API.StorageURI(location: "\(scheme)://\(call.request.header("host") ?? "localhost")\(link.text)"))
+            }
+        }
         router.on(.getAuthCapabilities) { _ in
             .respond(.json(200, API.AuthCapabilities(inviteUser: false)))
         }

@@ -154,7 +154,7 @@ package final class Telemetry: Sendable {
                 .createGroup, .deleteGroup, .addGroupMembership, .deleteGroupMembership, .createPolicy, .updatePolicy,
                 .deletePolicy, .attachPolicyToGroup, .detachPolicyFromGroup, .setGroupACL,
                 .createUserExternalPrincipal, .deleteUserExternalPrincipal, .releaseTokenToMailbox,
-                .getTokenFromMailbox:
+                .getTokenFromMailbox, .createLoginLink:
                 true
             default: false
             }

@@ -47,8 +47,9 @@ struct HTML: ExpressibleByStringInterpolation, Sendable {
         }
 
         mutating func appendLiteral(_ markup: StaticString) { html.append(markup) }
-        mutating func appendInterpolation(_ text: String) { html.append(text: text.utf8) }
-        mutating func appendInterpolation(_ text: Substring) { html.append(text: text.utf8) }
+        // A literal that is put in is markup as the one around it, though it could be a text: hence the attribute.
+        @_disfavoredOverload mutating func appendInterpolation(_ text: String) { html.append(text: text.utf8) }
+        @_disfavoredOverload mutating func appendInterpolation(_ text: Substring) { html.append(text: text.utf8) }
         mutating func appendInterpolation(_ number: some BinaryInteger) { html.append(text: "\(number)".utf8) }
         mutating func appendInterpolation(_ name: some Identifier) { html.append(text: name.text.utf8) }
         mutating func appendInterpolation(_ link: Link) { html.append(text: link.text.utf8) }

@@ -54,7 +54,11 @@ enum Layout {
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; media-src 'self'; object-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
     static func response(_ page: WebPage, _ visit: Visit) -> Response {
-        let note = visit.request.cookies(named: noteCookie).first.map {
+        // What a script asks for is not what somebody reads.
+        let isRead = visit.request.header(Visit.part) == nil
+        let note = visit.request.cookies(named: noteCookie).first.flatMap {
+            isRead ? $0 : nil
+        }.map {
             String(decoding: URIEncoding.decode($0), as: UTF8.self)
         }
         var response = Response(

@@ -41,8 +41,8 @@ enum Notebook {
             var outputs: [HTML] = []
             if case .list(let list)? = cell["outputs"] { outputs = list.prefix(100).map(output) }
             return
-                "<pre class=\"code\"><code>\(Highlight.lines(source, language).map { "<span class=\"line\">\($0)\n</span>" as HTML })</code></pre>\(outputs)"
-        default: return "<pre class=\"code\"><code>\(source)</code></pre>"
+                "<pre class=\"code\" tabindex=\"0\" role=\"region\" aria-label=\"Cell\"><code>\(Highlight.lines(source, language).map { "<span class=\"line\">\($0)\n</span>" as HTML })</code></pre>\(outputs)"
+        default: return "<pre class=\"code\" tabindex=\"0\" role=\"region\" aria-label=\"Cell\"><code>\(source)</code></pre>"
         }
     }
 
@@ -56,13 +56,13 @@ enum Notebook {
                     return "<p class=\"picture\"><img src=\"data:\(type);base64,\(text)\" alt=\"Picture that the cell has made\"></p>"
                 }
             }
-            return "<pre class=\"output\">\(joined(data["text/plain"] ?? data["text/html"]))</pre>"
+            return "<pre class=\"output\" tabindex=\"0\" role=\"region\" aria-label=\"Output\">\(joined(data["text/plain"] ?? data["text/html"]))</pre>"
         }
         if case .list(let lines)? = output["traceback"] {
             // Without the colours of a terminal.
             let text = lines.compactMap(\.text).joined(separator: "\n").replacing(/\u{1b}\[[0-9;]*m/, with: "")
-            return "<pre class=\"output error\">\(cut(text))</pre>"
+            return "<pre class=\"output error\" tabindex=\"0\" role=\"region\" aria-label=\"Output\">\(cut(text))</pre>"
         }
-        return "<pre class=\"output\">\(joined(output["text"]))</pre>"
+        return "<pre class=\"output\" tabindex=\"0\" role=\"region\" aria-label=\"Output\">\(joined(output["text"]))</pre>"
     }
 }

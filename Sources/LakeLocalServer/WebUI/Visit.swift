@@ -102,6 +102,9 @@ struct Visit: Sendable {
 
     // MARK: answers
 
+    /// The header of what a page's script asks for; it is no page that somebody sees as a whole.
+    static let part = "x-part"
+
     /// Another page, after a form has done its work.
     /// - Parameter note: what has been done, for the top of that page.
     func see(_ link: Link, note: String = "") -> Response {
@@ -112,6 +115,10 @@ struct Visit: Sendable {
                     "Set-Cookie",
                     "\(Layout.noteCookie)=\(URIEncoding.encode(note)); Path=/; Max-Age=20; HttpOnly; SameSite=Strict"
                 ))
+        }
+        // A script that has sent the form goes there itself: the page is made once.
+        guard request.header(Self.part) == nil else {
+            return Response(status: 200, headers: headers.map { $0.name == "Location" ? ("X-Location", $0.value) : $0 })
         }
         return Response(status: 303, headers: headers)
     }

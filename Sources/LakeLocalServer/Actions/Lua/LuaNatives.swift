@@ -374,8 +374,10 @@ enum LuaNatives {
                 }
             },
             define("parquet.get_schema") { arguments in
-                let columns = try ParquetFooter(ofFile: try arguments.bytes(1)).columns
-                return [.list(columns.map { .table(["name": .text($0.name), "type": .text($0.type)]) })]
+                do {
+                    let columns = try ParquetFooter(ofFile: try arguments.bytes(1)).columns
+                    return [.list(columns.map { .table(["name": .text($0.name), "type": .text($0.type)]) })]
+                } catch let error as ParquetError { throw HookFailure(error.message) }
             },
         ]
     }

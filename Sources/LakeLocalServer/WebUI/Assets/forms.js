@@ -25,8 +25,13 @@ async function send(form, button) {
   if (button instanceof HTMLButtonElement) button.disabled = true;
   form.setAttribute("aria-busy", "true");
   try {
-    const response = await fetch(form.action, { method: "POST", body: fields });
+    const response = await fetch(form.action, { method: "POST", body: fields, headers: { "X-Part": "form" } });
     const text = await response.text();
+    const place = response.headers.get("X-Location");
+    if (place) {
+      location.href = place;
+      return;
+    }
     if (response.redirected) {
       location.href = response.url;
       return;
@@ -93,7 +98,7 @@ async function search(field, prepare) {
   if (field.value) address.searchParams.set(field.name, field.value);
   else address.searchParams.delete(field.name);
   try {
-    const response = await fetch(address);
+    const response = await fetch(address, { headers: { "X-Part": "list" } });
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     const [old, fresh] = [document.getElementById("list"), page.getElementById("list")];
     if (!response.ok || !old || !fresh || field.value !== (address.searchParams.get(field.name) ?? "")) return;

@@ -88,7 +88,7 @@ enum ActionPages {
             let log = answer.flatMap { try? $0.body.read(most: mostLog) }  // A hook that was passed over has none.
             return """
                 <details class="card"\(" open", if: hook.status == "failed" || hooks.results.count == 1)><summary>\(badge(hook.status)) <strong>\(hook.hookId)</strong> of \(hook.action) <span class="faint">\(hook.endTime == nil ? "" : took(hook.startTime, hook.endTime))</span></summary>
-                \(log.map { "<pre class=\"output\">\(String(decoding: $0, as: UTF8.self))</pre>" as HTML } ?? "<p class=\"faint\">It has written nothing.</p>")</details>
+                \(log.map { "<pre class=\"output\" tabindex=\"0\" role=\"region\" aria-label=\"Log\">\(String(decoding: $0, as: UTF8.self))</pre>" as HTML } ?? "<p class=\"faint\">It has written nothing.</p>")</details>
                 """
         }
         let isRunning = run.endTime == nil

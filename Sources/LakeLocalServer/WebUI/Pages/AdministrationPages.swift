@@ -165,7 +165,7 @@ enum AdministrationPages {
             return "<tr><th scope=\"row\"><code>\(key.accessKeyId)</code> \(Show.copy(key.accessKeyId, "the key id"))</th><td>\(Show.time(key.creationDate))</td><td>\(delete)</td></tr>"
         }
         let new: HTML? = visit.may(.createCredentials, names) ? Layout.button("New key pair", to: Link(["auth", "users", user, "keys"]), visit, kind: "primary") : nil
-        return "\(table("<th>Access key id</th><th>Made</th><th><span class=\"hidden\">Actions</span></th>", rows, "Key pairs"))<p>\(new)</p>"
+        return "\(table("<th>Access key id</th><th>Made</th><th><span class=\"hidden\">Actions</span></th>", rows, "Key pairs"))<div>\(new)</div>"
     }
 
     private static func newKey(_ visit: Visit) throws -> WebPage {

@@ -165,7 +165,7 @@ enum CommitPages {
             """
             <h1>\(Show.title(commit.message))</h1>\(rest.isEmpty ? nil : "<pre class=\"message\">\(rest)</pre>" as HTML)
             <dl class="facts"><div><dt>By</dt><dd>\(commit.committer)</dd></div><div><dt>When</dt><dd>\(Show.time(commit.creationDate))</dd></div><div><dt>Id</dt><dd><code>\(Show.short(commit.id))</code> \(Show.copy(commit.id, "the id"))</dd></div><div><dt>\(parents.count == 1 ? "Parent" : "Parents")</dt><dd>\(parents.isEmpty ? "none" : parents.joined(by: ", "))</dd></div></dl>
-            <p class="row"><a class="button" href="\(Link(id, "objects", query: ["ref": Key(commit.id)]))">Browse its data</a>\(actions(commit, visit))</p>
+            <div class="row"><a class="button" href="\(Link(id, "objects", query: ["ref": Key(commit.id)]))">Browse its data</a>\(actions(commit, visit))</div>
             \(metadata.isEmpty ? nil : "<h2>Metadata</h2><table class=\"pairs\"><tbody>\(metadata)</tbody></table>" as HTML)
             \((runs?.results ?? []).isEmpty ? nil : "<h2>Hooks</h2>\(ActionPages.table(runs!.results, id))" as HTML)<h2>Changes</h2>\(changes)
             """)

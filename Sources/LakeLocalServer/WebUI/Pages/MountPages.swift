@@ -23,7 +23,7 @@ enum MountPages {
 
     private static func mounts(_ visit: Visit) throws -> WebPage {
         let found: API.MountList = try visit.get(.listMounts)
-        let mayChange = visit.may(.unmount)
+        let mayChange = visit.may(.all("fs:MountOnServer"))
         let rows = found.mounts.map { mount -> HTML in
             let id = RepositoryID(mount.repository)
             let staged = ChangePages.count(of: mount.ref, in: id, visit, most: 1000)

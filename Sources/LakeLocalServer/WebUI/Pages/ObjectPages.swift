@@ -12,6 +12,8 @@ enum ObjectPages {
 
     /// Bytes of a text, and of what else is read at once.
     private static let pieceBytes: Int64 = 256 << 10
+    /// Lines of a text on a page.
+    private static let mostLines = 3000
     private static let mostPictureBytes: Int64 = 32 << 20, mostWholeBytes: Int64 = 4 << 20
 
     private static func object(_ visit: Visit) throws -> WebPage {
@@ -74,7 +76,7 @@ enum ObjectPages {
             guard file.size <= mostPictureBytes else { throw PageError(400, "The picture has \(Show.sizeText(file.size)): up to \(mostPictureBytes >> 20) MiB are shown.") }
             return "<p class=\"picture\"><img src=\"\(raw)\" alt=\"\(file.name)\"></p>"
         case .video: return "<video controls preload=\"metadata\" src=\"\(raw)\"></video>"
-        case .pdf: return "<p><a class=\"button\" href=\"\(raw)\">Open the document by itself</a></p><object class=\"document\" data=\"\(raw)\" type=\"application/pdf\"><p>This browser shows no documents within pages.</p></object>"
+        case .pdf: return "<p><a class=\"button\" href=\"\(raw)\">Open the document by itself</a></p><object class=\"document\" aria-label=\"\(file.name)\" data=\"\(raw)\" type=\"application/pdf\"><p>This browser shows no documents within pages.</p></object>"
         case .markdown:
             let text = try text(file, visit)
             guard file.size <= pieceBytes, visit.text("as") != "text" else { return text }
@@ -111,8 +113,16 @@ enum ObjectPages {
         var bytes = try file.bytes(start..<start + pieceBytes)[...]
         let isLast = start + Int64(bytes.count) >= file.size
         // The next part begins with a line, where there are lines.
-        if !isLast, let end = bytes.lastIndex(of: 0x0a) { bytes = bytes[...end] }
-        let next = isLast ? nil : start + Int64(bytes.count)
+        var count = 0
+        let end = isLast ? nil : bytes.lastIndex(of: 0x0a)
+        for index in bytes.indices where bytes[index] == 0x0a {
+            count += 1
+            if count == mostLines || index == end {
+                bytes = bytes[...index]
+                break
+            }
+        }
+        let next = start + Int64(bytes.count) < file.size ? start + Int64(bytes.count) : nil
         if bytes.last == 0x0a { bytes.removeLast() }
         let lines = Highlight.lines(String(decoding: bytes, as: UTF8.self), file.language)
         let where_: HTML? = start > 0 || next != nil ? "<p class=\"faint\">From byte \(Show.grouped(start)) of \(Show.grouped(file.size)).</p>" : nil
