@@ -32,6 +32,7 @@ test: test-packages build
 	Tests/Engines/run.sh
 	Tests/EndToEnd/conformance.sh
 	Tests/EndToEnd/run.sh
+	Tests/Browser/run.sh
 	Tests/Clients/run.sh
 	Tests/Clients/run-hooks.sh
 	Tests/Clients/run-airflow.sh

@@ -70,6 +70,8 @@ run="$binary -c $data/credentials"
 cat <<TEXT
 
 LakeFUSE is running at $address
+  web page           $(lakefuse web || echo "$address")
+                     (signed in, once; then by the key pair)
   access key id      $key
   secret access key  $secret
   files              $mount   (the branch main of the repository demo)

@@ -74,6 +74,10 @@ struct FrontDoor: Door {
         case "/openapi.json": return .respond(Self.description)
         case "/logout":
             request.note.operation = .logout
+            // A page that takes it for a picture ends nobody's session.
+            guard ["document", "empty", nil].contains(request.header("sec-fetch-dest")) else {
+                return .respond(.text(403, "open this in a browser\n", type: "text/plain; charset=utf-8"))
+            }
             return .work { logOut(request) }
         // Anything else without a login is a client of S3 that forgot its key pair.
         default: return .respond(S3Error.accessDenied.response(to: request, in: region))

@@ -8,10 +8,10 @@ import Transport
 import Versioning
 
 /// Every command, in the order that help shows them.
-let commands: [Command] =
-    [.runServer, .showConfiguration] + Command.mountCommands + Command.repositoryCommands + Command.versionCommands
-    + Command.objectCommands
-    + Command.actionCommands + Command.keyValueCommands + [.check]
+let commands: [Command] = [
+    [.runServer, .showConfiguration], Command.mountCommands, Command.repositoryCommands, Command.versionCommands,
+    Command.objectCommands, Command.actionCommands, Command.keyValueCommands, [.web, .check],
+].flatMap { $0 }
 
 /// Help of a command.
 func help(_ command: Command) -> String {

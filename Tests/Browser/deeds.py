@@ -1,4 +1,5 @@
 """Every deed on the web page."""
+import base64
 import pathlib
 import tempfile
 import time
@@ -15,6 +16,9 @@ CONFLICT = "both.txt"
 
 
 class Deeds(Browser):
+    def basic(self):
+        return {"Authorization": "Basic " + base64.b64encode(f"{lakes.KEY}:{lakes.SECRET}".encode()).decode()}
+
     def fresh(self, name):
         """A repository of a test's own, with one commit."""
         self.lake.create_repository(name)
@@ -53,8 +57,13 @@ class Deeds(Browser):
                 self.assertIn("/login", page.url)
 
     def test_one_time_link(self):
-        link = self.lake.send("POST", "/api/lakefuse/login-links", headers={"Authorization": "Bearer " + self.session()})
+        link = self.lake.send("POST", "/api/lakefuse/login-links", headers=self.basic())
         address = link.json["location"]
+        path = address[len(self.lake.endpoint):]
+        self.assertEqual(self.lake.send("HEAD", path).status, 403, "a preview has used it")
+        self.assertEqual(self.lake.send("GET", path, headers={"Sec-Fetch-Dest": "image"}).status, 403)
+        by_session = self.lake.send("POST", "/api/lakefuse/login-links", headers={"Authorization": "Bearer " + self.session()})
+        self.assertEqual(by_session.status, 400, "a session outlives itself")
         page = self.open(signed_in=False)
         self.see(page, address)
         self.assertTrue(page.url.endswith("/repositories"))
@@ -64,8 +73,9 @@ class Deeds(Browser):
 
     def test_a_login_leads_nowhere_else(self):
         page = self.open(signed_in=False)
-        self.see(page, "/login?next=//evil.example/")
-        self.assertEqual(page.input_value("[name=next]"), "/repositories")
+        for next in ("//evil.example/", "/%09/evil.example/", "/%5Cevil.example", "https://evil.example/"):
+            self.see(page, "/login?next=" + next)
+            self.assertEqual(page.input_value("[name=next]"), "/repositories")
 
     def test_forms_of_other_sites_do_nothing(self):
         cookie = {"Cookie": "internal_auth_session=" + self.session(), "Content-Type": "application/x-www-form-urlencoded"}
@@ -294,6 +304,33 @@ class Deeds(Browser):
         page.click("#merge button:text('Merge')")
         expect(page.locator("#merge .refused")).to_contain_text("conflict")
         self.assertEqual(self.lake.get("moved", "main", CONFLICT), b"newer\n")
+
+    def test_choices_cover_every_conflict(self):
+        place = self.conflict("covered")
+        page = self.open()
+        self.see(page, f"{place}/compare?ref=main&compare=side")
+        page.check("[name=choice0][value=there]")
+        page.locator("tr:has([name=choice1])").evaluate("row => row.remove()")
+        page.click("#merge button:text('Merge')")
+        expect(page.locator("#merge .refused")).to_contain_text("in conflict too")
+        self.assertEqual(self.lake.get("covered", "main", CONFLICT), b"main\n")
+
+    def test_a_folders_marker_is_no_folder(self):
+        place = self.fresh("marked")
+        for path in ("dir/", "dir/a"):
+            self.lake.upload("marked", "main", path, b"x")
+        page = self.open()
+        page.on("dialog", lambda dialog: dialog.accept())
+        self.see(page, f"{place}/changes?ref=main&path=dir/")
+        page.locator("#list tbody tr").first.locator("button").click()
+        expect(page.locator("#notes")).to_contain_text("as it was committed")
+        self.assertEqual([entry[0] for entry in self.lake.uncommitted("marked", "main")], ["dir/a"])
+
+    def test_pages_of_nonsense(self):
+        page = self.open()
+        for path in ("README.md", "bytes.bin", "tables/people.csv", "tables/lines.jsonl", "tables/numbers.parquet"):
+            for at in ("9223372036854775807", "-9223372036854775808", "99999999999999999999", "x"):
+                self.see(page, f"/repositories/demo/object?ref=main&path={path}&at={at}")
 
     def test_merge_revert_and_pick(self):
         place = self.fresh("merged")

@@ -13,6 +13,9 @@ trap finish EXIT
 "$root/examples/demo.sh" start >"$work/first"
 grep -q 'LakeFUSE is running at http://127.0.0.1:' "$work/first"
 [ "$(ls "$work/lake/temperatures" | wc -l)" = 3 ]
+link=$(grep -o 'http://127.0.0.1:[0-9]*/login/once?secret=[^ ]*' "$work/first")
+curl -fsS -o /dev/null -D "$work/headers" "$link"
+grep -qi '^set-cookie: internal_auth_session=' "$work/headers"
 echo "mine" >"$work/lake/mine.txt"
 "$root/examples/demo.sh" stop
 [ ! -e "$work/lake/README.md" ]

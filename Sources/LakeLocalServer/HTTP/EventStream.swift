@@ -30,6 +30,9 @@ package final class EventQueue: Sendable {
         return isOpen
     }
 
+    /// Whether nobody listens any more, or it was ended.
+    var isEnded: Bool { state.withLock { $0.hasEnded } }
+
     /// Ends it: the client's connection ends behind what waits.
     package func end() {
         let wake = state.withLock { state in

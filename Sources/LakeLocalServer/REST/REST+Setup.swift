@@ -89,7 +89,8 @@ extension REST {
                 let scheme = settings.isTLS ? "https" : "http"
                 let link = Link(["login", "once"], ["secret": Key(made.secret)])
                 return .json(
-                    201, API.StorageURI(location: "\(scheme)://\(call.request.header("host") ?? "localhost")\(link.text)"))
+                    201,
+                    API.StorageURI(location: "\(scheme)://\(call.request.header("host") ?? "localhost")\(link.text)"))
             }
         }
         router.on(.getAuthCapabilities) { _ in

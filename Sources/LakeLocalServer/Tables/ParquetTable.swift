@@ -18,7 +18,8 @@ struct ParquetTable {
     /// - Throws: `PageError` that says what is wrong with the file.
     init(_ object: ObjectFile) throws {
         file = try Self.told {
-            try ParquetFile(size: object.size, read: { offset, count in try object.bytes(offset..<offset + Int64(count)) })
+            try ParquetFile(
+                size: object.size, read: { offset, count in try object.bytes(offset..<offset + Int64(count)) })
         }
     }
 
@@ -89,7 +90,8 @@ struct ParquetTable {
             rowCount: file.rowCount,
             columns: file.columns.map {
                 Summary.Column(
-                    name: $0.name, type: $0.type, nulls: $0.nullCount.map { Show.grouped($0) } ?? "", range: Self.range($0))
+                    name: $0.name, type: $0.type, nulls: $0.nullCount.map { Show.grouped($0) } ?? "",
+                    range: Self.range($0))
             })
     }
 }

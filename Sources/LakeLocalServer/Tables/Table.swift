@@ -47,7 +47,7 @@ struct LineTable {
     let read: (Range<Int64>) throws -> [UInt8]
 
     /// Bytes read at once, and for one page of a filtered table.
-    private static let pieceBytes: Int64 = 1 << 20, mostBytes: Int64 = 32 << 20
+    private static let pieceBytes: Int64 = 1 << 20, mostUnfiltered: Int64 = 4 << 20, mostBytes: Int64 = 32 << 20
 
     func page(_ query: TableQuery) throws -> TablePage {
         let head = try read(0..<min(size, Self.pieceBytes))
@@ -58,13 +58,15 @@ struct LineTable {
         if format == .delimited {
             let first = Self.rows(head[...], delimiter, isWhole: Int64(head.count) == size, most: 1)
             guard let header = first.rows.first else {
-                page.note = head.isEmpty ? "The file is empty." : "Its first line has more than \(Self.pieceBytes) bytes: this is no table."
+                page.note =
+                    head.isEmpty
+                    ? "The file is empty." : "Its first line has more than \(Self.pieceBytes) bytes: this is no table."
                 return page
             }
             names = header.cells
             start = max(start, Int64(header.end))
         }
-        var objects: [[String: JSONValue]] = []
+        var objects: [[String: String?]] = []
         var looked: Int64 = 0
         while page.rows.count + objects.count < TablePage.rowsPerPage, start < size {
             let piece = try read(start..<min(size, start + Self.pieceBytes))
@@ -85,16 +87,12 @@ struct LineTable {
                     page.rows.append(row.cells.map { TablePage.cut($0) })
                     continue
                 }
-                if case .object(let object)? = try? Coding.decodeForeign(JSONValue.self, Array(row.cells[0].utf8)) {
-                    objects.append(object)
-                } else {
-                    objects.append(["(no JSON object)": .text(row.cells[0])])
-                }
+                objects.append(Self.cells(of: row.cells[0]))
             }
             start += Int64(end)
             looked += Int64(end)
-            if looked >= Self.mostBytes {
-                page.note = "\(Self.mostBytes >> 20) MiB were searched for this page."
+            if looked >= (query.filter.isEmpty ? Self.mostUnfiltered : Self.mostBytes) {
+                page.note = "\(looked >> 20) MiB were searched for this page."
                 break
             }
         }
@@ -102,7 +100,21 @@ struct LineTable {
         return page.finished(names, objects)
     }
 
-    private static func delimiter(of head: [UInt8]) -> UInt8 {
+    /// What a line of JSON shows.
+    private static func cells(of line: String) -> [String: String?] {
+        guard case .object(let object)? = try? Coding.decodeForeign(JSONValue.self, Array(line.utf8)) else {
+            return ["(no JSON object)": TablePage.cut(line)]
+        }
+        var cells: [String: String?] = [:]
+        for (name, value) in object.prefix(TablePage.mostColumns) {
+            cells[name] = .some(
+                value == .null
+                    ? nil : TablePage.cut(value.text ?? String(decoding: Coding.encode(value), as: UTF8.self)))
+        }
+        return cells
+    }
+
+    static func delimiter(of head: [UInt8]) -> UInt8 {
         let line = head.prefix { $0 != 0x0a }
         let candidates: [UInt8] = [0x2c, 0x09, 0x3b, 0x7c]
         return candidates.max { a, b in line.count { $0 == a } < line.count { $0 == b } } ?? 0x2c
@@ -118,7 +130,9 @@ struct LineTable {
     /// - Parameters:
     ///   - delimiter: nil for lines that are one cell.
     ///   - isWhole: whether what is behind the last line's end is a row too.
-    static func rows(_ bytes: ArraySlice<UInt8>, _ delimiter: UInt8?, isWhole: Bool, most: Int) -> (rows: [Row], rest: Int) {
+    static func rows(_ bytes: ArraySlice<UInt8>, _ delimiter: UInt8?, isWhole: Bool, most: Int) -> (
+        rows: [Row], rest: Int
+    ) {
         var rows: [Row] = []
         var cells: [String] = []
         var cell: [UInt8] = []
@@ -151,7 +165,8 @@ struct LineTable {
             } else if byte == 0x22, cell.isEmpty, delimiter != nil {
                 isQuoted = true
             } else if byte == delimiter {
-                cells.append(String(decoding: cell, as: UTF8.self))
+                // One more than is shown, so that it can be said that there are more.
+                if cells.count <= TablePage.mostColumns { cells.append(String(decoding: cell, as: UTF8.self)) }
                 cell.removeAll(keepingCapacity: true)
             } else if byte == 0x0a {
                 end()
@@ -166,7 +181,7 @@ struct LineTable {
 
 extension TablePage {
     /// With the columns that its rows have.
-    fileprivate func finished(_ names: [String], _ objects: [[String: JSONValue]]) -> TablePage {
+    fileprivate func finished(_ names: [String], _ objects: [[String: String?]]) -> TablePage {
         var page = self
         if objects.isEmpty {
             let width = min(max(names.count, rows.map(\.count).max() ?? 0), Self.mostColumns)
@@ -175,17 +190,13 @@ extension TablePage {
                     name: index < names.count ? names[index] : "column \(index + 1)",
                     type: Self.type(of: rows.lazy.compactMap { index < $0.count ? $0[index] : nil }))
             }
-            if max(names.count, width) > Self.mostColumns { page.note = "The first \(Self.mostColumns) columns are shown." }
+            if max(names.count, width) > Self.mostColumns {
+                page.note = "The first \(Self.mostColumns) columns are shown."
+            }
             return page
         }
         let names = Array(Set(objects.flatMap(\.keys)).sorted().prefix(Self.mostColumns))
-        page.rows = objects.map { object in
-            names.map { name in
-                object[name].map { value in
-                    TablePage.cut(value.text ?? String(decoding: Coding.encode(value), as: UTF8.self))
-                }
-            }
-        }
+        page.rows = objects.map { object in names.map { name in object[name] ?? nil } }
         page.columns = names.enumerated().map { index, name in
             Column(name: name, type: Self.type(of: page.rows.lazy.compactMap { $0[index] }))
         }
@@ -200,7 +211,9 @@ extension TablePage {
             seen = true
             isInteger = isInteger && Int64(cell) != nil
             isNumber = isNumber && Double(cell) != nil
-            isDate = isDate && cell.utf8.count >= 10 && cell.prefix(4).allSatisfy(\.isNumber) && cell.dropFirst(4).first == "-"
+            isDate =
+                isDate && cell.utf8.count >= 10 && cell.prefix(4).allSatisfy(\.isNumber)
+                && cell.dropFirst(4).first == "-"
             isFlag = isFlag && ["true", "false"].contains(cell.lowercased())
         }
         guard seen else { return "" }

@@ -188,7 +188,8 @@ package final class Telemetry: Sendable {
         if isAudited {
             Log.info("audit", fields)
             let audit = Audit(
-                time: .now(), user: note.user, operation: note.operation.text, path: String(Self.path(request).prefix(200)),
+                time: .now(), user: note.user, operation: note.operation.text,
+                path: String(Self.path(request).prefix(200)),
                 status: response.status, address: request.peer?.address.description ?? "")
             recent.withLock { recent in
                 if recent.count >= 2 * Self.mostAudits { recent.removeFirst(Self.mostAudits) }

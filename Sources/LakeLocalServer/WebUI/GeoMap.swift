@@ -24,7 +24,8 @@ enum GeoMap {
         let bounds = all.reduce((west: first.0, east: first.0, south: first.1, north: first.1)) {
             (min($0.west, $1.0), max($0.east, $1.0), min($0.south, $1.1), max($0.north, $1.1))
         }
-        let scale = min((width - 20) / max(bounds.east - bounds.west, 1e-6), (height - 20) / max(bounds.north - bounds.south, 1e-6))
+        let scale = min(
+            (width - 20) / max(bounds.east - bounds.west, 1e-6), (height - 20) / max(bounds.north - bounds.south, 1e-6))
         func place(_ point: (Double, Double)) -> String {
             "\(tenths((point.0 - bounds.west) * scale + 10)) \(tenths((bounds.north - point.1) * scale + 10))"
         }
@@ -53,7 +54,8 @@ enum GeoMap {
     }
 
     private static func point(_ value: JSONValue) -> (Double, Double)? {
-        guard case .list(let pair) = value, pair.count >= 2, let x = number(pair[0]), let y = number(pair[1]), abs(x) <= 1e6, abs(y) <= 1e6
+        guard case .list(let pair) = value, pair.count >= 2, let x = number(pair[0]), let y = number(pair[1]),
+            abs(x) <= 1e6, abs(y) <= 1e6
         else { return nil }
         return (x, y)
     }

@@ -65,7 +65,8 @@ enum Layout {
             status: 200,
             headers: [
                 ("Content-Type", "text/html; charset=utf-8"), ("Content-Security-Policy", policy),
-                ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "same-origin"), ("Cache-Control", "no-store"),
+                ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "same-origin"),
+                ("Cache-Control", "no-store"),
             ], body: .bytes(document(page, visit, note: note).bytes))
         if note != nil { response.headers.append(("Set-Cookie", "\(noteCookie)=; Path=/; Max-Age=0")) }
         return response
@@ -122,12 +123,15 @@ enum Layout {
         let conflicts: HTML? =
             error.conflicts.isEmpty
             ? nil : "<ul>\(error.conflicts.prefix(100).map { "<li><code>\(Show.name($0))</code></li>" as HTML })</ul>"
-        let isBack = visit.request.header("referer") != nil
+        let host = visit.request.header("host") ?? ""
+        let back = visit.request.header("referer").flatMap { referer in
+            ["http://\(host)/", "https://\(host)/"].contains { referer.hasPrefix($0) } ? referer : nil
+        }
         return WebPage(
             title(error.status),
             """
             <section class="card narrow error" id="error"><h1>\(title(error.status))</h1><p class="reason">\(error.message)</p>\(conflicts)
-            <p>\(hint(error.status))</p><p class="row">\(isBack ? "<a class=\"button\" href=\"\(visit.request.header("referer") ?? "/")\">Back</a>" as HTML : nil) <a class="button" href="/repositories">Repositories</a></p></section>
+            <p>\(hint(error.status))</p><p class="row">\(back.map { "<a class=\"button\" href=\"\($0)\">Back</a>" as HTML }) <a class="button" href="/repositories">Repositories</a></p></section>
             """)
     }
 

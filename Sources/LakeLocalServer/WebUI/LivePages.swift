@@ -10,6 +10,8 @@ package final class LivePages: Sendable {
         let repository: RepositoryID
         /// Nil for all branches.
         let branch: BranchName?
+        /// When it was opened, in milliseconds.
+        let since = Timestamp.monotonicMilliseconds()
     }
 
     private let pages = Mutex<(next: Int, all: [Int: Open])>((0, [:]))
@@ -21,6 +23,7 @@ package final class LivePages: Sendable {
     private static let most = 1000
     /// How often a page hears that nothing has happened: so that a client which is gone is noticed.
     private static let heartbeatMilliseconds = 15_000
+    private static let longestMilliseconds: Int64 = 600_000
 
     package init(_ feed: ChangeFeed) { self.feed = feed }
 
@@ -34,7 +37,10 @@ package final class LivePages: Sendable {
         subscription.withLock { $0 = number }
         heart.withLock {
             $0 = Thread(name: "live-pages") { [self] in
-                while !stopping.wait(milliseconds: Self.heartbeatMilliseconds) { send(": \n\n") { _ in true } }
+                while !stopping.wait(milliseconds: Self.heartbeatMilliseconds) {
+                    send(": \n\n") { _ in true }
+                    endOld()
+                }
             }
         }
     }
@@ -53,6 +59,7 @@ package final class LivePages: Sendable {
         let queue = EventQueue()
         let branch = ref.map { BranchName(String($0.prefix { $0 != "@" && $0 != "~" && $0 != "^" && $0 != "$" })) }
         let isRoom = pages.withLock { pages in
+            if pages.all.count >= Self.most { pages.all = pages.all.filter { !$0.value.queue.isEnded } }
             guard pages.all.count < Self.most else { return false }
             pages.all[pages.next] = Open(queue: queue, repository: repository, branch: branch)
             pages.next += 1
@@ -69,9 +76,17 @@ package final class LivePages: Sendable {
     }
 
     private func tell(_ change: Change) {
-        send("event: change\ndata: \(change.branch?.text ?? "")\n\n") { open in
+        send("event: change\ndata: \n\n") { open in
             (change.repository == nil || change.repository == open.repository)
                 && (change.branch == nil || open.branch == nil || change.branch == open.branch)
+        }
+    }
+
+    /// A page asks again when its stream ends, and is asked then whether it still may.
+    private func endOld() {
+        let now = Timestamp.monotonicMilliseconds()
+        for open in pages.withLock({ $0.all.values.filter { now - $0.since > Self.longestMilliseconds } }) {
+            open.queue.end()
         }
     }
 

@@ -27,7 +27,9 @@ struct ObjectFile: Sendable {
     static func find(_ path: Key, at ref: String, _ visit: Visit) throws -> ObjectFile? {
         try visit.require(.object("ReadObject", visit.repository, path))
         let resolved = try visit.catalog.resolve(ref, in: visit.repository)
-        return try visit.catalog.find(path, at: resolved).map { try ObjectFile(path, $0, in: resolved.repository, visit) }
+        return try visit.catalog.find(path, at: resolved).map {
+            try ObjectFile(path, $0, in: resolved.repository, visit)
+        }
     }
 
     var size: Int64 { entry.size }
@@ -77,12 +79,20 @@ struct ObjectFile: Sendable {
         return Self.isText(head[...], isWhole: size <= 4096) ? .text : .binary
     }
 
+    /// Lines of a text, however they end. Behind the last one's end there is none.
+    static func lines(_ text: String) -> [Substring] {
+        var lines = text.split(omittingEmptySubsequences: false) { $0 == "\n" || $0 == "\r\n" }
+        if lines.last?.isEmpty == true { lines.removeLast() }
+        return lines
+    }
+
     /// Whether bytes are UTF-8 without control characters but those of text; a last character may be cut.
     static func isText(_ bytes: ArraySlice<UInt8>, isWhole: Bool) -> Bool {
         if bytes.contains(where: { $0 < 0x20 && $0 != 0x09 && $0 != 0x0a && $0 != 0x0d && $0 != 0x0c && $0 != 0x1b }) {
             return false
         }
-        for cut in 0...(isWhole ? 0 : min(3, bytes.count)) where String(validating: bytes.dropLast(cut), as: UTF8.self) != nil {
+        for cut in 0...(isWhole ? 0 : min(3, bytes.count))
+        where String(validating: bytes.dropLast(cut), as: UTF8.self) != nil {
             return true
         }
         return false

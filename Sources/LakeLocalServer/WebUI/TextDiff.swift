@@ -12,12 +12,14 @@ enum TextDiff {
     private static let mostSteps = 1500
 
     /// Nil if the two have too little in common.
-    static func lines(_ old: [Substring], _ new: [Substring]) -> [Line]? {
+    static func lines<Text: Equatable>(_ old: [Text], _ new: [Text]) -> [Line]? {
         // What they begin and end with alike is no matter of the search.
         var first = 0
         while first < min(old.count, new.count), old[first] == new[first] { first += 1 }
         var last = 0
-        while last < min(old.count, new.count) - first, old[old.count - 1 - last] == new[new.count - 1 - last] { last += 1 }
+        while last < min(old.count, new.count) - first, old[old.count - 1 - last] == new[new.count - 1 - last] {
+            last += 1
+        }
         let a = old[first..<old.count - last]
         let b = new[first..<new.count - last]
         guard let middle = steps(Array(a), Array(b)) else { return nil }
@@ -33,7 +35,7 @@ enum TextDiff {
         return lines
     }
 
-    private static func steps(_ a: [Substring], _ b: [Substring]) -> [Line]? {
+    private static func steps<Text: Equatable>(_ a: [Text], _ b: [Text]) -> [Line]? {
         let most = min(a.count + b.count, mostSteps)
         var furthest = [Int](repeating: 0, count: 2 * most + 3)
         let middle = most + 1
@@ -42,7 +44,8 @@ enum TextDiff {
             trace.append(Array(furthest[(middle - depth - 1)...(middle + depth + 1)]))
             for diagonal in stride(from: -depth, through: depth, by: 2) {
                 var x =
-                    diagonal == -depth || (diagonal != depth && furthest[middle + diagonal - 1] < furthest[middle + diagonal + 1])
+                    diagonal == -depth
+                        || (diagonal != depth && furthest[middle + diagonal - 1] < furthest[middle + diagonal + 1])
                     ? furthest[middle + diagonal + 1] : furthest[middle + diagonal - 1] + 1
                 var y = x - diagonal
                 while x < a.count, y < b.count, a[x] == b[y] { (x, y) = (x + 1, y + 1) }
@@ -58,7 +61,8 @@ enum TextDiff {
             func reached(_ diagonal: Int) -> Int { known[diagonal + depth + 1] }
             let diagonal = x - y
             let before =
-                diagonal == -depth || (diagonal != depth && reached(diagonal - 1) < reached(diagonal + 1)) ? diagonal + 1 : diagonal - 1
+                diagonal == -depth || (diagonal != depth && reached(diagonal - 1) < reached(diagonal + 1))
+                ? diagonal + 1 : diagonal - 1
             let startX = depth == 0 ? 0 : reached(before)
             let startY = depth == 0 ? 0 : startX - before
             while x > startX, y > startY, x > 0, y > 0 {

@@ -30,6 +30,8 @@ struct Visit: Sendable {
     func key(_ name: String) -> Key { Key(query.first { $0.name == name }?.bytes ?? []) }
     func field(_ name: String) -> String { form.value(name) ?? "" }
     func fieldKey(_ name: String) -> Key { Key(form.first { $0.name == name }?.bytes ?? []) }
+    /// A path that a form of ours sends percent-encoded, since forms send texts alone.
+    func fieldPath(_ name: String) -> Key { Key(URIEncoding.decode(field(name))) }
     func fields(_ name: String) -> [Key] { form.filter { $0.name == name }.map { Key($0.bytes) } }
     func isChecked(_ name: String) -> Bool { form.contains { $0.name == name } }
 
@@ -81,7 +83,8 @@ struct Visit: Sendable {
         guard response.status >= 400 else { return response }
         let told = try? Coding.decode(API.MergeConflict.self, response.bytes)  // Else in plain text.
         throw PageError(
-            response.status, told?.message ?? String(decoding: response.bytes.prefix(500), as: UTF8.self),
+            response.status == 401 ? 403 : response.status,
+            told?.message ?? String(decoding: response.bytes.prefix(500), as: UTF8.self),
             conflicts: told?.conflicts ?? [])
     }
 

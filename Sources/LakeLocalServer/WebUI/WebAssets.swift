@@ -33,7 +33,8 @@ enum WebAssets {
 
     /// The answer to a request for one; nil for any other request.
     static func answer(_ request: Request) -> Response? {
-        guard request.rawPath.hasPrefix("/assets/"), let name = request.rawPath.split(separator: "/").last,
+        guard !request.isWrite, request.rawPath.hasPrefix("/assets/"),
+            let name = request.rawPath.split(separator: "/").last,
             let asset = files[String(name)]
         else { return nil }
         let isCompressed = request.header("accept-encoding")?.contains("gzip") == true

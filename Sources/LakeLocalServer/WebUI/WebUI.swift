@@ -24,7 +24,9 @@ package struct WebUI: Door {
     }
 
     /// First parts of paths that are pages'; lakeFS's among them, so that its links lead here.
-    private static let places: Set<Substring> = ["", "repositories", "login", "setup", "mounts", "auth", "assets", "server"]
+    private static let places: Set<Substring> = [
+        "", "repositories", "login", "setup", "mounts", "auth", "assets", "server",
+    ]
 
     package func serves(_ request: Request) -> Bool {
         guard request.rawPath.utf8.first == 0x2f else { return false }
@@ -60,12 +62,14 @@ package struct WebUI: Door {
             }
         }
         guard isOwn(request) else {
-            return .respond(refusal(request, PageError(403, "This form was sent by another site's page: nothing was done.")))
+            return .respond(
+                refusal(request, PageError(403, "This form was sent by another site's page: nothing was done.")))
         }
         if case .login(let begin) = route.handler {
             return .body(sink(request, .soon { bytes, answer in begin(self, request, Self.form(bytes), answer) }))
         }
-        return .body(sink(request, isLong: true, .now { bytes in answer(request, route, names, form: Self.form(bytes)) }))
+        return .body(
+            sink(request, isLong: true, .now { bytes in answer(request, route, names, form: Self.form(bytes)) }))
     }
 
     private func sink(_ request: Request, isLong: Bool = false, _ work: BytesSink.Work) -> BytesSink {
@@ -84,7 +88,8 @@ package struct WebUI: Door {
     private func isOwn(_ request: Request) -> Bool {
         if let site = request.header("sec-fetch-site") { return site == "same-origin" || site == "none" }
         guard let origin = request.header("origin") else { return true }
-        return origin.split(separator: "/", omittingEmptySubsequences: false).last.map(String.init) == request.header("host")
+        return origin.split(separator: "/", omittingEmptySubsequences: false).last.map(String.init)
+            == request.header("host")
     }
 
     private func answer(_ request: Request, _ route: WebRoute, _ names: [String], form: [QueryItem]) -> Response {
@@ -112,7 +117,8 @@ package struct WebUI: Door {
             return redirect(elsewhere.link)
         } catch let error as LakeError where error.code == .unauthenticated {
             // The page comes back after the login; a form's page has to be opened again.
-            let next = request.isWrite ? nil : request.rawPath + (request.rawQuery.isEmpty ? "" : "?" + request.rawQuery)
+            let next =
+                request.isWrite ? nil : request.rawPath + (request.rawQuery.isEmpty ? "" : "?" + request.rawQuery)
             return redirect(Link(["login"], ["next": next.map { Key($0) }]))
         } catch { return refusal(request, PageError(error), user: user) }
     }
@@ -178,16 +184,22 @@ struct WebRoute: Sendable {
         path.count == parts.count && zip(parts, path).allSatisfy { $0 == nil || $0 == $1 }
     }
 
-    static func page(_ name: String, _ path: String, needsLogin: Bool = true, _ make: @escaping @Sendable (Visit) throws -> WebPage)
+    static func page(
+        _ name: String, _ path: String, needsLogin: Bool = true, _ make: @escaping @Sendable (Visit) throws -> WebPage
+    )
         -> WebRoute
     { WebRoute(name, "GET", path, needsLogin: needsLogin, .page(make)) }
 
     /// A part of a page, or an address that leads to another.
-    static func part(_ name: String, _ path: String, needsLogin: Bool = true, _ work: @escaping @Sendable (Visit) throws -> Response)
+    static func part(
+        _ name: String, _ path: String, needsLogin: Bool = true, _ work: @escaping @Sendable (Visit) throws -> Response
+    )
         -> WebRoute
     { WebRoute(name, "GET", path, needsLogin: needsLogin, .work(work)) }
 
-    static func form(_ name: String, _ path: String, needsLogin: Bool = true, _ work: @escaping @Sendable (Visit) throws -> Response)
+    static func form(
+        _ name: String, _ path: String, needsLogin: Bool = true, _ work: @escaping @Sendable (Visit) throws -> Response
+    )
         -> WebRoute
     { WebRoute(name, "POST", path, needsLogin: needsLogin, .work(work)) }
 

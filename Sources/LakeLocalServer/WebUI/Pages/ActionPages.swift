@@ -39,7 +39,8 @@ enum ActionPages {
             <tr><td>\(badge(run.status))</td><th scope="row"><a href="\(Link(id, "actions", run.runId))" data-open>\(run.eventType)</a></th><td>\(run.branch)</td><td>\(Show.time(run.startTime))</td><td>\(took(run.startTime, run.endTime))</td><td>\(run.commitId.isEmpty ? nil : "<a href=\"\(Link(id, "commits", run.commitId))\"><code>\(Show.short(run.commitId))</code></a>" as HTML)</td></tr>
             """
         }
-        return "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Runs\"><table data-rows><thead><tr><th>Result</th><th>Event</th><th>Branch</th><th>Began</th><th>Took</th><th>Commit</th></tr></thead><tbody>\(rows)</tbody></table></div>"
+        return
+            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Runs\"><table data-rows><thead><tr><th>Result</th><th>Event</th><th>Branch</th><th>Began</th><th>Took</th><th>Commit</th></tr></thead><tbody>\(rows)</tbody></table></div>"
     }
 
     private static func took(_ start: String, _ end: String?) -> HTML {
@@ -60,7 +61,8 @@ enum ActionPages {
         query.limit = mostFiles
         let resolved = try visit.catalog.resolve(branch, in: id)
         var rows: [HTML] = []
-        for case .object(let path, let entry) in try visit.catalog.list(resolved, query).items where entry.size < 1 << 20 {
+        for case .object(let path, let entry) in try visit.catalog.list(resolved, query).items
+        where entry.size < 1 << 20 {
             guard visit.may(.object("ReadObject", id, path)) else { continue }
             var state: HTML = "<span class=\"badge added\">valid</span>"
             do {
@@ -69,7 +71,9 @@ enum ActionPages {
             } catch {
                 state = "<span class=\"badge removed\">broken</span> \(LakeError(error).message)"
             }
-            rows.append("<tr><th scope=\"row\"><a href=\"\(Link(id, "object", query: ["ref": Key(branch), "path": path]))\">\(Show.name(path))</a></th><td>\(state)</td></tr>")
+            rows.append(
+                "<tr><th scope=\"row\"><a href=\"\(Link(id, "object", query: ["ref": Key(branch), "path": path]))\">\(Show.name(path))</a></th><td>\(state)</td></tr>"
+            )
         }
         return rows.isEmpty ? nil : "<h2>Files on \(branch)</h2><table><tbody>\(rows)</tbody></table><h2>Runs</h2>"
     }
@@ -88,7 +92,7 @@ enum ActionPages {
             let log = answer.flatMap { try? $0.body.read(most: mostLog) }  // A hook that was passed over has none.
             return """
                 <details class="card"\(" open", if: hook.status == "failed" || hooks.results.count == 1)><summary>\(badge(hook.status)) <strong>\(hook.hookId)</strong> of \(hook.action) <span class="faint">\(hook.endTime == nil ? "" : took(hook.startTime, hook.endTime))</span></summary>
-                \(log.map { "<pre class=\"output\" tabindex=\"0\" role=\"region\" aria-label=\"Log\">\(String(decoding: $0, as: UTF8.self))</pre>" as HTML } ?? "<p class=\"faint\">It has written nothing.</p>")</details>
+                \(log.map { "<pre class=\"output\" tabindex=\"0\" role=\"group\" aria-label=\"Log\">\(String(decoding: $0, as: UTF8.self))</pre>" as HTML } ?? "<p class=\"faint\">It has written nothing.</p>")</details>
                 """
         }
         let isRunning = run.endTime == nil

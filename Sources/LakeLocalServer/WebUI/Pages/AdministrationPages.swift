@@ -22,21 +22,28 @@ enum AdministrationPages {
             try visit.answer(
                 visit.isChecked("remove") ? .detachPolicyFromUser : .attachPolicyToUser,
                 [.userId: visit.names[0], .policyId: visit.field("policy")])
-            return visit.see(Link(["auth", "users", visit.names[0]]), note: visit.isChecked("remove") ? "Detached." : "Attached.")
+            return visit.see(
+                Link(["auth", "users", visit.names[0]]), note: visit.isChecked("remove") ? "Detached." : "Attached.")
         },
         .form("users.group", "/auth/users/*/groups") { visit in
             try visit.answer(
                 visit.isChecked("remove") ? .deleteGroupMembership : .addGroupMembership,
                 [.groupId: visit.field("group"), .userId: visit.names[0]])
-            return visit.see(Link(["auth", "users", visit.names[0]]), note: visit.isChecked("remove") ? "Removed." : "Added.")
+            return visit.see(
+                Link(["auth", "users", visit.names[0]]), note: visit.isChecked("remove") ? "Removed." : "Added.")
         },
         .form("keys.create", "/auth/users/*/keys") { visit in Layout.response(try newKey(visit), visit) },
         .form("keys.delete", "/auth/users/*/keys/delete") { visit in
             try visit.answer(.deleteCredentials, [.userId: visit.names[0], .accessKeyId: visit.field("key")])
-            return visit.see(visit.names[0] == visit.user ? Link(["auth", "credentials"]) : Link(["auth", "users", visit.names[0]]), note: "The key pair \(visit.field("key")) is deleted.")
+            return visit.see(
+                visit.names[0] == visit.user
+                    ? Link(["auth", "credentials"]) : Link(["auth", "users", visit.names[0]]),
+                note: "The key pair \(visit.field("key")) is deleted.")
         },
         .page("keys", "/auth/credentials") { visit in
-            WebPage("Key pairs", place: "auth", "\(places(visit, "credentials"))<h1>Your key pairs</h1>\(keys(visit, of: visit.user))")
+            WebPage(
+                "Key pairs", place: "auth",
+                "\(places(visit, "credentials"))<h1>Your key pairs</h1>\(keys(visit, of: visit.user))")
         },
         .page("groups", "/auth/groups") { visit in try groups(visit) },
         .form("groups.create", "/auth/groups") { visit in
@@ -53,13 +60,15 @@ enum AdministrationPages {
             try visit.answer(
                 visit.isChecked("remove") ? .detachPolicyFromGroup : .attachPolicyToGroup,
                 [.groupId: visit.names[0], .policyId: visit.field("policy")])
-            return visit.see(Link(["auth", "groups", visit.names[0]]), note: visit.isChecked("remove") ? "Detached." : "Attached.")
+            return visit.see(
+                Link(["auth", "groups", visit.names[0]]), note: visit.isChecked("remove") ? "Detached." : "Attached.")
         },
         .form("groups.member", "/auth/groups/*/members") { visit in
             try visit.answer(
                 visit.isChecked("remove") ? .deleteGroupMembership : .addGroupMembership,
                 [.groupId: visit.names[0], .userId: visit.field("user")])
-            return visit.see(Link(["auth", "groups", visit.names[0]]), note: visit.isChecked("remove") ? "Removed." : "Added.")
+            return visit.see(
+                Link(["auth", "groups", visit.names[0]]), note: visit.isChecked("remove") ? "Removed." : "Added.")
         },
         .page("policies", "/auth/policies") { visit in try policies(visit) },
         .form("policies.create", "/auth/policies") { visit in
@@ -86,7 +95,8 @@ enum AdministrationPages {
     private static func places(_ visit: Visit, _ current: String) -> HTML {
         func item(_ place: String, _ label: String, _ isThere: Bool, at link: Link? = nil) -> HTML? {
             guard isThere else { return nil }
-            return "<li><a href=\"\(link ?? Link(["auth", place]))\"\(" aria-current=\"page\"", if: place == current)>\(label)</a></li>"
+            return
+                "<li><a href=\"\(link ?? Link(["auth", place]))\"\(" aria-current=\"page\"", if: place == current)>\(label)</a></li>"
         }
         return """
             <nav aria-label="Administration"><ul class="tabs">\(item("credentials", "Your key pairs", true))\(item("users", "Users", visit.may(.listUsers)))\(item("groups", "Groups", visit.may(.listGroups)))\(item("policies", "Policies", visit.may(.listPolicies)))\(item("may", "Who may what?", visit.may(.listUsers)))\(item("server", "Server and audit", mayWatch(visit), at: Link(["server"])))</ul></nav>
@@ -101,7 +111,9 @@ enum AdministrationPages {
     }
 
     private static func next(_ place: String, _ page: API.Pagination, _ visit: Visit) -> HTML {
-        Layout.more(Link(["auth", place], ["prefix": visit.text("prefix").map { Key($0) }, "after": Key(page.nextOffset)]), page.hasMore, visit)
+        Layout.more(
+            Link(["auth", place], ["prefix": visit.text("prefix").map { Key($0) }, "after": Key(page.nextOffset)]),
+            page.hasMore, visit)
     }
 
     private static func search(_ visit: Visit) -> HTML {
@@ -117,12 +129,19 @@ enum AdministrationPages {
     }
 
     /// Things that are attached to something, each with a button, and a form for one more.
-    private static func attached(_ title: String, _ names: [String], field: String, at link: Link, to page: (String) -> Link, mayAdd: Bool, mayRemove: Bool, _ visit: Visit) -> HTML {
+    private static func attached(
+        _ title: String, _ names: [String], field: String, at link: Link, to page: (String) -> Link, mayAdd: Bool,
+        mayRemove: Bool, _ visit: Visit
+    ) -> HTML {
         let rows = names.map { name -> HTML in
             "<li><a href=\"\(page(name))\">\(Show.name(name))</a> \(mayRemove ? Layout.button("Remove", to: link, visit, fields: [field: name, "remove": "1"], kind: "quiet danger") : nil)</li>"
         }
-        let add: HTML? = mayAdd ? "<form method=\"post\" action=\"\(link)\" class=\"row\">\(Layout.token(visit))<label>\(field.capitalizedFirst) <input name=\"\(field)\" required spellcheck=\"false\" autocapitalize=\"off\"></label><button>Add</button></form>" : nil
-        return "<section class=\"card\"><h2>\(title)</h2>\(rows.isEmpty ? "<p class=\"faint\">None.</p>" : "<ul class=\"plain\">\(rows)</ul>")\(add)</section>"
+        let add: HTML? =
+            mayAdd
+            ? "<form method=\"post\" action=\"\(link)\" class=\"row\">\(Layout.token(visit))<label>\(field.capitalizedFirst) <input name=\"\(field)\" required spellcheck=\"false\" autocapitalize=\"off\"></label><button>Add</button></form>"
+            : nil
+        return
+            "<section class=\"card\"><h2>\(title)</h2>\(rows.isEmpty ? "<p class=\"faint\">None.</p>" : "<ul class=\"plain\">\(rows)</ul>")\(add)</section>"
     }
 
     // MARK: users
@@ -135,7 +154,8 @@ enum AdministrationPages {
         let new: HTML? = visit.may(.user("CreateUser", "*")) ? create("user", "users", visit) : nil
         return WebPage(
             "Users", place: "auth",
-            "\(places(visit, "users"))<div class=\"bar\"><h1>Users</h1>\(search(visit))\(new)</div><div id=\"list\">\(table("<th>Name</th><th>Since</th>", rows, "Users"))\(next("users", found.pagination, visit))</div>")
+            "\(places(visit, "users"))<div class=\"bar\"><h1>Users</h1>\(search(visit))\(new)</div><div id=\"list\">\(table("<th>Name</th><th>Since</th>", rows, "Users"))\(next("users", found.pagination, visit))</div>"
+        )
     }
 
     private static func user(_ visit: Visit, _ name: String) throws -> WebPage {
@@ -143,8 +163,11 @@ enum AdministrationPages {
         let user: API.User = try visit.get(.getUser, names)
         let groups: ResultList<API.Group>? = visit.getIfAny(.listUserGroups, names, ["amount": "1000"])
         let policies: ResultList<API.Policy>? = visit.getIfAny(.listUserPolicies, names, ["amount": "1000"])
-        let delete: HTML? = visit.may(.deleteUser, names) && name != visit.user
-            ? Layout.button("Delete", to: Link(["auth", "users", name, "delete"]), visit, kind: "danger", asks: "Delete the user \(name) with all key pairs?") : nil
+        let delete: HTML? =
+            visit.may(.deleteUser, names) && name != visit.user
+            ? Layout.button(
+                "Delete", to: Link(["auth", "users", name, "delete"]), visit, kind: "danger",
+                asks: "Delete the user \(name) with all key pairs?") : nil
         return WebPage(
             "\(name) · Users", place: "auth",
             """
@@ -160,12 +183,20 @@ enum AdministrationPages {
         let found: ResultList<API.Credentials>? = visit.getIfAny(.listUserCredentials, names, ["amount": "1000"])
         guard let found else { return "<p class=\"faint\">You may not see them.</p>" }
         let rows = found.results.map { key -> HTML in
-            let delete: HTML? = visit.may(.deleteCredentials, [.userId: user, .accessKeyId: key.accessKeyId])
-                ? Layout.button("Delete", to: Link(["auth", "users", user, "keys", "delete"]), visit, fields: ["key": key.accessKeyId], kind: "quiet danger", asks: "Delete this key pair? What uses it is refused from then on.") : nil
-            return "<tr><th scope=\"row\"><code>\(key.accessKeyId)</code> \(Show.copy(key.accessKeyId, "the key id"))</th><td>\(Show.time(key.creationDate))</td><td>\(delete)</td></tr>"
+            let delete: HTML? =
+                visit.may(.deleteCredentials, [.userId: user, .accessKeyId: key.accessKeyId])
+                ? Layout.button(
+                    "Delete", to: Link(["auth", "users", user, "keys", "delete"]), visit,
+                    fields: ["key": key.accessKeyId], kind: "quiet danger",
+                    asks: "Delete this key pair? What uses it is refused from then on.") : nil
+            return
+                "<tr><th scope=\"row\"><code>\(key.accessKeyId)</code> \(Show.copy(key.accessKeyId, "the key id"))</th><td>\(Show.time(key.creationDate))</td><td>\(delete)</td></tr>"
         }
-        let new: HTML? = visit.may(.createCredentials, names) ? Layout.button("New key pair", to: Link(["auth", "users", user, "keys"]), visit, kind: "primary") : nil
-        return "\(table("<th>Access key id</th><th>Made</th><th><span class=\"hidden\">Actions</span></th>", rows, "Key pairs"))<div>\(new)</div>"
+        let new: HTML? =
+            visit.may(.createCredentials, names)
+            ? Layout.button("New key pair", to: Link(["auth", "users", user, "keys"]), visit, kind: "primary") : nil
+        return
+            "\(table("<th>Access key id</th><th>Made</th><th><span class=\"hidden\">Actions</span></th>", rows, "Key pairs"))<div>\(new)</div>"
     }
 
     private static func newKey(_ visit: Visit) throws -> WebPage {
@@ -173,7 +204,8 @@ enum AdministrationPages {
             API.CredentialsWithSecret.self, visit.answer(.createCredentials, [.userId: visit.names[0]]).bytes)
         return WebPage(
             "New key pair", place: "auth",
-            "\(places(visit, ""))<section class=\"card narrow\"><h1>New key pair</h1><p>The secret is not shown again.</p><dl class=\"addresses\">\(Show.copied("Access key id", made.accessKeyId))\(Show.copied("Secret access key", made.secretAccessKey))</dl><p><a class=\"button\" href=\"\(Link(["auth", "users", visit.names[0]]))\">Done</a></p></section>")
+            "\(places(visit, ""))<section class=\"card narrow\"><h1>New key pair</h1><p>The secret is not shown again.</p><dl class=\"addresses\">\(Show.copied("Access key id", made.accessKeyId))\(Show.copied("Secret access key", made.secretAccessKey))</dl><p><a class=\"button\" href=\"\(Link(["auth", "users", visit.names[0]]))\">Done</a></p></section>"
+        )
     }
 
     // MARK: groups
@@ -182,12 +214,16 @@ enum AdministrationPages {
         let found: ResultList<API.Group> = try visit.get(.listGroups, [:], query(visit))
         let rows = found.results.map { group -> HTML in
             let name = group.name ?? group.id
-            return "<tr><th scope=\"row\"><a href=\"\(Link(["auth", "groups", name]))\" data-open>\(Show.name(name))</a></th><td>\(group.description ?? "")</td><td>\(Show.time(group.creationDate))</td></tr>"
+            return
+                "<tr><th scope=\"row\"><a href=\"\(Link(["auth", "groups", name]))\" data-open>\(Show.name(name))</a></th><td>\(group.description ?? "")</td><td>\(Show.time(group.creationDate))</td></tr>"
         }
-        let new: HTML? = visit.may(.group("CreateGroup", "*")) ? create("group", "groups", visit, more: "<label>Description <input name=\"description\"></label>") : nil
+        let new: HTML? =
+            visit.may(.group("CreateGroup", "*"))
+            ? create("group", "groups", visit, more: "<label>Description <input name=\"description\"></label>") : nil
         return WebPage(
             "Groups", place: "auth",
-            "\(places(visit, "groups"))<div class=\"bar\"><h1>Groups</h1>\(search(visit))\(new)</div><div id=\"list\">\(table("<th>Name</th><th>Description</th><th>Since</th>", rows, "Groups"))\(next("groups", found.pagination, visit))</div>")
+            "\(places(visit, "groups"))<div class=\"bar\"><h1>Groups</h1>\(search(visit))\(new)</div><div id=\"list\">\(table("<th>Name</th><th>Description</th><th>Since</th>", rows, "Groups"))\(next("groups", found.pagination, visit))</div>"
+        )
     }
 
     private static func group(_ visit: Visit, _ name: String) throws -> WebPage {
@@ -195,7 +231,11 @@ enum AdministrationPages {
         let group: API.Group = try visit.get(.getGroup, names)
         let members: ResultList<API.User> = try visit.get(.listGroupMembers, names, ["amount": "1000"])
         let policies: ResultList<API.Policy> = try visit.get(.listGroupPolicies, names, ["amount": "1000"])
-        let delete: HTML? = visit.may(.deleteGroup, names) ? Layout.button("Delete", to: Link(["auth", "groups", name, "delete"]), visit, kind: "danger", asks: "Delete the group \(name)?") : nil
+        let delete: HTML? =
+            visit.may(.deleteGroup, names)
+            ? Layout.button(
+                "Delete", to: Link(["auth", "groups", name, "delete"]), visit, kind: "danger",
+                asks: "Delete the group \(name)?") : nil
         return WebPage(
             "\(name) · Groups", place: "auth",
             """
@@ -214,7 +254,10 @@ enum AdministrationPages {
         if let whole = try? Coding.decode(Whole.self, bytes) { return whole.statement }
         if let one = try? Coding.decode(API.Statement.self, bytes) { return [one] }
         do { return try Coding.decode([API.Statement].self, bytes) } catch {
-            throw PageError(400, "The statements cannot be read: \(Coding.explain(error, in: API.Policy.self)). Write a JSON list like [{\"effect\": \"allow\", \"action\": [\"fs:Read*\"], \"resource\": \"*\"}].")
+            throw PageError(
+                400,
+                "The statements cannot be read: \(Coding.explain(error, in: API.Policy.self)). Write a JSON list like [{\"effect\": \"allow\", \"action\": [\"fs:Read*\"], \"resource\": \"*\"}]."
+            )
         }
     }
 
@@ -223,11 +266,16 @@ enum AdministrationPages {
         let rows = found.results.map { policy -> HTML in
             "<tr><th scope=\"row\"><a href=\"\(Link(["auth", "policies", policy.id]))\" data-open>\(Show.name(policy.id))</a></th><td>\(policy.statement.prefix(3).map { explained($0) }.joined(by: "<br>"))\("<br>…", if: policy.statement.count > 3)</td></tr>"
         }
-        let new: HTML? = visit.may(.policy("CreatePolicy", "*"))
-            ? create("policy", "policies", visit, more: editor("[{\"effect\": \"allow\", \"action\": [\"fs:Read*\", \"fs:List*\"], \"resource\": \"*\"}]")) : nil
+        let new: HTML? =
+            visit.may(.policy("CreatePolicy", "*"))
+            ? create(
+                "policy", "policies", visit,
+                more: editor("[{\"effect\": \"allow\", \"action\": [\"fs:Read*\", \"fs:List*\"], \"resource\": \"*\"}]")
+            ) : nil
         return WebPage(
             "Policies", place: "auth",
-            "\(places(visit, "policies"))<div class=\"bar\"><h1>Policies</h1>\(search(visit))\(new)</div><div id=\"list\">\(table("<th>Name</th><th>What it says</th>", rows, "Policies"))\(next("policies", found.pagination, visit))</div>")
+            "\(places(visit, "policies"))<div class=\"bar\"><h1>Policies</h1>\(search(visit))\(new)</div><div id=\"list\">\(table("<th>Name</th><th>What it says</th>", rows, "Policies"))\(next("policies", found.pagination, visit))</div>"
+        )
     }
 
     private static func editor(_ text: String) -> HTML {
@@ -240,19 +288,27 @@ enum AdministrationPages {
             statement.action == ["*"] || statement.action.contains("*")
             ? "everything" : statement.action.map { "<code>\($0)</code>" as HTML }.joined(by: ", ")
         let where_: HTML = statement.resource == "*" ? "anything" : "<code>\(statement.resource)</code>"
-        let condition: HTML? = (statement.condition ?? [:]).isEmpty ? nil : " <span class=\"faint\">under conditions</span>"
-        return "<span class=\"badge \(statement.effect == "allow" ? "added" : "removed" as HTML)\">\(statement.effect)</span> \(what) on \(where_)\(condition)"
+        let condition: HTML? =
+            (statement.condition ?? [:]).isEmpty ? nil : " <span class=\"faint\">under conditions</span>"
+        return
+            "<span class=\"badge \(statement.effect == "allow" ? "added" : "removed" as HTML)\">\(statement.effect)</span> \(what) on \(where_)\(condition)"
     }
 
     private static func policy(_ visit: Visit, _ name: String) throws -> WebPage {
         let names: Visit.Names = [.policyId: name]
         let policy: API.Policy = try visit.get(.getPolicy, names)
-        let lines = policy.statement.map { String(decoding: Coding.encode($0), as: UTF8.self) }.joined(separator: ",\n  ")
+        let lines = policy.statement.map { String(decoding: Coding.encode($0), as: UTF8.self) }.joined(
+            separator: ",\n  ")
         let text = "[\n  \(lines)\n]"
-        let edit: HTML = visit.may(.updatePolicy, names)
+        let edit: HTML =
+            visit.may(.updatePolicy, names)
             ? "<form method=\"post\" action=\"\(Link(["auth", "policies", name]))\" class=\"card\">\(Layout.token(visit))\(editor(text))<button class=\"primary\">Change</button></form>"
             : "<pre class=\"code\"><code>\(text)</code></pre>"
-        let delete: HTML? = visit.may(.deletePolicy, names) ? Layout.button("Delete", to: Link(["auth", "policies", name, "delete"]), visit, kind: "danger", asks: "Delete the policy \(name)?") : nil
+        let delete: HTML? =
+            visit.may(.deletePolicy, names)
+            ? Layout.button(
+                "Delete", to: Link(["auth", "policies", name, "delete"]), visit, kind: "danger",
+                asks: "Delete the policy \(name)?") : nil
         return WebPage(
             "\(name) · Policies", place: "auth",
             """
@@ -263,13 +319,17 @@ enum AdministrationPages {
     /// Whether somebody may do something, and what says so.
     private static func may(_ visit: Visit) throws -> WebPage {
         try visit.require(.all("auth:ListUsers"))
-        let (user, action, resource) = (visit.text("user") ?? "", visit.text("action") ?? "", visit.text("resource") ?? "")
+        let (user, action, resource) = (
+            visit.text("user") ?? "", visit.text("action") ?? "", visit.text("resource") ?? ""
+        )
         var verdict: HTML?
         if !user.isEmpty, !action.isEmpty {
             let _: API.User = try visit.get(.getUser, [.userId: user])
             let permission = Permission(action, resource.isEmpty ? "*" : resource)
-            let isAllowed = try visit.rest.access.isAllowed(permission, for: Caller(user, from: visit.request.peer?.address))
-            let policies: ResultList<API.Policy> = try visit.get(.listUserPolicies, [.userId: user], ["effective": "true", "amount": "1000"])
+            let isAllowed = try visit.rest.access.isAllowed(
+                permission, for: Caller(user, from: visit.request.peer?.address))
+            let policies: ResultList<API.Policy> = try visit.get(
+                .listUserPolicies, [.userId: user], ["effective": "true", "amount": "1000"])
             let rows = policies.results.map { policy -> HTML in
                 "<tr><th scope=\"row\"><a href=\"\(Link(["auth", "policies", policy.id]))\">\(Show.name(policy.id))</a></th><td>\(policy.statement.map { explained($0) }.joined(by: "<br>"))</td></tr>"
             }
@@ -288,11 +348,18 @@ enum AdministrationPages {
     // MARK: the server
 
     private static func server(_ visit: Visit) throws -> WebPage {
-        guard mayWatch(visit) else { throw LakeError(.permissionDenied, "insufficient permissions: not allowed to fs:ReadConfig and auth:ListUsers") }
+        guard mayWatch(visit) else {
+            throw LakeError(
+                .permissionDenied, "insufficient permissions: not allowed to fs:ReadConfig and auth:ListUsers")
+        }
         var state: HTML = "<span class=\"badge added\">answer</span>"
-        do { try visit.catalog.checkEngines() } catch { state = "<span class=\"badge removed\">fail</span> \(LakeError(error).message)" }
+        do { try visit.catalog.checkEngines() } catch {
+            state = "<span class=\"badge removed\">fail</span> \(LakeError(error).message)"
+        }
         let stores = visit.rest.settings.stores.map { "<li>\($0.type) <code>\($0.example)</code></li>" as HTML }
-        let gauges = visit.web.telemetry.values.map { "<tr><th scope=\"row\">\($0.help)</th><td class=\"number\">\($0.text)</td></tr>" as HTML }
+        let gauges = visit.web.telemetry.values.map {
+            "<tr><th scope=\"row\">\($0.help)</th><td class=\"number\">\($0.text)</td></tr>" as HTML
+        }
         let audits = visit.web.telemetry.audits.reversed().map { audit -> HTML in
             "<tr><td>\(Show.time(audit.time))</td><td>\(Show.name(audit.user))</td><td>\(audit.operation)</td><td><code>\(Show.name(audit.path))</code></td><td>\(audit.status)</td><td>\(audit.address)</td></tr>"
         }

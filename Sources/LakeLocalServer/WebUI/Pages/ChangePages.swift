@@ -1,5 +1,6 @@
 import Foundations
 import LakeAPI
+import Transport
 import Versioning
 
 /// What a branch holds that no commit has.
@@ -14,16 +15,21 @@ enum ChangePages {
                 API.Commit.self,
                 visit.answer(
                     .commit, [.repository: visit.repository.text, .branch: branch],
-                    body: API.CommitCreation(message: message, metadata: visit.pairs("metadata"))).bytes)
+                    body: API.CommitCreation(message: message, metadata: visit.pairs("metadata"))
+                ).bytes)
             return visit.see(Link(visit.repository, "commits", made.id), note: "Committed.")
         },
         .form("reset", "~/reset") { visit in
             let branch = visit.field("ref")
-            let path = visit.field("path")
-            let type = path.isEmpty ? "reset" : path.hasSuffix("/") ? "common_prefix" : "object"
+            let path = visit.fieldPath("path")
+            // Folders and objects may be called the same: the form says which is meant.
+            let type = path.isEmpty ? "reset" : visit.field("type") == "folder" ? "common_prefix" : "object"
+            guard let text = String(validating: path.bytes, as: UTF8.self) else {
+                throw PageError(400, "\(path) is no UTF-8: reset the folder that it is in.")
+            }
             try visit.answer(
                 .resetBranch, [.repository: visit.repository.text, .branch: branch],
-                body: API.ResetCreation(type: type, path: path.isEmpty ? nil : path))
+                body: API.ResetCreation(type: type, path: text.isEmpty ? nil : text))
             return visit.see(
                 Link(visit.repository, "changes", query: ["ref": Key(branch)]),
                 note: path.isEmpty ? "All uncommitted changes are gone." : "\(path) is as it was committed.")
@@ -36,7 +42,8 @@ enum ChangePages {
     static let perPage = 500
 
     /// How many uncommitted changes a branch has; nil where one may not look.
-    static func count(of branch: String, in id: RepositoryID, _ visit: Visit, most: Int) -> (count: Int, hasMore: Bool)? {
+    static func count(of branch: String, in id: RepositoryID, _ visit: Visit, most: Int) -> (count: Int, hasMore: Bool)?
+    {
         guard visit.may(.diffBranch, [.repository: id.text, .branch: branch]) else { return nil }
         var query = Catalog.DiffQuery()
         query.limit = most
@@ -52,7 +59,8 @@ enum ChangePages {
         guard try visit.catalog.resolve(ref, in: id).branch != nil, BranchName(ref).text == ref else {
             return WebPage(
                 "Uncommitted", id, .changes, ref: ref,
-                "\(RepositoryPages.picker(visit, ref))<h1>Uncommitted changes</h1>\(Layout.empty("\(ref) is no branch", "A tag or commit never changes: choose a branch."))")
+                "\(RepositoryPages.picker(visit, ref))<h1>Uncommitted changes</h1>\(Layout.empty("\(ref) is no branch", "A tag or commit never changes: choose a branch."))"
+            )
         }
         var query = Catalog.DiffQuery()
         query.prefix = path
@@ -66,17 +74,29 @@ enum ChangePages {
             let reset: HTML? =
                 mayReset
                 ? Layout.button(
-                    "Reset", to: Link(id, "reset"), visit, fields: ["ref": ref, "path": change.path.description],
-                    kind: "quiet", asks: "Forget this change?") : nil
-            return row(change, below: path, folder: { Link(id, "changes", query: ["ref": Key(ref), "path": $0]) }, left: "\(ref)@", right: ref, id, more: "<td>\(reset)</td>")
+                    "Reset", to: Link(id, "reset"), visit,
+                    fields: [
+                        "ref": ref, "path": URIEncoding.encode(change.path.bytes),
+                        "type": change.kind == .prefixChanged ? "folder" : "object",
+                    ],
+                    kind: "quiet",
+                    asks: change.kind == .prefixChanged ? "Forget all changes in this folder?" : "Forget this change?")
+                : nil
+            return row(
+                change, below: path, folder: { Link(id, "changes", query: ["ref": Key(ref), "path": $0]) },
+                left: "\(ref)@", right: ref, id, more: "<td>\(reset)</td>")
         }
         let list: HTML =
             rows.isEmpty
-            ? Layout.empty("Nothing uncommitted", path.isEmpty ? "All of \(ref) is in its last commit." : "Nothing has changed in this folder.")
+            ? Layout.empty(
+                "Nothing uncommitted",
+                path.isEmpty ? "All of \(ref) is in its last commit." : "Nothing has changed in this folder.")
             : table(rows, hasMoreCells: true)
         let all: HTML? =
             mayReset && !rows.isEmpty
-            ? Layout.button("Reset everything", to: Link(id, "reset"), visit, fields: ["ref": ref], kind: "danger", asks: "Forget all uncommitted changes of \(ref)? This cannot be undone.") : nil
+            ? Layout.button(
+                "Reset everything", to: Link(id, "reset"), visit, fields: ["ref": ref], kind: "danger",
+                asks: "Forget all uncommitted changes of \(ref)? This cannot be undone.") : nil
         let commit: HTML? =
             visit.may(.commit, [.repository: id.text, .branch: ref]) && counts.all > 0
             ? """
@@ -103,7 +123,8 @@ enum ChangePages {
 
         var html: HTML {
             func part(_ number: Int, _ word: String, _ kind: StaticString) -> HTML? {
-                number == 0 ? nil : "<span class=\"badge \(HTML(stringLiteral: kind))\">\(Show.grouped(number)) \(word)</span> "
+                number == 0
+                    ? nil : "<span class=\"badge \(HTML(stringLiteral: kind))\">\(Show.grouped(number)) \(word)</span> "
             }
             return
                 "\(Show.count(all, "change", orMore: hasMore)) \(part(added, "added", "added"))\(part(changed, "changed", "changed"))\(part(removed, "removed", "removed"))\(part(conflicts, "in conflict", "conflict"))"
@@ -111,7 +132,8 @@ enum ChangePages {
     }
 
     /// Counts changes of every folder, up to a bound.
-    static func counted(_ visit: Visit, most: Int = mostCounted, _ page: (Catalog.DiffQuery) throws -> Page<DiffEntry>) throws
+    static func counted(_ visit: Visit, most: Int = mostCounted, _ page: (Catalog.DiffQuery) throws -> Page<DiffEntry>)
+        throws
         -> Counts
     {
         var counts = Counts()
@@ -151,7 +173,8 @@ enum ChangePages {
     ) -> HTML {
         let name = Show.name(change.path.bytes.dropFirst(prefix.count))
         guard change.kind != .prefixChanged else {
-            return "<tr><td><span class=\"badge\">folder</span></td><th scope=\"row\"><a href=\"\(folder(change.path))\" class=\"folder\" data-open>\(name)</a></th><td></td><td></td>\(more)</tr>"
+            return
+                "<tr><td><span class=\"badge\">folder</span></td><th scope=\"row\"><a href=\"\(folder(change.path))\" class=\"folder\" data-open>\(name)</a></th><td></td><td></td>\(more)</tr>"
         }
         let link = Link(id, "diff", query: ["left": Key(left), "right": Key(right), "path": change.path])
         return """

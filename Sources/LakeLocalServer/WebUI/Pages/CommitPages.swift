@@ -14,7 +14,8 @@ enum CommitPages {
                 .revertBranch, [.repository: visit.repository.text, .branch: branch],
                 body: API.RevertCreation(ref: visit.field("commit"), parentNumber: Int(visit.field("parent")) ?? 0))
             return visit.see(
-                Link(visit.repository, "commits", query: ["ref": Key(branch)]), note: "Reverted on \(branch), by a new commit.")
+                Link(visit.repository, "commits", query: ["ref": Key(branch)]),
+                note: "Reverted on \(branch), by a new commit.")
         },
         .form("cherryPick", "~/cherry-pick") { visit in
             let branch = visit.field("branch")
@@ -23,7 +24,8 @@ enum CommitPages {
                 .cherryPick, [.repository: visit.repository.text, .branch: branch],
                 body: API.CherryPickCreation(ref: visit.field("commit"), parentNumber: parent == 0 ? nil : parent))
             return visit.see(
-                Link(visit.repository, "commits", query: ["ref": Key(branch)]), note: "Picked onto \(branch), by a new commit.")
+                Link(visit.repository, "commits", query: ["ref": Key(branch)]),
+                note: "Picked onto \(branch), by a new commit.")
         },
     ]
 
@@ -38,7 +40,9 @@ enum CommitPages {
         init(_ visit: Visit) {
             author = visit.text("author")?.lowercased()
             word = visit.text("metadata")?.lowercased()
-            func day(_ name: String, _ time: String) -> Timestamp? { visit.text(name).flatMap { Timestamp(rfc3339: $0 + time) } }
+            func day(_ name: String, _ time: String) -> Timestamp? {
+                visit.text(name).flatMap { Timestamp(rfc3339: $0 + time) }
+            }
             since = day("since", "T00:00:00Z")
             until = day("until", "T23:59:59Z")
         }
@@ -101,10 +105,14 @@ enum CommitPages {
         let later = Link(id, "counts", query: ["ids": Key(found.map(\.id.text).joined(separator: ","))])
         let list: HTML =
             rows.isEmpty
-            ? Layout.empty("No commit", isFiltered ? "None of the \(Show.grouped(looked)) that were looked at fits." : "Nothing was committed yet.")
-            : "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Commits\"><table data-rows class=\"log\" data-later=\"\(later)\"><thead><tr>\("<th><span class=\"hidden\">Graph</span></th>", if: graph != nil)<th>What</th><th>Who</th><th>When</th><th class=\"number\">Changes</th><th>Id</th></tr></thead><tbody>\(rows)</tbody></table></div>"
+            ? Layout.empty(
+                "No commit",
+                isFiltered
+                    ? "None of the \(Show.grouped(looked)) that were looked at fits." : "Nothing was committed yet.")
+            : "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Commits\"><table data-rows class=\"log\" data-later=\"\(later)\"><thead><tr>\("<th class=\"graph\"><span class=\"hidden\">Graph</span></th>", if: graph != nil)<th>What</th><th>Who</th><th>When</th><th class=\"number\">Changes</th><th>Id</th></tr></thead><tbody>\(rows)</tbody></table></div>"
         return WebPage(
-            "Commits · \(ref) · \(id)", id, .commits, ref: ref, isLive: query.after.isEmpty || visit.text("after") == nil,
+            "Commits · \(ref) · \(id)", id, .commits, ref: ref,
+            isLive: query.after.isEmpty || visit.text("after") == nil,
             """
             <div class="bar"><h1>Commits</h1>\(RepositoryPages.picker(visit, ref))</div>
             <details class="filter"\(" open", if: isFiltered)><summary>Filter</summary><form method="get" class="fields"><input type="hidden" name="ref" value="\(ref)">
@@ -127,7 +135,9 @@ enum CommitPages {
             let counts = try ChangePages.counted(visit, most: 1000) {
                 try visit.catalog.diff(parent.text, made.id.text, isThreeDot: false, in: id, $0)
             }
-            cells.append("<template data-for=\"c\(Show.short(made.id.text))\">\(Show.grouped(counts.all))\("+", if: counts.hasMore)</template>")
+            cells.append(
+                "<template data-for=\"c\(Show.short(made.id.text))\">\(Show.grouped(counts.all))\("+", if: counts.hasMore)</template>"
+            )
         }
         return visit.fragment("\(cells)")
     }
@@ -146,20 +156,31 @@ enum CommitPages {
             query.after = visit.key("after")
             query.limit = ChangePages.perPage
             let page = try visit.catalog.diff(parent, commit.id, isThreeDot: false, in: id, query)
-            let counts = try ChangePages.counted(visit) { try visit.catalog.diff(parent, commit.id, isThreeDot: false, in: id, $0) }
-            let rows = page.items.map {
-                ChangePages.row($0, below: path, folder: { Link(id, "commits", commit.id, query: ["path": $0]) }, left: parent, right: commit.id, id)
+            let counts = try ChangePages.counted(visit) {
+                try visit.catalog.diff(parent, commit.id, isThreeDot: false, in: id, $0)
             }
-            let all: HTML? = path.isEmpty ? nil : "<a href=\"\(Link(id, "commits", commit.id))\" data-up>All folders</a>"
+            let rows = page.items.map {
+                ChangePages.row(
+                    $0, below: path, folder: { Link(id, "commits", commit.id, query: ["path": $0]) }, left: parent,
+                    right: commit.id, id)
+            }
+            let all: HTML? =
+                path.isEmpty ? nil : "<a href=\"\(Link(id, "commits", commit.id))\" data-up>All folders</a>"
             changes = """
                 <div class="bar"><p class="counts">\(counts.html)</p>\(all)</div>
                 \(rows.isEmpty ? Layout.empty("No change", "It holds what its parent holds.") : ChangePages.table(rows))\(Layout.more(Link(id, "commits", commit.id, query: ["path": path.isEmpty ? nil : path, "after": page.items.last?.path]), page.hasMore, visit))
                 """
         }
-        let metadata = (commit.metadata ?? [:]).sorted { $0.key < $1.key }.map { "<tr><th scope=\"row\">\($0.key)</th><td>\(Show.name($0.value))</td></tr>" as HTML }
-        let parents = commit.parents.map { "<a href=\"\(Link(id, "commits", $0))\"><code>\(Show.short($0))</code></a>" as HTML }
-        let runs: ResultList<API.ActionRun>? = visit.getIfAny(.listRepositoryRuns, [.repository: id.text], ["commit": Key(commit.id)])
-        let rest = commit.message.split(separator: "\n", omittingEmptySubsequences: false).dropFirst().joined(separator: "\n")
+        let metadata = (commit.metadata ?? [:]).sorted { $0.key < $1.key }.map {
+            "<tr><th scope=\"row\">\($0.key)</th><td>\(Show.name($0.value))</td></tr>" as HTML
+        }
+        let parents = commit.parents.map {
+            "<a href=\"\(Link(id, "commits", $0))\"><code>\(Show.short($0))</code></a>" as HTML
+        }
+        let runs: ResultList<API.ActionRun>? = visit.getIfAny(
+            .listRepositoryRuns, [.repository: id.text], ["commit": Key(commit.id)])
+        let rest = ObjectFile.lines(commit.message).dropFirst().joined(
+            separator: "\n")
         return WebPage(
             "\(Show.title(commit.message)) · \(id)", id, .commits, ref: commit.id,
             """
@@ -178,10 +199,12 @@ enum CommitPages {
             <details class="menu"><summary class="button">\(label)</summary><form method="post" action="\(Link(id, action))" class="card">\(Layout.token(visit))<input type="hidden" name="commit" value="\(commit.id)"><input type="hidden" name="source" value="\(commit.id)">\(more)<button class="primary">\(button)</button></form></details>
             """
         }
-        let onBranch: HTML = "<label>On the branch <input name=\"branch\" required spellcheck=\"false\" autocapitalize=\"off\"></label>"
+        let onBranch: HTML =
+            "<label>On the branch <input name=\"branch\" required spellcheck=\"false\" autocapitalize=\"off\"></label>"
         let parent: HTML? =
             commit.parents.count > 1
-            ? "<label>Against its parent <select name=\"parent\">\(commit.parents.enumerated().map { "<option value=\"\($0.offset + 1)\">\($0.offset + 1): \(Show.short($0.element))</option>" as HTML })</select></label>" : nil
+            ? "<label>Against its parent <select name=\"parent\">\(commit.parents.enumerated().map { "<option value=\"\($0.offset + 1)\">\($0.offset + 1): \(Show.short($0.element))</option>" as HTML })</select></label>"
+            : nil
         var all: [HTML] = []
         if visit.may(.branch("RevertBranch", id, "*")) || visit.may(.branch("RevertBranch", id, "main")) {
             all.append(form("Revert…", "revert", "Revert", "\(onBranch)\(parent)"))
@@ -189,8 +212,14 @@ enum CommitPages {
         if visit.may(.branch("CreateCommit", id, "*")) || visit.may(.branch("CreateCommit", id, "main")) {
             all.append(form("Cherry-pick…", "cherry-pick", "Cherry-pick", "\(onBranch)\(parent)"))
         }
-        all.append(form("Branch from here…", "branches", "Create", "<label>Name <input name=\"name\" required spellcheck=\"false\" autocapitalize=\"off\"></label>"))
-        all.append(form("Tag…", "tags", "Tag", "<label>Name <input name=\"name\" required spellcheck=\"false\" autocapitalize=\"off\"></label>"))
+        all.append(
+            form(
+                "Branch from here…", "branches", "Create",
+                "<label>Name <input name=\"name\" required spellcheck=\"false\" autocapitalize=\"off\"></label>"))
+        all.append(
+            form(
+                "Tag…", "tags", "Tag",
+                "<label>Name <input name=\"name\" required spellcheck=\"false\" autocapitalize=\"off\"></label>"))
         return "\(all)"
     }
 }

@@ -10,13 +10,17 @@ enum ComparePages {
         .form("merge", "~/merge") { visit in try merge(visit) },
     ]
 
+    /// Conflicts that are offered for a choice.
+    private static let mostChoices = 500
+
     private static func compare(_ visit: Visit) throws -> WebPage {
         let id = visit.repository
         let base = try DataPages.ref(visit)
         guard let other = visit.text("compare"), other != base else {
             return WebPage(
                 "Compare · \(id)", id, .compare, ref: base,
-                "<h1>Compare</h1>\(pickers(visit, base, visit.text("compare") ?? ""))\(Layout.empty("Choose two refs", "What the second has that the first has not is shown, and can be merged into it."))")
+                "<h1>Compare</h1>\(pickers(visit, base, visit.text("compare") ?? ""))\(Layout.empty("Choose two refs", "What the second has that the first has not is shown, and can be merged into it."))"
+            )
         }
         try visit.require(.repository("ListObjects", id))
         let isThreeDot = visit.text("dots") != "2"
@@ -27,12 +31,18 @@ enum ComparePages {
         query.after = visit.key("after")
         query.limit = ChangePages.perPage
         let page = try visit.catalog.diff(base, other, isThreeDot: isThreeDot, in: id, query)
-        let counts = try ChangePages.counted(visit) { try visit.catalog.diff(base, other, isThreeDot: isThreeDot, in: id, $0) }
+        let counts = try ChangePages.counted(visit) {
+            try visit.catalog.diff(base, other, isThreeDot: isThreeDot, in: id, $0)
+        }
         // What three dots show is against where the two parted.
         let left = isThreeDot ? try visit.catalog.mergeBase(other, base, in: id).base.text : base
-        let here = Link(id, "compare", query: ["ref": Key(base), "compare": Key(other), "dots": isThreeDot ? nil : "2"])
-        let rows = page.items.map { ChangePages.row($0, below: path, folder: { here.with("path", $0) }, left: left, right: other, id) }
-        let dots: HTML = isThreeDot
+        let here = Link(
+            id, "compare", query: ["ref": Key(base), "compare": Key(other), "dots": isThreeDot ? nil : "2"])
+        let rows = page.items.map {
+            ChangePages.row($0, below: path, folder: { here.with("path", $0) }, left: left, right: other, id)
+        }
+        let dots: HTML =
+            isThreeDot
             ? "<strong>since they parted</strong> · <a href=\"\(Link(id, "compare", query: ["ref": Key(base), "compare": Key(other), "dots": "2"]))\">as they are</a>"
             : "<a href=\"\(Link(id, "compare", query: ["ref": Key(base), "compare": Key(other)]))\">since they parted</a> · <strong>as they are</strong>"
         let up: HTML? = path.isEmpty ? nil : "<a href=\"\(here)\" data-up>All folders</a>"
@@ -53,7 +63,8 @@ enum ComparePages {
     }
 
     /// The form that merges; conflicts are named in it, each with a choice.
-    static func mergeForm(_ visit: Visit, _ base: String, _ other: String, _ counts: ChangePages.Counts) throws -> HTML? {
+    static func mergeForm(_ visit: Visit, _ base: String, _ other: String, _ counts: ChangePages.Counts) throws -> HTML?
+    {
         let id = visit.repository
         guard visit.may(.mergeIntoBranch, [.repository: id.text, .sourceRef: other, .destinationBranch: base]),
             let branch = try visit.catalog.resolve(base, in: id).branch
@@ -63,8 +74,13 @@ enum ComparePages {
             ? nil
             : """
             <fieldset><legend>\(Show.count(counts.conflicting.count, "path")) changed on both sides. Choose for each:</legend>
-            <table class="cells"><thead><tr><th>Path</th><th>of \(base)</th><th>of \(other)</th></tr></thead><tbody>\(counts.conflicting.prefix(500).enumerated().map { choice($0.offset, $0.element.path, base, other, id) })</tbody></table></fieldset>
+            <table class="cells"><thead><tr><th>Path</th><th>of \(base)</th><th>of \(other)</th></tr></thead><tbody>\(counts.conflicting.enumerated().map { choice($0.offset, $0.element.path, base, other, id) })</tbody></table></fieldset>
             """
+        // Choices are of what was seen, and all of it.
+        guard counts.conflicting.count <= mostChoices, counts.conflicting.isEmpty || !counts.hasMore else {
+            return
+                "<p class=\"note warn\">\(Show.count(counts.conflicting.count, "path", orMore: counts.hasMore)) changed on both sides: too many to choose one by one. Merge a part of them first, or use <code>lakefuse merge --strategy</code>.</p>"
+        }
         let source = try visit.catalog.resolve(other, in: id).commitID
         return """
             <form method="post" action="\(Link(id, "merge"))" class="card" id="merge"><h2>Merge \(other) into \(base)</h2>\(Layout.token(visit))<input type="hidden" name="ref" value="\(base)"><input type="hidden" name="compare" value="\(other)"><input type="hidden" name="base_commit" value="\(branch.commitID)"><input type="hidden" name="source_commit" value="\(source)">\(conflicts)
@@ -79,29 +95,35 @@ enum ComparePages {
     private static func choice(_ index: Int, _ path: Key, _ base: String, _ other: String, _ id: RepositoryID) -> HTML {
         let link = Link(id, "diff", query: ["left": Key(base), "right": Key(other), "path": path])
         return """
-            <tr><th scope="row"><a href="\(link)">\(Show.name(path))</a><input type="hidden" name="path\(index)" value="\(path.description)"></th><td><label><input type="radio" name="choice\(index)" value="here" required> keep</label></td><td><label><input type="radio" name="choice\(index)" value="there"> take</label></td></tr>
+            <tr><th scope="row"><a href="\(link)">\(Show.name(path))</a><input type="hidden" name="path\(index)" value="\(URIEncoding.encode(path.bytes))"></th><td><label><input type="radio" name="choice\(index)" value="here" required> keep</label></td><td><label><input type="radio" name="choice\(index)" value="there"> take</label></td></tr>
             """
     }
 
     private static func merge(_ visit: Visit) throws -> Response {
         let id = visit.repository
         let (base, other) = (visit.field("ref"), visit.field("compare"))
+        let names: Visit.Names = [.repository: id.text, .sourceRef: other, .destinationBranch: base]
+        guard visit.may(.mergeIntoBranch, names) else {
+            throw PageError(403, "insufficient permissions: not allowed to fs:CreateCommit")
+        }
+        let fields = Dictionary(visit.form.map { ($0.name, $0.value) }) { first, _ in first }
         var choices: [(path: Key, takes: Bool)] = []
-        while visit.form.contains(where: { $0.name == "path\(choices.count)" }) {
-            let index = choices.count
-            guard let choice = visit.form.value("choice\(index)") else {
-                throw PageError(400, "\(visit.field("path\(index)")): both sides changed it, and nothing is chosen: keep or take.")
+        while choices.count < mostChoices,
+            let path = fields["path\(choices.count)"].map({ Key(URIEncoding.decode($0)) })
+        {
+            guard let choice = fields["choice\(choices.count)"] else {
+                throw PageError(400, "\(path): both sides changed it, and nothing is chosen: keep or take.")
             }
-            choices.append((visit.fieldKey("path\(index)"), choice == "there"))
+            choices.append((path, choice == "there"))
         }
         let request = API.Merge(
             message: visit.field("message"), metadata: try visit.pairs("metadata"), strategy: visit.field("strategy"),
             allowEmpty: !choices.isEmpty, squashMerge: visit.isChecked("squash"))
         let takesAll = Set(choices.map(\.takes))
-        let names: Visit.Names = [.repository: id.text, .sourceRef: other, .destinationBranch: base]
         let made: API.MergeResult
         switch takesAll.count {
-        case 0: made = try Coding.decode(API.MergeResult.self, visit.answer(.mergeIntoBranch, names, body: request).bytes)
+        case 0:
+            made = try Coding.decode(API.MergeResult.self, visit.answer(.mergeIntoBranch, names, body: request).bytes)
         default: made = try mergeChosen(visit, base, choices, request)
         }
         return visit.see(Link(id, "commits", made.reference), note: "Merged \(other) into \(base).")
@@ -109,11 +131,16 @@ enum ComparePages {
 
     /// Merges by what was chosen, path by path, with nothing decided that nobody saw: on a branch of its own, from the
     /// commits that were looked at, and from there into the base, where what changed meanwhile is a conflict again.
-    private static func mergeChosen(_ visit: Visit, _ base: String, _ choices: [(path: Key, takes: Bool)], _ request: API.Merge) throws
+    private static func mergeChosen(
+        _ visit: Visit, _ base: String, _ choices: [(path: Key, takes: Bool)], _ request: API.Merge
+    ) throws
         -> API.MergeResult
     {
         let id = visit.repository
         let source = visit.field("source_commit")
+        guard try visit.catalog.resolve(visit.field("compare"), in: id).commitID.text == source else {
+            throw PageError(409, "\(visit.field("compare")) has moved on since you looked: look again, then choose.")
+        }
         let aside = "merge-\(XID.make())"
         let onAside: Visit.Names = [.repository: id.text, .branch: aside]
         try visit.answer(
@@ -123,14 +150,27 @@ enum ComparePages {
             // It is hidden, and of no use to anybody: what is left of it does no harm.
             _ = try? visit.answer(.deleteBranch, onAside, ["force": "true"])
         }
+        // What is in conflict is what was chosen for, or nothing is done.
+        let onto: Visit.Names = [.repository: id.text, .sourceRef: source, .destinationBranch: aside]
+        do { try visit.answer(.mergeIntoBranch, onto, body: API.Merge(strategy: "")) } catch let error as PageError
+            where error.status == 409
+        {
+            let known = Set(choices.map(\.path.description))
+            if let unseen = error.conflicts.first(where: { !known.contains($0) }) {
+                throw PageError(
+                    409, "\(unseen) is in conflict too, and nothing is chosen for it: look again, then choose.")
+            }
+        }
         var whole = request
         whole.strategy = "dest-wins"
-        try visit.answer(
-            .mergeIntoBranch, [.repository: id.text, .sourceRef: source, .destinationBranch: aside], body: whole)
+        try visit.answer(.mergeIntoBranch, onto, body: whole)
         var hasTaken = false
         for choice in choices where choice.takes {
             hasTaken = true
             if let taken = try ObjectFile.find(choice.path, at: source, visit) {
+                guard String(validating: choice.path.bytes, as: UTF8.self) != nil else {
+                    throw PageError(400, "\(choice.path) is no UTF-8: such a path can only be kept here.")
+                }
                 try visit.answer(
                     .copyObject, onAside, ["dest_path": choice.path],
                     body: API.ObjectCopyCreation(srcPath: taken.path.description, srcRef: source, shallow: true))
@@ -139,13 +179,17 @@ enum ComparePages {
             }
         }
         if hasTaken {
-            try visit.answer(.commit, onAside, body: API.CommitCreation(message: "Choices: \(request.message ?? "")", allowEmpty: true))
+            try visit.answer(
+                .commit, onAside,
+                body: API.CommitCreation(message: "Choices: \(request.message ?? "")", allowEmpty: true))
         }
         return try Coding.decode(
             API.MergeResult.self,
             visit.answer(
                 .mergeIntoBranch, [.repository: id.text, .sourceRef: aside, .destinationBranch: base],
-                body: API.Merge(message: request.message, metadata: request.metadata, strategy: "", allowEmpty: true, squashMerge: request.squashMerge)
+                body: API.Merge(
+                    message: request.message, metadata: request.metadata, strategy: "", allowEmpty: true,
+                    squashMerge: request.squashMerge)
             ).bytes)
     }
 }

@@ -18,14 +18,19 @@ enum DataPages {
         },
         .form("objects.delete", "~/objects/delete") { visit in
             let ref = visit.field("ref")
-            let paths = visit.fields("path").map { Key(URIEncoding.decode(Substring($0.description))) }
+            let paths = visit.fields("path").map { Key(URIEncoding.decode($0.description)) }
             guard !paths.isEmpty else { throw PageError(400, "No object is chosen: tick what is to be deleted.") }
-            for path in paths.prefix(1000) {
+            guard paths.count <= 1000 else {
+                throw PageError(400, "\(paths.count) objects are chosen: 1,000 at most are deleted at once.")
+            }
+            for path in paths {
                 try visit.answer(
                     .deleteObject, [.repository: visit.repository.text, .branch: ref], ["path": path])
             }
             return visit.see(
-                Link(visit.repository, "objects", query: ["ref": Key(ref), "path": Key(URIEncoding.decode(visit.field("folder")))]),
+                Link(
+                    visit.repository, "objects",
+                    query: ["ref": Key(ref), "path": visit.fieldPath("folder")]),
                 note: "\(Show.count(paths.count, "object")) deleted, uncommitted: reset brings them back.")
         },
         .form("objects.import", "~/import") { visit in
@@ -35,7 +40,8 @@ enum DataPages {
                 body: API.ImportCreation(
                     paths: [
                         API.ImportLocation(
-                            type: visit.field("type") == "object" ? "object" : "common_prefix", path: visit.field("from"),
+                            type: visit.field("type") == "object" ? "object" : "common_prefix",
+                            path: visit.field("from"),
                             destination: visit.field("destination"))
                     ], commit: API.CommitCreation(message: visit.field("message"))))
             return visit.see(
@@ -64,7 +70,9 @@ enum DataPages {
     }
 
     /// Entries of the page, and whether there are more.
-    private static func entries(_ visit: Visit, _ ref: ResolvedRef, _ order: Order) throws -> (Page<Listing>, isWhole: Bool) {
+    private static func entries(_ visit: Visit, _ ref: ResolvedRef, _ order: Order) throws -> (
+        Page<Listing>, isWhole: Bool
+    ) {
         var query = Catalog.ListQuery()
         query.prefix = visit.key("path")
         query.delimiter = "/"
@@ -120,7 +128,9 @@ enum DataPages {
             rows.isEmpty
             ? Layout.empty(
                 path.isEmpty ? "Nothing here yet" : "An empty folder",
-                isBranch ? "Drop files here, copy them to <code>\(Show.name(address(id, name, path)))</code>, or write them in a mount." : "There are no objects under this path.")
+                isBranch
+                    ? "Drop files here, copy them to <code>\(Show.name(address(id, name, path)))</code>, or write them in a mount."
+                    : "There are no objects under this path.")
             : """
             <form method="post" action="\(Link(id, "objects", "delete"))" data-ask="Delete the chosen objects? They stay in the last commit.">\(Layout.token(visit))<input type="hidden" name="ref" value="\(name)"><input type="hidden" name="folder" value="\(URIEncoding.encode(path.bytes))">
             <div class="scroll" tabindex="0" role="region" aria-label="Objects"><table data-rows class="objects" data-later="\(Link(id, "last-changes", query: ["ref": Key(name), "path": path, "after": visit.text("after") == nil ? nil : visit.key("after")]))"><thead><tr>\(may.delete ? "<th><span class=\"hidden\">Choose</span></th>" as HTML : nil)<th>\(head("Name", .name))</th><th class="number">\(head("Size", .size))</th><th>\(head("Modified", .modified))</th><th>Last commit</th></tr></thead><tbody>\(rows)</tbody></table></div>
@@ -143,7 +153,9 @@ enum DataPages {
     }
 
     private static func archive(_ id: RepositoryID, _ ref: String, _ path: Key) -> Link {
-        Link(["api", "v1", "repositories", id.text, "refs", ref, "objects", "archive"], ["prefix": path.isEmpty ? nil : path])
+        Link(
+            ["api", "v1", "repositories", id.text, "refs", ref, "objects", "archive"],
+            ["prefix": path.isEmpty ? nil : path])
     }
 
     static func history(_ id: RepositoryID, _ ref: String, _ path: Key) -> HTML {
@@ -172,10 +184,12 @@ enum DataPages {
         }
         if start < bytes.count { parts.append("<span aria-current=\"page\">\(Show.name(bytes[start...]))</span>") }
         let up: HTML? = parts.count > 1 ? " data-up" : nil
-        return "<nav aria-label=\"Path\" class=\"crumbs\"\(up)>\(parts.joined(by: " <span aria-hidden=\"true\">/</span> "))</nav>"
+        return
+            "<nav aria-label=\"Path\" class=\"crumbs\"\(up)>\(parts.joined(by: " <span aria-hidden=\"true\">/</span> "))</nav>"
     }
 
-    private static func row(_ item: Listing, _ ref: String, _ folder: Key, _ id: RepositoryID, mayDelete: Bool) -> HTML {
+    private static func row(_ item: Listing, _ ref: String, _ folder: Key, _ id: RepositoryID, mayDelete: Bool) -> HTML
+    {
         let name = item.path.bytes.dropFirst(folder.count)
         let mark = Hex.text(Hash.digest(.md5, item.path.bytes)).prefix(12)
         switch item {
@@ -208,7 +222,8 @@ enum DataPages {
             query.prefix = visit.key("path")
             query.delimiter = "/"
             query.limit = 1000
-            for change in try visit.catalog.diffUncommitted(branch.id, in: id, query).items where names.contains(change.path) {
+            for change in try visit.catalog.diffUncommitted(branch.id, in: id, query).items
+            where names.contains(change.path) {
                 names.remove(change.path)
                 cells[change.path] = "<span class=\"badge changed\">uncommitted</span>"
             }
@@ -224,7 +239,7 @@ enum DataPages {
         )
     }
 
-    private static let largestReadme: Int64 = 256 << 10
+    private static let largestReadme: Int64 = 64 << 10
 
     private static func readme(_ items: [Listing], _ ref: ResolvedRef, _ visit: Visit) throws -> HTML? {
         for case .object(let path, let entry) in items where entry.size <= largestReadme {
@@ -233,7 +248,8 @@ enum DataPages {
                 visit.may(.object("ReadObject", visit.repository, path))
             else { continue }
             let file = try ObjectFile(path, entry, in: ref.repository, visit)
-            return "<section class=\"card prose\" aria-label=\"README\">\(Markdown.html(try file.bytes(0..<entry.size)))</section>"
+            return
+                "<section class=\"card prose\" aria-label=\"README\">\(Markdown.html(try file.bytes(0..<entry.size)))</section>"
         }
         return nil
     }

@@ -22,6 +22,12 @@ enum LoginPages {
         },
         .login("login", "/login") { web, request, form, answer in signIn(web, request, form, answer) },
         .part("oneTimeLink", "/login/once", needsLogin: false) { visit in
+            // Whoever only looks what is there, as a preview of a link does, or a page that takes it for a picture, is not
+            // let in.
+            guard visit.request.method == "GET", ["document", nil].contains(visit.request.header("sec-fetch-dest"))
+            else {
+                throw PageError(403, "This link is to be opened in a browser.")
+            }
             do {
                 let made = try visit.rest.login.letIn(bySecret: visit.text("secret") ?? "")
                 visit.request.note.operation = .rest(.login)
@@ -30,7 +36,10 @@ enum LoginPages {
                 response.headers.append(visit.rest.login.cookie(made.token))
                 return response
             } catch let error as LakeError where error.code == .unauthenticated {
-                throw PageError(403, "This link was used already, or is older than \(Login.linkSeconds / 60) minutes: sign in with a key pair, or have a new link made.")
+                throw PageError(
+                    403,
+                    "This link was used already, or is older than \(Login.linkSeconds / 60) minutes: sign in with a key pair, or have a new link made."
+                )
             }
         },
     ]
@@ -45,7 +54,9 @@ enum LoginPages {
             """)
     }
 
-    private static func failed(_ text: String?) -> HTML? { text.map { "<p class=\"error\" role=\"alert\" id=\"error\"><span class=\"reason\">\($0)</span></p>" } }
+    private static func failed(_ text: String?) -> HTML? {
+        text.map { "<p class=\"error\" role=\"alert\" id=\"error\"><span class=\"reason\">\($0)</span></p>" }
+    }
 
     private static func setUp(_ visit: Visit) throws -> WebPage {
         let made: API.CredentialsWithSecret
@@ -65,7 +76,9 @@ enum LoginPages {
 
     /// A place of ours to go on to; anything else is somebody's trap.
     private static func place(_ next: String?) -> String {
-        guard let next, next.hasPrefix("/"), !next.hasPrefix("//"), !next.contains("\\") else { return "/repositories" }
+        guard let next, next.hasPrefix("/"), !next.hasPrefix("//"),
+            next.utf8.allSatisfy({ $0 > 0x20 && $0 != 0x7f && $0 != 0x5c })
+        else { return "/repositories" }
         return next
     }
 
@@ -107,7 +120,8 @@ enum LoginPages {
         }
         do {
             let bytes = Coding.encode(body)
-            let call = try web.rest.call(.login, [], [], body: bytes, for: Caller("", from: request.peer?.address), request)
+            let call = try web.rest.call(
+                .login, [], [], body: bytes, for: Caller("", from: request.peer?.address), request)
             guard case .body(let sink) = try web.rest.begin(call) else { preconditionFailure("a login has a body") }
             unsafe try bytes.withUnsafeBytes { unsafe try sink.receive($0) }
             if !sink.finishSoon(told) { told(sink.finish()) }

@@ -31,7 +31,8 @@ enum MountPages {
                 <tr><th scope="row"><code>\(Show.name(mount.directory))</code> \(Show.copy(mount.directory, "the folder"))</th><td><a href="\(Link(id, "objects", query: ["ref": Key(mount.ref)]))" data-open>\(mount.repository) / \(mount.ref)</a>\(" <span class=\"badge\">read-only</span>", if: mount.readOnly == true)</td><td class="number">\(staged.map { "<a href=\"\(Link(id, "changes", query: ["ref": Key(mount.ref)]))\">\(Show.grouped($0.count))\("+", if: $0.hasMore)</a>" as HTML })</td><td>\(mayChange ? Layout.button("Unmount", to: Link(["mounts", "end"]), visit, fields: ["directory": mount.directory], kind: "quiet danger", asks: "Unmount \(mount.directory)? What was written there is published first.") : nil)</td></tr>
                 """
         }
-        let new: HTML? = mayChange
+        let new: HTML? =
+            mayChange
             ? """
             <details class="menu"><summary class="button primary">Mount…</summary><form method="post" action="/mounts" class="card">\(Layout.token(visit))<label>Repository <input name="repository" required spellcheck="false"></label><label>Branch, tag or commit <input name="ref" value="main" required spellcheck="false"></label><label>Empty folder on the server <input name="directory" required placeholder="/mnt/data" spellcheck="false"></label><label class="check"><input type="checkbox" name="read_only"> Read-only</label><button class="primary">Mount</button></form></details>
             """ : nil

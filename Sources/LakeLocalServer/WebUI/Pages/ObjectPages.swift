@@ -25,7 +25,9 @@ enum ObjectPages {
         guard let entry = try visit.catalog.find(path, at: resolved) else {
             // It may be a folder whose slash got lost.
             let folder = Key(path.bytes + [0x2f])
-            if try visit.may(.listObjects, [.repository: id.text, .ref: ref]) && visit.catalog.hasObjects(under: folder, at: resolved) {
+            if try visit.may(.listObjects, [.repository: id.text, .ref: ref])
+                && visit.catalog.hasObjects(under: folder, at: resolved)
+            {
                 throw Elsewhere(Link(id, "objects", query: ["ref": Key(ref), "path": folder]))
             }
             throw LakeError.notFound(.object, path)
@@ -38,7 +40,10 @@ enum ObjectPages {
             isBranch && visit.may(.object("DeleteObject", id, path))
             ? Layout.button(
                 "Delete", to: Link(id, "objects", "delete"), visit,
-                fields: ["ref": ref, "path": URIEncoding.encode(path.bytes), "folder": URIEncoding.encode(folder(of: path).bytes)],
+                fields: [
+                    "ref": ref, "path": URIEncoding.encode(path.bytes),
+                    "folder": URIEncoding.encode(folder(of: path).bytes),
+                ],
                 kind: "danger", asks: "Delete this object? It stays in the last commit.") : nil
         return WebPage(
             "\(file.name) · \(id)", id, .objects, ref: ref, isLive: isBranch,
@@ -73,14 +78,20 @@ enum ObjectPages {
         let raw = Link(visit.repository, "raw", query: ["ref": Key(ref), "path": file.path])
         switch try file.kind() {
         case .image:
-            guard file.size <= mostPictureBytes else { throw PageError(400, "The picture has \(Show.sizeText(file.size)): up to \(mostPictureBytes >> 20) MiB are shown.") }
+            guard file.size <= mostPictureBytes else {
+                throw PageError(
+                    400, "The picture has \(Show.sizeText(file.size)): up to \(mostPictureBytes >> 20) MiB are shown.")
+            }
             return "<p class=\"picture\"><img src=\"\(raw)\" alt=\"\(file.name)\"></p>"
         case .video: return "<video controls preload=\"metadata\" src=\"\(raw)\"></video>"
-        case .pdf: return "<p><a class=\"button\" href=\"\(raw)\">Open the document by itself</a></p><object class=\"document\" aria-label=\"\(file.name)\" data=\"\(raw)\" type=\"application/pdf\"><p>This browser shows no documents within pages.</p></object>"
+        case .pdf:
+            return
+                "<p><a class=\"button\" href=\"\(raw)\">Open the document by itself</a></p><object class=\"document\" aria-label=\"\(file.name)\" data=\"\(raw)\" type=\"application/pdf\"><p>This browser shows no documents within pages.</p></object>"
         case .markdown:
             let text = try text(file, visit)
             guard file.size <= pieceBytes, visit.text("as") != "text" else { return text }
-            return "<p class=\"views\"><a href=\"\(self.here(visit).with("as", "text"))\">Source</a></p><div class=\"card prose\">\(Markdown.html(try file.bytes(0..<file.size)))</div>"
+            return
+                "<p class=\"views\"><a href=\"\(self.here(visit).with("as", "text"))\">Source</a></p><div class=\"card prose\">\(Markdown.html(try file.bytes(0..<file.size)))</div>"
         case .notebook:
             guard file.size <= mostWholeBytes, visit.text("as") != "text" else { return try text(file, visit) }
             return try Notebook.html(try file.bytes(0..<file.size))
@@ -98,7 +109,10 @@ enum ObjectPages {
         Link(visit.repository, "object", query: ["ref": visit.text("ref").map { Key($0) }, "path": visit.key("path")])
     }
 
-    private static func start(_ visit: Visit) -> Int64 { max(0, Int64(visit.text("at") ?? "") ?? 0) }
+    /// Where the part of an object begins that is asked for.
+    private static func start(_ visit: Visit, in file: ObjectFile) -> Int64 {
+        min(max(0, Int64(visit.text("at") ?? "") ?? 0), file.size)
+    }
 
     private static func pages(_ visit: Visit, _ start: Int64, next: Int64?, filter: String = "") -> HTML? {
         guard start > 0 || next != nil else { return nil }
@@ -109,7 +123,7 @@ enum ObjectPages {
     }
 
     private static func text(_ file: ObjectFile, _ visit: Visit) throws -> HTML {
-        let start = start(visit)
+        let start = start(visit, in: file)
         var bytes = try file.bytes(start..<start + pieceBytes)[...]
         let isLast = start + Int64(bytes.count) >= file.size
         // The next part begins with a line, where there are lines.
@@ -125,14 +139,16 @@ enum ObjectPages {
         let next = start + Int64(bytes.count) < file.size ? start + Int64(bytes.count) : nil
         if bytes.last == 0x0a { bytes.removeLast() }
         let lines = Highlight.lines(String(decoding: bytes, as: UTF8.self), file.language)
-        let where_: HTML? = start > 0 || next != nil ? "<p class=\"faint\">From byte \(Show.grouped(start)) of \(Show.grouped(file.size)).</p>" : nil
+        let where_: HTML? =
+            start > 0 || next != nil
+            ? "<p class=\"faint\">From byte \(Show.grouped(start)) of \(Show.grouped(file.size)).</p>" : nil
         return """
             \(where_)<div class="scroll" tabindex="0" role="region" aria-label="Text"><pre class="code\(" numbered", if: start == 0)"><code>\(lines.map { "<span class=\"line\">\($0)\n</span>" as HTML })</code></pre></div>\(pages(visit, start, next: next))
             """
     }
 
     private static func hex(_ file: ObjectFile, _ visit: Visit) throws -> HTML {
-        let start = start(visit) & ~15
+        let start = start(visit, in: file) & ~15
         let bytes = try file.bytes(start..<start + 4096)
         let next = start + Int64(bytes.count) < file.size ? start + Int64(bytes.count) : nil
         var text = ""
@@ -144,14 +160,15 @@ enum ObjectPages {
             text += digits + String(repeating: " ", count: 50 - digits.count)
             text += String(decoding: part.map { (0x20..<0x7f).contains($0) ? $0 : 0x2e }, as: UTF8.self) + "\n"
         }
-        return "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Bytes\"><pre class=\"code\"><code>\(text)</code></pre></div>\(pages(visit, start, next: next))"
+        return
+            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Bytes\"><pre class=\"code\"><code>\(text)</code></pre></div>\(pages(visit, start, next: next))"
     }
 
     // MARK: tables
 
     private static func table(_ file: ObjectFile, _ ref: String, _ visit: Visit) throws -> HTML {
         var query = TableQuery()
-        query.start = start(visit)
+        query.start = start(visit, in: file)
         query.filter = visit.text("filter") ?? ""
         let page: TablePage
         var facts: HTML?
@@ -161,13 +178,18 @@ enum ObjectPages {
             page = try parquet.page(query)
             facts = parquet.facts
         } else {
-            page = try LineTable(size: file.size, format: file.kind() == .lines ? .json : .delimited) { try file.bytes($0) }.page(query)
+            page = try LineTable(size: file.size, format: file.kind() == .lines ? .json : .delimited) {
+                try file.bytes($0)
+            }.page(query)
         }
         let heads = page.columns.map { "<th scope=\"col\">\($0.name)<small>\($0.type)</small></th>" as HTML }
         let rows = page.rows.map { row -> HTML in
             let cells = page.columns.indices.map { index -> HTML in
                 guard index < row.count, let cell = row[index] else { return "<td class=\"faint\">null</td>" }
-                let isNumber = ["integer", "number"].contains(page.columns[index].type) || page.columns[index].type.hasPrefix("int") || ["float", "double"].contains(page.columns[index].type)
+                let isNumber =
+                    ["integer", "number"].contains(page.columns[index].type)
+                    || page.columns[index].type.hasPrefix("int")
+                    || ["float", "double"].contains(page.columns[index].type)
                 return "<td\(" class=\"number\"", if: isNumber)>\(cell)</td>"
             }
             return "<tr>\(cells)</tr>"
@@ -176,7 +198,7 @@ enum ObjectPages {
         let reader = isParquet ? "read_parquet" : try file.kind() == .lines ? "read_json" : "read_csv"
         let sql = "select * from \(reader)('\(uri.replacing("'", with: "''"))') limit 100;"
         return """
-            <form class="search" method="get" role="search"><input type="hidden" name="ref" value="\(ref)"><input type="hidden" name="path" value="\(file.path.description)"><label><span class="hidden">Rows that hold</span><input type="search" name="filter" value="\(query.filter)" placeholder="Rows that hold…"></label><button>Filter</button> <span class="faint">\(page.rowCount.map { Show.grouped($0) + " rows" } ?? "")</span></form>
+            <form class="search" method="get" role="search"><input type="hidden" name="ref" value="\(ref)">\(RepositoryPages.kept("path", file.path))<label><span class="hidden">Rows that hold</span><input type="search" name="filter" value="\(query.filter)" placeholder="Rows that hold…"></label><button>Filter</button> <span class="faint">\(page.rowCount.map { Show.grouped($0) + " rows" } ?? "")</span></form>
             \(page.note.map { "<p class=\"faint\">\($0)</p>" as HTML })
             <div class="scroll" tabindex="0" role="region" aria-label="Rows"><table class="cells"><thead><tr>\(heads)</tr></thead><tbody>\(rows)</tbody></table></div>
             \(rows.isEmpty ? "<p class=\"faint\">No row\(" holds that", if: !query.filter.isEmpty) here.</p>" as HTML : nil)\(pages(visit, query.start, next: page.next, filter: query.filter))\(facts)
@@ -200,12 +222,20 @@ enum ObjectPages {
         let ref = try DataPages.ref(visit)
         var response = try visit.answer(.getObject, [.repository: visit.repository.text, .ref: ref], ["path": path])
         let suffix = path.description.split(separator: ".").last.map { $0.lowercased() } ?? ""
-        guard let type = types[suffix] ?? types.values.first(where: { type in response.headers.contains { $0.name == "Content-Type" && $0.value == type } }) else {
+        guard
+            let type = types[suffix]
+                ?? types.values.first(where: { type in
+                    response.headers.contains { $0.name == "Content-Type" && $0.value == type }
+                })
+        else {
             throw PageError(400, "This is shown as text only: download it to see it as it is.")
         }
         let kept: Set = ["ETag", "Last-Modified", "Content-Range", "Accept-Ranges"]
         // A browser's reader of documents runs in a process of its own, and not in a sandbox of ours.
-        let policy = type == "application/pdf" ? "default-src 'none'; object-src 'self'; plugin-types application/pdf" : "sandbox; default-src 'none'; style-src 'unsafe-inline'"
+        let policy =
+            type == "application/pdf"
+            ? "default-src 'none'; object-src 'self'; plugin-types application/pdf"
+            : "sandbox; default-src 'none'; style-src 'unsafe-inline'"
         response.headers =
             response.headers.filter { kept.contains($0.name) } + [
                 ("Content-Type", type), ("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", policy),

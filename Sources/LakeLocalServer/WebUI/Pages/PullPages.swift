@@ -14,13 +14,15 @@ enum PullPages {
                     .createPullRequest, [.repository: visit.repository.text],
                     body: API.PullRequestCreation(
                         title: visit.field("title"), description: visit.field("description"),
-                        sourceBranch: visit.field("source"), destinationBranch: visit.field("destination"))).bytes)
+                        sourceBranch: visit.field("source"), destinationBranch: visit.field("destination"))
+                ).bytes)
             return visit.see(Link(visit.repository, "pulls", made.id), note: "The pull request is open.")
         },
         .page("pulls.one", "~/pulls/*") { visit in try one(visit) },
         .form("pulls.comment", "~/pulls/*/comment") { visit in
             try visit.answer(
-                .createPullRequestComment, names(visit), body: API.PullRequestCommentCreation(body: visit.field("body")))
+                .createPullRequestComment, names(visit), body: API.PullRequestCommentCreation(body: visit.field("body"))
+            )
             return visit.see(here(visit))
         },
         .form("pulls.status", "~/pulls/*/status") { visit in
@@ -36,7 +38,9 @@ enum PullPages {
         },
     ]
 
-    private static func names(_ visit: Visit) -> Visit.Names { [.repository: visit.repository.text, .pullRequest: visit.names[1]] }
+    private static func names(_ visit: Visit) -> Visit.Names {
+        [.repository: visit.repository.text, .pullRequest: visit.names[1]]
+    }
     private static func here(_ visit: Visit) -> Link { Link(visit.repository, "pulls", visit.names[1]) }
 
     private static func list(_ visit: Visit) throws -> WebPage {
@@ -53,7 +57,9 @@ enum PullPages {
         let states = ["open", "closed", "merged", "all"].map { each -> HTML in
             "<li><a href=\"\(Link(id, "pulls", query: ["status": Key(each)]))\"\(" aria-current=\"true\"", if: each == status)>\(each)</a></li>"
         }
-        let new: HTML? = visit.may(.createPullRequest, [.repository: id.text]) ? "<a class=\"button primary\" href=\"\(Link(id, "pulls", "create"))\">New pull request</a>" : nil
+        let new: HTML? =
+            visit.may(.createPullRequest, [.repository: id.text])
+            ? "<a class=\"button primary\" href=\"\(Link(id, "pulls", "create"))\">New pull request</a>" : nil
         return WebPage(
             "Pull requests · \(id)", id, .pulls,
             """
@@ -86,7 +92,8 @@ enum PullPages {
     private static func one(_ visit: Visit) throws -> WebPage {
         let id = visit.repository
         let pull: API.PullRequest = try visit.get(.getPullRequest, names(visit))
-        let comments: ResultList<API.PullRequestComment>? = visit.getIfAny(.listPullRequestComments, names(visit), ["amount": "1000"])
+        let comments: ResultList<API.PullRequestComment>? = visit.getIfAny(
+            .listPullRequestComments, names(visit), ["amount": "1000"])
         let (base, other) = (pull.destinationBranch, pull.sourceBranch)
         let isOpen = pull.status == "open"
         let checks = checks(of: other, visit)
@@ -94,10 +101,16 @@ enum PullPages {
         var canMerge = isOpen
         if isOpen, visit.may(.diffRefs, [.repository: id.text, .leftRef: base, .rightRef: other]) {
             do {
-                let counts = try ChangePages.counted(visit) { try visit.catalog.diff(base, other, isThreeDot: true, in: id, $0) }
+                let counts = try ChangePages.counted(visit) {
+                    try visit.catalog.diff(base, other, isThreeDot: true, in: id, $0)
+                }
                 canMerge = counts.conflicts == 0
-                let conflicts: HTML? = counts.conflicts == 0 ? nil : "<p>\(Show.count(counts.conflicts, "path")) changed on both sides: <a href=\"\(Link(id, "compare", query: ["ref": Key(base), "compare": Key(other)]))\">choose for each on the comparison</a>.</p>"
-                changes = "<p class=\"counts\">\(counts.html) <a href=\"\(Link(id, "compare", query: ["ref": Key(base), "compare": Key(other)]))\">Look at them</a></p>\(conflicts)"
+                let conflicts: HTML? =
+                    counts.conflicts == 0
+                    ? nil
+                    : "<p>\(Show.count(counts.conflicts, "path")) changed on both sides: <a href=\"\(Link(id, "compare", query: ["ref": Key(base), "compare": Key(other)]))\">choose for each on the comparison</a>.</p>"
+                changes =
+                    "<p class=\"counts\">\(counts.html) <a href=\"\(Link(id, "compare", query: ["ref": Key(base), "compare": Key(other)]))\">Look at them</a></p>\(conflicts)"
             } catch let error as LakeError {
                 canMerge = false
                 changes = "<p class=\"error\"><span class=\"reason\">\(error.message)</span></p>"
@@ -117,12 +130,20 @@ enum PullPages {
                     """
         let status: HTML? =
             !mayWrite || pull.status == "merged"
-            ? nil : Layout.button(isOpen ? "Close" : "Open again", to: Link(id, "pulls", pull.id, "status"), visit, fields: ["status": isOpen ? "closed" : "open"])
+            ? nil
+            : Layout.button(
+                isOpen ? "Close" : "Open again", to: Link(id, "pulls", pull.id, "status"), visit,
+                fields: ["status": isOpen ? "closed" : "open"])
         let said = (comments?.results ?? []).filter { !$0.deleted }.map { comment -> HTML in
             "<article class=\"card comment\"><p class=\"faint\"><strong>\(comment.author)</strong> \(Show.time(comment.creationDate))</p><div class=\"prose\">\(Markdown.html(Array(comment.body.utf8)))</div></article>"
         }
-        let say: HTML? = visit.may(.createPullRequestComment, names(visit)) ? "<form method=\"post\" action=\"\(here(visit))/comment\" class=\"card\">\(Layout.token(visit))<label>Comment (Markdown) <textarea name=\"body\" rows=\"3\" required></textarea></label><button>Comment</button></form>" : nil
-        let merged: HTML? = pull.mergedCommitId.map { "<p>Merged as <a href=\"\(Link(id, "commits", $0))\"><code>\(Show.short($0))</code></a>.</p>" }
+        let say: HTML? =
+            visit.may(.createPullRequestComment, names(visit))
+            ? "<form method=\"post\" action=\"\(here(visit))/comment\" class=\"card\">\(Layout.token(visit))<label>Comment (Markdown) <textarea name=\"body\" rows=\"3\" required></textarea></label><button>Comment</button></form>"
+            : nil
+        let merged: HTML? = pull.mergedCommitId.map {
+            "<p>Merged as <a href=\"\(Link(id, "commits", $0))\"><code>\(Show.short($0))</code></a>.</p>"
+        }
         return WebPage(
             "\(pull.title) · \(id)", id, .pulls, ref: other, isLive: isOpen,
             """

@@ -11,7 +11,8 @@ enum RefPages {
             try visit.answer(
                 .createBranch, [.repository: visit.repository.text],
                 body: API.BranchCreation(name: name, source: visit.field("source"), hidden: visit.isChecked("hidden")))
-            return visit.see(Link(visit.repository, "objects", query: ["ref": Key(name)]), note: "The branch \(name) is made.")
+            return visit.see(
+                Link(visit.repository, "objects", query: ["ref": Key(name)]), note: "The branch \(name) is made.")
         },
         .form("branches.delete", "~/branches/delete") { visit in
             let name = visit.field("name")
@@ -23,7 +24,8 @@ enum RefPages {
         .form("tags.create", "~/tags") { visit in
             let name = visit.field("name")
             try visit.answer(
-                .createTag, [.repository: visit.repository.text], body: API.TagCreation(id: name, ref: visit.field("source")))
+                .createTag, [.repository: visit.repository.text],
+                body: API.TagCreation(id: name, ref: visit.field("source")))
             return visit.see(Link(visit.repository, "tags"), note: "The tag \(name) is made.")
         },
         .form("tags.delete", "~/tags/delete") { visit in
@@ -34,7 +36,9 @@ enum RefPages {
     ]
 
     /// A form for a new ref.
-    private static func create(_ what: String, _ page: String, _ source: String, _ visit: Visit, more: HTML? = nil) -> HTML {
+    private static func create(_ what: String, _ page: String, _ source: String, _ visit: Visit, more: HTML? = nil)
+        -> HTML
+    {
         """
         <details class="menu"><summary class="button primary">New \(what)</summary><form method="post" action="\(Link(visit.repository, page))" class="card">\(Layout.token(visit))
         <label>Name <input name="name" required spellcheck="false" autocapitalize="off"></label><label>From <input name="source" value="\(source)" required list="refs-ref" spellcheck="false"></label>\(more)<button class="primary">Create</button></form></details>
@@ -66,13 +70,19 @@ enum RefPages {
             let places = (mounts?.mounts ?? []).filter { $0.repository == id.text && $0.ref == branch }
             let delete: HTML? =
                 !isDefault && visit.may(.deleteBranch, [.repository: id.text, .branch: branch])
-                ? Layout.button("Delete", to: Link(id, "branches", "delete"), visit, fields: ["name": branch], kind: "quiet danger", asks: "Delete the branch \(branch), with its uncommitted changes?") : nil
+                ? Layout.button(
+                    "Delete", to: Link(id, "branches", "delete"), visit, fields: ["name": branch], kind: "quiet danger",
+                    asks: "Delete the branch \(branch), with its uncommitted changes?") : nil
             return """
                 <tr id="b\(Show.short(Hex.text(Hash.digest(.md5, Array(branch.utf8)))))"><th scope="row"><a href="\(Link(id, "objects", query: ["ref": Key(branch)]))" data-open>\(branch)</a>\(" <span class=\"badge\">default</span>", if: isDefault)\(" <span class=\"badge\">protected</span>", if: patterns.contains { $0.matches(branch) })</th>
                 <td>\(commit.map { "<a href=\"\(Link(id, "commits", $0.id))\">\(Show.title($0.message))</a> <span class=\"faint\">\($0.committer), \(Show.time($0.creationDate))</span>" as HTML })</td><td data-cell>\(isDefault ? nil : "<a href=\"\(Link(id, "compare", query: ["ref": Key(repository.defaultBranch), "compare": Key(branch)]))\">compare</a>" as HTML)</td><td>\(places.map { "<code>\(Show.name($0.directory))</code>" as HTML }.joined(by: "<br>"))</td><td>\(delete)</td></tr>
                 """
         }
-        let later = Link(id, "distance", query: ["base": Key(repository.defaultBranch), "branches": Key(found.results.map(\.id).joined(separator: "/"))])
+        let later = Link(
+            id, "distance",
+            query: [
+                "base": Key(repository.defaultBranch), "branches": Key(found.results.map(\.id).joined(separator: "/")),
+            ])
         let mayCreate = visit.may(.branch("CreateBranch", id, "*"))
         return WebPage(
             "Branches · \(id)", id, .branches,
@@ -94,7 +104,8 @@ enum RefPages {
         let deadline = Timestamp.monotonicMilliseconds() + 2000
         let base = visit.text("base") ?? ""
         var cells: [HTML] = []
-        for branch in (visit.text("branches") ?? "").split(separator: "/").prefix(100).map(String.init) where branch != base {
+        for branch in (visit.text("branches") ?? "").split(separator: "/").prefix(100).map(String.init)
+        where branch != base {
             guard Timestamp.monotonicMilliseconds() < deadline else { break }
             // A branch that went away meanwhile has no distance.
             guard let found = try? visit.catalog.mergeBase(branch, base, in: id) else { continue }
@@ -118,12 +129,17 @@ enum RefPages {
         let id = visit.repository
         let found: ResultList<API.Ref> = try visit.get(
             .listTags, [.repository: id.text],
-            ["prefix": visit.text("prefix").map { Key($0) }, "after": visit.text("after").map { Key($0) }, "amount": "100"])
+            [
+                "prefix": visit.text("prefix").map { Key($0) }, "after": visit.text("after").map { Key($0) },
+                "amount": "100",
+            ])
         let rows = found.results.map { ref -> HTML in
             let commit: API.Commit? = visit.getIfAny(.getCommit, [.repository: id.text, .commitId: ref.commitId])
             let delete: HTML? =
                 visit.may(.deleteTag, [.repository: id.text, .tag: ref.id])
-                ? Layout.button("Delete", to: Link(id, "tags", "delete"), visit, fields: ["name": ref.id], kind: "quiet danger", asks: "Delete the tag \(ref.id)?") : nil
+                ? Layout.button(
+                    "Delete", to: Link(id, "tags", "delete"), visit, fields: ["name": ref.id], kind: "quiet danger",
+                    asks: "Delete the tag \(ref.id)?") : nil
             return """
                 <tr><th scope="row"><a href="\(Link(id, "objects", query: ["ref": Key(ref.id)]))" data-open>\(Show.name(ref.id))</a></th><td>\(commit.map { "<a href=\"\(Link(id, "commits", $0.id))\">\(Show.title($0.message))</a> <span class=\"faint\">\($0.committer), \(Show.time($0.creationDate))</span>" as HTML })</td><td><code>\(Show.short(ref.commitId))</code> \(Show.copy(ref.commitId, "the id"))</td><td>\(delete)</td></tr>
                 """

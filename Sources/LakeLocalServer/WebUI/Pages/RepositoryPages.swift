@@ -47,19 +47,25 @@ enum RepositoryPages {
     }
 
     /// A form to choose a ref by typing, with the first of them to choose from.
-    static func picker(_ visit: Visit, _ ref: String, field: String = "ref", keeping: KeyValuePairs<String, Key?> = [:]) -> HTML
+    static func picker(_ visit: Visit, _ ref: String, field: String = "ref", keeping: KeyValuePairs<String, Key?> = [:])
+        -> HTML
     {
         let branches: ResultList<API.Ref>? = visit.getIfAny(
             .listBranches, [.repository: visit.repository.text], ["amount": "50"])
-        let tags: ResultList<API.Ref>? = visit.getIfAny(.listTags, [.repository: visit.repository.text], ["amount": "50"])
-        let kept = keeping.map { name, value -> HTML in
-            value.map { "<input type=\"hidden\" name=\"\(name)\" value=\"\($0.description)\">" } ?? ""
-        }
+        let tags: ResultList<API.Ref>? = visit.getIfAny(
+            .listTags, [.repository: visit.repository.text], ["amount": "50"])
+        let kept = keeping.map { name, value in value.map { Self.kept(name, $0) } ?? "" }
         return """
             <form class="picker" method="get" data-picker="\(Link(visit.repository, "refs"))"><label><span>\(field == "ref" ? "Branch, tag or commit" : "Compared with")</span> \
             <input name="\(field)" value="\(ref)" list="refs-\(field)" spellcheck="false" autocapitalize="off" autocomplete="off"></label>\
             <datalist id="refs-\(field)">\(options(branches, tags))</datalist>\(kept)<button>Go</button></form>
             """
+    }
+
+    /// A hidden field of a form that asks for a page. One that is no UTF-8 cannot be sent by a form, and is left out.
+    static func kept(_ name: String, _ value: Key) -> HTML {
+        guard let text = String(validating: value.bytes, as: UTF8.self) else { return "" }
+        return "<input type=\"hidden\" name=\"\(name)\" value=\"\(text)\">"
     }
 
     private static func mayCreate(_ visit: Visit) -> Bool {
@@ -74,15 +80,18 @@ enum RepositoryPages {
             found = try visit.get(
                 .listRepositories, [:],
                 ["search": search.map { Key($0) }, "after": visit.text("after").map { Key($0) }, "amount": "100"])
-        } catch let error as PageError where error.status == 401 {
+        } catch let error as LakeError where error.code == .permissionDenied {
             found = ResultList([], hasMore: false) { $0.id }
         }
         let mounts: API.MountList? = visit.getIfAny(.listMounts)
         let rows = found.results.map { row($0, mounts?.mounts ?? [], visit) }
-        let create: HTML? = mayCreate(visit) ? "<a class=\"button primary\" href=\"/repositories/create\">New repository</a>" : nil
+        let create: HTML? =
+            mayCreate(visit) ? "<a class=\"button primary\" href=\"/repositories/create\">New repository</a>" : nil
         let none: HTML =
             search == nil
-            ? Layout.empty("No repository yet", "A repository holds branches of data. Make one, with sample data to look around in.")
+            ? Layout.empty(
+                "No repository yet",
+                "A repository holds branches of data. Make one, with sample data to look around in.")
             : Layout.empty("Nothing found", "No repository's name holds “\(search ?? "")”.")
         return WebPage(
             "Repositories", place: "repositories",

@@ -15,30 +15,40 @@ enum SettingPages {
             rules.removeAll { $0.pattern == pattern }
             if !visit.isChecked("remove") { rules.append(API.BranchProtectionRule(pattern: pattern)) }
             try visit.answer(.setBranchProtectionRules, names(visit), body: rules)
-            return visit.see(here(visit), note: visit.isChecked("remove") ? "\(pattern) is no longer protected." : "\(pattern) is protected.")
+            return visit.see(
+                here(visit),
+                note: visit.isChecked("remove") ? "\(pattern) is no longer protected." : "\(pattern) is protected.")
         },
         .form("settings.retention", "~/settings/retention") { visit in
-            guard let days = Int(visit.field("days")) else { throw PageError(400, "'\(visit.field("days"))' is no number of days.") }
+            guard let days = Int(visit.field("days")) else {
+                throw PageError(400, "'\(visit.field("days"))' is no number of days.")
+            }
             let branches = try visit.pairs("branches").map { name, days in
                 guard let days = Int(days) else { throw PageError(400, "'\(days)' of \(name) is no number of days.") }
                 return API.GarbageCollectionRule(branchId: name, retentionDays: days)
             }
             try visit.answer(
                 .setGCRules, names(visit),
-                body: API.GarbageCollectionRules(defaultRetentionDays: days, branches: branches.sorted { $0.branchId < $1.branchId }))
+                body: API.GarbageCollectionRules(
+                    defaultRetentionDays: days, branches: branches.sorted { $0.branchId < $1.branchId }))
             return visit.see(here(visit), note: "Retention is set.")
         },
         .form("settings.labels", "~/settings/labels") { visit in
             let new = try visit.pairs("labels")
             let old: [String: String] = visit.getIfAny(.getRepositoryMetadata, names(visit)) ?? [:]
             let gone = old.keys.filter { new[$0] == nil }.sorted()
-            if !gone.isEmpty { try visit.answer(.deleteRepositoryMetadata, names(visit), body: API.RepositoryMetadataKeys(keys: gone)) }
-            if !new.isEmpty { try visit.answer(.setRepositoryMetadata, names(visit), body: API.RepositoryMetadataSet(metadata: new)) }
+            if !gone.isEmpty {
+                try visit.answer(.deleteRepositoryMetadata, names(visit), body: API.RepositoryMetadataKeys(keys: gone))
+            }
+            if !new.isEmpty {
+                try visit.answer(.setRepositoryMetadata, names(visit), body: API.RepositoryMetadataSet(metadata: new))
+            }
             return visit.see(here(visit), note: "Labels are set.")
         },
         .form("settings.delete", "~/settings/delete") { visit in
             guard visit.field("name") == visit.repository.text else {
-                throw PageError(400, "'\(visit.field("name"))' is not the name of this repository: nothing was deleted.")
+                throw PageError(
+                    400, "'\(visit.field("name"))' is not the name of this repository: nothing was deleted.")
             }
             try visit.answer(.deleteRepository, names(visit))
             return visit.see(Link(["repositories"]), note: "The repository \(visit.repository) is deleted.")
@@ -78,7 +88,10 @@ enum SettingPages {
         let rows = rules.map { rule -> HTML in
             "<tr><th scope=\"row\"><code>\(rule.pattern)</code></th><td>\(mayChange ? Layout.button("Remove", to: link, visit, fields: ["pattern": rule.pattern, "remove": "1"], kind: "quiet danger") : nil)</td></tr>"
         }
-        let add: HTML? = mayChange ? "<form method=\"post\" action=\"\(link)\" class=\"row\">\(Layout.token(visit))<label>Branches called <input name=\"pattern\" required placeholder=\"main or release-*\" spellcheck=\"false\"></label><button>Protect</button></form>" : nil
+        let add: HTML? =
+            mayChange
+            ? "<form method=\"post\" action=\"\(link)\" class=\"row\">\(Layout.token(visit))<label>Branches called <input name=\"pattern\" required placeholder=\"main or release-*\" spellcheck=\"false\"></label><button>Protect</button></form>"
+            : nil
         return """
             <section class="card"><h2>Branch protection</h2><p>Protected branches are changed by merges alone: nothing is written or committed to them directly.</p>\(rows.isEmpty ? "<p class=\"faint\">No branch is protected.</p>" : "<table><tbody>\(rows)</tbody></table>")\(add)</section>
             """
@@ -90,7 +103,8 @@ enum SettingPages {
         guard rules != nil || mayChange else { return nil }
         let text = (rules?.branches ?? []).map { "\($0.branchId)=\($0.retentionDays)" }.joined(separator: "\n")
         guard mayChange else {
-            return "<section class=\"card\"><h2>Retention</h2><p>Deleted data is kept for \(rules?.defaultRetentionDays ?? 0) days.</p></section>"
+            return
+                "<section class=\"card\"><h2>Retention</h2><p>Deleted data is kept for \(rules?.defaultRetentionDays ?? 0) days.</p></section>"
         }
         return """
             <section class="card"><h2>Retention</h2><p>How long objects that were deleted or replaced stay readable in old commits.</p><form method="post" action="\(Link(visit.repository, "settings", "retention"))">\(Layout.token(visit))<label>Days <input name="days" type="number" min="1" required value="\(rules.map { "\($0.defaultRetentionDays)" } ?? "")" placeholder="kept for ever"></label><label>For some branches, <code>branch=days</code> a line <textarea name="branches" rows="3" spellcheck="false">\(text)</textarea></label><button>Set retention</button></form></section>
