@@ -324,7 +324,7 @@ class Deeds(Browser):
         self.see(page, f"{place}/changes?ref=main&path=dir/")
         page.locator("#list tbody tr").first.locator("button").click()
         expect(page.locator("#notes")).to_contain_text("as it was committed")
-        self.assertEqual([entry[0] for entry in self.lake.uncommitted("marked", "main")], ["dir/a"])
+        self.assertEqual([entry[1] for entry in self.lake.uncommitted("marked", "main")], ["dir/a"])
 
     def test_pages_of_nonsense(self):
         page = self.open()

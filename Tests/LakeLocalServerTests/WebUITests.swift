@@ -1,4 +1,5 @@
 import Foundations
+import LakeTestSupport
 import Testing
 import Versioning
 

@@ -89,7 +89,7 @@ enum ParquetCompression: Int64 {
     }
 
     /// Hadoop's framing of LZ4: decompressed length, compressed length (4 bytes each, big-endian), a block; repeated.
-    /// Source: `Compression.md` of apache/parquet-format, which does not tell it, and arrow's `Lz4HadoopCodec`.
+    /// Source: "Compression" of apache/parquet-format, which does not tell it, and arrow's `Lz4HadoopCodec`.
     private static func hadoopBlocks(_ input: ArraySlice<UInt8>, count: Int) -> [UInt8]? {
         var rest = input
         var output: [UInt8] = []

@@ -1,4 +1,4 @@
-/// Integers as differences. Source: `Encodings.md` of apache/parquet-format, "DELTA_BINARY_PACKED".
+/// Integers as differences. Source: "Encodings" of apache/parquet-format, "DELTA_BINARY_PACKED".
 ///
 ///     head     varint block size | varint miniblocks of a block | varint count of all | zigzag first number
 ///     block    zigzag least difference | bits of a difference: a byte for each miniblock | miniblocks
@@ -102,7 +102,7 @@ struct ParquetDeltaReader {
     }
 }
 
-/// Byte arrays: all their lengths, then all their bytes. Source: `Encodings.md`, "DELTA_LENGTH_BYTE_ARRAY".
+/// Byte arrays: all their lengths, then all their bytes. Source: "Encodings", "DELTA_LENGTH_BYTE_ARRAY".
 struct ParquetDeltaLengthReader {
     private var lengths: ParquetDeltaReader
     private var rest: ArraySlice<UInt8>
@@ -125,7 +125,7 @@ struct ParquetDeltaLengthReader {
     }
 }
 
-/// Byte arrays of which each begins as the last did. Source: `Encodings.md`, "DELTA_BYTE_ARRAY".
+/// Byte arrays of which each begins as the last did. Source: "Encodings", "DELTA_BYTE_ARRAY".
 ///
 ///     lengths of the common beginnings: differences | the ends: lengths as differences, bytes
 struct ParquetDeltaBytesReader {

@@ -76,7 +76,7 @@ struct ParquetDictionary {
     }
 }
 
-/// The values of one page, one after the other, however they are encoded. Source: `Encodings.md` of
+/// The values of one page, one after the other, however they are encoded. Source: "Encodings" of
 /// apache/parquet-format.
 struct ParquetValueReader {
     private enum Source {

@@ -1,4 +1,4 @@
-/// Runs of equal numbers and packed numbers, mixed. Source: `Encodings.md` of apache/parquet-format, "RLE".
+/// Runs of equal numbers and packed numbers, mixed. Source: "Encodings" of apache/parquet-format, "RLE".
 ///
 ///     run       varint count << 1        the number, in as many bytes as its bits take
 ///     packed    varint groups << 1 | 1   groups of eight numbers, each of `width` bits, from the lowest bit up

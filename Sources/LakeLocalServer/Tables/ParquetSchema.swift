@@ -180,7 +180,7 @@ struct ParquetSchema {
     }
 
     /// The field that is a list's element, if the repeated group around it is but the list's syntax; nil if the repeated
-    /// field is the element itself. Source: `LogicalTypes.md`, "Lists", the rules for older files.
+    /// field is the element itself. Source: "LogicalTypes", "Lists", the rules for older files.
     private func element(of repeated: Int, in list: Int) -> Int? {
         let node = nodes[repeated]
         guard node.physical == nil, node.children.count == 1, let child = node.children.first,

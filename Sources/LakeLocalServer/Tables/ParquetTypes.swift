@@ -60,7 +60,7 @@ enum ParquetTimeUnit: Int64, Sendable {
     }
 }
 
-/// What the values of a leaf mean, or the children of a group. Source: `LogicalTypes.md` of apache/parquet-format.
+/// What the values of a leaf mean, or the children of a group. Source: "LogicalTypes" of apache/parquet-format.
 enum ParquetLogicalType: Equatable, Sendable {
     case string, enumeration, json, bson, uuid, date, float16, interval, null, list, map
     case decimal(precision: Int, scale: Int)

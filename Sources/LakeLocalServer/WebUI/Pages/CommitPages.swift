@@ -234,17 +234,17 @@ struct CommitGraph {
     mutating func row(_ id: String, _ parents: [String]) -> HTML {
         let before = lanes
         let lane = lanes.firstIndex(of: id) ?? free()
-        var merged: [Int] = []
-        for index in lanes.indices where lanes[index] == id {
-            merged.append(index)
-            lanes[index] = nil
-        }
+        for index in lanes.indices where lanes[index] == id { lanes[index] = nil }
         var targets: [Int] = []
         for (index, parent) in parents.enumerated() {
-            if let known = lanes.firstIndex(of: parent) {
+            if index == 0, lanes[lane] == nil {
+                // The first parent stays in its line, though another may lead there too.
+                lanes[lane] = parent
+                targets.append(lane)
+            } else if let known = lanes.firstIndex(of: parent) {
                 targets.append(known)
             } else {
-                let place = index == 0 && lanes[lane] == nil ? lane : free()
+                let place = free()
                 lanes[place] = parent
                 targets.append(place)
             }
