@@ -23,19 +23,20 @@ LOGIN = "Basic " + base64.b64encode(f"{lakes.KEY}:{lakes.SECRET}".encode()).deco
 
 def fill(lake, what, many, connections=32, threads=2):
     """Sends `many` requests that make something, until the counter of the server says that they are there."""
-    done = {"stage": lambda: len(lake.rest("GET", "/repositories/big/refs/main/objects", after=f"d{(many - 1) // 1000:03}/f{many - 2:06}").json["results"]),
+    done = {"stage": lambda: len(lake.rest("GET", "/repositories/big/refs/main/objects/ls", after=f"d{(many - 1) // 1000:03}/f{many - 2:06}").json["results"]),
             "branch": lambda: lake.rest("GET", f"/repositories/big/branches/b{many - 1:05}").status == 200,
             "commit": lambda: lake.rest("GET", "/repositories/big/refs/log/commits", amount=1).json["results"][0].get("generation", 0) >= many}[what]
     began = time.monotonic()
-    while not done():
-        # A share of the numbers is of each thread: what was done already is refused, and costs little.
-        subprocess.run(["wrk", "-t", str(threads), "-c", str(connections if what != "commit" else threads), "-d", "30", "-s", str(HERE / "web.lua"), lake.endpoint, "--",
-                        LOGIN, what, str(many), str(threads)], check=True, stdout=subprocess.DEVNULL)
-        if what == "commit":
-            many_now = lake.rest("GET", "/repositories/big/refs/log/commits", amount=1).json["results"][0].get("generation", 0)
-            print(f"  {many_now} commits after {time.monotonic() - began:.0f} s", flush=True)
-        elif time.monotonic() - began > 600:
-            raise RuntimeError(f"{what}: not done in ten minutes")
+    if done():
+        return
+    with subprocess.Popen(["wrk", "-t", str(threads), "-c", str(connections if what != "commit" else threads), "-d", "1200", "-s", str(HERE / "web.lua"), lake.endpoint, "--",
+                           LOGIN, what, str(many), str(threads)], stdout=subprocess.DEVNULL) as load:
+        while not done():
+            if load.poll() is not None:
+                raise RuntimeError(f"{what}: wrk has ended and not everything is there")
+            time.sleep(1)
+        time.sleep(2)  # the last ones are on their way
+        load.terminate()
     print(f"{what}: {many} in {time.monotonic() - began:.0f} s", flush=True)
 
 
