@@ -5,6 +5,14 @@ extension RefStore {
     /// The best common ancestor by generation, or nil.
     func mergeBase(_ left: CommitID, _ right: CommitID, in repository: Repository) throws -> CommitID? {
         if left == right { return left }
+        let pair = CommitPair(partition: repository.partition, left: left, right: right)
+        if let known = mergeBases[pair] { return known }
+        let found = try findMergeBase(left, right, in: repository)
+        if let found { mergeBases.insert(found, for: pair) }
+        return found
+    }
+
+    private func findMergeBase(_ left: CommitID, _ right: CommitID, in repository: Repository) throws -> CommitID? {
         var flags: [CommitID: UInt8] = [right: 2]
         flags[left, default: 0] |= 1
         var queue: [(id: CommitID, commit: Commit)] = []

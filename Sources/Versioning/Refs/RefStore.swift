@@ -16,6 +16,10 @@ package final class RefStore: Sendable {
     /// Branches as they were read last: good as long as the store still has these bytes.
     private let branches = ShardedCache<QualifiedBranch, (bytes: [UInt8], branch: Branch)>(budget: 4000)
 
+    /// Merge bases of commits, which never change either: to find one costs a walk over all that lies between.
+    let mergeBases = LRUCache<CommitPair, CommitID>(budget: 4000)
+    struct CommitPair: Hashable { let partition: Partition, left: CommitID, right: CommitID }
+
     private struct CommitName: Hashable { let partition: Partition, id: CommitID }
     private struct QualifiedBranch: Hashable { let partition: Partition, id: BranchName }
 
@@ -243,7 +247,10 @@ package final class RefStore: Sendable {
     }
 
     /// Drops what is known of a repository that is gone.
-    func forget() { commits.removeAll() }
+    func forget() {
+        commits.removeAll()
+        mergeBases.removeAll()
+    }
 
     // MARK: staging tokens
 

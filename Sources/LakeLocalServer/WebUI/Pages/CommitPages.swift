@@ -31,7 +31,7 @@ enum CommitPages {
 
     private static let perPage = 50
     /// Commits that a filter looks at for one page.
-    private static let mostFiltered = 20_000
+    private static let mostFiltered = 5000
 
     private struct Filter {
         let author: String?, word: String?
