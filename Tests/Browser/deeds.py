@@ -19,6 +19,11 @@ class Deeds(Browser):
     def basic(self):
         return {"Authorization": "Basic " + base64.b64encode(f"{lakes.KEY}:{lakes.SECRET}".encode()).decode()}
 
+    def fill_in(self, page, key, secret):
+        page.fill("[name=access_key_id]", key)
+        page.fill("[name=secret_access_key]", secret)
+        page.click("main button")
+
     def fresh(self, name):
         """A repository of a test's own, with one commit."""
         self.lake.create_repository(name)
@@ -44,13 +49,9 @@ class Deeds(Browser):
                 page = self.open(signed_in=False, scripts=scripts)
                 self.see(page, "/repositories/demo/branches?prefix=m")
                 self.assertIn("/login?next=", page.url)
-                page.fill("[name=access_key_id]", lakes.KEY)
-                page.fill("[name=secret_access_key]", "wrong")
-                page.click("main button")
+                self.fill_in(page, lakes.KEY, "wrong")
                 expect(page.locator("main .error, main .refused").first).to_be_visible()
-                page.fill("[name=access_key_id]", lakes.KEY)
-                page.fill("[name=secret_access_key]", lakes.SECRET)
-                page.click("main button")
+                self.fill_in(page, lakes.KEY, lakes.SECRET)
                 page.wait_for_url("**/branches?prefix=m")
                 page.click("text=Sign out")
                 page.goto("/repositories")
@@ -454,9 +455,7 @@ class Deeds(Browser):
         expect(page.locator("#verdict")).to_contain_text("no")
         mia = self.open(signed_in=False)
         self.see(mia, "/login")
-        mia.fill("[name=access_key_id]", key)
-        mia.fill("[name=secret_access_key]", secret)
-        mia.click("main button")
+        self.fill_in(mia, key, secret)
         mia.wait_for_url("**/repositories")
         expect(mia.locator("#list tbody tr")).to_have_count(1)
         self.assertEqual(mia.locator("text=New repository").count(), 0, "what one may not do is offered")

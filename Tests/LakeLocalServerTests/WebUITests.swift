@@ -75,7 +75,7 @@ import Versioning
 
     @Test func delimitedRows() throws {
         func cells(_ text: String, isWhole: Bool = true) -> [[String]] {
-            LineTable.rows(Array(text.utf8)[...], 0x2c, isWhole: isWhole, most: .max).rows.map(\.cells)
+            LineTable.rows(Array(text.utf8)[...], 0x2c, isWhole: isWhole, most: .max).map(\.cells)
         }
         #expect(cells("a,b\r\n1,\"x, \"\"y\"\"\nz\"\n") == [["a", "b"], ["1", "x, \"y\"\nz"]])
         #expect(cells("a\nb") == [["a"], ["b"]] && cells("a\nb", isWhole: false) == [["a"]])

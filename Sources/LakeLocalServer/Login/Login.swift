@@ -172,17 +172,17 @@ package struct Login: Sendable {
 
     /// A secret that lets whoever shows it first in as a user: for a link from a terminal to a browser.
     /// - Throws: `.unauthenticated`; `.invalidValue` for who shows a session.
-    func oneTimeSecret(for request: Request) throws -> (secret: String, expires: Int64) {
+    func oneTimeSecret(for request: Request) throws -> String {
         guard let (user, proof) = try authenticate(request) else { throw Self.refusal }
         // A session would outlive itself by such a link.
         guard case .accessKey(let id) = proof else {
             throw LakeError(.invalidValue, "a link that lets in is made by a key pair, not by a session")
         }
-        let origin = Origin.accessKey(id)
         let now = Timestamp.now().seconds
         let claims = Claims(
-            sub: user, aud: "link", iat: now, exp: now + Self.linkSeconds, jti: "\(XID.make()).\(origin.text)")
-        return (sign(claims), claims.exp)
+            sub: user, aud: "link", iat: now, exp: now + Self.linkSeconds,
+            jti: "\(XID.make()).\(Origin.accessKey(id).text)")
+        return sign(claims)
     }
 
     /// A session for a secret that was not shown before.

@@ -85,9 +85,9 @@ extension REST {
         }
         router.on(.createLoginLink) { call in
             call.work {
-                let made = try login.oneTimeSecret(for: call.request)
+                let secret = try login.oneTimeSecret(for: call.request)
                 let scheme = settings.isTLS ? "https" : "http"
-                let link = Link(["login", "once"], ["secret": Key(made.secret)])
+                let link = Link(["login", "once"], ["secret": Key(secret)])
                 return .json(
                     201,
                     API.StorageURI(location: "\(scheme)://\(call.request.header("host") ?? "localhost")\(link.text)"))

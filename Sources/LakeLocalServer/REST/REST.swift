@@ -196,7 +196,8 @@ package struct REST: Door {
         _ operation: Operation, _ names: [(part: PathPart, value: String)], _ query: [QueryItem], body: [UInt8],
         for caller: Caller, _ outer: Request
     ) throws -> Call {
-        let row = router.route(operation).row
+        let route = router.route(operation)
+        let row = route.row
         var headers = outer.headers.filter { ["host", "range"].contains($0.name) }
         if !body.isEmpty {
             headers += [("content-type", "application/json"), ("content-length", "\(body.count)")]
@@ -206,7 +207,7 @@ package struct REST: Door {
             peer: outer.peer)
         let call = Call(
             request: request, row: row, parameters: names, query: query, caller: caller, access: access, budget: budget)
-        try call.check(router.route(operation).parameters)
+        try call.check(route.parameters)
         return call
     }
 

@@ -238,28 +238,32 @@ struct Router: Sendable {
     /// By the number of parts.
     private var routes: [Int: [Route]] = [:]
 
-    /// The route of an operation; each has one.
-    func route(_ operation: Operation) -> Route { byOperation[operation]! }
-    private var byOperation: [Operation: Route] = [:]
+    /// Where the route of each operation is among them.
+    private var places: [Operation: (count: Int, index: Int)] = [:]
 
     init() {
         for row in Row.all {
-            let route = Route(row)
-            routes[row.path.split(separator: "/").count, default: []].append(route)
-            byOperation[row.operation] = route
+            let count = row.path.split(separator: "/").count
+            places[row.operation] = (count, routes[count, default: []].count)
+            routes[count, default: []].append(Route(row))
         }
+    }
+
+    private func place(_ operation: Operation) -> (count: Int, index: Int) {
+        guard let place = places[operation] else { preconditionFailure("\(operation) has no row") }
+        return place
+    }
+
+    func route(_ operation: Operation) -> Route {
+        let place = place(operation)
+        return routes[place.count]![place.index]
     }
 
     /// Says how an operation is answered.
     mutating func on(_ operation: Operation, _ handler: @escaping Handler) {
-        for (count, all) in routes {
-            guard let index = all.firstIndex(where: { $0.row.operation == operation }) else { continue }
-            precondition(all[index].handler == nil, "\(operation) has two handlers")
-            routes[count]![index].handler = handler
-            byOperation[operation]!.handler = handler
-            return
-        }
-        preconditionFailure("\(operation) has no row")
+        precondition(route(operation).handler == nil, "\(operation) has two handlers")
+        let place = place(operation)
+        routes[place.count]![place.index].handler = handler
     }
 
     enum Match {

@@ -57,7 +57,7 @@ struct LineTable {
         var start = max(0, query.start)
         if format == .delimited {
             let first = Self.rows(head[...], delimiter, isWhole: Int64(head.count) == size, most: 1)
-            guard let header = first.rows.first else {
+            guard let header = first.first else {
                 page.note =
                     head.isEmpty
                     ? "The file is empty." : "Its first line has more than \(Self.pieceBytes) bytes: this is no table."
@@ -73,12 +73,12 @@ struct LineTable {
             let isLast = start + Int64(piece.count) >= size
             let wanted = query.filter.isEmpty ? TablePage.rowsPerPage - page.rows.count - objects.count : Int.max
             let found = Self.rows(piece[...], format == .json ? nil : delimiter, isWhole: isLast, most: wanted)
-            guard let last = found.rows.last else {
+            guard let last = found.last else {
                 page.note = "A row has more than \(Self.pieceBytes) bytes: the rest is not shown."
                 return page.finished(names, objects)
             }
             var end = last.end
-            for row in found.rows where query.fits(row.cells) && !(row.cells.count == 1 && row.cells[0].isEmpty) {
+            for row in found where query.fits(row.cells) && !(row.cells.count == 1 && row.cells[0].isEmpty) {
                 guard page.rows.count + objects.count < TablePage.rowsPerPage else {
                     end = row.start
                     break
@@ -130,9 +130,9 @@ struct LineTable {
     /// - Parameters:
     ///   - delimiter: nil for lines that are one cell.
     ///   - isWhole: whether what is behind the last line's end is a row too.
-    static func rows(_ bytes: ArraySlice<UInt8>, _ delimiter: UInt8?, isWhole: Bool, most: Int) -> (
-        rows: [Row], rest: Int
-    ) {
+    static func rows(_ bytes: ArraySlice<UInt8>, _ delimiter: UInt8?, isWhole: Bool, most: Int)
+        -> [Row]
+    {
         var rows: [Row] = []
         var cells: [String] = []
         var cell: [UInt8] = []
@@ -175,7 +175,7 @@ struct LineTable {
             }
         }
         if isWhole, rows.count < most, start < bytes.endIndex { end() }
-        return (rows, start - bytes.startIndex)
+        return rows
     }
 }
 

@@ -132,15 +132,10 @@ package final class Telemetry: Sendable {
     /// The newest lines, the newest last.
     var audits: [Audit] { recent.withLock { Array($0.suffix(Self.mostAudits)) } }
 
-    /// Values of the moment, for the page.
-    var values: [(help: String, text: String)] {
-        let gauges =
-            [Gauge("http_concurrent_requests", "Requests under way.", Double(underWay.load(ordering: .relaxed)))]
+    /// Values of the moment.
+    var values: [Gauge] {
+        [Gauge("http_concurrent_requests", "Requests under way.", Double(underWay.load(ordering: .relaxed)))]
             + ProcessFacts.gauges + gauges()
-        return gauges.filter { $0.name.description != "process_start_time_seconds" }.map { gauge in
-            let number = Show.grouped(Int64(gauge.value.rounded()))
-            return (gauge.help.description, number)
-        }
     }
 
     /// Operations that change who may what, or end in somebody being let in.
@@ -269,9 +264,7 @@ package final class Telemetry: Sendable {
                 text += "\(meter.name)_failures_total{operation=\"\(operation)\"} \(count.failures)\n"
             }
         }
-        for gauge in [
-            Gauge("http_concurrent_requests", "Requests under way.", Double(underWay.load(ordering: .relaxed)))
-        ] + ProcessFacts.gauges + gauges() {
+        for gauge in values {
             head("\(gauge.name)", "\(gauge.help)", gauge.isCounter ? "counter" : "gauge")
             text += "\(gauge.name) \(gauge.value)\n"
         }

@@ -188,6 +188,19 @@ enum Layout {
             """
     }
 
+    /// A table that scrolls by itself, whose rows are opened by keys.
+    /// - Parameter later: where cells are that are loaded when the page is there.
+    static func table(_ label: String, _ head: HTML, _ rows: [HTML], later: Link? = nil) -> HTML {
+        let from: HTML? = later.map { " data-later=\"\($0)\"" }
+        return
+            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"\(label)\"><table data-rows\(from)><thead><tr>\(head)</tr></thead><tbody>\(rows)</tbody></table></div>"
+    }
+
+    /// A field that narrows a list by how names begin.
+    static func search(_ visit: Visit) -> HTML {
+        "<form method=\"get\" class=\"search\" role=\"search\" data-search><label><span class=\"hidden\">Names that begin with</span><input type=\"search\" name=\"prefix\" value=\"\(visit.text("prefix") ?? "")\" placeholder=\"Names that begin with…\"></label></form>"
+    }
+
     static func empty(_ title: String, _ text: HTML) -> HTML {
         "<div class=\"empty\"><h2>\(title)</h2><p>\(text)</p></div>"
     }

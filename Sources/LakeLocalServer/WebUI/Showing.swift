@@ -1,4 +1,5 @@
 import Foundations
+import LakeAPI
 import Versioning
 
 /// How values look on pages.
@@ -133,6 +134,14 @@ enum Show {
         let line = message.split(whereSeparator: \.isNewline).first.map(String.init) ?? ""
         return line.count > 120 ? String(line.prefix(119)) + "…" : line.isEmpty ? "(no message)" : line
     }
+
+    /// A commit in a cell: what, by whom and when.
+    static func commit(_ commit: API.Commit, of id: RepositoryID) -> HTML {
+        "<a href=\"\(Link(id, "commits", commit.id))\">\(title(commit.message))</a> <span class=\"faint\">\(commit.committer), \(time(commit.creationDate))</span>"
+    }
+
+    /// What names a row within a page, for what is loaded later: any name may be in it, so it is a digest.
+    static func mark(_ name: some Sequence<UInt8>) -> String { short(Hex.text(Hash.digest(.md5, Array(name)))) }
 
     /// A button that copies a text.
     static func copy(_ text: String, _ what: String) -> HTML {

@@ -81,11 +81,7 @@ struct Visit: Sendable {
         if request.isWrite { request.note.operation = .rest(operation) }
         let response = try rest.begin(call(operation, names, query, bytes)).answer(to: bytes)
         guard response.status >= 400 else { return response }
-        let told = try? Coding.decode(API.MergeConflict.self, response.bytes)  // Else in plain text.
-        throw PageError(
-            response.status == 401 ? 403 : response.status,
-            told?.message ?? String(decoding: response.bytes.prefix(500), as: UTF8.self),
-            conflicts: told?.conflicts ?? [])
+        throw PageError(response)
     }
 
     @discardableResult
@@ -96,6 +92,13 @@ struct Visit: Sendable {
     /// What a call tells.
     func get<Message: Decodable>(_ operation: Operation, _ names: Names = [:], _ query: Query = [:]) throws -> Message {
         try Coding.decode(Message.self, answer(operation, names, query).bytes)
+    }
+
+    /// The same of a call that sends something.
+    func get<Message: Decodable>(
+        _ operation: Operation, _ names: Names = [:], _ query: Query = [:], body: some JSONWritable
+    ) throws -> Message {
+        try Coding.decode(Message.self, answer(operation, names, query, body: body).bytes)
     }
 
     /// The same; nil where it may not be asked for, or is not there.
@@ -150,5 +153,16 @@ struct PageError: Error {
         self.status = status
         self.message = message
         self.conflicts = conflicts
+    }
+
+    /// What a failing answer of REST says.
+    init(_ response: Response) {
+        let told = try? Coding.decode(API.MergeConflict.self, response.bytes)
+        let plain = try? Coding.decode(API.Error.self, response.bytes)  // Else in plain text.
+        // 401 would have a browser ask for a password.
+        self.init(
+            response.status == 401 ? 403 : response.status,
+            told?.message ?? plain?.message ?? String(decoding: response.bytes.prefix(500), as: UTF8.self),
+            conflicts: told?.conflicts ?? [])
     }
 }

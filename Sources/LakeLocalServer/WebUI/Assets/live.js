@@ -74,6 +74,8 @@ function isInUse(part) {
   const active = document.activeElement;
   if (active && part.contains(active) && active.matches("input:not([type=checkbox]), textarea, select")) return true;
   if ([...part.querySelectorAll("input[type=checkbox]")].some((box) => box instanceof HTMLInputElement && box.checked)) return true;
+  // What was typed stays, and so does what was said of it.
+  if ([...part.querySelectorAll("textarea")].some((field) => field instanceof HTMLTextAreaElement && field.value !== field.defaultValue)) return true;
   const marked = getSelection();
   return marked !== null && !marked.isCollapsed && marked.anchorNode !== null && part.contains(marked.anchorNode);
 }

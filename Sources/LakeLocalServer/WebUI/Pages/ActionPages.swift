@@ -40,7 +40,8 @@ enum ActionPages {
             """
         }
         return
-            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Runs\"><table data-rows><thead><tr><th>Result</th><th>Event</th><th>Branch</th><th>Began</th><th>Took</th><th>Commit</th></tr></thead><tbody>\(rows)</tbody></table></div>"
+            Layout.table(
+                "Runs", "<th>Result</th><th>Event</th><th>Branch</th><th>Began</th><th>Took</th><th>Commit</th>", rows)
     }
 
     private static func took(_ start: String, _ end: String?) -> HTML {

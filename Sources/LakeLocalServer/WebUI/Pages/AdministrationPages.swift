@@ -106,18 +106,10 @@ enum AdministrationPages {
     /// Who may see how the server is: who may read its settings and its users.
     private static func mayWatch(_ visit: Visit) -> Bool { visit.may(.getStorageConfig) && visit.may(.listUsers) }
 
-    private static func table(_ head: HTML, _ rows: [HTML], _ label: String) -> HTML {
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"\(label)\"><table data-rows><thead><tr>\(head)</tr></thead><tbody>\(rows)</tbody></table></div>"
-    }
-
     private static func next(_ place: String, _ page: API.Pagination, _ visit: Visit) -> HTML {
         Layout.more(
             Link(["auth", place], ["prefix": visit.text("prefix").map { Key($0) }, "after": Key(page.nextOffset)]),
             page.hasMore, visit)
-    }
-
-    private static func search(_ visit: Visit) -> HTML {
-        "<form method=\"get\" class=\"search\" role=\"search\" data-search><label><span class=\"hidden\">Names that begin with</span><input type=\"search\" name=\"prefix\" value=\"\(visit.text("prefix") ?? "")\" placeholder=\"Names that begin with…\"></label></form>"
     }
 
     private static func query(_ visit: Visit) -> Visit.Query {
@@ -154,7 +146,7 @@ enum AdministrationPages {
         let new: HTML? = visit.may(.user("CreateUser", "*")) ? create("user", "users", visit) : nil
         return WebPage(
             "Users", place: "auth",
-            "\(places(visit, "users"))<div class=\"bar\"><h1>Users</h1>\(search(visit))\(new)</div><div id=\"list\">\(table("<th>Name</th><th>Since</th>", rows, "Users"))\(next("users", found.pagination, visit))</div>"
+            "\(places(visit, "users"))<div class=\"bar\"><h1>Users</h1>\(Layout.search(visit))\(new)</div><div id=\"list\">\(Layout.table("Users", "<th>Name</th><th>Since</th>", rows))\(next("users", found.pagination, visit))</div>"
         )
     }
 
@@ -196,12 +188,11 @@ enum AdministrationPages {
             visit.may(.createCredentials, names)
             ? Layout.button("New key pair", to: Link(["auth", "users", user, "keys"]), visit, kind: "primary") : nil
         return
-            "\(table("<th>Access key id</th><th>Made</th><th><span class=\"hidden\">Actions</span></th>", rows, "Key pairs"))<div>\(new)</div>"
+            "\(Layout.table("Key pairs", "<th>Access key id</th><th>Made</th><th><span class=\"hidden\">Actions</span></th>", rows))<div>\(new)</div>"
     }
 
     private static func newKey(_ visit: Visit) throws -> WebPage {
-        let made: API.CredentialsWithSecret = try Coding.decode(
-            API.CredentialsWithSecret.self, visit.answer(.createCredentials, [.userId: visit.names[0]]).bytes)
+        let made: API.CredentialsWithSecret = try visit.get(.createCredentials, [.userId: visit.names[0]])
         return WebPage(
             "New key pair", place: "auth",
             "\(places(visit, ""))<section class=\"card narrow\"><h1>New key pair</h1><p>The secret is not shown again.</p><dl class=\"addresses\">\(Show.copied("Access key id", made.accessKeyId))\(Show.copied("Secret access key", made.secretAccessKey))</dl><p><a class=\"button\" href=\"\(Link(["auth", "users", visit.names[0]]))\">Done</a></p></section>"
@@ -222,7 +213,7 @@ enum AdministrationPages {
             ? create("group", "groups", visit, more: "<label>Description <input name=\"description\"></label>") : nil
         return WebPage(
             "Groups", place: "auth",
-            "\(places(visit, "groups"))<div class=\"bar\"><h1>Groups</h1>\(search(visit))\(new)</div><div id=\"list\">\(table("<th>Name</th><th>Description</th><th>Since</th>", rows, "Groups"))\(next("groups", found.pagination, visit))</div>"
+            "\(places(visit, "groups"))<div class=\"bar\"><h1>Groups</h1>\(Layout.search(visit))\(new)</div><div id=\"list\">\(Layout.table("Groups", "<th>Name</th><th>Description</th><th>Since</th>", rows))\(next("groups", found.pagination, visit))</div>"
         )
     }
 
@@ -274,7 +265,7 @@ enum AdministrationPages {
             ) : nil
         return WebPage(
             "Policies", place: "auth",
-            "\(places(visit, "policies"))<div class=\"bar\"><h1>Policies</h1>\(search(visit))\(new)</div><div id=\"list\">\(table("<th>Name</th><th>What it says</th>", rows, "Policies"))\(next("policies", found.pagination, visit))</div>"
+            "\(places(visit, "policies"))<div class=\"bar\"><h1>Policies</h1>\(Layout.search(visit))\(new)</div><div id=\"list\">\(Layout.table("Policies", "<th>Name</th><th>What it says</th>", rows))\(next("policies", found.pagination, visit))</div>"
         )
     }
 
@@ -335,7 +326,7 @@ enum AdministrationPages {
             }
             verdict = """
                 <p class="verdict" id="verdict"><span class="badge \(isAllowed ? "added" : "removed" as HTML)">\(isAllowed ? "yes" : "no")</span> \(user) \(isAllowed ? "may" : "may not") <code>\(action)</code> on <code>\(permission.resource)</code>.</p>
-                <h2>Policies of \(user), its groups' among them</h2>\(table("<th>Policy</th><th>What it says</th>", rows, "Policies"))
+                <h2>Policies of \(user), its groups' among them</h2>\(Layout.table("Policies", "<th>Policy</th><th>What it says</th>", rows))
                 """
         }
         return WebPage(
@@ -357,8 +348,10 @@ enum AdministrationPages {
             state = "<span class=\"badge removed\">fail</span> \(LakeError(error).message)"
         }
         let stores = visit.rest.settings.stores.map { "<li>\($0.type) <code>\($0.example)</code></li>" as HTML }
-        let gauges = visit.web.telemetry.values.map {
-            "<tr><th scope=\"row\">\($0.help)</th><td class=\"number\">\($0.text)</td></tr>" as HTML
+        // A point in time is no measure.
+        let gauges = visit.web.telemetry.values.filter { $0.name.description != "process_start_time_seconds" }.map {
+            "<tr><th scope=\"row\">\($0.help.description)</th><td class=\"number\">\(Show.grouped(Int64($0.value.rounded())))</td></tr>"
+                as HTML
         }
         let audits = visit.web.telemetry.audits.reversed().map { audit -> HTML in
             "<tr><td>\(Show.time(audit.time))</td><td>\(Show.name(audit.user))</td><td>\(audit.operation)</td><td><code>\(Show.name(audit.path))</code></td><td>\(audit.status)</td><td>\(audit.address)</td></tr>"
@@ -368,7 +361,7 @@ enum AdministrationPages {
             """
             \(places(visit, "server"))<h1>Server</h1><div class="sides"><section class="card"><h2>Engines</h2><p>They \(state)</p><ul class="plain">\(stores)</ul><p class="faint">Tables and objects are looked through by <code>lakefuse check</code>.</p></section>
             <section class="card"><h2>Measures</h2><table><tbody>\(gauges)</tbody></table><p><a href="/metrics">All of them, for Prometheus</a></p></section></div>
-            <h2 id="audit">Audit log</h2><p class="faint">The last \(Telemetry.mostAudits) of this process: logins, changes of who may what, and refusals. All are in the server's log.</p>\(audits.isEmpty ? "<p class=\"faint\">None yet.</p>" : table("<th>When</th><th>Who</th><th>What</th><th>Where</th><th>Answer</th><th>From</th>", Array(audits), "Audit log"))
+            <h2 id="audit">Audit log</h2><p class="faint">The last \(Telemetry.mostAudits) of this process: logins, changes of who may what, and refusals. All are in the server's log.</p>\(audits.isEmpty ? "<p class=\"faint\">None yet.</p>" : Layout.table("Audit log", "<th>When</th><th>Who</th><th>What</th><th>Where</th><th>Answer</th><th>From</th>", Array(audits)))
             """)
     }
 }

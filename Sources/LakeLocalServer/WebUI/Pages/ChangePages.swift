@@ -11,12 +11,9 @@ enum ChangePages {
             let branch = visit.field("ref")
             let message = visit.field("message")
             guard !message.isEmpty else { throw PageError(400, "The commit has no message: say what has changed.") }
-            let made: API.Commit = try Coding.decode(
-                API.Commit.self,
-                visit.answer(
-                    .commit, [.repository: visit.repository.text, .branch: branch],
-                    body: API.CommitCreation(message: message, metadata: visit.pairs("metadata"))
-                ).bytes)
+            let made: API.Commit = try visit.get(
+                .commit, [.repository: visit.repository.text, .branch: branch],
+                body: API.CommitCreation(message: message, metadata: visit.pairs("metadata")))
             return visit.see(Link(visit.repository, "commits", made.id), note: "Committed.")
         },
         .form("reset", "~/reset") { visit in
@@ -162,7 +159,7 @@ enum ChangePages {
 
     static func table(_ rows: [HTML], hasMoreCells: Bool = false) -> HTML {
         """
-        <div class="scroll" tabindex="0" role="region" aria-label="Changes"><table data-rows><thead><tr><th>Change</th><th>Path</th><th class="number">Before</th><th class="number">After</th>\("<th><span class=\"hidden\">Actions</span></th>", if: hasMoreCells)</tr></thead><tbody>\(rows)</tbody></table></div>
+        \(Layout.table("Changes", "<th>Change</th><th>Path</th><th class=\"number\">Before</th><th class=\"number\">After</th>\("<th><span class=\"hidden\">Actions</span></th>", if: hasMoreCells)", rows))
         """
     }
 

@@ -109,10 +109,13 @@ enum CommitPages {
                 "No commit",
                 isFiltered
                     ? "None of the \(Show.grouped(looked)) that were looked at fits." : "Nothing was committed yet.")
-            : "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Commits\"><table data-rows class=\"log\" data-later=\"\(later)\"><thead><tr>\("<th class=\"graph\"><span class=\"hidden\">Graph</span></th>", if: graph != nil)<th>What</th><th>Who</th><th>When</th><th class=\"number\">Changes</th><th>Id</th></tr></thead><tbody>\(rows)</tbody></table></div>"
+            : Layout.table(
+                "Commits",
+                "\("<th class=\"graph\"><span class=\"hidden\">Graph</span></th>", if: graph != nil)<th>What</th><th>Who</th><th>When</th><th class=\"number\">Changes</th><th>Id</th>",
+                rows, later: later)
         return WebPage(
             "Commits · \(ref) · \(id)", id, .commits, ref: ref,
-            isLive: query.after.isEmpty || visit.text("after") == nil,
+            isLive: visit.text("after") == nil,
             """
             <div class="bar"><h1>Commits</h1>\(RepositoryPages.picker(visit, ref))</div>
             <details class="filter"\(" open", if: isFiltered)><summary>Filter</summary><form method="get" class="fields"><input type="hidden" name="ref" value="\(ref)">

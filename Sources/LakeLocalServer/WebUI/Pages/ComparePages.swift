@@ -69,6 +69,11 @@ enum ComparePages {
         guard visit.may(.mergeIntoBranch, [.repository: id.text, .sourceRef: other, .destinationBranch: base]),
             let branch = try visit.catalog.resolve(base, in: id).branch
         else { return nil }
+        // Choices are of what was seen, and all of it.
+        guard counts.conflicting.count <= mostChoices, counts.conflicting.isEmpty || !counts.hasMore else {
+            return
+                "<p class=\"note warn\">\(Show.count(counts.conflicting.count, "path", orMore: counts.hasMore)) changed on both sides: too many to choose one by one. Merge a part of them first, or use <code>lakefuse merge --strategy</code>.</p>"
+        }
         let conflicts: HTML? =
             counts.conflicting.isEmpty
             ? nil
@@ -76,11 +81,6 @@ enum ComparePages {
             <fieldset><legend>\(Show.count(counts.conflicting.count, "path")) changed on both sides. Choose for each:</legend>
             <table class="cells"><thead><tr><th>Path</th><th>of \(base)</th><th>of \(other)</th></tr></thead><tbody>\(counts.conflicting.enumerated().map { choice($0.offset, $0.element.path, base, other, id) })</tbody></table></fieldset>
             """
-        // Choices are of what was seen, and all of it.
-        guard counts.conflicting.count <= mostChoices, counts.conflicting.isEmpty || !counts.hasMore else {
-            return
-                "<p class=\"note warn\">\(Show.count(counts.conflicting.count, "path", orMore: counts.hasMore)) changed on both sides: too many to choose one by one. Merge a part of them first, or use <code>lakefuse merge --strategy</code>.</p>"
-        }
         let source = try visit.catalog.resolve(other, in: id).commitID
         return """
             <form method="post" action="\(Link(id, "merge"))" class="card" id="merge"><h2>Merge \(other) into \(base)</h2>\(Layout.token(visit))<input type="hidden" name="ref" value="\(base)"><input type="hidden" name="compare" value="\(other)"><input type="hidden" name="base_commit" value="\(branch.commitID)"><input type="hidden" name="source_commit" value="\(source)">\(conflicts)
@@ -119,13 +119,10 @@ enum ComparePages {
         let request = API.Merge(
             message: visit.field("message"), metadata: try visit.pairs("metadata"), strategy: visit.field("strategy"),
             allowEmpty: !choices.isEmpty, squashMerge: visit.isChecked("squash"))
-        let takesAll = Set(choices.map(\.takes))
-        let made: API.MergeResult
-        switch takesAll.count {
-        case 0:
-            made = try Coding.decode(API.MergeResult.self, visit.answer(.mergeIntoBranch, names, body: request).bytes)
-        default: made = try mergeChosen(visit, base, choices, request)
-        }
+        let made: API.MergeResult =
+            choices.isEmpty
+            ? try visit.get(.mergeIntoBranch, names, body: request)
+            : try mergeChosen(visit, base, choices, request)
         return visit.see(Link(id, "commits", made.reference), note: "Merged \(other) into \(base).")
     }
 
@@ -164,9 +161,7 @@ enum ComparePages {
         var whole = request
         whole.strategy = "dest-wins"
         try visit.answer(.mergeIntoBranch, onto, body: whole)
-        var hasTaken = false
         for choice in choices where choice.takes {
-            hasTaken = true
             if let taken = try ObjectFile.find(choice.path, at: source, visit) {
                 guard String(validating: choice.path.bytes, as: UTF8.self) != nil else {
                     throw PageError(400, "\(choice.path) is no UTF-8: such a path can only be kept here.")
@@ -178,18 +173,15 @@ enum ComparePages {
                 try visit.answer(.deleteObject, onAside, ["path": choice.path])
             }
         }
-        if hasTaken {
+        if choices.contains(where: \.takes) {
             try visit.answer(
                 .commit, onAside,
                 body: API.CommitCreation(message: "Choices: \(request.message ?? "")", allowEmpty: true))
         }
-        return try Coding.decode(
-            API.MergeResult.self,
-            visit.answer(
-                .mergeIntoBranch, [.repository: id.text, .sourceRef: aside, .destinationBranch: base],
-                body: API.Merge(
-                    message: request.message, metadata: request.metadata, strategy: "", allowEmpty: true,
-                    squashMerge: request.squashMerge)
-            ).bytes)
+        return try visit.get(
+            .mergeIntoBranch, [.repository: id.text, .sourceRef: aside, .destinationBranch: base],
+            body: API.Merge(
+                message: request.message, metadata: request.metadata, strategy: "", allowEmpty: true,
+                squashMerge: request.squashMerge))
     }
 }

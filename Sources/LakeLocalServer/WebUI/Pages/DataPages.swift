@@ -133,7 +133,7 @@ enum DataPages {
                     : "There are no objects under this path.")
             : """
             <form method="post" action="\(Link(id, "objects", "delete"))" data-ask="Delete the chosen objects? They stay in the last commit.">\(Layout.token(visit))<input type="hidden" name="ref" value="\(name)"><input type="hidden" name="folder" value="\(URIEncoding.encode(path.bytes))">
-            <div class="scroll" tabindex="0" role="region" aria-label="Objects"><table data-rows class="objects" data-later="\(Link(id, "last-changes", query: ["ref": Key(name), "path": path, "after": visit.text("after") == nil ? nil : visit.key("after")]))"><thead><tr>\(may.delete ? "<th><span class=\"hidden\">Choose</span></th>" as HTML : nil)<th>\(head("Name", .name))</th><th class="number">\(head("Size", .size))</th><th>\(head("Modified", .modified))</th><th>Last commit</th></tr></thead><tbody>\(rows)</tbody></table></div>
+            \(Layout.table("Objects", "\(may.delete ? "<th><span class=\"hidden\">Choose</span></th>" as HTML : nil)<th>\(head("Name", .name))</th><th class=\"number\">\(head("Size", .size))</th><th>\(head("Modified", .modified))</th><th>Last commit</th>", rows, later: Link(id, "last-changes", query: ["ref": Key(name), "path": path, "after": visit.text("after") == nil ? nil : visit.key("after")])))
             \(isWhole ? nil : "<p class=\"faint\">This folder has more than \(Show.grouped(mostSorted)) entries: the first by name are sorted, the first 1,000 of them shown.</p>" as HTML)\(may.delete ? "<button class=\"danger\">Delete the chosen</button>" as HTML : nil)</form>
             """
         return WebPage(
@@ -191,7 +191,7 @@ enum DataPages {
     private static func row(_ item: Listing, _ ref: String, _ folder: Key, _ id: RepositoryID, mayDelete: Bool) -> HTML
     {
         let name = item.path.bytes.dropFirst(folder.count)
-        let mark = Hex.text(Hash.digest(.md5, item.path.bytes)).prefix(12)
+        let mark = Show.mark(item.path.bytes)
         switch item {
         case .commonPrefix(let path):
             return """
@@ -232,10 +232,10 @@ enum DataPages {
             of: names, below: visit.key("path"), at: name, in: id, milliseconds: 1000)
         {
             cells[path] =
-                "<a href=\"\(Link(id, "commits", made.id.text))\">\(Show.title(made.commit.message))</a> <span class=\"faint\">\(made.commit.committer), \(Show.time(made.commit.creationDate))</span>"
+                Show.commit(visit.rest.message(made), of: id)
         }
         return visit.fragment(
-            "\(page.items.map { item -> HTML in "<template data-for=\"e\(Hex.text(Hash.digest(.md5, item.path.bytes)).prefix(12))\">\(cells[item.path] ?? "<span class=\"faint\">older</span>")</template>" })"
+            "\(page.items.map { item -> HTML in "<template data-for=\"e\(Show.mark(item.path.bytes))\">\(cells[item.path] ?? "<span class=\"faint\">older</span>")</template>" })"
         )
     }
 

@@ -149,7 +149,7 @@ enum DiffPages {
         }
         let bytes = try file.bytes(0..<file.size)
         let delimiter = LineTable.delimiter(of: bytes)
-        let found = LineTable.rows(bytes[...], delimiter, isWhole: true, most: .max).rows.map(\.cells)
+        let found = LineTable.rows(bytes[...], delimiter, isWhole: true, most: .max).map(\.cells)
         return Rows(header: found.first ?? [], rows: Array(found.dropFirst()))
     }
 

@@ -61,9 +61,7 @@ enum LoginPages {
     private static func setUp(_ visit: Visit) throws -> WebPage {
         let made: API.CredentialsWithSecret
         do {
-            made = try Coding.decode(
-                API.CredentialsWithSecret.self,
-                visit.answer(.setup, body: API.Setup(username: visit.field("username"))).bytes)
+            made = try visit.get(.setup, body: API.Setup(username: visit.field("username")))
         } catch let error as PageError { return setup(error.message) }
         return WebPage(
             "Set up",
@@ -107,7 +105,7 @@ enum LoginPages {
             request.note.operation = .rest(.login)
             guard inner.status == 200 else {
                 let visit = Visit(request: request, web: web, caller: Caller(""), names: [], query: [])
-                let reason = inner.status == 401 ? web.rest.settings.loginFailedMessage : PageErrorText.of(inner)
+                let reason = inner.status == 401 ? web.rest.settings.loginFailedMessage : PageError(inner).message
                 var response = Layout.response(login(visit, failure: reason, next: next), visit)
                 response.status = inner.status == 401 ? 403 : inner.status
                 return answer(response)
@@ -126,13 +124,5 @@ enum LoginPages {
             unsafe try bytes.withUnsafeBytes { unsafe try sink.receive($0) }
             if !sink.finishSoon(told) { told(sink.finish()) }
         } catch { told(Response(error)) }
-    }
-}
-
-/// What REST's answer says of why it failed.
-enum PageErrorText {
-    static func of(_ response: Response) -> String {
-        (try? Coding.decode(API.Error.self, response.bytes))?.message  // Else in plain text.
-            ?? String(decoding: response.bytes.prefix(500), as: UTF8.self)
     }
 }

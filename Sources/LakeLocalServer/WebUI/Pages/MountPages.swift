@@ -39,7 +39,7 @@ enum MountPages {
         return WebPage(
             "Mounts", place: "mounts",
             """
-            <div class="bar"><h1>Mounts</h1>\(new)</div><div id="list" data-live data-refresh="3000">\(rows.isEmpty ? Layout.empty("Nothing is mounted", "<code>lakefuse mount lakefs://repository/branch DIRECTORY</code> shows a branch as a folder.") : "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Mounts\"><table data-rows><thead><tr><th>Folder</th><th>Shows</th><th class=\"number\">Uncommitted</th><th><span class=\"hidden\">Actions</span></th></tr></thead><tbody>\(rows)</tbody></table></div>")</div>
+            <div class="bar"><h1>Mounts</h1>\(new)</div><div id="list" data-live data-refresh="3000">\(rows.isEmpty ? Layout.empty("Nothing is mounted", "<code>lakefuse mount lakefs://repository/branch DIRECTORY</code> shows a branch as a folder.") : Layout.table("Mounts", "<th>Folder</th><th>Shows</th><th class=\"number\">Uncommitted</th><th><span class=\"hidden\">Actions</span></th>", rows))</div>
             """)
     }
 }

@@ -8,14 +8,11 @@ enum PullPages {
         .page("pulls", "~/pulls") { visit in try list(visit) },
         .page("pulls.create", "~/pulls/create") { visit in create(visit) },
         .form("pulls.create", "~/pulls/create") { visit in
-            let made: API.TaskInfo = try Coding.decode(
-                API.TaskInfo.self,
-                visit.answer(
-                    .createPullRequest, [.repository: visit.repository.text],
-                    body: API.PullRequestCreation(
-                        title: visit.field("title"), description: visit.field("description"),
-                        sourceBranch: visit.field("source"), destinationBranch: visit.field("destination"))
-                ).bytes)
+            let made: API.TaskInfo = try visit.get(
+                .createPullRequest, [.repository: visit.repository.text],
+                body: API.PullRequestCreation(
+                    title: visit.field("title"), description: visit.field("description"),
+                    sourceBranch: visit.field("source"), destinationBranch: visit.field("destination")))
             return visit.see(Link(visit.repository, "pulls", made.id), note: "The pull request is open.")
         },
         .page("pulls.one", "~/pulls/*") { visit in try one(visit) },
@@ -64,7 +61,7 @@ enum PullPages {
             "Pull requests · \(id)", id, .pulls,
             """
             <div class="bar"><h1>Pull requests</h1><nav aria-label="States"><ul class="choices">\(states)</ul></nav>\(new)</div>
-            <div id="list">\(rows.isEmpty ? Layout.empty("None \(status == "all" ? "yet" : status)", "A pull request asks others to look at a branch before it is merged.") : "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Pull requests\"><table data-rows><thead><tr><th>Title</th><th>Branches</th><th>By</th><th>Opened</th><th>State</th></tr></thead><tbody>\(rows)</tbody></table></div>")
+            <div id="list">\(rows.isEmpty ? Layout.empty("None \(status == "all" ? "yet" : status)", "A pull request asks others to look at a branch before it is merged.") : Layout.table("Pull requests", "<th>Title</th><th>Branches</th><th>By</th><th>Opened</th><th>State</th>", rows))
             \(Layout.more(Link(id, "pulls", query: ["status": Key(status), "after": Key(found.pagination.nextOffset)]), found.pagination.hasMore, visit))</div>
             """)
     }
@@ -116,18 +113,10 @@ enum PullPages {
                 changes = "<p class=\"error\"><span class=\"reason\">\(error.message)</span></p>"
             }
         }
-        let isFailing = checks.contains { $0.status == "failed" }
         let mayWrite = visit.may(.updatePullRequest, names(visit))
-        let merge: HTML? =
-            !isOpen || !mayWrite
-            ? nil
-            : isFailing
-                ? "<p class=\"note warn\">A check has failed: what it found has to be mended on \(other) before this can be merged here.</p>"
-                : !canMerge
-                    ? nil
-                    : """
-                    <form method="post" action="\(here(visit))/merge" class="card" id="merge">\(Layout.token(visit))<label>Message <input name="message" value="\(pull.title)"></label><label class="check"><input type="checkbox" name="squash"> Squash</label><button class="primary">Merge into \(base)</button></form>
-                    """
+        let merge =
+            isOpen && mayWrite
+            ? mergeForm(pull, isFailing: checks.contains { $0.status == "failed" }, canMerge: canMerge, visit) : nil
         let status: HTML? =
             !mayWrite || pull.status == "merged"
             ? nil
@@ -153,6 +142,18 @@ enum PullPages {
             <div id="state" data-live>\(changes)<h2>Checks</h2>\(checks.isEmpty ? "<p class=\"faint\">No hook has run on \(other).</p>" : ActionPages.table(checks, id))</div>
             <h2>Comments</h2>\(said)\(say)\(merge)
             """)
+    }
+
+    /// The form that merges, or why there is none.
+    private static func mergeForm(_ pull: API.PullRequest, isFailing: Bool, canMerge: Bool, _ visit: Visit) -> HTML? {
+        guard !isFailing else {
+            return
+                "<p class=\"note warn\">A check has failed: what it found has to be mended on \(pull.sourceBranch) before this can be merged here.</p>"
+        }
+        guard canMerge else { return nil }
+        return """
+            <form method="post" action="\(here(visit))/merge" class="card" id="merge">\(Layout.token(visit))<label>Message <input name="message" value="\(pull.title)"></label><label class="check"><input type="checkbox" name="squash"> Squash</label><button class="primary">Merge into \(pull.destinationBranch)</button></form>
+            """
     }
 
     /// The newest run of each kind on a branch.

@@ -45,10 +45,6 @@ enum RefPages {
         """
     }
 
-    private static func search(_ visit: Visit) -> HTML {
-        "<form method=\"get\" class=\"search\" role=\"search\" data-search><label><span class=\"hidden\">Names that begin with</span><input type=\"search\" name=\"prefix\" value=\"\(visit.text("prefix") ?? "")\" placeholder=\"Names that begin with…\"></label></form>"
-    }
-
     private static func branches(_ visit: Visit) throws -> WebPage {
         let id = visit.repository
         let names: Visit.Names = [.repository: id.text]
@@ -74,8 +70,8 @@ enum RefPages {
                     "Delete", to: Link(id, "branches", "delete"), visit, fields: ["name": branch], kind: "quiet danger",
                     asks: "Delete the branch \(branch), with its uncommitted changes?") : nil
             return """
-                <tr id="b\(Show.short(Hex.text(Hash.digest(.md5, Array(branch.utf8)))))"><th scope="row"><a href="\(Link(id, "objects", query: ["ref": Key(branch)]))" data-open>\(branch)</a>\(" <span class=\"badge\">default</span>", if: isDefault)\(" <span class=\"badge\">protected</span>", if: patterns.contains { $0.matches(branch) })</th>
-                <td>\(commit.map { "<a href=\"\(Link(id, "commits", $0.id))\">\(Show.title($0.message))</a> <span class=\"faint\">\($0.committer), \(Show.time($0.creationDate))</span>" as HTML })</td><td data-cell>\(isDefault ? nil : "<a href=\"\(Link(id, "compare", query: ["ref": Key(repository.defaultBranch), "compare": Key(branch)]))\">compare</a>" as HTML)</td><td>\(places.map { "<code>\(Show.name($0.directory))</code>" as HTML }.joined(by: "<br>"))</td><td>\(delete)</td></tr>
+                <tr id="b\(Show.mark(branch.utf8))"><th scope="row"><a href="\(Link(id, "objects", query: ["ref": Key(branch)]))" data-open>\(branch)</a>\(" <span class=\"badge\">default</span>", if: isDefault)\(" <span class=\"badge\">protected</span>", if: patterns.contains { $0.matches(branch) })</th>
+                <td>\(commit.map { Show.commit($0, of: id) })</td><td data-cell>\(isDefault ? nil : "<a href=\"\(Link(id, "compare", query: ["ref": Key(repository.defaultBranch), "compare": Key(branch)]))\">compare</a>" as HTML)</td><td>\(places.map { "<code>\(Show.name($0.directory))</code>" as HTML }.joined(by: "<br>"))</td><td>\(delete)</td></tr>
                 """
         }
         let later = Link(
@@ -87,9 +83,9 @@ enum RefPages {
         return WebPage(
             "Branches · \(id)", id, .branches,
             """
-            <div class="bar"><h1>Branches</h1>\(search(visit))\(mayCreate ? create("branch", "branches", repository.defaultBranch, visit, more: "<label class=\"check\"><input type=\"checkbox\" name=\"hidden\"> Hidden</label>") : nil)</div>
+            <div class="bar"><h1>Branches</h1>\(Layout.search(visit))\(mayCreate ? create("branch", "branches", repository.defaultBranch, visit, more: "<label class=\"check\"><input type=\"checkbox\" name=\"hidden\"> Hidden</label>") : nil)</div>
             <p class="faint">\(showHidden ? "<a href=\"\(Link(id, "branches"))\">Leave out hidden branches</a>" : "<a href=\"\(Link(id, "branches", query: ["hidden": "1"]))\">Show hidden branches too</a>" as HTML)</p>
-            <div id="list">\(rows.isEmpty ? Layout.empty("No branch", "None is called so.") : "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Branches\"><table data-rows data-later=\"\(later)\"><thead><tr><th>Branch</th><th>Last commit</th><th>Beside \(repository.defaultBranch)</th><th>Mounted at</th><th><span class=\"hidden\">Actions</span></th></tr></thead><tbody>\(rows)</tbody></table></div>")
+            <div id="list">\(rows.isEmpty ? Layout.empty("No branch", "None is called so.") : Layout.table("Branches", "<th>Branch</th><th>Last commit</th><th>Beside \(repository.defaultBranch)</th><th>Mounted at</th><th><span class=\"hidden\">Actions</span></th>", rows, later: later))
             \(Layout.more(Link(id, "branches", query: ["prefix": visit.text("prefix").map { Key($0) }, "hidden": showHidden ? "1" : nil, "after": Key(found.pagination.nextOffset)]), found.pagination.hasMore, visit))</div>
             """)
     }
@@ -119,7 +115,7 @@ enum RefPages {
             let (ahead, moreAhead) = try count(branch)
             let (behind, moreBehind) = try count(base)
             cells.append(
-                "<template data-for=\"b\(Show.short(Hex.text(Hash.digest(.md5, Array(branch.utf8)))))\"><a href=\"\(Link(id, "compare", query: ["ref": Key(base), "compare": Key(branch)]))\">\(ahead)\("+", if: moreAhead) ahead, \(behind)\("+", if: moreBehind) behind</a></template>"
+                "<template data-for=\"b\(Show.mark(branch.utf8))\"><a href=\"\(Link(id, "compare", query: ["ref": Key(base), "compare": Key(branch)]))\">\(ahead)\("+", if: moreAhead) ahead, \(behind)\("+", if: moreBehind) behind</a></template>"
             )
         }
         return visit.fragment("\(cells)")
@@ -141,7 +137,7 @@ enum RefPages {
                     "Delete", to: Link(id, "tags", "delete"), visit, fields: ["name": ref.id], kind: "quiet danger",
                     asks: "Delete the tag \(ref.id)?") : nil
             return """
-                <tr><th scope="row"><a href="\(Link(id, "objects", query: ["ref": Key(ref.id)]))" data-open>\(Show.name(ref.id))</a></th><td>\(commit.map { "<a href=\"\(Link(id, "commits", $0.id))\">\(Show.title($0.message))</a> <span class=\"faint\">\($0.committer), \(Show.time($0.creationDate))</span>" as HTML })</td><td><code>\(Show.short(ref.commitId))</code> \(Show.copy(ref.commitId, "the id"))</td><td>\(delete)</td></tr>
+                <tr><th scope="row"><a href="\(Link(id, "objects", query: ["ref": Key(ref.id)]))" data-open>\(Show.name(ref.id))</a></th><td>\(commit.map { Show.commit($0, of: id) })</td><td><code>\(Show.short(ref.commitId))</code> \(Show.copy(ref.commitId, "the id"))</td><td>\(delete)</td></tr>
                 """
         }
         let repository: API.Repository = try visit.get(.getRepository, [.repository: id.text])
@@ -149,8 +145,8 @@ enum RefPages {
         return WebPage(
             "Tags · \(id)", id, .tags,
             """
-            <div class="bar"><h1>Tags</h1>\(search(visit))\(mayCreate ? create("tag", "tags", repository.defaultBranch, visit) : nil)</div>
-            <div id="list">\(rows.isEmpty ? Layout.empty("No tag", "A tag names a commit for good: a release, a data set that a model was trained on.") : "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Tags\"><table data-rows><thead><tr><th>Tag</th><th>Commit</th><th>Id</th><th><span class=\"hidden\">Actions</span></th></tr></thead><tbody>\(rows)</tbody></table></div>")
+            <div class="bar"><h1>Tags</h1>\(Layout.search(visit))\(mayCreate ? create("tag", "tags", repository.defaultBranch, visit) : nil)</div>
+            <div id="list">\(rows.isEmpty ? Layout.empty("No tag", "A tag names a commit for good: a release, a data set that a model was trained on.") : Layout.table("Tags", "<th>Tag</th><th>Commit</th><th>Id</th><th><span class=\"hidden\">Actions</span></th>", rows))
             \(Layout.more(Link(id, "tags", query: ["prefix": visit.text("prefix").map { Key($0) }, "after": Key(found.pagination.nextOffset)]), found.pagination.hasMore, visit))</div>
             """)
     }

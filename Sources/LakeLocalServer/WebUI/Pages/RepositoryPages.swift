@@ -103,7 +103,7 @@ enum RepositoryPages {
 
     private static func table(_ rows: [HTML]) -> HTML {
         """
-        <div class="scroll" tabindex="0" role="region" aria-label="Repositories"><table data-rows><thead><tr><th>Name</th><th>Default branch</th><th>Last commit</th><th class="number">Uncommitted</th><th>Mounted at</th></tr></thead><tbody>\(rows)</tbody></table></div>
+        \(Layout.table("Repositories", "<th>Name</th><th>Default branch</th><th>Last commit</th><th class=\"number\">Uncommitted</th><th>Mounted at</th>", rows))
         """
     }
 
@@ -113,7 +113,7 @@ enum RepositoryPages {
         var last: HTML = "<span class=\"faint\">–</span>"
         if let commit: API.Commit = visit.getIfAny(.getCommit, names) {
             last =
-                "<a href=\"\(Link(id, "commits", commit.id))\">\(Show.title(commit.message))</a> <span class=\"faint\">\(commit.committer), \(Show.time(commit.creationDate))</span>"
+                Show.commit(commit, of: id)
         }
         let counted = ChangePages.count(of: repository.defaultBranch, in: id, visit, most: 100)
         let uncommitted: HTML? = counted.map {
