@@ -49,7 +49,7 @@ let package = Package(
         system("CLZ4", "liblz4-dev"),
         system("CLua", "liblua5.2-dev"),
         system("CPattern", "libpcre2-dev"),
-        library("Foundations", ["CCrypto"]),
+        library("Foundations", ["CCrypto", "CLinux"]),
         library("Versioning", ["Foundations", "CSodium", "CChecksum", "CZstd"], exclude: ["SSTable/README.md"]),
         library("Transport", ["Foundations", "CCurl", "CExpat"]),
         library("CacheStore", ["Foundations", "Versioning", "Transport", "CSQLite", "CPostgres"]),

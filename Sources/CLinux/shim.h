@@ -36,3 +36,10 @@ static inline void lake_rwlock_init(pthread_rwlock_t *lock) {
     pthread_rwlock_init(lock, &attributes);
     pthread_rwlockattr_destroy(&attributes);
 }
+// prlimit(2): a bound of another process. Resources are numbered as in setrlimit(2).
+static inline int lake_limit_process(int process, int resource, unsigned long long bound) {
+    unsigned long long limit[2] = {bound, bound};
+    return (int)syscall(SYS_prlimit64, process, resource, limit, (void *)0);
+}
+// pipe2(2) with O_CLOEXEC.
+static inline int lake_pipe(int *ends) { return (int)syscall(SYS_pipe2, ends, 02000000); }

@@ -1,4 +1,7 @@
 """A lake with something of everything, and a browser to look at it with."""
+import os
+import pathlib
+import sys
 import unittest
 
 import lake as lakes
@@ -24,7 +27,9 @@ class Browser(unittest.TestCase):
             return
         folder = lakes.work_folder("browser")
         Browser.folder = folder
-        Browser.lake = lake = lakes.Lake(folder).start()
+        # The duckdb program of this environment is on the server's path.
+        programs = f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"
+        Browser.lake = lake = lakes.Lake(folder, PATH=programs).start()
         PICTURES.mkdir(exist_ok=True)
         for old in PICTURES.glob("*.png"):
             old.unlink()

@@ -171,6 +171,32 @@ class Deeds(Browser):
         raw = self.lake.send("GET", "/repositories/demo/raw?ref=main&path=pictures/drawing.svg", headers={"Cookie": "internal_auth_session=" + self.session()})
         self.assertIn("sandbox", raw.headers["content-security-policy"])
 
+    def test_ask_with_sql(self):
+        page = self.open()
+        for path, question, answer in (
+                ("tables/people.csv", "select name from object order by born limit 1", "Ada"),
+                ("tables/numbers.parquet", "select sum(number) as total from object;", "499500"),
+                ("tables/numbers.parquet", "describe object", "word")):
+            self.see(page, f"/repositories/demo/object?ref=main&path={path}")
+            page.fill("[name=sql]", question)
+            page.click("button:text('Ask')")
+            expect(page.locator("#sql .cells")).to_contain_text(answer)
+        # Nothing but the object can be looked at or written, and what is wrong is told in words.
+        for question, answer in (
+                ("select * from read_text('/etc/passwd')", "disabled"), ("copy object to '/tmp/stolen'", "syntax error"),
+                (".shell id", "syntax error"), ("select 1) ; attach '/tmp/x.db' as x; from (select 1", "disabled"),
+                ("select * from '/proc/self/environ'", "does not exist"), ("set memory_limit='9GB'", "syntax error"), ("selec", "syntax error"),
+                ("select count(*) from range(100000000) a, range(100000000) b", "Out of Memory"), ("select sum(sqrt(a.range + b.range)) from range(1000000) a, range(3000000) b", "20 seconds")):
+            with self.subTest(question):
+                page.set_default_timeout(40_000)
+                page.fill("[name=sql]", question)
+                page.click("button:text('Ask')")
+                page.wait_for_load_state()
+                expect(page.locator("#sql .error")).to_contain_text(answer, timeout=30_000)
+        page.fill("[name=sql]", "from object")
+        page.click("button:text('Ask')")
+        expect(page.locator("#sql")).to_contain_text("first 100 rows")
+
     def test_odd_names(self):
         page = self.open()
         self.see(page, "/repositories/demo/objects?ref=main&path=odd/")
@@ -230,6 +256,12 @@ class Deeds(Browser):
         expect(page.locator("h1")).to_have_text("From the mount")
         self.see(page, "/mounts")
         expect(page.locator("#list")).to_contain_text(str(folder))
+        row = page.locator(f"tr:has-text('{folder.name}')")
+        expect(row).to_contain_text("admin")
+        with open(folder / "being written", "w") as file:
+            file.write("half of it")
+            file.flush()
+            expect(row).to_contain_text("1 open")
         page.on("dialog", lambda dialog: dialog.accept())
         page.locator(f"tr:has-text('{folder.name}') button:text('Unmount')").click()
         expect(page.locator("#notes")).to_contain_text("is unmounted")
@@ -423,6 +455,25 @@ class Deeds(Browser):
         lake.upload("pulled", "main", "_lakefs_actions/broken.yaml", b"name: [")
         page.reload()
         expect(page.locator("main")).to_contain_text("broken")
+
+    def test_hooks_run_again_and_are_watched(self):
+        place = self.fresh("again")
+        hook = b"name: slow\non:\n  post-commit:\nhooks:\n  - id: count\n    type: lua\n    properties:\n      script: |\n        local time = require('time')\n        print('it begins')\n        time.sleep(3e9)\n        print('it ends')\n"
+        self.lake.upload("again", "main", "_lakefs_actions/slow.yaml", hook)
+        self.lake.commit("again", "main", "Hooks")
+        page = self.open()
+        self.see(page, f"{place}/actions")
+        expect(page.locator("#list")).to_contain_text("running")
+        page.click("#list tbody a[data-open]")
+        expect(page.locator(".output")).to_contain_text("it begins")
+        expect(page.locator(".output")).to_contain_text("it ends")
+        first = page.url
+        page.click("button:text('Run again')")
+        expect(page.locator("#notes")).to_contain_text("run again")
+        self.assertNotEqual(page.url, first)
+        expect(page.locator("h1")).to_have_text("post-commit on main")
+        expect(page.locator(".output")).to_contain_text("it ends")
+        expect(page.locator(".bar")).to_contain_text("passed")
 
     # -- administration ----------------------------------------------------------------------------------------
 

@@ -85,6 +85,41 @@ import Versioning
                 == 1)
     }
 
+    /// Where thousands of commits lie between two, they are read in a row, and found as if they had been read by name.
+    @Test func mergeBasesOfLongHistories() throws {
+        let calls = Cut()
+        let lake = MemoryLake(
+            store: CutKeyValueStore(InMemoryKeyValueStore(), calls),
+            objects: CutObjectStore(MemoryObjectStore(), calls), raggedness: 100)
+        try lake.make()
+        func commit(_ branch: BranchName, _ count: Int) throws {
+            for index in 0..<count {
+                var request = CommitRequest(committer: "t", message: "\(index)")
+                request.allowEmpty = true
+                _ = try lake.catalog.commit(request, on: branch, in: "repo")
+            }
+        }
+        try commit("main", 10)
+        _ = try lake.catalog.createBranch("side", from: "main", in: "repo")
+        try commit("main", 2500)
+        try commit("side", 5)
+        lake.catalog.refs.forget()
+        let base = try within(800, calls) { try lake.catalog.mergeBase("side", "main", in: "repo").base }
+        #expect(base == (try lake.catalog.resolve("main~2500", in: "repo").commitID))
+        // Another pair of the same history: what was read is still there.
+        try commit("side", 1)
+        try commit("main", 3)
+        let again = try within(800, calls) { try lake.catalog.mergeBase("main", "side", in: "repo").base }
+        #expect(again == base)
+        var merge = Catalog.MergeOptions()
+        merge.allowEmpty = true
+        _ = try lake.catalog.merge(
+            "main", into: "side", CommitRequest(committer: "t", message: ""), merge, in: "repo")
+        try commit("side", 1)
+        let merged = try lake.catalog.mergeBase("side", "main", in: "repo").base
+        #expect(merged == (try lake.catalog.resolve("main", in: "repo").commitID))
+    }
+
     /// What came and went between two commits leaves no tombstone.
     @Test func removalsOfWhatWasNeverCommittedLeaveNothing() throws {
         let (lake, _) = try lake()

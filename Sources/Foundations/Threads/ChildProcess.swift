@@ -1,4 +1,5 @@
-package import Glibc
+package import CLinux
+import Glibc
 
 /// A process of this same program, with a socket to it as its standard input. It gets no environment.
 package enum ChildProcess {
@@ -40,6 +41,110 @@ package enum ChildProcess {
         kill(process, SIGKILL)
         var status: Int32 = 0
         while unsafe waitpid(process, &status, 0) < 0, errno == EINTR {}
+    }
+}
+
+/// What a program of somebody else's may take.
+package struct ProgramBounds: Sendable {
+    package var milliseconds = 20_000
+    /// Seconds of processor time, and bytes of address space.
+    package var processorSeconds = 30
+    package var addressSpace = 4 << 30
+    /// Bytes of its output; it is ended when it has written more.
+    package var output = 1 << 20
+    package init() {}
+}
+
+/// What a program has said by its end.
+package struct ProgramOutcome: Sendable {
+    package var output: [UInt8] = []
+    package var errors: [UInt8] = []
+    /// It has written more than it might, or taken longer.
+    package var isCut = false, isLate = false
+    /// The exit status was 0.
+    package var hasSucceeded = false
+}
+
+extension ChildProcess {
+    /// A program on the PATH.
+    package static func program(named name: String) -> String? {
+        guard let path = unsafe getenv("PATH") else { return nil }
+        return unsafe String(cString: path).split(separator: ":").map { "\($0)/\(name)" }.first { path in
+            unsafe FileStatus(path: path)?.isFolder == false && access(path, X_OK) == 0
+        }
+    }
+
+    /// Runs a program to its end, nice and without an environment.
+    /// - Parameter input: its standard input; stays open.
+    /// - Returns: nil if it does not start; `errno` says why.
+    package static func run(
+        _ program: String, _ arguments: [String], input: Int32, within bounds: ProgramBounds
+    ) -> ProgramOutcome? {
+        var (output, errors): ([Int32], [Int32]) = ([-1, -1], [-1, -1])
+        guard unsafe lake_pipe(&output) == 0 else { return nil }
+        defer { close(output[0]) }
+        guard unsafe lake_pipe(&errors) == 0 else {
+            close(output[1])
+            return nil
+        }
+        defer { close(errors[0]) }
+        var actions = unsafe posix_spawn_file_actions_t()
+        unsafe posix_spawn_file_actions_init(&actions)
+        defer { unsafe posix_spawn_file_actions_destroy(&actions) }
+        for (from, to) in [(input, Int32(0)), (output[1], 1), (errors[1], 2)] {
+            unsafe posix_spawn_file_actions_adddup2(&actions, from, to)
+        }
+        var words: [UnsafeMutablePointer<CChar>?] = unsafe ([program] + arguments).map { unsafe strdup($0) } + [nil]
+        var variables: [UnsafeMutablePointer<CChar>?] = unsafe [nil]
+        defer { unsafe words.forEach { unsafe free($0) } }
+        var child = pid_t()
+        let failure = unsafe posix_spawn(&child, program, &actions, nil, &words, &variables)
+        close(output[1])
+        close(errors[1])
+        guard failure == 0 else {
+            errno = failure
+            return nil
+        }
+        setpriority(__priority_which_t(PRIO_PROCESS.rawValue), id_t(child), 15)
+        _ = lake_limit_process(child, Int32(RLIMIT_CPU.rawValue), UInt64(bounds.processorSeconds))
+        _ = lake_limit_process(child, Int32(RLIMIT_AS.rawValue), UInt64(bounds.addressSpace))
+        _ = lake_limit_process(child, Int32(RLIMIT_CORE.rawValue), 0)
+        var outcome = ProgramOutcome()
+        read(output[0], errors[0], &outcome, within: bounds)
+        if outcome.isCut || outcome.isLate { kill(child, SIGKILL) }
+        var status: Int32 = 0
+        while unsafe waitpid(child, &status, 0) < 0, errno == EINTR {}
+        outcome.hasSucceeded = status == 0
+        return outcome
+    }
+
+    /// Reads both pipes to their ends, or as far as it may.
+    private static func read(
+        _ output: Int32, _ errors: Int32, _ outcome: inout ProgramOutcome, within bounds: ProgramBounds
+    ) {
+        let deadline = Timestamp.monotonicMilliseconds() + Int64(bounds.milliseconds)
+        var piece = [UInt8](repeating: 0, count: 65536)
+        var waiting = [output, errors].map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+        while waiting.contains(where: { $0.fd >= 0 }) {
+            let left = deadline - Timestamp.monotonicMilliseconds()
+            guard left > 0 else {
+                outcome.isLate = true
+                return
+            }
+            guard unsafe poll(&waiting, nfds_t(waiting.count), Int32(left)) > 0 else { continue }
+            for index in waiting.indices where waiting[index].fd >= 0 && waiting[index].revents != 0 {
+                let count = unsafe Glibc.read(waiting[index].fd, &piece, piece.count)
+                guard count > 0 else {
+                    waiting[index].fd = -1
+                    continue
+                }
+                if index == 0 { outcome.output += piece[..<count] } else { outcome.errors += piece[..<count] }
+                guard outcome.output.count + outcome.errors.count <= bounds.output else {
+                    outcome.isCut = true
+                    return
+                }
+            }
+        }
     }
 }
 

@@ -117,7 +117,7 @@ extension API {
     }
 
     package struct Mount: Message {
-        package enum CodingKeys: String, CodingKey { case repository; case ref; case directory; case readOnly = "read_only"; case syncOnClose = "sync_on_close"; case noOpen = "no_open"; case prefix; case uid; case gid; case umask; case allowOther = "allow_other" }
+        package enum CodingKeys: String, CodingKey { case repository; case ref; case directory; case readOnly = "read_only"; case syncOnClose = "sync_on_close"; case noOpen = "no_open"; case prefix; case uid; case gid; case umask; case allowOther = "allow_other"; case user; case unpublishedFiles = "unpublished_files"; case unpublishedBytes = "unpublished_bytes"; case openFiles = "open_files"; case problems }
         package var repository: String
         package var ref: String
         package var directory: String
@@ -129,7 +129,12 @@ extension API {
         package var gid: Int?
         package var umask: Int?
         package var allowOther: Bool?
-        package init(repository: String, ref: String, directory: String, readOnly: Bool? = nil, syncOnClose: Bool? = nil, noOpen: Bool? = nil, prefix: String? = nil, uid: Int? = nil, gid: Int? = nil, umask: Int? = nil, allowOther: Bool? = nil) {
+        package var user: String?
+        package var unpublishedFiles: Int64?
+        package var unpublishedBytes: Int64?
+        package var openFiles: Int64?
+        package var problems: [String]?
+        package init(repository: String, ref: String, directory: String, readOnly: Bool? = nil, syncOnClose: Bool? = nil, noOpen: Bool? = nil, prefix: String? = nil, uid: Int? = nil, gid: Int? = nil, umask: Int? = nil, allowOther: Bool? = nil, user: String? = nil, unpublishedFiles: Int64? = nil, unpublishedBytes: Int64? = nil, openFiles: Int64? = nil, problems: [String]? = nil) {
             self.repository = repository
             self.ref = ref
             self.directory = directory
@@ -141,6 +146,11 @@ extension API {
             self.gid = gid
             self.umask = umask
             self.allowOther = allowOther
+            self.user = user
+            self.unpublishedFiles = unpublishedFiles
+            self.unpublishedBytes = unpublishedBytes
+            self.openFiles = openFiles
+            self.problems = problems
         }
         package func write(to json: inout JSONWriter) {
             json.object { json in
@@ -148,13 +158,18 @@ extension API {
                 json.member("directory", directory)
                 json.memberIfPresent("gid", gid)
                 json.memberIfPresent("no_open", noOpen)
+                json.memberIfPresent("open_files", openFiles)
                 json.memberIfPresent("prefix", prefix)
+                json.memberIfPresent("problems", problems)
                 json.memberIfPresent("read_only", readOnly)
                 json.member("ref", ref)
                 json.member("repository", repository)
                 json.memberIfPresent("sync_on_close", syncOnClose)
                 json.memberIfPresent("uid", uid)
                 json.memberIfPresent("umask", umask)
+                json.memberIfPresent("unpublished_bytes", unpublishedBytes)
+                json.memberIfPresent("unpublished_files", unpublishedFiles)
+                json.memberIfPresent("user", user)
             }
         }
         package func check(_ place: Place) throws(Misfit) {

@@ -1,6 +1,7 @@
 import CacheStore
 import Foundations
 import LakeAPI
+import Synchronization
 import Versioning
 
 extension MountOptions {
@@ -28,11 +29,22 @@ extension MountOptions {
 }
 
 extension Mount {
+    /// Problems of a mount that a list tells.
+    private static let mostProblems = 20
+
     /// What is mounted, for those who ask for a list.
     func message(at directory: String) -> API.Mount {
         var message = API.Mount(
             repository: tree.id.repository.text, ref: tree.id.branch.text, directory: directory, readOnly: isReadOnly)
         if !options.prefix.isEmpty { message.prefix = options.prefix.description }
+        if !rights.user.isEmpty { message.user = rights.user }
+        let tree = tree
+        let pending = tree.pending()
+        (message.unpublishedFiles, message.unpublishedBytes) = (Int64(pending.files), pending.bytes)
+        message.openFiles = Int64(pending.open)
+        let failure = tree.failure.withLock { $0 }.map { [$0] } ?? []
+        let faults = tree.ownStatus().filter { !$0.hasPrefix("! open ") }
+        message.problems = Array((failure + faults).prefix(Self.mostProblems))
         return message
     }
 }

@@ -71,11 +71,23 @@ package final class ActionRunner: HookRunner {
         /// Changes that wait for their hooks.
         var waiting = 0
         var ended = (all: 0, failed: 0)
+        /// Runs that have begun and not ended, by their ids, with the hooks that have.
+        var underWay: [String: (event: HookEvent, started: Timestamp, hooks: [HookContext])] = [:]
     }
     private let state = Mutex(State())
 
     /// Runs that have ended since the start, for who watches the server.
     package var runsEnded: (all: Int, failed: Int) { state.withLock { $0.ended } }
+
+    package func underWay(in repository: RepositoryID) -> [RunUnderWay] {
+        state.withLock { $0.underWay.values.filter { $0.event.repository == repository } }.map { run in
+            RunUnderWay(
+                event: run.event, started: run.started,
+                hooks: run.hooks.map {
+                    RunUnderWay.Hook(id: $0.hookID, action: $0.action, started: $0.time, output: $0.output)
+                })
+        }.sorted { $0.started < $1.started }
+    }
 
     package init(_ settings: Settings) {
         self.settings = settings
@@ -431,6 +443,8 @@ package final class ActionRunner: HookRunner {
     /// - Returns: what failed, in words.
     private func run(_ prepared: [Prepared], _ event: HookEvent, _ catalog: Catalog) throws -> [Failure] {
         let started = Timestamp.now()
+        state.withLock { $0.underWay[event.runID] = (event, started, []) }
+        defer { state.withLock { $0.underWay[event.runID] = nil } }
         let services = HookServices(
             catalog: catalog, repository: try catalog.repository(event.repository), ref: Self.ref(event),
             nesting: nesting,
@@ -482,6 +496,7 @@ package final class ActionRunner: HookRunner {
             let id = Self.hookRunID(prepared.found.index, index)
             let hasFailed = outcomes.contains { $0.failure != nil }
             let context = HookContext(event, action: action.name, hookID: hook.id)
+            state.withLock { $0.underWay[event.runID]?.hooks.append(context) }
             var record = HookRun(
                 runID: event.runID, id: id, hookID: hook.id, action: action.name, started: context.time, ended: nil,
                 hasPassed: false)

@@ -1,5 +1,6 @@
 import Foundations
 import LakeAPI
+import Synchronization
 import Transport
 import Versioning
 
@@ -41,16 +42,18 @@ struct HookFailure: Error, CustomStringConvertible {
     init(_ description: String) { self.description = description }
 }
 
-/// What a hook's run is about, and where it says what it does. Used by one thread.
-final class HookContext {
+/// What a hook's run is about, and where it says what it does. One thread runs the hook, any may look.
+final class HookContext: Sendable {
     let event: HookEvent
     let action: String
     let hookID: String
     let time: Timestamp
-    private(set) var output: [UInt8] = []
+    private let said = Mutex<(output: [UInt8], isCut: Bool)>(([], false))
     /// Bytes of output that are kept.
     private static let mostOutput = 4 << 20
-    private var isCut = false
+
+    /// What it has said so far.
+    var output: [UInt8] { said.withLock { $0.output } }
 
     init(_ event: HookEvent, action: String, hookID: String) {
         self.event = event
@@ -62,16 +65,18 @@ final class HookContext {
     func say(_ text: String) { say(Array(text.utf8)) }
 
     func say(_ bytes: [UInt8]) {
-        guard !isCut else { return }
-        let room = Self.mostOutput - output.count
-        output += bytes.prefix(room)
-        guard bytes.count > room else { return }
-        isCut = true
-        output += "\n(the rest of the output is left out)\n".utf8
+        said.withLock { said in
+            guard !said.isCut else { return }
+            let room = Self.mostOutput - said.output.count
+            said.output += bytes.prefix(room)
+            guard bytes.count > room else { return }
+            said.isCut = true
+            said.output += "\n(the rest of the output is left out)\n".utf8
+        }
     }
 
     /// Says why the hook has failed, whatever was said before.
-    func sayFailure(_ text: String) { output += "Error: \(text)\n".utf8 }
+    func sayFailure(_ text: String) { said.withLock { $0.output += "Error: \(text)\n".utf8 } }
 
     /// The event as webhooks get it.
     func payload(_ write: (inout JSONWriter, (inout JSONWriter) -> Void) -> Void) -> [UInt8] {

@@ -33,7 +33,7 @@ enum Operation: String, CaseIterable, Sendable {
     case getTokenRedirect, getTokenFromMailbox, releaseTokenToMailbox, getLicense, commitAsync, commitAsyncStatus
     case mergeIntoBranchAsync, mergeIntoBranchAsyncStatus, listPullRequestComments, createPullRequestComment
     case getPullRequestComment, updatePullRequestComment, deletePullRequestComment, getObjectsArchive, oidcLogin
-    case confirmTokenRelease, createLoginLink
+    case confirmTokenRelease, createLoginLink, repeatRun
 }
 
 /// A part of a route that stands for a name.

@@ -30,6 +30,12 @@ extension REST {
         router.on(.getRun) { call in
             call.now { .json(200, message(try catalog.run(call[.runId], in: call.repository))) }
         }
+        router.on(.repeatRun) { call in
+            call.now {
+                .json(
+                    202, API.TaskCreation(id: try catalog.repeatRun(call[.runId], in: call.repository, for: call.user)))
+            }
+        }
         router.on(.listRunHooks) { call in
             call.now {
                 let page = try catalog.listHookRuns(

@@ -1,4 +1,5 @@
 import Foundations
+import Glibc
 import LakeAPI
 import Versioning
 
@@ -47,6 +48,38 @@ struct ObjectFile: Sendable {
         } catch let error as StoreError where error.code == .notFound {
             throw LakeError(.dataGone, "the data of \(path) is not where its entry says", cause: error)
         }
+    }
+
+    /// Bytes of an object that is brought here to be a file.
+    private static let mostFetched: Int64 = 1 << 30
+
+    /// What `body` makes of the object as an open file: its own where it is one, else a copy that goes with it.
+    /// - Throws: `.invalidValue` if it is too large to be copied here.
+    func asFile<Result>(_ body: (Int32) throws -> Result) throws -> Result {
+        if let piece = try objects.file(location) {
+            defer { close(piece.descriptor) }
+            return try body(piece.descriptor)
+        }
+        guard size <= Self.mostFetched else {
+            throw LakeError(
+                .invalidValue,
+                "\(path) has \(Show.sizeText(size)) in a store behind a network: up to \(Show.sizeText(Self.mostFetched)) are brought here"
+            )
+        }
+        let noRoom = LakeError(.unavailable, "there is no room in /tmp for \(path)")
+        var name = Array("/tmp/lakefuse-object-XXXXXX".utf8CString)
+        let descriptor = unsafe mkstemp(&name)
+        guard descriptor >= 0 else { throw noRoom }
+        unsafe unlink(&name)
+        _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
+        defer { close(descriptor) }
+        for start in stride(from: 0, to: size, by: 8 << 20) {
+            let isWritten = unsafe try bytes(start..<start + 8 << 20).withUnsafeBytes {
+                unsafe writeWhole($0, to: descriptor, at: start)
+            }
+            guard isWritten else { throw noRoom }
+        }
+        return try body(descriptor)
     }
 
     /// The name behind the last slash, and what comes behind its last dot.

@@ -25,6 +25,33 @@ extension Catalog {
         return found
     }
 
+    /// What runs at the moment for a repository, as far as this process does it.
+    package func runsUnderWay(in repository: RepositoryID) -> [RunUnderWay] {
+        hooks?.underWay(in: repository) ?? []
+    }
+
+    /// A run that has not ended, or is about to begin, here or in another process; nil if there is no such one.
+    package func runUnderWay(_ id: String, in repository: RepositoryID) throws -> RunUnderWay? {
+        if let run = runsUnderWay(in: repository).first(where: { $0.event.runID == id }) { return run }
+        return try note(of: id, in: repository).map { RunUnderWay(event: $0.event, started: .now(), hooks: []) }
+    }
+
+    /// Runs the hooks of a run once more, later, with the files of actions as they are now.
+    /// - Parameter user: who asks for it: scripts have that one's rights.
+    /// - Returns: the new run's id.
+    /// - Throws: `.invalidValue` where that cannot be, or no action is for it.
+    package func repeatRun(_ id: String, in repositoryID: RepositoryID, for user: String) throws -> String {
+        let repository = try repository(repositoryID)
+        let run = try run(id, in: repositoryID)
+        let commit = run.commitID.isEmpty ? nil : try refs.findCommit(CommitID(run.commitID), in: repository)
+        let event = try HookEvent(repeating: run, commit: commit, in: repositoryID, for: user)
+        guard let hooks, try hooks.note(event) else {
+            throw LakeError(.invalidValue, "no action is for \(run.event) on \(run.branch) any more")
+        }
+        hooks.after(event, hasRun: false, isNoted: true)
+        return event.runID
+    }
+
     package func listHookRuns(of run: String, in repositoryID: RepositoryID, after: String, limit: Int) throws -> Page<
         HookRun
     > {

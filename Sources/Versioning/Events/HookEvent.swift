@@ -1,4 +1,4 @@
-import Foundations
+package import Foundations
 
 /// A change of a repository's refs, as hooks see it. What each field says at which event: `lakefs-behaviour.md`
 /// section 5.
@@ -63,6 +63,27 @@ package struct HookEvent: Sendable, Equatable {
             metadata: metadata, parents: [], generation: 0)
     }
 
+    /// The event of a run, once more.
+    /// - Parameters:
+    ///   - commit: the one that the run names, if it is there.
+    ///   - user: whose wish it is, and with whose rights scripts call.
+    /// - Throws: `.invalidValue` where the run does not say what the event was about.
+    init(repeating run: ActionRun, commit: Commit?, in repository: RepositoryID, for user: String) throws {
+        let named: Set<Kind> = [
+            .preDeleteBranch, .postDeleteBranch, .preCreateTag, .postCreateTag, .preDeleteTag, .postDeleteTag,
+        ]
+        guard let kind = Kind(rawValue: run.event), !named.contains(kind) else {
+            throw LakeError(.invalidValue, "hooks of \(run.event) cannot run again: what they were about is gone")
+        }
+        self.init(kind, repository: repository, sourceRef: run.sourceRef)
+        runID = XID.makeRunID()
+        branch = BranchName(run.branch)
+        commitID = CommitID(run.commitID)
+        self.commit = commit
+        if let commit { (message, committer, metadata) = (commit.message, commit.committer, commit.metadata) }
+        self.user = user
+    }
+
     /// The event behind the change, of one before it.
     func followed() -> HookEvent {
         guard let kind = kind.after else { preconditionFailure("nothing follows \(kind)") }
@@ -122,4 +143,34 @@ package protocol HookRunner: Sendable {
     ///   - hasRun: whether something ran before it.
     ///   - isNoted: whether something is to run now.
     func after(_ event: HookEvent, hasRun: Bool, isNoted: Bool)
+    /// What this process runs at the moment for a repository, the oldest first.
+    func underWay(in repository: RepositoryID) -> [RunUnderWay]
+}
+
+extension HookRunner {
+    package func underWay(in repository: RepositoryID) -> [RunUnderWay] { [] }
+}
+
+/// A run of hooks that has not ended.
+package struct RunUnderWay: Sendable {
+    /// A hook that has begun, and what it has said so far.
+    package struct Hook: Sendable {
+        package let id: String, action: String
+        package let started: Timestamp
+        package let output: [UInt8]
+        package init(id: String, action: String, started: Timestamp, output: [UInt8]) {
+            self.id = id
+            self.action = action
+            self.started = started
+            self.output = output
+        }
+    }
+    package let event: HookEvent
+    package let started: Timestamp
+    package let hooks: [Hook]
+    package init(event: HookEvent, started: Timestamp, hooks: [Hook]) {
+        self.event = event
+        self.started = started
+        self.hooks = hooks
+    }
 }

@@ -12,29 +12,164 @@ extension RefStore {
         return found
     }
 
+    /// Commits that a walk reads one by one: behind them, all of a repository's are read in a row.
+    private static let mostSteps = 500
+
     private func findMergeBase(_ left: CommitID, _ right: CommitID, in repository: Repository) throws -> CommitID? {
-        var flags: [CommitID: UInt8] = [right: 2]
-        flags[left, default: 0] |= 1
-        var queue: [(id: CommitID, commit: Commit)] = []
-        func push(_ id: CommitID) throws {
+        func link(_ id: CommitID) throws -> (link: CommitLink<CommitID>, isRead: Bool) {
             let commit = try commit(id, in: repository)
+            return (CommitLink(commit.generation, commit.creationDate, commit.parents), true)
+        }
+        var walk = try AncestorWalk.from(left, right, most: Self.mostSteps, link)
+        guard case .tooFar = walk else { return walk.base }
+        // The history is long. What was read in a row before may do.
+        for find in [{ self.graphs[repository.partition] }, { try self.readGraph(of: repository) }] {
+            guard let graph = try find(), let from = CommitDigest(left), let to = CommitDigest(right) else { continue }
+            let walk = try AncestorWalk.from(from, to, most: Self.mostSteps) { digest in
+                if let link = graph.links[digest] { return (link, false) }
+                let commit = try commit(digest.id, in: repository)
+                let parents = try commit.parents.map { parent in
+                    guard let digest = CommitDigest(parent) else { throw LakeError.notFound(.commit, parent) }
+                    return digest
+                }
+                return (CommitLink(commit.generation, commit.creationDate, parents), true)
+            }
+            if case .tooFar = walk { continue }
+            return walk.base?.id
+        }
+        walk = try AncestorWalk.from(left, right, most: .max, link)
+        return walk.base
+    }
+
+    /// Which commit follows which, of all of a repository; nil if it has too many to be kept in memory, or ids that are
+    /// none.
+    private func readGraph(of repository: Repository) throws -> CommitGraph? {
+        var graph = CommitGraph()
+        let folder = Key("commits/")
+        var cursor = PartitionCursor(
+            store, repository.partition, from: folder, before: folder.upperBound, pageSize: 10_000)
+        while let record = try cursor.current() {
+            cursor.advance()
+            guard graph.links.count < CommitGraph.mostCommits,
+                let digest = CommitDigest(record.key.bytes.dropFirst(folder.bytes.count)),
+                let link = try decode("commit \(record.key)", { try CommitLink(decoding: record.value) })
+            else { return nil }
+            graph.links[digest] = link
+        }
+        graphs.insert(graph, for: repository.partition, cost: graph.links.count)
+        return graph
+    }
+}
+
+/// What a walk over ancestors needs of a commit.
+struct CommitLink<ID: Hashable & Sendable>: Sendable {
+    let generation: Int32
+    let date: Timestamp
+    let parents: [ID]
+
+    init(_ generation: Int32, _ date: Timestamp, _ parents: [ID]) {
+        (self.generation, self.date, self.parents) = (generation, date, parents)
+    }
+}
+
+extension CommitLink<CommitDigest> {
+    /// Of a stored commit; nil if it follows something whose id is none. Source: `lakefs-formats.md` 5.3.
+    init?(decoding bytes: [UInt8]) throws {
+        var (generation, date, parents) = (Int32(0), Timestamp(seconds: 0), [CommitDigest?]())
+        try readProtobuf(bytes) { field in
+            switch field.number {
+            case 4: date = try field.time()
+            case 7: parents.append(CommitDigest(field.bytes))
+            case 9: generation = Int32(truncatingIfNeeded: field.signed)
+            default: break
+            }
+        }
+        guard parents.allSatisfy({ $0 != nil }) else { return nil }
+        self.init(generation, date, parents.compactMap(\.self))
+    }
+}
+
+/// The 32 bytes that a commit's id spells.
+struct CommitDigest: Hashable, Sendable {
+    private let words: SIMD4<UInt64>
+
+    /// Nil for what is not 64 hex digits.
+    init?(_ digits: some Collection<UInt8>) {
+        guard digits.count == 64 else { return nil }
+        var words = SIMD4<UInt64>()
+        for (index, digit) in digits.enumerated() {
+            let value: UInt8
+            switch digit {
+            case 0x30...0x39: value = digit - 0x30
+            case 0x61...0x66: value = digit - 0x61 + 10
+            default: return nil
+            }
+            words[index / 16] = words[index / 16] << 4 | UInt64(value)
+        }
+        self.words = words
+    }
+
+    init?(_ id: CommitID) { self.init(id.text.utf8) }
+
+    var id: CommitID {
+        CommitID(
+            (0..<4).map { index in
+                let digits = String(words[index], radix: 16)
+                return String(repeating: "0", count: 16 - digits.count) + digits
+            }.joined())
+    }
+}
+
+/// All commits of a repository, each with what it follows.
+struct CommitGraph: Sendable {
+    /// Commits that are kept in memory, some 160 bytes each.
+    static let mostCommits = 500_000
+    var links: [CommitDigest: CommitLink<CommitDigest>] = [:]
+}
+
+/// The search for the best common ancestor of two commits.
+enum AncestorWalk<ID: Hashable & Sendable> {
+    case found(ID)
+    case nothing
+    /// More commits than it might read lie between.
+    case tooFar
+
+    var base: ID? { if case .found(let id) = self { id } else { nil } }
+
+    /// By generation; of equal ones the later date.
+    /// - Parameters:
+    ///   - most: commits that may be read.
+    ///   - link: a commit's, and whether it was read for this.
+    static func from(
+        _ left: ID, _ right: ID, most: Int, _ link: (ID) throws -> (link: CommitLink<ID>, isRead: Bool)
+    ) throws -> Self {
+        var flags: [ID: UInt8] = [right: 2]
+        flags[left, default: 0] |= 1
+        var queue: [(id: ID, link: CommitLink<ID>)] = []
+        var read = 0
+        func push(_ id: ID) throws {
+            let (link, isRead) = try link(id)
+            if isRead { read += 1 }
             // Greatest generation first, then the later date; an insertion keeps the queue sorted, greatest last.
             let place =
                 queue.firstIndex { other in
-                    (other.commit.generation, other.commit.creationDate) > (commit.generation, commit.creationDate)
+                    (other.link.generation, other.link.date) > (link.generation, link.date)
                 } ?? queue.count
-            queue.insert((id, commit), at: place)
+            queue.insert((id, link), at: place)
         }
         try push(left)
         try push(right)
         while let current = queue.popLast() {
-            for parent in current.commit.parents {
-                if flags[parent] == nil { try push(parent) }
+            for parent in current.link.parents {
+                if flags[parent] == nil {
+                    guard read < most else { return .tooFar }
+                    try push(parent)
+                }
                 flags[parent, default: 0] |= flags[current.id]!
-                if flags[parent] == 3 { return parent }
+                if flags[parent] == 3 { return .found(parent) }
             }
         }
-        return nil
+        return .nothing
     }
 }
 

@@ -172,8 +172,7 @@ enum ObjectPages {
         query.filter = visit.text("filter") ?? ""
         let page: TablePage
         var facts: HTML?
-        let isParquet = try file.kind() == .parquet
-        if isParquet {
+        if try file.kind() == .parquet {
             let parquet = try ParquetTable(file)
             page = try parquet.page(query)
             facts = parquet.facts
@@ -182,6 +181,20 @@ enum ObjectPages {
                 try file.bytes($0)
             }.page(query)
         }
+        let uri = "s3://\(visit.repository)/\(ref)/\(file.path.description)"
+        let reader = try SQLProgram.reader(file.kind()) ?? "read_csv"
+        let sql = "select * from \(reader)('\(uri.replacing("'", with: "''"))') limit 100;"
+        return """
+            <form class="search" method="get" role="search"><input type="hidden" name="ref" value="\(ref)">\(RepositoryPages.kept("path", file.path))<label><span class="hidden">Rows that hold</span><input type="search" name="filter" value="\(query.filter)" placeholder="Rows that hold…"></label><button>Filter</button> <span class="faint">\(page.rowCount.map { Show.grouped($0) + " rows" } ?? "")</span></form>
+            \(page.note.map { "<p class=\"faint\">\($0)</p>" as HTML })
+            \(cells(page))
+            \(page.rows.isEmpty ? "<p class=\"faint\">No row\(" holds that", if: !query.filter.isEmpty) here.</p>" as HTML : nil)\(pages(visit, query.start, next: page.next, filter: query.filter))\(facts)
+            \(question(visit, file, ref))
+            <details class="card"><summary>Ask in DuckDB</summary><dl class="addresses">\(Show.copied("In DuckDB", sql))</dl></details>
+            """
+    }
+
+    private static func cells(_ page: TablePage) -> HTML {
         let heads = page.columns.map { "<th scope=\"col\">\($0.name)<small>\($0.type)</small></th>" as HTML }
         let rows = page.rows.map { row -> HTML in
             let cells = page.columns.indices.map { index -> HTML in
@@ -194,15 +207,28 @@ enum ObjectPages {
             }
             return "<tr>\(cells)</tr>"
         }
-        let uri = "s3://\(visit.repository)/\(ref)/\(file.path.description)"
-        let reader = isParquet ? "read_parquet" : try file.kind() == .lines ? "read_json" : "read_csv"
-        let sql = "select * from \(reader)('\(uri.replacing("'", with: "''"))') limit 100;"
         return """
-            <form class="search" method="get" role="search"><input type="hidden" name="ref" value="\(ref)">\(RepositoryPages.kept("path", file.path))<label><span class="hidden">Rows that hold</span><input type="search" name="filter" value="\(query.filter)" placeholder="Rows that hold…"></label><button>Filter</button> <span class="faint">\(page.rowCount.map { Show.grouped($0) + " rows" } ?? "")</span></form>
-            \(page.note.map { "<p class=\"faint\">\($0)</p>" as HTML })
             <div class="scroll" tabindex="0" role="region" aria-label="Rows"><table class="cells"><thead><tr>\(heads)</tr></thead><tbody>\(rows)</tbody></table></div>
-            \(rows.isEmpty ? "<p class=\"faint\">No row\(" holds that", if: !query.filter.isEmpty) here.</p>" as HTML : nil)\(pages(visit, query.start, next: page.next, filter: query.filter))\(facts)
-            <details class="card"><summary>Ask with SQL</summary><dl class="addresses">\(Show.copied("In DuckDB", sql))</dl></details>
+            """
+    }
+
+    /// The box for a question in SQL, with the answer to what was asked.
+    private static func question(_ visit: Visit, _ file: ObjectFile, _ ref: String) -> HTML? {
+        guard SQLProgram.path != nil else { return nil }
+        let asked = visit.text("sql")
+        var answer: HTML?
+        if let asked {
+            do {
+                let page = try SQLProgram.answer(asked, about: file)
+                answer =
+                    "\(page.note.map { "<p class=\"faint\">\($0)</p>" as HTML })\(page.rows.isEmpty ? "<p class=\"faint\">No row.</p>" : cells(page))"
+            } catch {
+                answer =
+                    "<pre class=\"error output\" tabindex=\"0\" role=\"group\" aria-label=\"What is wrong\">\(PageError(error).message)</pre>"
+            }
+        }
+        return """
+            <section class="card" id="sql" aria-label="SQL"><form method="get" action="#sql"><input type="hidden" name="ref" value="\(ref)">\(RepositoryPages.kept("path", file.path))<label>Ask with SQL <textarea name="sql" rows="3" spellcheck="false" required maxlength="\(SQLProgram.longestQuestion)">\(asked ?? "select count(*) from object")</textarea></label><p class="row"><button>Ask</button> <span class="faint">The object is the table <code>object</code>. DuckDB answers, for up to 20 seconds.</span></p></form>\(answer)</section>
             """
     }
 
