@@ -4,6 +4,7 @@
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 static inline ssize_t lake_copy_file_range(int from, long long *from_offset, int to, long long *to_offset, size_t count) {

@@ -2,6 +2,8 @@ import FoundationEssentials
 
 /// This process, as it was called.
 enum Program {
+    static let version = "0.1.0"
+
     /// Its name and what follows. As the kernel has them: the runtime looks for them beside the environment, which a
     /// preloaded library may have moved.
     static let arguments: [String] = {

@@ -169,8 +169,9 @@ package final class Access: Sendable {
             }, limit: limit)
     }
 
-    package func createCredentials(for user: String) throws -> Credentials {
-        let credentials = Credentials.make(for: user)
+    /// - Parameter given: a key pair; one is made unless it is there.
+    package func createCredentials(for user: String, _ given: Credentials? = nil) throws -> Credentials {
+        let credentials = given ?? .make(for: user)
         do throws(StoreError) {
             try store.write(
                 [

@@ -285,8 +285,9 @@ package final class Catalog: Sendable {
         }
     }
 
-    /// Refuses a namespace on, in or around another repository's: what either writes or collects would be the other's.
-    private func checkOverlap(of namespace: StorageNamespace) throws {
+    /// Refuses a namespace on, in or around another repository's: what either writes or collects would be the other's. A
+    /// bare repository may be on one: what it is made for is to take over what was written there.
+    private func checkOverlap(of namespace: StorageNamespace, isBare: Bool) throws {
         var after = ""
         while true {
             let page = try refs.repositories(prefix: "", after: after, limit: 1000)
@@ -296,6 +297,7 @@ package final class Catalog: Sendable {
                 else { continue }
                 let own = Key(namespace.path + "/")
                 let their = Key(theirs.path + "/")
+                if isBare, own == their { continue }
                 guard !own.hasPrefix(their), !their.hasPrefix(own) else {
                     throw LakeError(
                         .invalidValue,
@@ -318,7 +320,7 @@ package final class Catalog: Sendable {
                 throw LakeError(.alreadyExists(.repository), "repository \(id): not unique")
             }
         }
-        try checkOverlap(of: namespace)
+        try checkOverlap(of: namespace, isBare: isBare)
         if !isBare && !isReadOnly {
             for marker in ["dummy", "_lakefs/dummy"] where try objects.size(of: namespace.location(marker)) != nil {
                 throw LakeError(

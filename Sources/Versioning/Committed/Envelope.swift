@@ -97,7 +97,7 @@ package final class CommittedRange: Sendable {
             count: Int64(summary.count))
     }
 
-    convenience init(decoding value: [UInt8]) throws {
+    package convenience init(decoding value: [UInt8]) throws {
         let envelope = try Envelope(decoding: value)
         var minKey = Key([])
         var maxKey = Key([])

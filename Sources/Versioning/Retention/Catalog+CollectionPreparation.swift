@@ -73,8 +73,7 @@ extension Catalog {
 
     /// Starts the same as a task, and returns its id.
     package func startCollectionOfCommits(in repositoryID: RepositoryID) throws -> String {
-        _ = try garbageCollectionRules(repositoryID)
-        return try start(.collection, in: repository(repositoryID), status: { _ in 500 }) { [self] in
+        try start(.collection, in: repository(repositoryID), status: { _ in 500 }) { [self] in
             try prepareCollectionOfCommits(in: repositoryID).encoded
         }
     }
@@ -85,6 +84,23 @@ extension Catalog {
     ) {
         let task = try find(id, .collection, in: repositoryID)
         return (task, try task.info.flatMap { try CollectionRun(decoding: $0, in: repository(repositoryID).storageID) })
+    }
+
+    /// Commits that rules keep, and those that they do not, without anything being written.
+    package func simulateCollection(in repositoryID: RepositoryID, _ rules: GarbageCollectionRules) throws -> (
+        kept: [CommitID], expired: [CommitID]
+    ) {
+        let repository = try repository(repositoryID)
+        let active = try activeCommits(in: repository, rules)
+        var expired: [CommitID] = []
+        let folder = Key("commits/")
+        var cursor = PartitionCursor(store, repository.partition, from: folder, before: folder.upperBound)
+        while let record = try cursor.current() {
+            cursor.advance()
+            let id = CommitID(String(record.key.description.dropFirst(folder.bytes.count)))
+            if !active.contains(id) { expired.append(id) }
+        }
+        return (active.sorted(), expired)
     }
 
     private func activeCommits(in repository: Repository, _ rules: GarbageCollectionRules) throws -> Set<CommitID> {

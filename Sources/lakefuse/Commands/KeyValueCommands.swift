@@ -2,24 +2,35 @@ import CacheStore
 import FoundationEssentials
 import Foundations
 import Glibc
+import LakeAPI
 import Versioning
 
 extension Command {
-    private static let data = Flag(
-        name: "data", value: "DIR", description: "folder of the lake, which must not be running (default .lakefuse)")
-
     static let keyValueCommands: [Command] = [
         Command(
-            path: ["kv", "load"], arguments: ["<file>"],
+            path: ["kv", "load"], arguments: ["<file>"], optional: 1,
             summary:
                 "Load the records of 'lakefs kv dump' or 'lakefs kv scan', or of 'lakefuse kv dump' (- for standard input)",
-            flags: [data, Flag(name: "config", value: "FILE", description: "the server's configuration file")]
+            example: "lakefuse kv load dump.json --data new-lake",
+            flags: [
+                .stoppedData, .serverConfiguration,
+                Flag(name: "input", value: "FILE", description: "the same as the argument, as lakeFS has it"),
+                Flag(
+                    name: "strategy", value: "NAME", standard: "overwrite",
+                    description: "what becomes of records that are there: overwrite, or skip"),
+            ]
         ) { invocation in
+            guard let file = invocation.arguments.first ?? invocation.value("input") else {
+                throw UsageError("accepts 1 arg(s), received 0")
+            }
+            guard let strategy = invocation.value("strategy"), ["overwrite", "skip"].contains(strategy) else {
+                throw CommandError("strategy '\(invocation.value("strategy") ?? "")' is none: overwrite and skip are")
+            }
             try withStore(invocation) { store in
-                var loader = RecordLoader(store: store)
-                try loader.load(invocation.arguments[0])
+                var loader = RecordLoader(store: store, skips: strategy == "skip")
+                try loader.load(file)
                 guard loader.loaded + loader.passedOver > 0 else {
-                    throw LakeError(.invalidValue, "\(invocation.arguments[0]) holds no records")
+                    throw LakeError(.invalidValue, "\(file) holds no records")
                 }
                 Output.line(
                     "loaded \(loader.loaded) records"
@@ -37,17 +48,57 @@ extension Command {
         },
         Command(
             path: ["kv", "dump"], summary: "Write all records as the document of 'lakefs kv dump'",
+            example: "lakefuse kv dump --data lake --output dump.json",
             flags: [
-                data, Flag(name: "config", value: "FILE", description: "the server's configuration file"),
+                .stoppedData, .serverConfiguration,
                 Flag(name: "output", short: "o", value: "FILE", description: "where to (default standard output)"),
             ]
         ) { invocation in
             try withStore(invocation) { store in try dump(store, to: invocation.value("output")) }
         },
         Command(
+            path: ["kv", "get"], arguments: ["<partition>", "<key>"], summary: "Show one record, its value in base64",
+            example: "lakefuse kv get kv-internal-metadata kv/schema/version --data lake",
+            flags: [.stoppedData, .serverConfiguration]
+        ) { invocation in
+            try withStore(invocation) { store in
+                let (partition, key) = (Partition(invocation.arguments[0]), Key(invocation.arguments[1]))
+                guard let value = try store.value(for: key, in: partition) else {
+                    throw CommandError("no record \(key) in partition \(partition)")
+                }
+                Output.write(line(partition, key, value))
+            }
+        },
+        Command(
+            path: ["kv", "scan"], arguments: ["<partition>", "<prefix>"], optional: 1,
+            summary: "Show the records of a partition, one a line, their values in base64",
+            example: "lakefuse kv scan graveler --data lake",
+            flags: [
+                .stoppedData, .serverConfiguration,
+                Flag(name: "until", value: "KEY", description: "stop before this key"),
+                Flag(name: "limit", value: "int", standard: "0", description: "stop after so many (0: all)"),
+            ]
+        ) { invocation in
+            let prefix = Key(invocation.arguments.count > 1 ? invocation.arguments[1] : "")
+            let limit = try invocation.number("limit")
+            try withStore(invocation) { store in
+                let partition = Partition(invocation.arguments[0])
+                var cursor = PartitionCursor(
+                    store, partition, from: prefix,
+                    before: invocation.value("until").map { Key($0) } ?? prefix.upperBound)
+                var count = 0
+                while let record = try cursor.current(), limit <= 0 || count < limit {
+                    cursor.advance()
+                    count += 1
+                    Output.write(line(partition, record.key, record.value))
+                }
+            }
+        },
+        Command(
             path: ["kv", "copy"],
             summary:
                 "Copy all records of one lake's key-value store to another's, of any engine; done again, it goes on",
+            example: "lakefuse kv copy --from embedded.yaml --to postgres.yaml",
             flags: [
                 Flag(name: "from", value: "FILE", description: "configuration file of the server to copy from"),
                 Flag(name: "to", value: "FILE", description: "configuration file of the server to copy to"),
@@ -57,8 +108,19 @@ extension Command {
         ) { invocation in try copy(invocation) },
     ]
 
+    /// A record as a line of JSON.
+    private static func line(_ partition: Partition, _ key: Key, _ value: [UInt8]) -> [UInt8] {
+        var json = JSONWriter()
+        json.object { json in
+            json.member("partition", partition.description)
+            json.member("key", key.description)
+            json.member("value", Base64.encode(value))
+        }
+        return json.bytes + [0x0a]
+    }
+
     /// The key-value store of a lake that is not running, where it is embedded.
-    private static func withStore(_ invocation: Invocation, _ body: (any KeyValueStore) throws -> Void) throws {
+    static func withStore(_ invocation: Invocation, _ body: (any KeyValueStore) throws -> Void) throws {
         let configuration = try Configuration.load(invocation)
         try configuration.check()
         let directory = try DataDirectory(configuration.dataDirectory)
@@ -167,14 +229,17 @@ extension Command {
 }
 
 /// Reads records as they come: entries of a dump, or one JSON object a line (`kv scan`, or hex values).
-private struct RecordLoader {
+struct RecordLoader {
     let store: any KeyValueStore
     private(set) var loaded = 0
     private(set) var passedOver = 0
     private var batch: [Mutation] = []
     private var path = ""
 
-    init(store: any KeyValueStore) { self.store = store }
+    private let skips: Bool
+
+    /// - Parameter skips: whether records that are there already stay as they are.
+    init(store: any KeyValueStore, skips: Bool = false) { (self.store, self.skips) = (store, skips) }
 
     private struct Record: Decodable {
         let partition: String
@@ -283,7 +348,9 @@ private struct RecordLoader {
             passedOver += 1
             return
         }
-        batch.append(.set(Partition(record.partition), Key(record.key), value))
+        let (partition, key) = (Partition(record.partition), Key(record.key))
+        if skips, try store.value(for: key, in: partition) != nil { return }
+        batch.append(.set(partition, key, value))
         if batch.count == 1000 { try flush() }
     }
 }

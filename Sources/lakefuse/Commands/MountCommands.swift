@@ -66,8 +66,13 @@ extension Command {
         {
             return (String(text[..<mark]), String(text[text.index(after: mark)...]), nil)
         }
-        let uri = try invocation.uri(0)
-        return (uri.repository, try uri.requireRef(), uri.path?.isEmpty == true ? nil : uri.path)
+        let parts = text.dropFirst(LakeURI.scheme.count).split(separator: "/", maxSplits: 2)
+        guard text.hasPrefix(LakeURI.scheme), parts.count < 3 else {
+            let (_, repository, ref, path) = try invocation.path()
+            return (repository, ref, path.isEmpty ? nil : path)
+        }
+        let (_, repository, ref) = try invocation.ref()
+        return (repository, ref, nil)
     }
 
     /// A number that a flag has; octal for permissions.

@@ -9,15 +9,23 @@ extension Command {
 
     static let runServer = Command(
         path: ["run"], summary: "Run a lake: REST, S3 and mounts, until SIGTERM or SIGINT",
+        example: "lakefuse run --data my-lake",
         flags: [
-            Flag(name: "config", value: "FILE", description: "configuration file (YAML, lakeFS's names)"),
+            .serverConfiguration,
             Flag(name: "data", value: "DIR", description: "folder for everything that is kept (default .lakefuse)"),
             Flag(
                 name: "listen", value: "HOST:PORT",
                 description: "address to listen on (default 127.0.0.1:8000; port 0: any free one)"),
+            Flag(
+                name: "local-settings",
+                description: "keep everything under ~/lakefuse, where nothing else says where: to try it"),
+            Flag(
+                name: "quickstart",
+                description: "the same, with the user 'quickstart' whose key pair everybody knows: for tests alone"),
         ]
     ) { invocation in
-        let configuration = try Configuration.load(invocation)
+        var configuration = try Configuration.load(invocation)
+        try configuration.setForTrial(invocation)
         // Four arenas, as many as threads that answer: with two these wait for each other in long listings; the default
         // of eight a core takes four times the memory and makes nothing faster (measured).
         lake_tune_malloc(4, 4 << 20, 16 << 20)

@@ -419,6 +419,21 @@ struct Configuration {
         return configuration
     }
 
+    /// The key pair of lakeFS's quickstart, which everybody knows.
+    private static let quickstart = [
+        ("installation.user_name", "quickstart"), ("installation.access_key_id", "AKIAIOSFOLQUICKSTART"),
+        ("installation.secret_access_key", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
+    ]
+
+    /// `--local-settings` and `--quickstart`, for what nothing else says.
+    mutating func setForTrial(_ invocation: Invocation) throws {
+        guard invocation.has("quickstart") || invocation.has("local-settings") else { return }
+        var standards = [("data", (invocation.environment["HOME"] ?? ".") + "/lakefuse")]
+        if invocation.has("quickstart") { standards += Self.quickstart }
+        for (key, value) in standards where origins[key] == nil { try set(key, value, from: "--quickstart") }
+        Output.note("these settings are to try it with: everybody can know them")
+    }
+
     /// Host and port of `listen_address`.
     var address: (host: String, port: UInt16) {
         get throws {
@@ -488,6 +503,7 @@ enum Files {
     static func absolute(_ path: String) -> String {
         guard !path.hasPrefix("/"), let current = unsafe getcwd(nil, 0) else { return path }
         defer { unsafe free(current) }
-        return unsafe String(cString: current) + "/" + path
+        let parts = path.split(separator: "/").filter { $0 != "." }
+        return unsafe ([String(cString: current)] + parts.map(String.init)).joined(separator: "/")
     }
 }

@@ -1,0 +1,163 @@
+import Foundations
+import Glibc
+import LakeAPI
+
+/// An object of a listing, as far as it is held against a file.
+struct RemoteFile: Sendable {
+    /// Below the prefix that is listed.
+    let relative: String
+    let path: String
+    let size: Int64
+    /// What the file's time was when it was sent, else the object's.
+    let modified: Int64
+    let checksum: String
+    let metadata: [String: String]
+
+    init(_ stats: API.ObjectStats, below prefix: String) {
+        path = stats.path
+        relative = String(decoding: Array(stats.path.utf8.dropFirst(prefix.utf8.count)), as: UTF8.self)
+        size = stats.sizeBytes ?? 0
+        checksum = stats.checksum
+        metadata = stats.metadata ?? [:]
+        modified = metadata[FileAttributes.modifiedKey].flatMap { Int64($0) } ?? stats.mtime
+    }
+
+    init(path: String, below prefix: String, size: Int64, modified: Int64, checksum: String, metadata: [String: String])
+    {
+        self.path = path
+        relative = String(decoding: Array(path.utf8.dropFirst(prefix.utf8.count)), as: UTF8.self)
+        (self.size, self.modified, self.checksum, self.metadata) = (size, modified, checksum, metadata)
+    }
+
+    /// As a download asks for it.
+    var stats: API.ObjectStats {
+        API.ObjectStats(
+            path: path, pathType: "object", physicalAddress: "", checksum: checksum, sizeBytes: size, mtime: modified,
+            metadata: metadata)
+    }
+}
+
+/// Objects in the order of their paths, one after the other.
+protocol RemoteFiles {
+    mutating func next() throws -> RemoteFile?
+}
+
+/// The objects of a ref below a prefix, a page at a time; markers of folders left out.
+struct RemoteListing: RemoteFiles {
+    private let transfers: Transfers
+    private let prefix: String
+    private var page: [API.ObjectStats] = []
+    private var position = 0
+    private var after = ""
+    private var isLast = false
+
+    init(_ transfers: Transfers, prefix: String) { (self.transfers, self.prefix) = (transfers, prefix) }
+
+    mutating func next() throws -> RemoteFile? {
+        while true {
+            while position < page.count {
+                position += 1
+                let item = page[position - 1]
+                if !item.path.hasSuffix("/") { return RemoteFile(item, below: prefix) }
+            }
+            guard !isLast else { return nil }
+            let found = try transfers.client.get(
+                ResultList<API.ObjectStats>.self,
+                ["repositories", transfers.repository, "refs", transfers.ref, "objects", "ls"],
+                [("after", after), ("amount", "1000"), ("prefix", prefix), ("user_metadata", "true")])
+            (page, position) = (found.results, 0)
+            (isLast, after) = (!found.pagination.hasMore, found.pagination.nextOffset)
+        }
+    }
+}
+
+/// A listing as a sequence; what goes wrong ends it, and is told by `problem`.
+final class RemoteSequence: Sequence, IteratorProtocol {
+    private var files: any RemoteFiles
+    private(set) var problem: (any Error)?
+    init(_ files: any RemoteFiles) { self.files = files }
+    func next() -> RemoteFile? {
+        do { return try files.next() } catch {
+            problem = error
+            return nil
+        }
+    }
+}
+
+/// What differs between a folder of this machine and objects.
+enum LocalDiff {
+    enum Kind: String, Sendable { case added, modified, removed, conflict }
+
+    struct Change: Sendable {
+        let kind: Kind
+        let path: String
+        var local: LocalFile?
+        var remote: RemoteFile?
+    }
+
+    /// Goes through both at once and tells what is not the same, in the order of paths.
+    static func each(
+        _ walk: inout LocalWalk, _ remote: any RemoteFiles, root: String? = nil, posix: Bool = false,
+        _ body: (Change) throws -> Void
+    ) throws {
+        var objects = remote
+        var (file, object) = (try walk.next(), try objects.next())
+        while file != nil || object != nil {
+            let order =
+                file.flatMap { file in object.map { compare(file.path, $0.relative) } } ?? (file == nil ? 1 : -1)
+            if order < 0, let found = file {
+                try body(Change(kind: .added, path: found.path, local: found))
+                file = try walk.next()
+            } else if order > 0, let found = object {
+                try body(Change(kind: .removed, path: found.relative, remote: found))
+                object = try objects.next()
+            } else if let local = file, let found = object {
+                if try !isSame(local, found, root, posix) {
+                    try body(Change(kind: .modified, path: local.path, local: local, remote: found))
+                }
+                (file, object) = (try walk.next(), try objects.next())
+            }
+        }
+    }
+
+    private static func compare(_ left: String, _ right: String) -> Int {
+        var (left, right) = (left, right)
+        return left.withUTF8 { left in
+            right.withUTF8 { right in
+                let shared = min(left.count, right.count)
+                let order = unsafe shared == 0 ? 0 : memcmp(left.baseAddress!, right.baseAddress!, shared)
+                return order != 0 ? Int(order) : left.count - right.count
+            }
+        }
+    }
+
+    /// By size and time, as lakectl; where the time alone differs, by what is in it.
+    private static func isSame(_ file: LocalFile, _ object: RemoteFile, _ root: String?, _ posix: Bool) throws -> Bool {
+        guard file.target == object.metadata[FileAttributes.targetKey] || root == nil, file.size == object.size else {
+            return false
+        }
+        if posix, let text = object.metadata[FileAttributes.permissionsKey],
+            text != file.metadata(posix: true)[FileAttributes.permissionsKey]
+        {
+            return false
+        }
+        if file.modified == object.modified { return true }
+        guard let root, file.target == nil, Transfers.isMD5(object.checksum) else { return false }
+        return md5(root + "/" + file.path) == object.checksum
+    }
+
+    /// Whether a file has what an object has.
+    static func isSame(_ file: String, _ object: RemoteFile) -> Bool {
+        guard Transfers.isMD5(object.checksum), let status = FileStatus(path: file), status.size == object.size else {
+            return false
+        }
+        return md5(file) == object.checksum
+    }
+
+    private static func md5(_ file: String) -> String? {
+        let descriptor = unsafe open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+        guard descriptor >= 0 else { return nil }
+        defer { close(descriptor) }
+        return Transfers.md5(of: descriptor)
+    }
+}

@@ -1,0 +1,192 @@
+import Foundations
+import Glibc
+import LakeAPI
+
+/// A file of a folder on this machine.
+struct LocalFile: Sendable {
+    /// Below the folder, with slashes.
+    let path: String
+    let size: Int64
+    /// Whole seconds.
+    let modified: Int64
+    let mode: UInt32, owner: UInt32, group: UInt32
+    /// What a symbolic link leads to, where links are told as such.
+    var target: String?
+
+    /// What is kept of it beside its bytes, under the names that mounts know too. Source: `docs/mount.md`.
+    func metadata(posix: Bool) -> [String: String] {
+        var metadata = [FileAttributes.modifiedKey: String(modified)]
+        if posix {
+            metadata[FileAttributes.permissionsKey] = "{\"UID\":\(owner),\"GID\":\(group),\"Mode\":\(mode & 0o7777)}"
+        }
+        if let target { metadata[FileAttributes.targetKey] = target }
+        return metadata
+    }
+}
+
+/// Names of what is kept of files in the metadata of objects.
+enum FileAttributes {
+    static let permissionsKey = "::lakefs::posix-permissions", modifiedKey = "::lakefs::client-mtime",
+        targetKey = "::lakefs::symlink-target"
+}
+
+/// The files of a folder in the order of an object store's listings: byte by byte, with `/` a byte as any other. As much
+/// is in memory as the folders hold that lead to the current file.
+struct LocalWalk {
+    /// The file that says what a folder is linked to.
+    static let reference = ".lakefs_ref.yaml"
+
+    private struct Level {
+        let path: String
+        var names: [(bytes: [UInt8], isFolder: Bool)]
+        var position = 0
+    }
+    private let root: String
+    private let followsLinks: Bool
+    private let tellsLinks: Bool
+    private let skipsOthers: Bool
+    private var levels: [Level] = []
+
+    /// - Parameters:
+    ///   - followsLinks: whether a symbolic link stands for what it leads to.
+    ///   - tellsLinks: whether links are told as such.
+    ///   - skipsOthers: whether what is neither file nor folder is passed over; else it is an error.
+    init(_ root: String, followsLinks: Bool = false, tellsLinks: Bool = false, skipsOthers: Bool = false) {
+        self.root = root.hasSuffix("/") && root.count > 1 ? String(root.dropLast()) : root
+        (self.followsLinks, self.tellsLinks, self.skipsOthers) = (followsLinks, tellsLinks, skipsOthers)
+    }
+
+    private var isBegun = false
+
+    mutating func next() throws -> LocalFile? {
+        if !isBegun {
+            isBegun = true
+            levels = [try level("")]
+        }
+        while let last = levels.indices.last {
+            guard levels[last].position < levels[last].names.count else {
+                levels.removeLast()
+                continue
+            }
+            let (bytes, isFolder) = levels[last].names[levels[last].position]
+            levels[last].position += 1
+            guard let name = String(validating: isFolder ? bytes.dropLast() : bytes[...], as: UTF8.self) else {
+                throw CommandError(
+                    "\(root)/\(levels[last].path): the name \(String(decoding: bytes, as: UTF8.self)) is no UTF-8: objects cannot have it over REST"
+                )
+            }
+            let path = levels[last].path.isEmpty ? name : levels[last].path + "/" + name
+            if isFolder {
+                levels.append(try level(path))
+                continue
+            }
+            if path == Self.reference || name.hasPrefix(".lakefuse-") && name.hasSuffix(".part") { continue }
+            if let file = try file(path) { return file }
+        }
+        return nil
+    }
+
+    private func file(_ path: String) throws -> LocalFile? {
+        let whole = root + "/" + path
+        var info = stat()
+        guard unsafe (followsLinks ? stat(whole, &info) : lstat(whole, &info)) == 0 else {
+            if errno == ENOENT { return nil }
+            throw CommandError(unsafe "\(whole): \(String(cString: strerror(errno)))")
+        }
+        var target: String?
+        switch info.st_mode & S_IFMT {
+        case S_IFREG: break
+        case S_IFLNK where tellsLinks:
+            var bytes = [UInt8](repeating: 0, count: 4096)
+            let count = unsafe readlink(whole, &bytes, bytes.count)
+            guard count >= 0 else { throw CommandError(unsafe "\(whole): \(String(cString: strerror(errno)))") }
+            target = String(decoding: bytes[..<count], as: UTF8.self)
+        default:
+            if skipsOthers { return nil }
+            throw CommandError(
+                "\(whole) is no regular file",
+                hint: "local.skip_non_regular_files passes over such, local.symlink_support keeps links")
+        }
+        return LocalFile(
+            path: path, size: target == nil ? Int64(info.st_size) : 0, modified: Int64(info.st_mtim.tv_sec),
+            mode: UInt32(info.st_mode), owner: info.st_uid, group: info.st_gid, target: target)
+    }
+
+    private func level(_ path: String) throws -> Level {
+        let whole = path.isEmpty ? root : root + "/" + path
+        guard let folder = unsafe opendir(whole) else {
+            throw CommandError(unsafe "\(whole): \(String(cString: strerror(errno)).lowercased())")
+        }
+        defer { unsafe closedir(folder) }
+        var names: [(bytes: [UInt8], isFolder: Bool)] = []
+        while let entry = unsafe readdir(folder) {
+            var bytes = unsafe withUnsafePointer(to: &entry.pointee.d_name) { pointer in
+                unsafe pointer.withMemoryRebound(to: UInt8.self, capacity: 256) { first in
+                    unsafe Array(UnsafeBufferPointer(start: first, count: strlen(pointer)))
+                }
+            }
+            if bytes == [0x2e] || bytes == [0x2e, 0x2e] { continue }
+            var isFolder = unsafe entry.pointee.d_type == UInt8(DT_DIR)
+            if unsafe entry.pointee.d_type == UInt8(DT_UNKNOWN)
+                || (followsLinks && entry.pointee.d_type == UInt8(DT_LNK))
+            {
+                isFolder = FileStatus(path: whole + "/" + String(decoding: bytes, as: UTF8.self))?.isFolder == true
+            }
+            // What lies in a folder has the slash between.
+            if isFolder { bytes.append(0x2f) }
+            names.append((bytes, isFolder))
+        }
+        names.sort { $0.bytes.lexicographicallyPrecedes($1.bytes) }
+        return Level(path: path, names: names)
+    }
+}
+
+/// Places below a folder that objects are written to: never outside of it, whatever they are called.
+final class LocalPlaces: Sendable {
+    private let root: String
+    private let made = Made()
+
+    private final class Made: Sendable {
+        let folders = ReadWriteLock<Set<String>>([])
+    }
+
+    init(_ root: String) { self.root = root.hasSuffix("/") ? String(root.dropLast()) : root }
+
+    /// Where a file goes; the folders that it lies in are made.
+    /// - Throws: `CommandError` for a name that leads elsewhere.
+    func file(_ path: String) throws -> String {
+        let parts = path.split(separator: "/", omittingEmptySubsequences: false)
+        guard !parts.contains(where: { [".", "..", ""].contains($0) || $0.utf8.contains(0) || $0.utf8.count > 255 })
+        else {
+            throw CommandError("object '\(Output.name(path))' cannot be a file in \(root): its name is none")
+        }
+        var place = root
+        for part in parts.dropLast() {
+            place += "/" + part
+            guard !made.folders.read({ $0.contains(place) }) else { continue }
+            var info = stat()
+            if unsafe lstat(place, &info) == 0 {
+                guard info.st_mode & S_IFMT == S_IFDIR else {
+                    throw CommandError("\(place) is no folder: object '\(Output.name(path))' cannot be below it")
+                }
+            } else if unsafe mkdir(place, 0o755) != 0, errno != EEXIST {
+                throw CommandError(unsafe "mkdir \(place): \(String(cString: strerror(errno)).lowercased())")
+            }
+            made.folders.write { [place] in _ = $0.insert(place) }
+        }
+        return root + "/" + path
+    }
+
+    /// Removes a file, and the folders that are empty then.
+    func remove(_ path: String) throws {
+        let file = root + "/" + path
+        guard unsafe unlink(file) == 0 || errno == ENOENT else {
+            throw CommandError(unsafe "remove \(file): \(String(cString: strerror(errno)).lowercased())")
+        }
+        var parts = path.split(separator: "/").dropLast()
+        while !parts.isEmpty {
+            guard unsafe rmdir(root + "/" + parts.joined(separator: "/")) == 0 else { return }
+            parts.removeLast()
+        }
+    }
+}

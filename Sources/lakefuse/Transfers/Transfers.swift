@@ -1,0 +1,399 @@
+import CLinux
+import Foundations
+import Glibc
+import LakeAPI
+import Synchronization
+import Transport
+import Versioning
+
+/// Sends and receives objects of one ref. Nothing half-written is ever under its final name, and what has come is held
+/// against the object's checksum. Safe from any thread.
+struct Transfers: Sendable {
+    let client: LakeClient
+    let repository: String
+    let ref: String
+    /// Whether bytes go between this machine and the store, past the server.
+    let isPresigned: Bool
+    /// How much is under way at once.
+    let width: Int
+    /// Objects that are larger come in parts, several at once.
+    var partSize: Int64 = 8 << 20
+
+    init(_ invocation: Invocation, repository: String, ref: String) throws {
+        let settings = try ClientSettings(invocation)
+        client = settings.client()
+        (self.repository, self.ref) = (repository, ref)
+        let asked = invocation.isGiven("parallelism") ? try invocation.number("parallelism") : nil
+        width = max(1, min(100, asked ?? settings.number("options.parallelism") ?? 25))
+        isPresigned = try Self.presigns(invocation, client)
+        if let size = invocation.value("part-size").flatMap({ Int64($0) }) { partSize = max(1 << 20, size) }
+    }
+
+    /// Whether addresses are signed for clients: they want it, and the server's store can.
+    static func presigns(_ invocation: Invocation, _ client: LakeClient) throws -> Bool {
+        guard invocation.has("pre-sign") else { return false }
+        let config: API.Config
+        // An older server tells it elsewhere, or not at all.
+        do { config = try client.get(API.Config.self, ["config"]) } catch let error as LakeClientError
+            where error.status != 401
+        { return false }
+        return config.storageConfig?.preSignSupport == true
+            || config.storageConfigList?.contains { $0.preSignSupport } == true
+    }
+
+    private var refParts: [String] { ["repositories", repository, "refs", ref, "objects"] }
+    private var branchParts: [String] { ["repositories", repository, "branches", ref, "objects"] }
+
+    func stat(_ path: String) throws -> API.ObjectStats {
+        try client.get(API.ObjectStats.self, refParts + ["stat"], [("path", path), ("user_metadata", "true")])
+    }
+
+    // MARK: upload
+
+    /// A file as it is sent, which tells how that ended, and what its bytes hash to. Used by one thread.
+    private final class Source {
+        private var hash = Hash(.md5)
+        private var position: Int64 = 0
+        private var failure: Int32 = 0
+        private let descriptor: Int32
+        private let byteCount: Int64?
+        private let progress: Progress?
+
+        /// - Parameter byteCount: nil for what cannot be read twice, to its end.
+        init(_ descriptor: Int32, byteCount: Int64?, _ progress: Progress?) {
+            (self.descriptor, self.byteCount, self.progress) = (descriptor, byteCount, progress)
+        }
+
+        func read(_ buffer: UnsafeMutableRawBufferPointer) -> Int {
+            let wanted = byteCount.map { Int(min(Int64(buffer.count), $0 - position)) } ?? buffer.count
+            guard wanted > 0 else { return 0 }
+            var count = 0
+            if byteCount == nil {
+                count = unsafe Glibc.read(descriptor, buffer.baseAddress, wanted)
+            } else {
+                count = unsafe pread(descriptor, buffer.baseAddress, wanted, off_t(position))
+            }
+            guard count > 0 else {
+                if count < 0 || byteCount != nil { failure = count < 0 ? errno : EIO }
+                return 0
+            }
+            unsafe hash.update(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer)[..<count]))
+            position += Int64(count)
+            progress?.add(bytes: Int64(count))
+            return count
+        }
+
+        /// - Returns: the MD5 of what was read, in hex, and how much it was.
+        /// - Throws: `CommandError` if not all could be.
+        func end(_ file: String) throws -> (checksum: String, byteCount: Int64) {
+            guard failure == 0 else { throw CommandError(Self.message("read", file, failure)) }
+            return (Hex.text(hash.finish()), position)
+        }
+
+        static func message(_ what: String, _ file: String, _ number: Int32) -> String {
+            unsafe "\(what) \(file): \(String(cString: strerror(number)).lowercased())"
+        }
+    }
+
+    /// How often a file is sent again whose connection was lost.
+    private static let mostTries = 3
+
+    /// Sends a file; `-` is standard input.
+    /// - Throws: `CommandError` if it cannot be read.
+    func upload(
+        _ file: String, to path: String, contentType: String? = nil, metadata: [String: String] = [:],
+        _ progress: Progress? = nil
+    ) throws -> API.ObjectStats {
+        guard file != "-" else {
+            return try send(0, byteCount: nil, file, path, contentType, metadata, progress)
+        }
+        let descriptor = unsafe Glibc.open(file, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw CommandError(Source.message("open", file, errno)) }
+        defer { close(descriptor) }
+        var info = Glibc.stat()
+        guard unsafe fstat(descriptor, &info) == 0 else {
+            throw CommandError(Source.message("stat", file, errno))
+        }
+        guard info.st_mode & S_IFMT != S_IFDIR else {
+            throw CommandError(
+                "Post \"\(client.endpoint)/api/v1/\(branchParts.joined(separator: "/"))?path=\(URIEncoding.encode(path))\": read \(file): is a directory",
+                hint: "-r uploads a folder")
+        }
+        let size = info.st_mode & S_IFMT == S_IFREG ? Int64(info.st_size) : nil
+        for attempt in 1... {
+            do {
+                return try send(descriptor, byteCount: size, file, path, contentType, metadata, progress)
+            } catch let error as TransportError where size != nil && attempt < Self.mostTries {
+                _ = error
+                sleep(milliseconds: 200 << attempt)
+            }
+        }
+        preconditionFailure("tries have an end")
+    }
+
+    private func send(
+        _ descriptor: Int32, byteCount: Int64?, _ file: String, _ path: String, _ contentType: String?,
+        _ metadata: [String: String], _ progress: Progress?
+    ) throws -> API.ObjectStats {
+        let source = Source(descriptor, byteCount: byteCount, progress)
+        let body =
+            byteCount == 0
+            ? HTTPClient.Body.bytes([])
+            : unsafe HTTPClient.Body.stream(byteCount: byteCount ?? -1) { unsafe source.read($0) }
+        let type = contentType ?? "application/octet-stream"
+        if isPresigned, byteCount != nil {
+            return try sendPresigned(source, body, file, path, type, metadata)
+        }
+        let answer = unsafe try client.send(
+            "POST", branchParts, [("path", path)], headers: [("Content-Type", type)], body: body)
+        let made = try Coding.decode(API.ObjectStats.self, answer.body)
+        try check(source.end(file), against: made.checksum, path)
+        if !metadata.isEmpty {
+            try client.post(
+                branchParts + ["stat", "user_metadata"], query: [("path", path)],
+                API.UpdateObjectUserMetadata(set: metadata), method: "PUT")
+        }
+        return made
+    }
+
+    /// By an address that the server signs, and a record of it then. Source: lakeFS API, getPhysicalAddress.
+    private func sendPresigned(
+        _ source: Source, _ body: HTTPClient.Body, _ file: String, _ path: String, _ type: String,
+        _ metadata: [String: String]
+    ) throws -> API.ObjectStats {
+        let parts = ["repositories", repository, "branches", ref, "staging", "backing"]
+        let staging = try client.get(API.StagingLocation.self, parts, [("path", path), ("presign", "true")])
+        guard let url = staging.presignedUrl else {
+            throw CommandError("the server signs no address for \(path)", hint: "--pre-sign=false")
+        }
+        var headers = [("Content-Type", type)]
+        if url.contains(".blob.core.") { headers.append(("x-ms-blob-type", "BlockBlob")) }
+        let answer = unsafe try client.http.send("PUT", url, headers: headers, body: body)
+        guard (200..<300).contains(answer.status) else {
+            throw CommandError("upload \(path) failed: the store answers \(answer.statusLine)")
+        }
+        let read = try source.end(file)
+        return try Coding.decode(
+            API.ObjectStats.self,
+            client.post(
+                parts, query: [("path", path)],
+                API.StagingMetadata(
+                    staging: staging, checksum: (answer.header("etag") ?? read.checksum).filter { $0 != "\"" },
+                    sizeBytes: read.byteCount, userMetadata: metadata.isEmpty ? nil : metadata, contentType: type),
+                method: "PUT"))
+    }
+
+    /// Whether a checksum is the MD5 of an object's bytes: those of objects in parts, and of other stores, are others.
+    static func isMD5(_ checksum: String) -> Bool {
+        checksum.utf8.count == 32 && Hex.bytes(Array(checksum.utf8)) != nil
+    }
+
+    private func check(_ sent: (checksum: String, byteCount: Int64), against checksum: String, _ path: String) throws {
+        guard Self.isMD5(checksum), checksum != sent.checksum else { return }
+        throw CommandError("upload \(path): what the server has is not what was sent", hint: "try again")
+    }
+
+    // MARK: download
+
+    /// Receives an object into a file, whole or not at all. What an earlier try has of it is taken on.
+    /// - Parameter known: what is known of the object; it is asked for where nothing is.
+    @discardableResult
+    func download(
+        _ path: String, _ known: API.ObjectStats? = nil, to file: String, _ progress: Progress? = nil
+    ) throws -> API.ObjectStats {
+        let stats: API.ObjectStats
+        do { stats = try known ?? stat(path) } catch let error as LakeClientError where error.status == 404 {
+            throw Self.failure(file, error)
+        }
+        let size = stats.sizeBytes ?? 0
+        let slash = file.lastIndex(of: "/").map { file.index(after: $0) } ?? file.startIndex
+        // Named by what it is of: another version begins anew.
+        let mark = Hex.text(Array(Hash.digest(.sha256, Array("\(stats.checksum) \(size)".utf8)).prefix(8)))
+        let temporary = String(file[..<slash]) + ".lakefuse-\(mark).part"
+        let descriptor = unsafe Glibc.open(temporary, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
+        guard descriptor >= 0 else { throw CommandError(Source.message("open", file, errno)) }
+        defer { close(descriptor) }
+        HalfWritten.add(temporary)
+        defer { HalfWritten.remove(temporary) }
+        do {
+            try receive(path, size, into: descriptor, progress)
+            try check(descriptor, stats, path)
+        } catch let error as TransportError {
+            // What has come is kept for the next try.
+            throw error
+        } catch {
+            unsafe unlink(temporary)
+            throw (error as? LakeClientError).map { Self.failure(file, $0) } ?? error
+        }
+        guard unsafe rename(temporary, file) == 0 else {
+            let number = errno
+            unsafe unlink(temporary)
+            throw CommandError(Source.message("rename", file, number))
+        }
+        return stats
+    }
+
+    private static func failure(_ file: String, _ error: LakeClientError) -> CommandError {
+        let reason = error.status == 404 ? "404 Not Found" : "\(error.status) \(error.message)"
+        return CommandError(
+            "download failed: failed to download '\(Files.absolute(file))' object: request failed: \(reason)")
+    }
+
+    private static let attribute = "user.lakefuse.received"
+
+    private func receive(_ path: String, _ size: Int64, into descriptor: Int32, _ progress: Progress?) throws {
+        guard size > partSize else {
+            guard ftruncate(descriptor, 0) == 0 else { throw CommandError(Source.message("write", path, errno)) }
+            return try receive(path, 0..<size, into: descriptor, progress)
+        }
+        // Parts that follow each other from the beginning are there already as far as the file says.
+        var text = [UInt8](repeating: 0, count: 32)
+        let length = unsafe fgetxattr(descriptor, Self.attribute, &text, text.count)
+        let known = length > 0 ? Int64(String(decoding: text[..<length], as: UTF8.self)) ?? 0 : 0
+        let starts = Array(stride(from: known, to: size, by: Int64.Stride(partSize)))
+        progress?.add(bytes: known)
+        let done = Mutex<(parts: Set<Int64>, until: Int64)>(([], known))
+        let pool = WorkerPool(name: "part", width: min(width, 8))
+        defer { pool.stop() }
+        let tasks = PoolTasks(pool)
+        for start in starts {
+            try tasks.start {
+                let range = start..<min(size, start + partSize)
+                try receive(path, range, into: descriptor, progress)
+                let until = done.withLock { done in
+                    done.parts.insert(start)
+                    while done.parts.remove(done.until) != nil { done.until = min(size, done.until + partSize) }
+                    return done.until
+                }
+                let text = Array("\(until)".utf8)
+                unsafe fsetxattr(descriptor, Self.attribute, text, text.count, 0)
+            }
+        }
+        try tasks.waitForAll()
+        unsafe fremovexattr(descriptor, Self.attribute)
+    }
+
+    /// Receives a range of an object, from where the connection was lost too.
+    private func receive(_ path: String, _ range: Range<Int64>, into descriptor: Int32, _ progress: Progress?) throws {
+        guard !range.isEmpty else { return }
+        var position = range.lowerBound
+        for attempt in 1... {
+            do {
+                unsafe try read(path, position..<range.upperBound) { piece in
+                    guard unsafe writeWhole(piece, to: descriptor, at: position) else {
+                        throw CommandError(Source.message("write", path, errno))
+                    }
+                    position += Int64(piece.count)
+                    progress?.add(bytes: Int64(piece.count))
+                }
+                guard position == range.upperBound else {
+                    throw CommandError("download \(path): the object ends before its size")
+                }
+                return
+            } catch let error as TransportError where attempt < Self.mostTries {
+                _ = error
+                sleep(milliseconds: 200 << attempt)
+            }
+        }
+    }
+
+    /// Gives a range of an object to `take`, piece by piece.
+    func read(_ path: String, _ range: Range<Int64>?, _ take: @escaping (UnsafeRawBufferPointer) throws -> Void)
+        throws
+    {
+        var headers: [(String, String)] = []
+        if let range { headers.append(("Range", "bytes=\(range.lowerBound)-\(range.upperBound - 1)")) }
+        var problem: (any Error)?
+        let sink = { (status: Int, piece: UnsafeRawBufferPointer) -> Bool in
+            guard (200..<300).contains(status) else { return true }
+            do { unsafe try take(piece) } catch {
+                problem = error
+                return false
+            }
+            return true
+        }
+        do {
+            if isPresigned {
+                let stats = try client.get(
+                    API.ObjectStats.self, refParts + ["stat"], [("path", path), ("presign", "true")])
+                let answer = unsafe try client.http.send("GET", stats.physicalAddress, headers: headers, sink: sink)
+                guard (200..<300).contains(answer.status) else {
+                    throw CommandError("download \(path) failed: the store answers \(answer.statusLine)")
+                }
+            } else {
+                unsafe try client.send("GET", refParts, [("path", path)], headers: headers, sink: sink)
+            }
+        } catch { throw problem ?? error }
+    }
+
+    /// Holds what has come against the object's checksum.
+    private func check(_ descriptor: Int32, _ stats: API.ObjectStats, _ path: String) throws {
+        guard Self.isMD5(stats.checksum) else { return }
+        var info = Glibc.stat()
+        guard unsafe fstat(descriptor, &info) == 0, let found = Self.md5(of: descriptor), found == stats.checksum
+        else { throw CommandError("download \(path): what has come does not have the object's checksum") }
+    }
+
+    /// The MD5 of a file, in hex; nil if it cannot be read.
+    static func md5(of descriptor: Int32) -> String? {
+        var hash = Hash(.md5)
+        var piece = [UInt8](repeating: 0, count: 1 << 20)
+        var position: off_t = 0
+        while true {
+            let count = unsafe pread(descriptor, &piece, piece.count, position)
+            guard count >= 0 else { return nil }
+            guard count > 0 else { return Hex.text(hash.finish()) }
+            unsafe piece.withUnsafeBytes { unsafe hash.update(UnsafeRawBufferPointer(rebasing: $0[..<count])) }
+            position += off_t(count)
+        }
+    }
+
+    // MARK: many
+
+    /// Does something to each of many, several at once; lines of output come as each ends.
+    func each<Item: Sendable>(_ items: some Sequence<Item>, _ body: @escaping @Sendable (Item) throws -> String?) throws
+    {
+        let pool = WorkerPool(name: "transfer", width: width)
+        defer { pool.stop() }
+        let tasks = PoolTasks(pool)
+        let lines = Mutex<Void>(())
+        var problem: (any Error)?
+        do {
+            for item in items {
+                try tasks.start {
+                    let line = try body(item)
+                    if let line { lines.withLock { _ in Output.line(line) } }
+                }
+            }
+        } catch { problem = error }
+        do { try tasks.waitForAll() } catch { problem = problem ?? error }
+        if let problem { throw problem }
+    }
+
+    /// Removes objects, a thousand a request.
+    func remove(_ paths: [String], isIn branch: String) throws {
+        for start in stride(from: 0, to: paths.count, by: 1000) {
+            let answer = try client.post(
+                ["repositories", repository, "branches", branch, "objects", "delete"],
+                API.PathList(paths: Array(paths[start..<min(start + 1000, paths.count)])))
+            if let failed = (try? Coding.decode(API.ObjectErrorList.self, answer))?.errors.first(where: {
+                $0.statusCode != 404
+            }) {
+                throw LakeClientError(status: failed.statusCode, message: failed.message)
+            }
+        }
+    }
+}
+
+/// What a sync has done.
+struct TransferSummary: Sendable {
+    var downloaded = 0, uploaded = 0, removed = 0
+
+    func write(_ title: String) {
+        let isNothing = downloaded + uploaded + removed == 0
+        Output.write(
+            "\n\(title) Summary:\n\n"
+                + (isNothing
+                    ? "No changes\n" : "Downloaded: \(downloaded)\nUploaded: \(uploaded)\nRemoved: \(removed)\n\n"))
+    }
+}
