@@ -24,10 +24,12 @@ func run(_ words: [String], _ environment: [String: String]) -> Int32 {
         return 0
     }
     var isLakectl = true
+    var asked: Invocation?
     do {
         switch try table.parse(words, environment) {
         case .run(let invocation):
             isLakectl = invocation.command.isLakectl
+            asked = invocation
             try invocation.command.run(invocation)
         case .help(let command): Output.write(table.help(command))
         case .helpOfGroup(let group): Output.write(table.help(group))
@@ -41,7 +43,7 @@ func run(_ words: [String], _ environment: [String: String]) -> Int32 {
         return 0
     } catch {
         let failure = Failure(error, isLakectl: isLakectl)
-        failure.write()
+        failure.write(asked.flatMap { Suggestion.text(for: error, $0) })
         return failure.status
     }
 }

@@ -17,7 +17,7 @@ sys.dont_write_bytecode = True
 import lake  # noqa: E402
 from clients import LakeTest  # noqa: E402
 
-MODULES = ["versions", "doors", "gateway", "users", "links", "operations", "hooks", "settings", "files", "refusals", "faults", "golden", "attacks", "disk", "inside", "watch", "remote", "stress", "cuts"]
+MODULES = ["versions", "commands", "doors", "gateway", "users", "links", "operations", "hooks", "settings", "files", "refusals", "faults", "golden", "attacks", "disk", "inside", "watch", "remote", "stress", "cuts"]
 
 
 class Result(unittest.TextTestResult):

@@ -154,7 +154,7 @@ class VersionsTest(LakeTest):
         command("branch", "create", f"lakefs://{repository}/work", "-s", f"lakefs://{repository}/main")
         self.assertIn("work", command("branch", "list", f"lakefs://{repository}"))
         command("fs", "upload", f"lakefs://{repository}/work/dir/a.txt", "-s", local)
-        self.assertIn("dir/a.txt", command("fs", "ls", f"lakefs://{repository}/work/dir/"))
+        self.assertIn("a.txt", command("fs", "ls", f"lakefs://{repository}/work/dir/"))
         self.assertEqual(command("fs", "cat", f"lakefs://{repository}/work/dir/a.txt"), "from a file\n")
         self.assertIn("12 bytes", command("fs", "stat", f"lakefs://{repository}/work/dir/a.txt"))
         command("fs", "download", f"lakefs://{repository}/work/dir/a.txt", self.scratch / "back.txt")

@@ -1,26 +1,26 @@
-import Foundations
+package import Foundations
 import Glibc
-import Versioning
+package import Versioning
 
 /// Owner, permissions, times and link target of a file, as `lakectl local` keeps them in user metadata.
-struct Attributes: Equatable {
-    static let permissionsKey = "::lakefs::posix-permissions", modifiedKey = "::lakefs::client-mtime",
+package struct Attributes: Equatable {
+    package static let permissionsKey = "::lakefs::posix-permissions", modifiedKey = "::lakefs::client-mtime",
         targetKey = "::lakefs::symlink-target"
     /// Ours: `lakectl local` keeps whole seconds.
-    static let nanosecondsKey = "::lakefs::client-mtime-nanoseconds"
+    package static let nanosecondsKey = "::lakefs::client-mtime-nanoseconds"
 
     /// Permission bits; nil for the default: 0644, folders 0755.
-    var mode: UInt32?
-    var owner: UInt32?
-    var group: UInt32?
+    package var mode: UInt32?
+    package var owner: UInt32?
+    package var group: UInt32?
     /// A time that a program set; nil for the entry's own.
-    var modified: Timestamp?
-    var target: [UInt8]?
+    package var modified: Timestamp?
+    package var target: [UInt8]?
 
-    init() {}
+    package init() {}
 
     /// Reads what an entry's metadata tells; what it does not tell, or not properly, is the default.
-    init(_ metadata: Metadata) {
+    package init(_ metadata: Metadata) {
         if let text = metadata[Self.permissionsKey] {
             func number(_ name: String) -> UInt32? {
                 guard let mark = text.firstRange(of: "\"\(name)\":") else { return nil }
@@ -38,12 +38,14 @@ struct Attributes: Equatable {
     }
 
     /// Puts into `metadata` what is not the default.
-    func write(into metadata: inout Metadata, isFolder: Bool) {
+    /// - Parameter tellsAll: whether owner and permissions are told though they are.
+    package func write(into metadata: inout Metadata, isFolder: Bool, tellsAll: Bool = false) {
         let standard: UInt32 = isFolder ? 0o755 : 0o644
         let isPlain =
             (mode ?? standard) == standard && (owner ?? getuid()) == getuid() && (group ?? getgid()) == getgid()
         metadata[Self.permissionsKey] =
-            isPlain ? nil : "{\"UID\":\(owner ?? getuid()),\"GID\":\(group ?? getgid()),\"Mode\":\(mode ?? standard)}"
+            isPlain && !tellsAll
+            ? nil : "{\"UID\":\(owner ?? getuid()),\"GID\":\(group ?? getgid()),\"Mode\":\(mode ?? standard)}"
         metadata[Self.modifiedKey] = modified.map { String($0.seconds) }
         metadata[Self.nanosecondsKey] = modified.flatMap { $0.nanoseconds > 0 ? String($0.nanoseconds) : nil }
         metadata[bytes: Self.targetKey] = target

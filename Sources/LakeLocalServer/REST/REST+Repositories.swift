@@ -44,7 +44,11 @@ extension REST {
                     RepositoryID(body.name), storageNamespace: body.storageNamespace,
                     defaultBranch: BranchName(defaultBranch),
                     isReadOnly: body.readOnly ?? false, isBare: isBare, schemes: [store.scheme],
-                    storageID: store.id)
+                    storageID: store.id
+                ) {
+                    // What is restored from another's objects can be read by who restores it.
+                    access.mountRights(of: call.caller, in: $0).isFree()
+                }
                 if body.sampleData == true && !isBare { try catalog.addSampleData(to: made.id, committer: call.user) }
                 return .json(201, message(made))
             }

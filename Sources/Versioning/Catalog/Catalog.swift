@@ -254,8 +254,8 @@ package final class Catalog: Sendable {
     /// Creates a repository with one commit and its default branch; a bare one with neither.
     package func createRepository(
         _ id: RepositoryID, storageNamespace: String, defaultBranch: BranchName, isReadOnly: Bool = false,
-        isBare: Bool = false,
-        schemes: Set<String>, storageID: String = ""
+        isBare: Bool = false, schemes: Set<String>, storageID: String = "",
+        mayShare: (RepositoryID) -> Bool = { _ in false }
     ) throws -> Repository {
         try id.check()
         try defaultBranch.check()
@@ -271,7 +271,9 @@ package final class Catalog: Sendable {
         }
         try Self.checkDepth(of: namespace)
         return try turns.withTurn(of: "repositories") {
-            try makeRepository(id, namespace, storageNamespace, defaultBranch, isReadOnly: isReadOnly, isBare: isBare)
+            try makeRepository(
+                id, namespace, storageNamespace, defaultBranch, isReadOnly: isReadOnly, isBare: isBare,
+                mayShare: mayShare)
         }
     }
 
@@ -287,7 +289,7 @@ package final class Catalog: Sendable {
 
     /// Refuses a namespace on, in or around another repository's: what either writes or collects would be the other's. A
     /// bare repository may be on one: what it is made for is to take over what was written there.
-    private func checkOverlap(of namespace: StorageNamespace, isBare: Bool) throws {
+    private func checkOverlap(of namespace: StorageNamespace, mayShare: (RepositoryID) -> Bool) throws {
         var after = ""
         while true {
             let page = try refs.repositories(prefix: "", after: after, limit: 1000)
@@ -297,7 +299,7 @@ package final class Catalog: Sendable {
                 else { continue }
                 let own = Key(namespace.path + "/")
                 let their = Key(theirs.path + "/")
-                if isBare, own == their { continue }
+                if own == their, mayShare(other.id) { continue }
                 guard !own.hasPrefix(their), !their.hasPrefix(own) else {
                     throw LakeError(
                         .invalidValue,
@@ -312,7 +314,7 @@ package final class Catalog: Sendable {
 
     private func makeRepository(
         _ id: RepositoryID, _ namespace: StorageNamespace, _ storageNamespace: String, _ defaultBranch: BranchName,
-        isReadOnly: Bool, isBare: Bool
+        isReadOnly: Bool, isBare: Bool, mayShare: (RepositoryID) -> Bool
     ) throws -> Repository {
         if let old = try refs.repository(id) {
             // A name whose repository is being deleted is free as soon as that is done.
@@ -320,7 +322,7 @@ package final class Catalog: Sendable {
                 throw LakeError(.alreadyExists(.repository), "repository \(id): not unique")
             }
         }
-        try checkOverlap(of: namespace, isBare: isBare)
+        try checkOverlap(of: namespace) { isBare && mayShare($0) }
         if !isBare && !isReadOnly {
             for marker in ["dummy", "_lakefs/dummy"] where try objects.size(of: namespace.location(marker)) != nil {
                 throw LakeError(

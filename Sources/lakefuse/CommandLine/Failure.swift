@@ -33,12 +33,13 @@ struct Failure {
         self.status = status
     }
 
-    func write() {
+    /// - Parameter suggestion: what may have been meant, for who reads it on a terminal.
+    func write(_ suggestion: String? = nil) {
         guard Output.isErrorTerminal else {
             return Output.note(message + (below.map { "\n" + $0 } ?? ""))
         }
         let line = message.hasPrefix("Error: ") ? message : "Error: " + message
-        Output.note(Style.red(line) + (hint.map { " (\($0))" } ?? ""))
+        Output.note(Style.red(line) + ((suggestion ?? hint).map { " (\($0))" } ?? ""))
     }
 
     private static func hint(_ error: LakeClientError) -> String? {
@@ -61,5 +62,29 @@ struct Failure {
             504: "Gateway Timeout", 507: "Insufficient Storage",
         ]
         return names[status] ?? ""
+    }
+}
+
+/// Names that something misspelt may have meant.
+enum Suggestion {
+    /// Of a repository, branch or tag that is not there; nil if none is near. Asks the server, so on a terminal alone.
+    static func text(for error: any Error, _ invocation: Invocation) -> String? {
+        guard Output.isErrorTerminal, let error = error as? LakeClientError, error.status == 404,
+            let text = invocation.arguments.first, let uri = try? LakeURI(text, what: ""),
+            let client = try? invocation.client(impatient: true)
+        else { return nil }
+        func names(_ parts: [String]) -> [String] {
+            let found = try? client.list(API.Ref.self, parts, amount: 1000)  // Without them nothing is suggested.
+            return found?.items.map(\.id) ?? []
+        }
+        if error.message.hasPrefix("repository ") {
+            let known = try? client.list(API.Repository.self, ["repositories"], amount: 1000)  // The same.
+            return Spelling.nearest(to: uri.repository, of: known?.items.map(\.id) ?? []).map {
+                "did you mean '\($0)'?"
+            }
+        }
+        guard let ref = uri.ref else { return nil }
+        let known = ["branches", "tags"].flatMap { names(["repositories", uri.repository, $0]) }
+        return Spelling.nearest(to: ref, of: known).map { "did you mean '\($0)'?" }
     }
 }

@@ -8,6 +8,7 @@ extension Command {
     static let check = Command(
         path: ["check"],
         summary: "Verify a lake that is not running: records, tables, ids, entries, objects; find what nobody names",
+        example: "lakefuse check --data lake",
         flags: [
             Flag(
                 name: "data", value: "DIR",

@@ -121,12 +121,19 @@ extension Command {
 
     /// The key-value store of a lake that is not running, where it is embedded.
     static func withStore(_ invocation: Invocation, _ body: (any KeyValueStore) throws -> Void) throws {
+        try withRecords(invocation) { store, _, _ in try body(store) }
+    }
+
+    /// The same, with what else is known of the lake.
+    static func withRecords(
+        _ invocation: Invocation, _ body: (any KeyValueStore, Configuration, DataDirectory) throws -> Void
+    ) throws {
         let configuration = try Configuration.load(invocation)
         try configuration.check()
         let directory = try DataDirectory(configuration.dataDirectory)
         let (store, close) = try Engines.records(configuration, in: directory)
         defer { close() }
-        try withExtendedLifetime(directory) { try body(store) }
+        try withExtendedLifetime(directory) { try body(store, configuration, directory) }
     }
 
     /// Two stores, by a configuration file each.

@@ -107,6 +107,7 @@ extension Command {
         Command(
             path: ["mount"], arguments: ["<ref or path URI, or repository@ref>", "<folder>"],
             summary: "Mount a ref, or a folder of it, on an empty folder: a branch read-write, anything else read-only",
+            example: "mkdir -p data && lakefuse mount lakefs://demo/main data",
             flags: [
                 Flag(name: "read-only", description: "mount a branch read-only too"),
                 Flag(name: "pin", description: "mount the commit that a branch stands on now, read-only"),
@@ -137,7 +138,9 @@ extension Command {
             )
         },
         Command(
-            path: ["umount"], arguments: ["<folder>"], summary: "Unmount; what was written is published first",
+            path: ["umount"], arguments: ["<folder>"], optional: 1,
+            summary: "Unmount a folder, or the mount that you are in; what was written is published first",
+            example: "lakefuse umount data",
             flags: [
                 Flag(
                     name: "keep-unpushed",
@@ -146,7 +149,9 @@ extension Command {
                 )
             ]
         ) { invocation in
-            let folder = Files.absolute(invocation.arguments[0])
+            let folder = try invocation.arguments.first.map { Files.absolute($0) } ?? MountedFolder().root
+            // Who is in it holds it: this program at least need not.
+            unsafe chdir("/")
             // A mount of a server elsewhere is a process of this machine.
             if MountTable.source(of: folder)?.hasPrefix("lakefs+") == true {
                 // One whose process died says nothing any more: what it kept is there when it is mounted again.
@@ -164,7 +169,8 @@ extension Command {
         },
         Command(
             path: ["mount", "status"], arguments: ["<folder>"], optional: 1,
-            summary: "Show counters of a mount, what waits in it, and what went wrong"
+            summary: "Show counters of a mount, what waits in it, and what went wrong",
+            example: "lakefuse mount status data"
         ) { invocation in
             let mount = try MountedFolder(invocation.arguments.first)
             Output.write("mount \(mount.root)\nref \(try mount.read("ref"))\(try mount.read("stats"))")
@@ -175,13 +181,15 @@ extension Command {
         },
         Command(
             path: ["status"], arguments: ["<folder>"], optional: 1,
-            summary: "Show what a mount shows, and what was changed in it"
+            summary: "Show what a mount shows, and what was changed in it",
+            example: "lakefuse status data"
         ) { invocation in
             Output.write(try MountedFolder(invocation.arguments.first).read("status"))
         },
         Command(
             path: ["switch"], arguments: ["<ref>"],
-            summary: "Have the mount that you are in show another branch, tag or commit"
+            summary: "Have the mount that you are in show another branch, tag or commit",
+            example: "cd data && lakefuse switch dev"
         ) { invocation in
             let mount = try MountedFolder()
             let ref = invocation.arguments[0]
@@ -190,16 +198,19 @@ extension Command {
         },
         Command(
             path: ["sync"], arguments: ["<folder>"], optional: 1,
-            summary: "Return when all that was written in a mount is on disk"
+            summary: "Return when all that was written in a mount is on disk",
+            example: "lakefuse sync data"
         ) { try MountedFolder($0.arguments.first).synchronize() },
         Command(
             path: ["push"], arguments: ["<folder>"], optional: 1,
-            summary: "Publish what was written in a mount now, and return when the branch has it"
+            summary: "Publish what was written in a mount now, and return when the branch has it",
+            example: "lakefuse push data"
         ) { try MountedFolder($0.arguments.first).order("now", "push") },
         Command(
             path: ["recover"], arguments: ["<path>"], optional: 1,
             summary:
-                "List files of a mount that were being written when the server died; with a path, or 'all', say that they are whole"
+                "List files of a mount that were being written when the server died; with a path, or 'all', say that they are whole",
+            example: "cd data && lakefuse recover all"
         ) { invocation in
             let mount = try MountedFolder()
             if let path = invocation.arguments.first {
@@ -208,7 +219,7 @@ extension Command {
                 Output.write(try mount.read("recover"))
             }
         },
-        Command(path: ["mounts"], summary: "List mounts") { invocation in
+        Command(path: ["mounts"], summary: "List mounts", example: "lakefuse mounts") { invocation in
             for mount in try invocation.client.get(API.MountList.self, ["mounts"], api: "lakefuse").mounts {
                 Output.line(
                     "lakefs://\(mount.repository)/\(mount.ref)\(mount.prefix.map { "/" + $0 } ?? "")\t\(mount.directory)\t\(mount.readOnly == true ? "read-only" : "read-write")"

@@ -134,7 +134,8 @@ private struct Trial {
         try fill(client)
         let isMounted = try show(client)
         try writeEnvironment(address, id, secret)
-        let link = try? client.post(["login-links"], [String: String](), api: "lakefuse")  // A page to sign in at does too.
+        // Without one there is a page to sign in at.
+        let link = try? client.post(["login-links"], [String: String](), api: "lakefuse")
         let page = try link.map { try Coding.decode(API.StorageURI.self, $0).location } ?? address
         tell(address, page, isMounted: isMounted)
     }

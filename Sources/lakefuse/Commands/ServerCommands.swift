@@ -15,11 +15,11 @@ extension Command {
 
     /// The users and policies of a lake that is not running.
     private static func withAccess(_ invocation: Invocation, _ body: (Access, Configuration) throws -> Void) throws {
-        let configuration = try Configuration.load(invocation)
-        let directory = try DataDirectory(configuration.dataDirectory)
-        let secret = configuration.encryptSecret.isEmpty ? try directory.secret("encrypt") : configuration.encryptSecret
-        withExtendedLifetime(directory) {}
-        try withStore(invocation) { store in try body(Access(store: store, secretKey: secret), configuration) }
+        try withRecords(invocation) { store, configuration, directory in
+            let given = configuration.encryptSecret
+            try body(
+                Access(store: store, secretKey: given.isEmpty ? directory.secret("encrypt") : given), configuration)
+        }
     }
 
     /// A key pair as lakeFS tells a new one, so that it can be a client's configuration.

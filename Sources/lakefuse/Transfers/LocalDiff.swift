@@ -1,6 +1,8 @@
 import Foundations
 import Glibc
 import LakeAPI
+import LakeFUSE
+import Versioning
 
 /// An object of a listing, as far as it is held against a file.
 struct RemoteFile: Sendable {
@@ -19,7 +21,7 @@ struct RemoteFile: Sendable {
         size = stats.sizeBytes ?? 0
         checksum = stats.checksum
         metadata = stats.metadata ?? [:]
-        modified = metadata[FileAttributes.modifiedKey].flatMap { Int64($0) } ?? stats.mtime
+        modified = metadata[Attributes.modifiedKey].flatMap { Int64($0) } ?? stats.mtime
     }
 
     init(path: String, below prefix: String, size: Int64, modified: Int64, checksum: String, metadata: [String: String])
@@ -133,15 +135,14 @@ enum LocalDiff {
 
     /// By size and time, as lakectl; where the time alone differs, by what is in it.
     private static func isSame(_ file: LocalFile, _ object: RemoteFile, _ root: String?, _ posix: Bool) throws -> Bool {
-        guard file.target == object.metadata[FileAttributes.targetKey] || root == nil, file.size == object.size else {
+        guard file.target == object.metadata[Attributes.targetKey] || root == nil, file.size == object.size else {
             return false
         }
-        if posix, let text = object.metadata[FileAttributes.permissionsKey],
-            text != file.metadata(posix: true)[FileAttributes.permissionsKey]
-        {
-            return false
+        if posix, object.metadata[Attributes.permissionsKey] != nil {
+            let (here, there) = (file.attributes, Attributes(Metadata(object.metadata)))
+            guard here.mode == there.mode, here.owner == there.owner, here.group == there.group else { return false }
         }
-        if file.modified == object.modified { return true }
+        if file.modified == object.modified || file.target != nil { return true }
         guard let root, file.target == nil, Transfers.isMD5(object.checksum) else { return false }
         return md5(root + "/" + file.path) == object.checksum
     }

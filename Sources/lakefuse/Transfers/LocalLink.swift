@@ -2,6 +2,8 @@ import FoundationEssentials
 import Foundations
 import Glibc
 import LakeAPI
+import LakeFUSE
+import Versioning
 
 /// A folder of this machine that is linked to a path of a branch, by the file that says so. Source: lakectl's sessions.
 struct LocalLink {
@@ -173,7 +175,7 @@ struct LocalSync {
             }
             let stats = try change.remote?.stats ?? source.stat(prefix + change.path)
             let file = try places.file(change.path)
-            if let target = stats.metadata?[FileAttributes.targetKey] {
+            if let target = stats.metadata?[Attributes.targetKey] {
                 unsafe unlink(file)
                 guard unsafe symlink(target, file) == 0 else {
                     throw CommandError(unsafe "symlink \(file): \(String(cString: strerror(errno)).lowercased())")
@@ -189,15 +191,13 @@ struct LocalSync {
 
     /// Gives a file the time, and perhaps the owner and permissions, that it was sent with.
     private static func restore(_ stats: API.ObjectStats, _ file: String, keepsModes: Bool, isOwn: Bool) {
-        let seconds = stats.metadata?[FileAttributes.modifiedKey].flatMap { Int($0) } ?? Int(stats.mtime)
-        let time = timespec(tv_sec: seconds, tv_nsec: 0)
+        let kept = Attributes(Metadata(stats.metadata ?? [:]))
+        let time = timespec(
+            tv_sec: Int(kept.modified?.seconds ?? stats.mtime), tv_nsec: Int(kept.modified?.nanoseconds ?? 0))
         unsafe utimensat(AT_FDCWD, file, [time, time], 0)
-        guard keepsModes, let text = stats.metadata?[FileAttributes.permissionsKey] else { return }
-        func number(_ name: String) -> UInt32? {
-            text.firstRange(of: "\"\(name)\":").flatMap { UInt32(text[$0.upperBound...].prefix { $0.isNumber }) }
-        }
-        if isOwn, let owner = number("UID"), let group = number("GID") { unsafe _ = chown(file, owner, group) }
-        if let mode = number("Mode") { unsafe _ = chmod(file, mode & 0o7777) }
+        guard keepsModes else { return }
+        if isOwn, let owner = kept.owner, let group = kept.group { unsafe _ = chown(file, owner, group) }
+        if let mode = kept.mode { unsafe _ = chmod(file, mode) }
     }
 
     /// Brings the branch to what the folder has.

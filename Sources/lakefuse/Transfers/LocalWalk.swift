@@ -1,6 +1,8 @@
 import Foundations
 import Glibc
 import LakeAPI
+import LakeFUSE
+import Versioning
 
 /// A file of a folder on this machine.
 struct LocalFile: Sendable {
@@ -13,21 +15,24 @@ struct LocalFile: Sendable {
     /// What a symbolic link leads to, where links are told as such.
     var target: String?
 
-    /// What is kept of it beside its bytes, under the names that mounts know too. Source: `docs/mount.md`.
-    func metadata(posix: Bool) -> [String: String] {
-        var metadata = [FileAttributes.modifiedKey: String(modified)]
-        if posix {
-            metadata[FileAttributes.permissionsKey] = "{\"UID\":\(owner),\"GID\":\(group),\"Mode\":\(mode & 0o7777)}"
-        }
-        if let target { metadata[FileAttributes.targetKey] = target }
-        return metadata
+    /// What is kept of it, as mounts know it too.
+    var attributes: Attributes {
+        var attributes = Attributes()
+        attributes.modified = Timestamp(seconds: modified)
+        (attributes.mode, attributes.owner, attributes.group) = (mode & 0o7777, owner, group)
+        attributes.target = target.map { Array($0.utf8) }
+        return attributes
     }
-}
 
-/// Names of what is kept of files in the metadata of objects.
-enum FileAttributes {
-    static let permissionsKey = "::lakefs::posix-permissions", modifiedKey = "::lakefs::client-mtime",
-        targetKey = "::lakefs::symlink-target"
+    /// What is kept of it beside its bytes.
+    /// - Parameter posix: whether its owner and permissions are.
+    func metadata(posix: Bool) -> [String: String] {
+        var told = attributes
+        if !posix { (told.mode, told.owner, told.group) = (nil, nil, nil) }
+        var metadata = Metadata()
+        told.write(into: &metadata, isFolder: false, tellsAll: posix)
+        return metadata.dictionary
+    }
 }
 
 /// The files of a folder in the order of an object store's listings: byte by byte, with `/` a byte as any other. As much
