@@ -22,7 +22,15 @@ echo "mine" >"$work/lake/mine.txt"
 "$root/examples/demo.sh" start >"$work/second"
 [ "$(cat "$work/lake/mine.txt")" = mine ]
 # The process dies; the next start mounts over the dead mount and nothing is lost.
-kill -9 "$(cat "$work/data/demo.pid")"
+kill -9 "$(cat "$work/data/server.pid")"
 "$root/examples/demo.sh" start >/dev/null
 [ "$(cat "$work/lake/mine.txt")" = mine ]
+# Every line that it prints to be typed works as printed, behind the first.
+programs=$(ls -d "$root"/.venv-clients/bin 2>/dev/null || true)
+sed -n 's/^  \(source .*\)/\1/p; /^then try/,/^Stop/s/^  //p' "$work/second" >"$work/lines"
+grep -q '^source ' "$work/lines"
+[ "$(wc -l <"$work/lines")" -ge 8 ]
+if ! PATH="$PATH:$programs" command -v aws >/dev/null; then sed -i '/^aws /d' "$work/lines"; fi
+(cd "$root" && PATH="$PATH:$programs" bash -euo pipefail "$work/lines" >"$work/said")
+grep -q 'created branch .try.' "$work/said"
 echo "demo: ok"

@@ -48,6 +48,25 @@ private struct Load {
 }
 
 extension Command {
+    private static func amount(of what: String) -> Flag {
+        Flag(name: "amount", value: "int", standard: "1000000", description: "amount of \(what) to do")
+    }
+    private static func atOnce(_ what: String) -> Flag {
+        Flag(
+            name: "parallelism", value: "int", standard: "100", description: "amount of \(what) to do in parallel")
+    }
+
+    /// Asks for keys of a file, each time another.
+    private static func load(
+        _ what: String, _ invocation: Invocation,
+        _ body: @escaping @Sendable (LakeClient, [String], String) throws -> Void
+    ) throws {
+        let (uri, repository, ref) = try invocation.ref(0, "source ref URI")
+        Output.line("Source ref: \(uri.description)")
+        let (client, keys) = (try invocation.client, try keys(invocation))
+        try Load(invocation).run(what) { _ in try body(client, [repository, ref], keys.randomElement()!) }
+    }
+
     /// Keys of a file, a line each.
     private static func keys(_ invocation: Invocation) throws -> [String] {
         let file = invocation.value("from-file")!
@@ -94,14 +113,12 @@ extension Command {
             summary: "Create a lot of branches very quickly.",
             example: "lakectl abuse create-branches lakefs://demo/main --amount 5 --branch-prefix load",
             flags: [
-                Flag(name: "amount", value: "int", standard: "1000000", description: "amount of things to do"),
+                amount(of: "things"),
                 Flag(
                     name: "branch-prefix", value: "string", standard: "abuse-",
                     description: "prefix to create branches under"),
                 Flag(name: "clean-only", description: "only clean up past runs"),
-                Flag(
-                    name: "parallelism", value: "int", standard: "100",
-                    description: "amount of things to do in parallel"),
+                atOnce("things"),
             ], isLakectl: true
         ) { invocation in
             let (uri, repository, ref) = try invocation.ref(0, "source ref URI")
@@ -123,10 +140,7 @@ extension Command {
             summary: "Generate random writes to the source branch",
             example: "lakectl abuse random-write lakefs://demo/dev --amount 10",
             flags: [
-                Flag(name: "amount", value: "int", standard: "1000000", description: "amount of writes to do"),
-                Flag(
-                    name: "parallelism", value: "int", standard: "100",
-                    description: "amount of writes to do in parallel"),
+                amount(of: "writes"), atOnce("writes"),
                 Flag(name: "prefix", value: "string", standard: "abuse/", description: "prefix to create paths under"),
             ], isLakectl: true
         ) { invocation in
@@ -141,11 +155,9 @@ extension Command {
             summary: "Link the same object in parallel.",
             example: "lakectl abuse link-same-object lakefs://demo/dev --amount 10",
             flags: [
-                Flag(name: "amount", value: "int", standard: "1000000", description: "amount of link object to do"),
+                amount(of: "link object"),
                 Flag(name: "key", value: "string", standard: "linked-object", description: "key used for the test"),
-                Flag(
-                    name: "parallelism", value: "int", standard: "100",
-                    description: "amount of link object to do in parallel"),
+                atOnce("link object"),
             ], isLakectl: true
         ) { invocation in
             let (uri, repository, branch) = try invocation.branch()
@@ -158,10 +170,8 @@ extension Command {
             path: ["abuse", "list"], arguments: ["<source ref URI>"], takes: 1...1, summary: "List from the source ref",
             example: "lakectl abuse list lakefs://demo/main --amount 10",
             flags: [
-                Flag(name: "amount", value: "int", standard: "1000000", description: "amount of lists to do"),
-                Flag(
-                    name: "parallelism", value: "int", standard: "100", description: "amount of lists to do in parallel"
-                ), Flag(name: "prefix", value: "string", standard: "abuse/", description: "prefix to list under"),
+                amount(of: "lists"), atOnce("lists"),
+                Flag(name: "prefix", value: "string", standard: "abuse/", description: "prefix to list under"),
             ], isLakectl: true
         ) { invocation in
             let (uri, repository, ref) = try invocation.ref(0, "source ref URI")
@@ -179,20 +189,13 @@ extension Command {
             summary: "Read keys from a file and generate random reads from the source ref for those keys.",
             example: "lakectl abuse random-read lakefs://demo/main --amount 5 --from-file keys.txt",
             flags: [
-                Flag(name: "amount", value: "int", standard: "1000000", description: "amount of reads to do"),
-                .required(Flag.fromFile),
-                Flag(
-                    name: "parallelism", value: "int", standard: "100", description: "amount of reads to do in parallel"
-                ),
+                amount(of: "reads"), .required(Flag.fromFile),
+                atOnce("reads"),
             ], isLakectl: true
         ) { invocation in
-            let (uri, repository, ref) = try invocation.ref(0, "source ref URI")
-            Output.line("Source ref: \(uri.description)")
-            let (client, keys) = (try invocation.client, try keys(invocation))
-            try Load(invocation).run("reads") { _ in
+            try load("reads", invocation) { client, place, key in
                 unsafe try client.send(
-                    "GET", ["repositories", repository, "refs", ref, "objects", "stat"],
-                    [("path", keys.randomElement()!)])
+                    "GET", ["repositories", place[0], "refs", place[1], "objects", "stat"], [("path", key)])
             }
         },
         Command(
@@ -200,20 +203,13 @@ extension Command {
             summary: "Delete keys from a file and generate random delete from the source ref for those keys.",
             example: "lakectl abuse random-delete lakefs://demo/dev --amount 5 --from-file keys.txt",
             flags: [
-                Flag(name: "amount", value: "int", standard: "1000000", description: "amount of reads to do"),
-                .required(Flag.fromFile),
-                Flag(
-                    name: "parallelism", value: "int", standard: "100", description: "amount of reads to do in parallel"
-                ),
+                amount(of: "reads"), .required(Flag.fromFile),
+                atOnce("reads"),
             ], isLakectl: true
         ) { invocation in
-            let (uri, repository, branch) = try invocation.ref(0, "source ref URI")
-            Output.line("Source ref: \(uri.description)")
-            let (client, keys) = (try invocation.client, try keys(invocation))
-            try Load(invocation).run("deletions") { _ in
+            try load("deletions", invocation) { client, place, key in
                 unsafe try client.send(
-                    "DELETE", ["repositories", repository, "branches", branch, "objects"],
-                    [("path", keys.randomElement()!)])
+                    "DELETE", ["repositories", place[0], "branches", place[1], "objects"], [("path", key)])
             }
         },
         Command(

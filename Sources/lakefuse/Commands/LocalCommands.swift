@@ -143,8 +143,8 @@ extension Command {
         let local = try sync.localChanges(from: link.head)
         guard local.isEmpty || invocation.has("force") else {
             throw CommandError(
-                "there are \(local.count) uncommitted changes. Either commit them first or use --force to revert local changes"
-            )
+                "there are \(local.count) uncommitted changes. Either commit them first or use --force to revert local changes",
+                hint: link.operation.isEmpty ? nil : "an earlier \(link.operation) did not end: --force completes it")
         }
         let head = try sync.remoteHead()
         try sync.during("pull") { sync in

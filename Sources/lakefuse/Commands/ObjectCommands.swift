@@ -66,8 +66,7 @@ extension Command {
             "upload", things: changed.count, bytes: changed.reduce(0) { $0 + $1.size },
             isShown: !invocation.has("no-progress"))
         defer { progress.end() }
-        try transfers.each(changed) { [changed] file in
-            _ = changed
+        try transfers.each(changed) { file in
             _ = try transfers.upload(
                 source + "/" + file.path, to: prefix + file.path, contentType: invocation.value("content-type"),
                 metadata: file.metadata(posix: false), progress)
@@ -85,8 +84,8 @@ extension Command {
         let progress = Progress("download", isShown: !invocation.has("no-progress"))
         defer { progress.end() }
         let count = Atomic<Int>(0)
-        let items = RemoteListing(transfers, prefix: prefix)
-        try transfers.each(RemoteSequence(items)) { item in
+        let items = RemoteSequence(RemoteListing(transfers, prefix: prefix))
+        try transfers.each(items) { item in
             let relative = String(item.path.dropFirst(prefix.count))
             let file = try places.file(relative)
             count.add(1, ordering: .relaxed)
@@ -95,6 +94,7 @@ extension Command {
             progress.add(things: 1)
             return "download \(Output.name(relative)) ... done!"
         }
+        if let problem = items.problem { throw problem }
         TransferSummary(downloaded: count.load(ordering: .relaxed)).write("Download")
     }
 

@@ -347,7 +347,7 @@ extension Command {
                     ).items.first
                     if json.takes(Annotation(path: item.path, commit: found)) { continue }
                     let commit = found.map {
-                        "\($0.id.prefix(16))  \($0.committer)  \(Output.time($0.creationDate))  \(String(repeating: " ", count: 0))\($0.message.prefix { $0 != "\n" })"
+                        "\($0.id.prefix(16))  \($0.committer)  \(Output.time($0.creationDate))  \($0.message.prefix { $0 != "\n" })"
                     }
                     Output.line("\(Output.name(item.path))  \(commit ?? "(uncommitted)")")
                 }

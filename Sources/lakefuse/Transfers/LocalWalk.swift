@@ -41,6 +41,8 @@ struct LocalWalk {
     /// The file that says what a folder is linked to.
     static let reference = ".lakefs_ref.yaml"
 
+    private static let mostLevels = 512
+
     private struct Level {
         let path: String
         var names: [(bytes: [UInt8], isFolder: Bool)]
@@ -82,6 +84,9 @@ struct LocalWalk {
             }
             let path = levels[last].path.isEmpty ? name : levels[last].path + "/" + name
             if isFolder {
+                guard levels.count < Self.mostLevels else {
+                    throw CommandError("\(root)/\(path.prefix(200))… is too deep: a link may lead round")
+                }
                 levels.append(try level(path))
                 continue
             }

@@ -29,7 +29,8 @@ struct Transfers: Sendable {
         if let size = invocation.value("part-size").flatMap({ Int64($0) }) { partSize = max(1 << 20, size) }
     }
 
-    /// Whether addresses are signed for clients: they want it, and the server's store can.
+    /// Whether addresses are signed for clients: they want it, and the server's store can. Where objects are the server's own
+    /// files the bytes pass it anyhow: then it is done if it was asked for in words.
     static func presigns(_ invocation: Invocation, _ client: LakeClient) throws -> Bool {
         guard invocation.has("pre-sign") else { return false }
         let config: API.Config
@@ -37,9 +38,14 @@ struct Transfers: Sendable {
         do { config = try client.get(API.Config.self, ["config"]) } catch let error as LakeClientError
             where error.status != 401
         { return false }
-        return config.storageConfig?.preSignSupport == true
-            || config.storageConfigList?.contains { $0.preSignSupport } == true
+        let stores = (config.storageConfig.map { [$0] } ?? []) + (config.storageConfigList ?? [])
+        return stores.contains { store in
+            store.preSignSupport
+                && (invocation.isGiven("pre-sign") || !["local", "mem"].contains(store.blockstoreType))
+        }
     }
+
+    private let addresses = SignedAddresses()
 
     private var refParts: [String] { ["repositories", repository, "refs", ref, "objects"] }
     private var branchParts: [String] { ["repositories", repository, "branches", ref, "objects"] }
@@ -314,9 +320,12 @@ struct Transfers: Sendable {
         }
         do {
             if isPresigned {
-                let stats = try client.get(
-                    API.ObjectStats.self, refParts + ["stat"], [("path", path), ("presign", "true")])
-                let answer = unsafe try client.http.send("GET", stats.physicalAddress, headers: headers, sink: sink)
+                let address = try addresses.address(of: path) {
+                    try client.get(
+                        API.ObjectStats.self, refParts + ["stat"], [("path", path), ("presign", "true")]
+                    ).physicalAddress
+                }
+                let answer = unsafe try client.http.send("GET", address, headers: headers, sink: sink)
                 guard (200..<300).contains(answer.status) else {
                     throw CommandError("download \(path) failed: the store answers \(answer.statusLine)")
                 }
@@ -382,6 +391,21 @@ struct Transfers: Sendable {
                 throw LakeClientError(status: failed.statusCode, message: failed.message)
             }
         }
+    }
+}
+
+/// Addresses that the server signed for objects lately: parts of one object share theirs. Safe from any thread.
+private final class SignedAddresses: Sendable {
+    private let known = LRUCache<String, (address: String, until: Int64)>(budget: 100)
+    /// Much less than they are good for.
+    private static let seconds: Int64 = 60
+
+    func address(of path: String, _ ask: () throws -> String) throws -> String {
+        let now = Timestamp.now().seconds
+        if let found = known[path], now < found.until { return found.address }
+        let address = try ask()
+        known.insert((address, now + Self.seconds), for: path)
+        return address
     }
 }
 
