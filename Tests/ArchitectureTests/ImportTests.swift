@@ -80,7 +80,7 @@ import Testing
             for word in file.text.split(whereSeparator: {
                 $0 == "`" || $0 == " " || $0 == "(" || $0 == "\n" || $0 == ","
             })
-            where word.hasSuffix(".md") && word.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) {
+            where word.hasSuffix(".md") && !word.contains("://") && word.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) {
                 let isHere = ["/docs/", "/", "/Sources/" + file.path.prefix { $0 != "/" } + "/SSTable/"].contains {
                     FileManager.default.fileExists(atPath: root + $0 + word)
                 }
