@@ -115,7 +115,8 @@ final class Lake {
                     isCounter: true, Double(blocks.misses)),
                 .init(
                     "lakefuse_object_cache_bytes", "Bytes of such blocks on the local disk.", Double(blocks.bytes)),
-                .init("lakefuse_mounts", "Mounts of this server.", Double(mounts?.mounts().count ?? 0)),
+                .init(
+                    "lakefuse_mounts", "Mounts of this server.", Double(mounts?.mounts(isDetailed: false).count ?? 0)),
                 .init(
                     "lakefuse_staged_entries_total", "Uncommitted changes that were written to branches.",
                     isCounter: true, Double(catalog.stagedCount)),

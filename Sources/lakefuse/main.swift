@@ -18,6 +18,7 @@ func run(_ words: [String], _ environment: [String: String]) -> Int32 {
         return Herald.serve(words[1], device: device)
     }
     if words.first == LuaWorker.command { return LuaWorker.serve(Array(words.dropFirst())) }
+    if words.first == ChildProcess.confinedCommand { return ChildProcess.becomeConfined(Array(words.dropFirst())) }
     let table = CommandTable.current
     if words.first == Completion.command {
         Completion.answer(Array(words.dropFirst()), table, environment)

@@ -183,9 +183,10 @@ class Deeds(Browser):
             expect(page.locator("#sql .cells")).to_contain_text(answer)
         # Nothing but the object can be looked at or written, and what is wrong is told in words.
         for question, answer in (
-                ("select * from read_text('/etc/passwd')", "disabled"), ("copy object to '/tmp/stolen'", "syntax error"),
-                (".shell id", "syntax error"), ("select 1) ; attach '/tmp/x.db' as x; from (select 1", "disabled"),
-                ("select * from '/proc/self/environ'", "does not exist"), ("set memory_limit='9GB'", "syntax error"), ("selec", "syntax error"),
+                ("select * from read_text('/etc/passwd')", "disabled"), ("copy object to '/tmp/stolen'", "single SELECT"),
+                (".shell id", "syntax error"), ("select 1) ; attach '/tmp/x.db' as x; from (select 1", "syntax error"), ("select 1; select 2", "single SELECT"),
+                ("select 1); COPY (select 'gone') TO '/proc/self/fd/0' (FORMAT csv, USE_TMP_FILE false); FROM (select 1", "syntax error"),
+                ("select * from '/proc/self/environ'", "does not exist"), ("set memory_limit='9GB'", "single SELECT"), ("selec", "syntax error"),
                 ("select count(*) from range(100000000) a, range(100000000) b", "Out of Memory"), ("select sum(sqrt(a.range + b.range)) from range(1000000) a, range(3000000) b", "20 seconds")):
             with self.subTest(question):
                 page.set_default_timeout(40_000)

@@ -90,6 +90,11 @@ class LakectlTest(LakeTest):
         self.assertIn(f"lakefs://{repository}/", complete("branch", "list", "lakefs://" + repository[:-1]))
         self.assertIn(f"lakefs://{repository}/main/", complete("log", f"lakefs://{repository}/m"))
         self.assertEqual(complete("fs", "cat", f"lakefs://{repository}/main/data/"), [f"lakefs://{repository}/main/data/a.txt"])
+        line = f"lakefuse fs cat lakefs://{repository}/main/da"
+        script = f"{self.lake.command('completion', 'bash')}\nlakefuse() {{ '{BINARY}' \"$@\"; }}\nCOMP_LINE='{line}'; COMP_POINT={len(line)}; _lakefuse_complete; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+        environment = self.lake.environment | {"LAKECTL_SERVER_ENDPOINT_URL": self.lake.endpoint, "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": self.lake.keys[0], "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": self.lake.keys[1]}
+        done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True)
+        self.assertIn(f"//{repository}/main/data/\n", done.stdout, done.stderr)  # Bash has "lakefs:" already: it takes words apart at colons.
         for shell in ("bash", "zsh", "fish"):
             script = self.lake.command("completion", shell)
             if shutil.which(shell):
@@ -179,10 +184,10 @@ class TransferTest(LakeTest):
         """Large objects in parts, many at once, whatever their names; what is there already is not sent again."""
         repository = self.repository()
         folder = self.scratch / "up"
-        names = ["a.bin", "ä ö.txt", "quote'\".txt", "deep/er/still.txt", "line\nbreak.txt", "-dash", "per%20cent"]
+        names = ["a.bin", "twin-1", "twin-2", "ä ö.txt", "quote'\".txt", "deep/er/still.txt", "line\nbreak.txt", "-dash", "per%20cent"]
         for index, name in enumerate(names):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(os.urandom(20 << 20) if index == 0 else name.encode())
+            (folder / name).write_bytes(os.urandom(20 << 20) if index == 0 else b"twin" if "twin" in name else name.encode())
         shown = self.lake.command("fs", "upload", "-r", "-s", folder, f"lakefs://{repository}/main/data/")
         self.assertIn(f"Uploaded: {len(names)}", shown)
         self.assertIn("No changes", self.lake.command("fs", "upload", "-r", "-s", folder, f"lakefs://{repository}/main/data"))
@@ -237,14 +242,18 @@ class TransferTest(LakeTest):
     def test_names_lead_nowhere_else(self):
         """An object called ../x, or below a link, is not written outside of the folder."""
         repository = self.repository()
-        for name in ("ok.txt", "../outside.txt", "link/inside.txt"):
-            self.lake.upload(repository, "main", name, b"x")
-        folder = self.scratch / "place"
-        folder.mkdir()
-        (folder / "link").symlink_to(self.scratch)
-        done = self.lake.run("fs", "download", "-r", f"lakefs://{repository}/main/", folder)
-        self.assertEqual(done.returncode, 1)
-        self.assertFalse((self.scratch / "outside.txt").exists() or (self.scratch / "inside.txt").exists())
+        for index, name in enumerate(("../outside.txt", "link/inside.txt", "../\u200doutside.txt", "link/\u0301inside.txt", ".lakefuse-0123456789abcdef.part")):
+            with self.subTest(name):
+                self.lake.upload(repository, "main", f"{index}/{name}", b"x")
+                folder = self.scratch / f"place-{index}" / "inner"
+                folder.mkdir(parents=True)
+                elsewhere = self.scratch / f"elsewhere-{index}"
+                elsewhere.mkdir()
+                (folder / "link").symlink_to(elsewhere)
+                done = self.lake.run("fs", "download", "-r", f"lakefs://{repository}/main/{index}/", folder)
+                self.assertEqual(done.returncode, 1, done.stdout)
+                self.assertEqual([*elsewhere.iterdir()], [])
+                self.assertEqual([path.name for path in folder.parent.iterdir()], ["inner"])
 
     def test_no_server(self):
         """One line each, and exit code 1."""
@@ -314,7 +323,49 @@ class LocalTest(LakeTest):
         self.assertEqual((work / "dir" / "c").read_text(), "dir/c")
         self.assertFalse((work / "new").exists())
 
-    def test_git(self):
+    def test_what_others_send(self):
+        """Links are made where they are wanted alone, and nothing is written through them; names of our own files are no data."""
+        repository = self.repository()
+        mount = self.mount(repository)
+        (mount / "d").mkdir()
+        (self.scratch / "secret").write_text("mine")
+        (mount / "d" / "link").symlink_to(self.scratch / "secret")
+        (mount / "d" / "file").write_text("x")
+        subprocess.run([BINARY, "commit", "-m", "a link"], cwd=mount, check=True, capture_output=True)
+        for name in (".lakefs_ref.yaml", ".lakefs_ref.yaml.new"):
+            self.lake.upload(repository, "main", "d/" + name, b"src: lakefs://other/main/")
+        self.lake.commit(repository, "main", "names of ours")
+        work = self.scratch / "work"
+        self.local("clone", f"lakefs://{repository}/main/d/", work)
+        self.assertEqual(sorted(path.name for path in work.iterdir()), [".lakefs_ref.yaml", "file"])
+        self.assertIn(f"src: lakefs://{repository}/main/d/", (work / ".lakefs_ref.yaml").read_text())
+        self.assertIn("No diff found", self.local("status", work))
+        # A commit brings what others have staged below the path, and takes nothing of it away.
+        self.lake.upload(repository, "main", "d/theirs", b"staged by others")
+        (work / "mine").write_text("m")
+        self.local("commit", work, "-m", "mine")
+        self.assertEqual((work / "theirs").read_text(), "staged by others")
+        self.assertIn("No diff found", self.local("status", work))
+        # A folder becomes a file, and the other way.
+        for path in ("d/file", "d/mine"):
+            self.lake.ask("DELETE", f"/repositories/{repository}/branches/main/objects", 204, path=path)
+        self.lake.upload(repository, "main", "d/file/inside", b"f")
+        self.lake.commit(repository, "main", "a folder")
+        self.local("pull", work)
+        self.assertEqual((work / "file" / "inside").read_text(), "f")
+
+    def test_odd_paths(self):
+        """A path with signs that YAML has a meaning for is the same after it was written down."""
+        repository = self.repository()
+        for path in ("a #b/", "c: d/", "e\"f'/"):
+            with self.subTest(path):
+                self.lake.upload(repository, "main", path + "x", b"x")
+                self.lake.commit(repository, "main", path)
+                work = self.scratch / f"work-{len(path)}{path[0]}"
+                self.local("clone", f"lakefs://{repository}/main/{path}", work)
+                self.assertIn("No diff found", self.local("status", work))
+
+    def test_folder_in_git(self):
         """A folder in a git repository is passed over by git, but for the file that says what it is linked to."""
         repository = self.repository()
         git = self.scratch / "code"

@@ -49,7 +49,7 @@ package struct ProgramBounds: Sendable {
     package var milliseconds = 20_000
     /// Seconds of processor time, and bytes of address space.
     package var processorSeconds = 30
-    package var addressSpace = 4 << 30
+    package var addressSpace = 3 << 30
     /// Bytes of its output; it is ended when it has written more.
     package var output = 1 << 20
     package init() {}
@@ -74,7 +74,36 @@ extension ChildProcess {
         }
     }
 
-    /// Runs a program to its end, nice and without an environment.
+    /// The hidden word by which this program becomes another one that is confined.
+    package static let confinedCommand = "__confined"
+
+    /// Whether another program can be kept from writing files here (landlock(7)).
+    package static var canConfine: Bool { lake_landlock_version() >= 1 }
+
+    /// Puts a program in this one's place that may write nothing but what it has open, has no environment, and is the
+    /// first that the system ends when memory runs out.
+    /// - Parameter words: its seconds of processor time and bytes of address space, its path, its arguments.
+    /// - Returns: only if that cannot be.
+    package static func becomeConfined(_ words: [String]) -> Int32 {
+        guard words.count >= 3, let seconds = rlim_t(words[0]), let bytes = rlim_t(words[1]) else { return 2 }
+        for (resource, bound) in [(RLIMIT_CPU, seconds), (RLIMIT_AS, bytes), (RLIMIT_CORE, 0), (RLIMIT_FSIZE, 0)] {
+            var limit = rlimit(rlim_cur: bound, rlim_max: bound)
+            guard unsafe setrlimit(__rlimit_resource_t(resource.rawValue), &limit) == 0 else { return 2 }
+        }
+        setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 15)
+        let score = unsafe open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC)
+        if score >= 0 {
+            unsafe write(score, "1000", 4)
+            close(score)
+        }
+        guard lake_forbid_writing() == 0 else { return 2 }
+        var arguments: [UnsafeMutablePointer<CChar>?] = unsafe words.dropFirst(2).map { unsafe strdup($0) } + [nil]
+        var variables: [UnsafeMutablePointer<CChar>?] = unsafe [nil]
+        unsafe execve(words[2], &arguments, &variables)
+        return 2
+    }
+
+    /// Runs a program to its end, confined, nice and without an environment.
     /// - Parameter input: its standard input; stays open.
     /// - Returns: nil if it does not start; `errno` says why.
     package static func run(
@@ -94,21 +123,20 @@ extension ChildProcess {
         for (from, to) in [(input, Int32(0)), (output[1], 1), (errors[1], 2)] {
             unsafe posix_spawn_file_actions_adddup2(&actions, from, to)
         }
-        var words: [UnsafeMutablePointer<CChar>?] = unsafe ([program] + arguments).map { unsafe strdup($0) } + [nil]
+        let line = [
+            "lakefuse", confinedCommand, "\(bounds.processorSeconds)", "\(bounds.addressSpace)", program,
+        ]
+        var words: [UnsafeMutablePointer<CChar>?] = unsafe (line + arguments).map { unsafe strdup($0) } + [nil]
         var variables: [UnsafeMutablePointer<CChar>?] = unsafe [nil]
         defer { unsafe words.forEach { unsafe free($0) } }
         var child = pid_t()
-        let failure = unsafe posix_spawn(&child, program, &actions, nil, &words, &variables)
+        let failure = unsafe posix_spawn(&child, "/proc/self/exe", &actions, nil, &words, &variables)
         close(output[1])
         close(errors[1])
         guard failure == 0 else {
             errno = failure
             return nil
         }
-        setpriority(__priority_which_t(PRIO_PROCESS.rawValue), id_t(child), 15)
-        _ = lake_limit_process(child, Int32(RLIMIT_CPU.rawValue), UInt64(bounds.processorSeconds))
-        _ = lake_limit_process(child, Int32(RLIMIT_AS.rawValue), UInt64(bounds.addressSpace))
-        _ = lake_limit_process(child, Int32(RLIMIT_CORE.rawValue), 0)
         var outcome = ProgramOutcome()
         read(output[0], errors[0], &outcome, within: bounds)
         if outcome.isCut || outcome.isLate { kill(child, SIGKILL) }

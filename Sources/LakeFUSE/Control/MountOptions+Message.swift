@@ -33,15 +33,21 @@ extension Mount {
     private static let mostProblems = 20
 
     /// What is mounted, for those who ask for a list.
-    func message(at directory: String) -> API.Mount {
+    /// - Parameter isDetailed: whether it is told for whom, what is not on the branch yet, and what went wrong: all files
+    ///   of the tree are looked at for it.
+    func message(at directory: String, isDetailed: Bool) -> API.Mount {
+        let tree = tree
         var message = API.Mount(
             repository: tree.id.repository.text, ref: tree.id.branch.text, directory: directory, readOnly: isReadOnly)
         if !options.prefix.isEmpty { message.prefix = options.prefix.description }
+        guard isDetailed else { return message }
         if !rights.user.isEmpty { message.user = rights.user }
-        let tree = tree
-        let pending = tree.pending()
-        (message.unpublishedFiles, message.unpublishedBytes) = (Int64(pending.files), pending.bytes)
-        message.openFiles = Int64(pending.open)
+        let counters = Dictionary(uniqueKeysWithValues: tree.counters())
+        func counter(_ name: String) -> Int64 { Int64(counters[name] ?? 0) }
+        (message.unpublishedFiles, message.unpublishedBytes) = (
+            counter("unpublished_changes"), counter("unpublished_bytes")
+        )
+        message.openFiles = counter("open_files")
         let failure = tree.failure.withLock { $0 }.map { [$0] } ?? []
         let faults = tree.ownStatus().filter { !$0.hasPrefix("! open ") }
         message.problems = Array((failure + faults).prefix(Self.mostProblems))

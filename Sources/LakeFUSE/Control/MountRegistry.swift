@@ -146,9 +146,11 @@ package final class MountRegistry: Sendable {
         trees.withLock { if $0[tree.id] === tree { $0[tree.id] = nil } }
     }
 
-    package func mounts() -> [API.Mount] {
+    package func mounts(isDetailed: Bool) -> [API.Mount] {
         dropEnded()
-        return all.withLock { $0.map { $1.message(at: $0) } }.sorted { $0.directory < $1.directory }
+        // Looked at one by one, while others are begun and ended.
+        return all.withLock { $0 }.map { $1.message(at: $0, isDetailed: isDetailed) }
+            .sorted { $0.directory < $1.directory }
     }
 
     /// Mounts a ref on an empty folder. A branch named as it stands is read-write; anything else read-only, at the

@@ -360,19 +360,6 @@ extension Tree {
             }.sorted()
     }
 
-    /// How much of the tree is not on the branch yet, and how many files are open for writing.
-    func pending() -> (files: Int, bytes: Int64, open: Int) {
-        state.withLock { state in
-            var pending = (files: 0, bytes: Int64(0), open: 0)
-            for node in state.dirty.values where !node.names.isEmpty {
-                pending.files += 1
-                if node.hasNewBytes { pending.bytes += node.file?.status?.size ?? 0 }
-            }
-            for node in state.nodes.values where node.writers > 0 && node.file != nil { pending.open += 1 }
-            return pending
-        }
-    }
-
     /// Files that a crash left open are whole, somebody says: one, or (nil) all.
     /// - Throws: `.notFound(.object)` if there is no such one.
     func recover(_ path: Key?) throws {

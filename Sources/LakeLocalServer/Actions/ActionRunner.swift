@@ -47,6 +47,8 @@ package final class ActionRunner: HookRunner {
     package static let mostWaiting = 48
     /// Actions at once, and runs behind changes at once.
     private static let width = 8, runsAtOnce = 4
+    /// Bytes of a hook's output that are shown of it while its run goes on.
+    package static let shownOutput = 64 << 10
     /// Characters of why a hook has failed, and how many hooks' reasons a refusal tells.
     private static let longestReason = 65_536, mostReasons = 50
     /// Milliseconds that runs have for ending when the server stops.
@@ -527,6 +529,7 @@ package final class ActionRunner: HookRunner {
                     "a hook's output could not be kept",
                     ["run": event.runID, "hook": id, "reason": LakeError(error).message])
             }
+            context.forget(allBut: Self.shownOutput)
             outcomes.append(Outcome(hook: record, failure: failure))
         }
         return outcomes

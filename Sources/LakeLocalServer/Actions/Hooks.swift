@@ -75,6 +75,11 @@ final class HookContext: Sendable {
         }
     }
 
+    /// Forgets all but the end of what was said, which is kept elsewhere: for who looks while other hooks go on.
+    func forget(allBut count: Int) {
+        said.withLock { $0.output = Array($0.output.suffix(count)) }
+    }
+
     /// Says why the hook has failed, whatever was said before.
     func sayFailure(_ text: String) { said.withLock { $0.output += "Error: \(text)\n".utf8 } }
 

@@ -58,6 +58,7 @@ extension Operation {
         case .getMetadataObject: [Parameter("presign", .flag)]
         case .prepareGarbageCollectionCommitsStatus: [Parameter("id", .text, isRequired: true)]
         case .listPullRequests: [Parameter("prefix", .text, allowsEmpty: true), Parameter("after", .text, allowsEmpty: true), Parameter("amount", .integer(-1...1000)), Parameter("status", .word(["open", "closed", "all"]))]
+        case .listMounts: [Parameter("details", .flag)]
         case .unmount: [Parameter("directory", .text, isRequired: true)]
         case .commitAsync: [Parameter("source_metarange", .text)]
         case .listPullRequestComments: [Parameter("after", .text, allowsEmpty: true), Parameter("amount", .integer(-1...1000))]

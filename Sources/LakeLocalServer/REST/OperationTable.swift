@@ -342,9 +342,9 @@ struct Row: Sendable {
         Row(.unmount, "DELETE", "/lakefuse/mounts", .store, .all("fs:MountOnServer")),
         // A link that signs a browser in as who asks for it.
         Row(.createLoginLink, "POST", "/lakefuse/login-links", .store, .login),
-        // Hooks can do whatever the files say: who may run them may write those.
+        // Who may have them run by a commit may have them run again: of the run's branch, which the handler asks.
         Row(
             .repeatRun, "POST", "/lakefuse/repositories/{repository}/actions/runs/{run_id}/repeat", .store,
-            .both(.inRepository("ci:ReadAction"), .repository("CreateCommit"))),
+            .inRepository("ci:ReadAction")),
     ]
 }

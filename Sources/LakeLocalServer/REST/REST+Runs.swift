@@ -32,8 +32,10 @@ extension REST {
         }
         router.on(.repeatRun) { call in
             call.now {
-                .json(
-                    202, API.TaskCreation(id: try catalog.repeatRun(call[.runId], in: call.repository, for: call.user)))
+                let run = try catalog.run(call[.runId], in: call.repository)
+                try call.require(.branch("CreateCommit", call.repository, BranchName(run.branch)))
+                let id = try catalog.repeatRun(run, in: call.repository, for: call.user)
+                return .json(202, API.TaskCreation(id: id))
             }
         }
         router.on(.listRunHooks) { call in

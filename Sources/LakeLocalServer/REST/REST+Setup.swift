@@ -164,7 +164,10 @@ extension REST {
             return mounts
         }
         router.on(.listMounts) { call in
-            return .respond(.json(200, API.MountList(mounts: try control().mounts())))
+            // Names of files, and whose mount it is, are for who mounts here.
+            let isDetailed = try call.flag("details") && access.isAllowed(.all("fs:MountOnServer"), for: call.caller)
+            let mounts = try control()
+            return call.work { .json(200, API.MountList(mounts: mounts.mounts(isDetailed: isDetailed))) }
         }
         router.on(.mount) { call in
             call.json(API.Mount.self) { body in

@@ -69,7 +69,8 @@ extension ServerSettings {
 
 /// Mounts of the server's own machine: what `lakefuse mount` asks for. The file-system door implements it.
 package protocol MountControl: Sendable {
-    func mounts() -> [API.Mount]
+    /// - Parameter isDetailed: whether for whom, what is not on the branch yet, and what went wrong is told too.
+    func mounts(isDetailed: Bool) -> [API.Mount]
     /// - Parameters:
     ///   - user: whom it is for: mounts of one branch by one user are one file system.
     ///   - allows: what that user may do; asked for every path.

@@ -51,7 +51,9 @@ struct ObjectFile: Sendable {
     }
 
     /// Bytes of an object that is brought here to be a file.
-    private static let mostFetched: Int64 = 1 << 30
+    private static let mostFetched: Int64 = 256 << 20
+    /// Milliseconds that this may take.
+    private static let longestFetch: Int64 = 20_000
 
     /// What `body` makes of the object as an open file: its own where it is one, else a copy that goes with it.
     /// - Throws: `.invalidValue` if it is too large to be copied here.
@@ -66,14 +68,15 @@ struct ObjectFile: Sendable {
                 "\(path) has \(Show.sizeText(size)) in a store behind a network: up to \(Show.sizeText(Self.mostFetched)) are brought here"
             )
         }
-        let noRoom = LakeError(.unavailable, "there is no room in /tmp for \(path)")
-        var name = Array("/tmp/lakefuse-object-XXXXXX".utf8CString)
-        let descriptor = unsafe mkstemp(&name)
+        let noRoom = LakeError(.unavailable, "there is no room in /var/tmp for \(path)")
+        let descriptor = openNamelessFile(in: "/var/tmp")
         guard descriptor >= 0 else { throw noRoom }
-        unsafe unlink(&name)
-        _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
         defer { close(descriptor) }
+        let started = Timestamp.monotonicMilliseconds()
         for start in stride(from: 0, to: size, by: 8 << 20) {
+            guard Timestamp.monotonicMilliseconds() - started < Self.longestFetch else {
+                throw LakeError(.unavailable, "\(path) does not come within \(Self.longestFetch / 1000) seconds")
+            }
             let isWritten = unsafe try bytes(start..<start + 8 << 20).withUnsafeBytes {
                 unsafe writeWhole($0, to: descriptor, at: start)
             }

@@ -35,6 +35,13 @@ package final class Access: Sendable {
         return String(decoding: try store.value(for: key, in: Self.auth) ?? [], as: UTF8.self)
     }
 
+    /// It is a part of a key: with a slash nobody would find it.
+    private static func checkID(of given: Credentials) throws {
+        guard given.accessKeyID.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != 0x2f && $0 != 0x3a }) else {
+            throw LakeError(.invalidValue, "access_key_id is not valid: letters, digits and signs but / and : are")
+        }
+    }
+
     /// Creates the first user, who may do everything.
     /// - Parameter asksPreferences: whether somebody is to be asked what letters they want.
     /// - Throws: `.alreadyExists(.user)` if the lake has one.
@@ -43,10 +50,7 @@ package final class Access: Sendable {
     {
         guard try !isSetUp() else { throw LakeError(.alreadyExists(.user), "lakeFS already initialized") }
         try checkName(userName, of: .user)
-        // It is a part of a key: with a slash nobody would find it.
-        guard given?.accessKeyID.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != 0x2f && $0 != 0x3a }) != false else {
-            throw LakeError(.invalidValue, "access_key_id is not valid: letters, digits and signs but / and : are")
-        }
+        try given.map(Self.checkID)
         let credentials = given ?? .make(for: userName)
         // Claimed first: of two who come at once, one is refused.
         guard try store.trySet(Array(Timestamp.now().rfc3339.utf8), for: Self.setupKey, in: Self.auth, if: .absent)
@@ -171,7 +175,11 @@ package final class Access: Sendable {
 
     /// - Parameter given: a key pair; one is made unless it is there.
     package func createCredentials(for user: String, _ given: Credentials? = nil) throws -> Credentials {
+        try given.map(Self.checkID)
         let credentials = given ?? .make(for: user)
+        if try self.credentials(credentials.accessKeyID) != nil {
+            throw LakeError(.invalidValue, "the access key id \(credentials.accessKeyID) is taken")
+        }
         do throws(StoreError) {
             try store.write(
                 [

@@ -40,9 +40,8 @@ extension Catalog {
     /// - Parameter user: who asks for it: scripts have that one's rights.
     /// - Returns: the new run's id.
     /// - Throws: `.invalidValue` where that cannot be, or no action is for it.
-    package func repeatRun(_ id: String, in repositoryID: RepositoryID, for user: String) throws -> String {
+    package func repeatRun(_ run: ActionRun, in repositoryID: RepositoryID, for user: String) throws -> String {
         let repository = try repository(repositoryID)
-        let run = try run(id, in: repositoryID)
         let commit = run.commitID.isEmpty ? nil : try refs.findCommit(CommitID(run.commitID), in: repository)
         let event = try HookEvent(repeating: run, commit: commit, in: repositoryID, for: user)
         guard let hooks, try hooks.note(event) else {

@@ -23,37 +23,47 @@ extension RefStore {
         var walk = try AncestorWalk.from(left, right, most: Self.mostSteps, link)
         guard case .tooFar = walk else { return walk.base }
         // The history is long. What was read in a row before may do.
-        for find in [{ self.graphs[repository.partition] }, { try self.readGraph(of: repository) }] {
-            guard let graph = try find(), let from = CommitDigest(left), let to = CommitDigest(right) else { continue }
-            let walk = try AncestorWalk.from(from, to, most: Self.mostSteps) { digest in
-                if let link = graph.links[digest] { return (link, false) }
-                let commit = try commit(digest.id, in: repository)
-                let parents = try commit.parents.map { parent in
-                    guard let digest = CommitDigest(parent) else { throw LakeError.notFound(.commit, parent) }
-                    return digest
+        if let from = CommitDigest(left), let to = CommitDigest(right) {
+            let known = graphs[repository.partition]
+            for find in [{ known }, { known?.isWhole == false ? known : try self.readGraph(of: repository) }] {
+                guard let graph = try find(), graph.isWhole else { continue }
+                let found: AncestorWalk<CommitDigest>? = try? AncestorWalk.from(from, to, most: Self.mostSteps) {
+                    digest in
+                    if let link = graph.links[digest] { return (link, false) }
+                    let commit = try commit(digest.id, in: repository)
+                    // One whose id is none is no reason to fail: it is looked for by name then.
+                    let parents = commit.parents.compactMap { CommitDigest($0) }
+                    guard parents.count == commit.parents.count else { throw CommitGraph.Odd() }
+                    return (CommitLink(commit.generation, commit.creationDate, parents), true)
                 }
-                return (CommitLink(commit.generation, commit.creationDate, parents), true)
+                // What goes wrong here goes wrong by name too, and is told then.
+                guard let found else { break }
+                if case .tooFar = found { continue }
+                return found.base?.id
             }
-            if case .tooFar = walk { continue }
-            return walk.base?.id
         }
         walk = try AncestorWalk.from(left, right, most: .max, link)
         return walk.base
     }
 
-    /// Which commit follows which, of all of a repository; nil if it has too many to be kept in memory, or ids that are
-    /// none.
-    private func readGraph(of repository: Repository) throws -> CommitGraph? {
+    /// Which commit follows which, of all of a repository; not whole, which is remembered too, if it has too many to be
+    /// kept in memory, ids that are none, or records that cannot be read.
+    private func readGraph(of repository: Repository) throws -> CommitGraph {
         var graph = CommitGraph()
         let folder = Key("commits/")
         var cursor = PartitionCursor(
             store, repository.partition, from: folder, before: folder.upperBound, pageSize: 10_000)
         while let record = try cursor.current() {
             cursor.advance()
+            // A commit that is damaged is told of by who needs it.
             guard graph.links.count < CommitGraph.mostCommits,
                 let digest = CommitDigest(record.key.bytes.dropFirst(folder.bytes.count)),
-                let link = try decode("commit \(record.key)", { try CommitLink(decoding: record.value) })
-            else { return nil }
+                let link = try? CommitLink(decoding: record.value)
+            else {
+                let none = CommitGraph(links: [:], isWhole: false)
+                graphs.insert(none, for: repository.partition, cost: 1)
+                return none
+            }
             graph.links[digest] = link
         }
         graphs.insert(graph, for: repository.partition, cost: graph.links.count)
@@ -123,8 +133,11 @@ struct CommitDigest: Hashable, Sendable {
 /// All commits of a repository, each with what it follows.
 struct CommitGraph: Sendable {
     /// Commits that are kept in memory, some 160 bytes each.
-    static let mostCommits = 500_000
+    static let mostCommits = 300_000
     var links: [CommitDigest: CommitLink<CommitDigest>] = [:]
+    var isWhole = true
+    /// There is a commit whose id is none.
+    struct Odd: Error {}
 }
 
 /// The search for the best common ancestor of two commits.

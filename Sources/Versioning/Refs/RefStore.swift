@@ -19,7 +19,7 @@ package final class RefStore: Sendable {
     /// Merge bases of commits, which never change either: to find one costs a walk over all that lies between.
     let mergeBases = LRUCache<CommitPair, CommitID>(budget: 4000)
     /// What long walks have read, by the number of commits.
-    let graphs = LRUCache<Partition, CommitGraph>(budget: 200_000)
+    let graphs = LRUCache<Partition, CommitGraph>(budget: CommitGraph.mostCommits)
     struct CommitPair: Hashable { let partition: Partition, left: CommitID, right: CommitID }
 
     private struct CommitName: Hashable { let partition: Partition, id: CommitID }

@@ -67,13 +67,16 @@ struct ClientSettings {
 
     func number(_ name: String) -> Int? { values[name].flatMap { Int($0) } }
 
-    /// - Parameter impatient: whether a server that does not answer is given up soon.
-    func client(impatient: Bool = false) -> LakeClient {
+    /// - Parameters:
+    ///   - impatient: whether a server that does not answer is given up soon.
+    ///   - stallSeconds: how long nothing may come or go before a connection is given up; 0 for as long as it takes.
+    func client(impatient: Bool = false, stallSeconds: Int = 0) -> LakeClient {
         let id = values["credentials.access_key_id"] ?? ""
         let secret = values["credentials.secret_access_key"] ?? ""
         let endpoint = values["server.endpoint_url"] ?? ""
         guard !impatient else { return LakeClient(impatientTo: endpoint, accessKeyID: id, secretAccessKey: secret) }
-        var client = LakeClient(endpoint: endpoint, accessKeyID: id, secretAccessKey: secret)
+        var client = LakeClient(
+            endpoint: endpoint, accessKeyID: id, secretAccessKey: secret, http: HTTPClient(stallSeconds: stallSeconds))
         if isOn("server.retries.enabled", orElse: true) {
             client.retries = (
                 most: number("server.retries.max_attempts") ?? 4,

@@ -15,20 +15,20 @@ enum Completion {
             """
             # bash completion for \(program)
             _\(program)_complete() {
-                local words=("${COMP_WORDS[@]:1:$COMP_CWORD}") line
-                [ ${#words[@]} -ge "$COMP_CWORD" ] || words+=("")
+                # The shell takes words apart at colons: the line is asked for as it was typed.
+                local line=${COMP_LINE:0:COMP_POINT} words word found=() prefix
+                read -ra words <<<"$line"
+                case $line in *[[:space:]]) words+=("") ;; esac
+                word=${words[-1]}
+                prefix=${word%"${word##*:}"}
                 COMPREPLY=()
                 while IFS= read -r line; do
                     case $line in
-                    :4) compopt +o default 2>/dev/null ;;
                     :*) ;;
-                    *) COMPREPLY+=("${line%%$'\\t'*}") ;;
+                    *) line=${line%%$'\\t'*}; COMPREPLY+=("$(printf %q "${line#"$prefix"}")") ;;
                     esac
-                done < <(\(program) \(command) "${words[@]}" 2>/dev/null)
-                case ${COMP_WORDS[COMP_CWORD]} in
-                *:*|//*) local prefix=${COMP_LINE% *}; COMPREPLY=("${COMPREPLY[@]#lakefs:}") ;;
-                esac
-                case ${COMPREPLY[0]} in */) compopt -o nospace 2>/dev/null ;; esac
+                done < <(\(program) \(command) "${words[@]:1}" 2>/dev/null)
+                case ${COMPREPLY[0]-} in */) compopt -o nospace 2>/dev/null ;; esac
             }
             complete -o default -F _\(program)_complete \(program)
 
@@ -84,7 +84,8 @@ enum Completion {
             } else {
                 let place = before.count - count
                 let names = (try? URIs(environment, table).complete(last)) ?? []  // Without a server there are none.
-                found = names.map { ($0, "") }
+                // A name with a line's end would be two.
+                found = names.filter { !$0.utf8.contains { $0 < 0x20 || $0 == 0x7f } }.map { ($0, "") }
                 if place >= command.counts.upperBound || names.isEmpty { directive = anything }
             }
         } else {

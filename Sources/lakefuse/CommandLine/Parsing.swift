@@ -77,7 +77,9 @@ extension CommandTable {
         var rest = words[...]
         func take(_ flag: Command.Flag, _ text: String) throws {
             try Self.check(text, flag)
-            values[flag.name, default: []].append(text)
+            // A switch is on or off, however that was written.
+            let isOff = flag.value == nil && ["false", "f", "0"].contains(text.lowercased())
+            values[flag.name, default: []].append(flag.value == nil ? (isOff ? "false" : "true") : text)
         }
         while let word = rest.popFirst() {
             guard word.hasPrefix("-"), word != "-" else {

@@ -66,7 +66,11 @@ final class Progress: Sendable {
 /// Files that are half-written: gone when the program is told to end (SIGINT, SIGTERM), which then exits with 128 and the
 /// signal's number.
 enum HalfWritten {
-    private static let paths = Mutex<Set<String>>([])
+    private struct State {
+        var paths: Set<String> = []
+        var hasEnded = false
+    }
+    private static let state = Mutex(State())
     private static let waiting = Mutex<Thread?>(nil)
     private static let watches = Atomic<Bool>(false)
 
@@ -88,8 +92,28 @@ enum HalfWritten {
         waiting.withLock { $0 = thread }
     }
 
-    private static func removeAll() { paths.withLock { for path in $0 { unsafe unlink(path) } } }
+    private static func removeAll() {
+        state.withLock { state in
+            state.hasEnded = true
+            for path in state.paths { unsafe unlink(path) }
+        }
+    }
 
-    static func add(_ path: String) { paths.withLock { _ = $0.insert(path) } }
-    static func remove(_ path: String) { paths.withLock { _ = $0.remove(path) } }
+    /// Opens a file that goes if the program is told to end; once it was, nothing is opened any more.
+    /// - Returns: negative if it cannot be; `errno` says why.
+    static func open(_ path: String, _ flags: Int32) -> Int32 {
+        let (descriptor, number) = state.withLock { state -> (Int32, Int32) in
+            guard !state.hasEnded else { return (-1, 0) }
+            let descriptor = unsafe Glibc.open(path, flags, 0o644)
+            if descriptor >= 0 { state.paths.insert(path) }
+            return (descriptor, errno)
+        }
+        // The program is about to end, by another thread.
+        while descriptor < 0 && number == 0 { sleep(milliseconds: 1000) }
+        errno = number
+        return descriptor
+    }
+
+    /// It has its final name, or went, or stays.
+    static func forget(_ path: String) { state.withLock { _ = $0.paths.remove(path) } }
 }

@@ -9,7 +9,7 @@ private struct Load {
 
     init(_ invocation: Invocation) throws {
         width = max(1, min(1000, try invocation.number("parallelism", default: 1)))
-        amount = try invocation.number("amount")
+        amount = max(0, try invocation.number("amount"))
     }
 
     /// Does something so many times, several at once, and tells how long each took.
@@ -100,7 +100,7 @@ extension Command {
             Output.line("Branch: \(uri.description)")
             let client = try invocation.client
             let gap = invocation.milliseconds("gap")
-            for index in 0..<(try invocation.number("amount")) {
+            for index in 0..<max(0, try invocation.number("amount")) {
                 let made = try client.post(
                     API.Commit.self, ["repositories", repository, "branches", branch, "commits"],
                     API.CommitCreation(message: "commit \(index)", allowEmpty: true))

@@ -16,7 +16,7 @@ private struct Bisection: Codable {
 
     init(_ invocation: Invocation) throws {
         guard let bytes = try? Files.read(Self.file(invocation)),  // Then none has begun.
-            let found = try? JSONDecoder().decode(Bisection.self, from: Data(bytes))
+            let found = try? JSONDecoder().decode(Bisection.self, from: Data(bytes)), !found.commits.isEmpty
         else { throw CommandError("You need to start by \"bisect start\"") }
         self = found
     }
@@ -139,6 +139,10 @@ extension Command {
                 unsafe setenv("BISECT_COMMIT", bisection.commits[bisection.next], 1)
                 let status = unsafe system(invocation.arguments.joined(separator: " "))
                 guard status >= 0, status & 0x7f == 0 else { throw CommandError("the command was ended", status: 130) }
+                // A shell's words for a command that is not there, cannot be run, or was ended.
+                guard status >> 8 < 126 else {
+                    throw CommandError("the command could not be run: exit \(status >> 8)")
+                }
                 bisection.note(isGood: status == 0)
                 try bisection.save(invocation)
             }

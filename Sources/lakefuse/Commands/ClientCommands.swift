@@ -55,9 +55,7 @@ extension Command {
                 (String($0.key.dropFirst(group.count + 1)), $0.value)
             }
             if let value = values[String(group)] {
-                let isPlain = value.allSatisfy { $0.isLetter || $0.isNumber || "._-/:+".contains($0) } && !value.isEmpty
-                text +=
-                    "\(indent)\(group): \(isPlain ? value : "\"\(value.replacing("\\", with: "\\\\").replacing("\"", with: "\\\""))\"")\n"
+                text += "\(indent)\(group): \(YAML.scalar(value))\n"
             } else {
                 text += "\(indent)\(group):\n" + nested(Dictionary(inner) { $1 }, indent + "    ")
             }

@@ -26,7 +26,7 @@ extension Command {
             guard let strategy = invocation.value("strategy"), ["overwrite", "skip"].contains(strategy) else {
                 throw CommandError("strategy '\(invocation.value("strategy") ?? "")' is none: overwrite and skip are")
             }
-            try withStore(invocation) { store in
+            try withStore(invocation, mayMake: true) { store in
                 var loader = RecordLoader(store: store, skips: strategy == "skip")
                 try loader.load(file)
                 guard loader.loaded + loader.passedOver > 0 else {
@@ -120,16 +120,25 @@ extension Command {
     }
 
     /// The key-value store of a lake that is not running, where it is embedded.
-    static func withStore(_ invocation: Invocation, _ body: (any KeyValueStore) throws -> Void) throws {
-        try withRecords(invocation) { store, _, _ in try body(store) }
+    /// - Parameter mayMake: whether the lake is made if it is not there.
+    static func withStore(
+        _ invocation: Invocation, mayMake: Bool = false, _ body: (any KeyValueStore) throws -> Void
+    ) throws {
+        try withRecords(invocation, mayMake: mayMake) { store, _, _ in try body(store) }
     }
 
     /// The same, with what else is known of the lake.
     static func withRecords(
-        _ invocation: Invocation, _ body: (any KeyValueStore, Configuration, DataDirectory) throws -> Void
+        _ invocation: Invocation, mayMake: Bool = false,
+        _ body: (any KeyValueStore, Configuration, DataDirectory) throws -> Void
     ) throws {
         let configuration = try Configuration.load(invocation)
         try configuration.check()
+        if !mayMake, ["sqlite", "local"].contains(configuration.databaseType),
+            FileStatus(path: configuration.dataDirectory)?.isFolder != true
+        {
+            throw CommandError("there is no lake in \(configuration.dataDirectory)", hint: "--data DIR names one")
+        }
         let directory = try DataDirectory(configuration.dataDirectory)
         let (store, close) = try Engines.records(configuration, in: directory)
         defer { close() }

@@ -48,15 +48,16 @@ extension Command {
     private static func merged(_ local: [LocalDiff.Change], _ remote: [LocalDiff.Change]) -> [(
         source: String, change: LocalDiff.Change
     )] {
-        let others = Set(remote.map(\.path))
-        let own = Set(local.map(\.path))
+        let others = Set(remote.map { Array($0.path.utf8) })
+        let own = Set(local.map { Array($0.path.utf8) })
         let all =
             local.map { change in
                 (
                     "local",
-                    others.contains(change.path) ? LocalDiff.Change(kind: .conflict, path: change.path) : change
+                    others.contains(Array(change.path.utf8))
+                        ? LocalDiff.Change(kind: .conflict, path: change.path) : change
                 )
-            } + remote.filter { !own.contains($0.path) }.map { ("remote", $0) }
+            } + remote.filter { !own.contains(Array($0.path.utf8)) }.map { ("remote", $0) }
         return all.sorted { $0.1.path.utf8.lexicographicallyPrecedes($1.1.path.utf8) }.map {
             (source: $0.0, change: $0.1)
         }
@@ -93,47 +94,53 @@ extension Command {
             API.Ref.self, ["repositories", link.source.repository, "branches", link.ref])
         Output.write("\n" + told("local://\(link.folder)", link.at(link.head)))
         let changes = try sync.localChanges(from: link.head)
-        var theirs: [LocalDiff.Change] = []
+        let own = Set(changes.map { Array($0.path.utf8) })
+        var theirs = 0
         if branch.commitId != link.head {
             Output.write("\n" + told(link.at(branch.commitId).description, link.source))
-            theirs = try sync.remoteChanges(from: link.head, to: branch.commitId)
-            let own = Set(changes.map(\.path))
-            let both = theirs.filter { own.contains($0.path) }.map(\.path)
+            let found = try sync.remoteChanges(from: link.head, to: branch.commitId)
+            let both = found.filter { own.contains(Array($0.path.utf8)) }.map(\.path)
             guard both.isEmpty else {
                 throw CommandError(
                     "Conflicts found between local directory and remote in the following files:\n\(both.joined(separator: "\n"))",
                     hint: "'local pull --force' takes the branch's")
             }
+            theirs = found.count { $0.kind != .removed }
         }
-        // What was staged meanwhile below the path is not what the folder has.
-        let staged = try client.list(
-            API.Diff.self, ["repositories", link.source.repository, "branches", link.ref, "diff"], amount: 1000
-        ).items
-        let own = Set(changes.map { link.prefix + $0.path })
-        let inside = staged.filter { $0.path.hasPrefix(link.prefix) && !own.contains($0.path) }
-        if !invocation.has("force"), staged.contains(where: { !$0.path.hasPrefix(link.prefix) }) {
-            throw CommandError(
-                "branch \(link.ref) contains uncommitted changes outside of the synced path: use --force to commit them too"
-            )
-        }
-        var undone: [LocalDiff.Change] = []
-        if invocation.has("force") {
-            undone = inside.filter { $0.type == "added" }.map {
-                LocalDiff.Change(kind: .removed, path: String($0.path.dropFirst(link.prefix.count)))
-            }
-        }
-        guard !(changes + undone).isEmpty else { return Output.line("\nNo changes") }
+        if !invocation.has("force") { try checkOutside(of: link, client) }
+        guard !changes.isEmpty else { return Output.line("\nNo changes") }
         try sync.during("commit") { sync in
-            var summary = try sync.up(changes + undone)
-            if !theirs.isEmpty { summary.downloaded = try sync.down(theirs, to: branch.commitId).downloaded }
+            var summary = try sync.up(changes)
+            summary.downloaded = theirs
             summary.write("Sync")
             Output.line("Finished syncing changes. Perform commit on branch...")
             let made = try client.post(
                 API.Commit.self, ["repositories", link.source.repository, "branches", link.ref, "commits"],
                 API.CommitCreation(message: message, metadata: metadata.isEmpty ? nil : metadata))
             Output.write(told(made, of: link.ref))
+            // What others did below the path came with the commit, or before it: the folder has it too, or the next
+            // commit would take it away.
+            let others = try sync.remoteChanges(from: link.head, to: made.id).filter {
+                !own.contains(Array($0.path.utf8))
+            }
+            _ = try sync.down(others, to: made.id)
             sync.link.head = made.id
         }
+    }
+
+    /// What is staged elsewhere on the branch would be committed too.
+    private static func checkOutside(of link: LocalLink, _ client: LakeClient) throws {
+        var outside = false
+        try client.pages(
+            API.Diff.self, ["repositories", link.source.repository, "branches", link.ref, "diff"]
+        ) { page in
+            outside = page.contains { !$0.path.utf8.starts(with: link.prefix.utf8) }
+            return !outside
+        }
+        guard outside else { return }
+        throw CommandError(
+            "branch \(link.ref) contains uncommitted changes outside of the synced path: use --force to commit them too"
+        )
     }
 
     private static func pull(_ invocation: Invocation) throws {
@@ -159,9 +166,9 @@ extension Command {
         -> TransferSummary
     {
         let theirs = try sync.remoteChanges(from: sync.link.head, to: head)
-        let known = Set(theirs.map(\.path))
+        let known = Set(theirs.map { Array($0.path.utf8) })
         // What was added here goes, what was changed or removed comes back.
-        let own = local.filter { !known.contains($0.path) }.map { change in
+        let own = local.filter { !known.contains(Array($0.path.utf8)) }.map { change in
             LocalDiff.Change(
                 kind: change.kind == .added ? .removed : .modified, path: change.path, remote: change.remote)
         }

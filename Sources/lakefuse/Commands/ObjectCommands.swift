@@ -86,7 +86,7 @@ extension Command {
         let count = Atomic<Int>(0)
         let items = RemoteSequence(RemoteListing(transfers, prefix: prefix))
         try transfers.each(items) { item in
-            let relative = String(item.path.dropFirst(prefix.count))
+            let relative = item.relative
             let file = try places.file(relative)
             count.add(1, ordering: .relaxed)
             // One that is here already, from an earlier try, stays.

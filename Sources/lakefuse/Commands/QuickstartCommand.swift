@@ -50,12 +50,11 @@ private struct Trial {
         guard let text = FileStatus.text(of: processFile),
             let process = text.split(whereSeparator: \.isWhitespace).first.flatMap({ pid_t($0) })
         else { return nil }
-        var path = [CChar](repeating: 0, count: 4096)
-        let count = unsafe readlink("/proc/\(process)/exe", &path, path.count)
-        guard count > 0 else { return nil }
-        let name = String(decoding: path[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        // One that was built anew since says so behind its name.
-        return name.split(separator: "/").last?.hasPrefix("lakefuse") == true ? process : nil
+        // A number is given to others again: what it was begun with tells whose process it is.
+        guard let words = FileStatus.text(of: "/proc/\(process)/cmdline")?.split(separator: "\0"),
+            words.count > 3, words[0].hasSuffix("lakefuse"), words[1] == "run", words.contains(data[...])
+        else { return nil }
+        return process
     }
 
     private var address: String? {
@@ -82,8 +81,9 @@ private struct Trial {
         var words: [UnsafeMutablePointer<CChar>?] = unsafe line.map { unsafe strdup($0) } + [nil]
         defer { unsafe words.forEach { unsafe free($0) } }
         var child = pid_t()
-        guard unsafe posix_spawn(&child, program, &actions, &attributes, &words, environ) == 0 else {
-            throw CommandError(unsafe "the server cannot be started: \(String(cString: strerror(errno)))")
+        let failure = unsafe posix_spawn(&child, program, &actions, &attributes, &words, environ)
+        guard failure == 0 else {
+            throw CommandError(unsafe "the server cannot be started: \(String(cString: strerror(failure)))")
         }
         try Files.write(Array("\(child)\n".utf8), to: processFile, mode: 0o644)
         let deadline = Timestamp.monotonicMilliseconds() + Self.startMilliseconds
@@ -93,7 +93,8 @@ private struct Trial {
             if unsafe waitpid(child, &status, WNOHANG) == child { return false }
             sleep(milliseconds: 50)
         }
-        return false
+        ChildProcess.end(child)
+        throw CommandError("the server does not get ready", hint: "see \(shown(logFile))")
     }
 
     func stop() throws {

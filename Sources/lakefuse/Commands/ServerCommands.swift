@@ -14,8 +14,10 @@ extension Command {
         ]
 
     /// The users and policies of a lake that is not running.
-    private static func withAccess(_ invocation: Invocation, _ body: (Access, Configuration) throws -> Void) throws {
-        try withRecords(invocation) { store, configuration, directory in
+    private static func withAccess(
+        _ invocation: Invocation, mayMake: Bool = false, _ body: (Access, Configuration) throws -> Void
+    ) throws {
+        try withRecords(invocation, mayMake: mayMake) { store, configuration, directory in
             let given = configuration.encryptSecret
             try body(
                 Access(store: store, secretKey: given.isEmpty ? directory.secret("encrypt") : given), configuration)
@@ -53,7 +55,7 @@ extension Command {
             Flag(name: "no-check", description: "no failure where there is one already: nothing is done then")
         ]
     ) { invocation in
-        try withAccess(invocation) { access, _ in
+        try withAccess(invocation, mayMake: true) { access, _ in
             guard try !access.isSetUp() else {
                 if invocation.has("no-check") { return }
                 throw CommandError(

@@ -503,7 +503,10 @@ enum Files {
     static func absolute(_ path: String) -> String {
         guard !path.hasPrefix("/"), let current = unsafe getcwd(nil, 0) else { return path }
         defer { unsafe free(current) }
-        let parts = path.split(separator: "/").filter { $0 != "." }
-        return unsafe ([String(cString: current)] + parts.map(String.init)).joined(separator: "/")
+        var parts = unsafe String(cString: current).split(separator: "/")
+        for part in path.split(separator: "/") where part != "." {
+            if part == ".." { _ = parts.popLast() } else { parts.append(part) }
+        }
+        return "/" + parts.joined(separator: "/")
     }
 }

@@ -5,6 +5,25 @@ import Versioning
 /// YAML files of settings, as flat names: `a: {b: c}` is `a.b` = `c`; lists are joined by commas, and
 /// what is in maps of lists is named `a[0].b`.
 enum YAML {
+    /// A text as it stands behind a name: in quotes where it would be taken for something else.
+    static func scalar(_ text: String) -> String {
+        let isPlain =
+            !text.isEmpty
+            && text.utf8.allSatisfy { byte in
+                (0x30...0x39).contains(byte) || (0x41...0x5a).contains(byte) || (0x61...0x7a).contains(byte)
+                    || "._-/:+~@".utf8.contains(byte)
+            } && !":-~@".utf8.contains(text.utf8.first!) && text.utf8.last != 0x3a
+        if isPlain { return text }
+        let quoted = text.unicodeScalars.map { scalar in
+            switch scalar {
+            case "\"", "\\": "\\\(scalar)"
+            case "\n": "\\n"
+            default: scalar.value < 0x20 || scalar.value == 0x7f ? "\\x" + Hex.text([UInt8(scalar.value)]) : "\(scalar)"
+            }
+        }
+        return "\"" + quoted.joined() + "\""
+    }
+
     /// - Throws: `LakeError` that names the line.
     static func flatten(_ text: [UInt8], file: String) throws -> [(key: String, value: String)] {
         var result: [(key: String, value: String)] = []

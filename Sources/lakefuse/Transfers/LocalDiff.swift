@@ -97,13 +97,23 @@ enum LocalDiff {
         var remote: RemoteFile?
     }
 
-    /// Goes through both at once and tells what is not the same, in the order of paths.
+    /// Goes through both at once and tells what is not the same, in the order of paths. This program's own files are left
+    /// out on either side.
+    /// - Parameter ignoresLinks: whether objects that are symbolic links are left out, since none are made here.
     static func each(
         _ walk: inout LocalWalk, _ remote: any RemoteFiles, root: String? = nil, posix: Bool = false,
-        _ body: (Change) throws -> Void
+        ignoresLinks: Bool = false, _ body: (Change) throws -> Void
     ) throws {
-        var objects = remote
-        var (file, object) = (try walk.next(), try objects.next())
+        var remote = remote
+        func nextObject() throws -> RemoteFile? {
+            while let found = try remote.next() {
+                if LocalWalk.isOwn(found.relative) { continue }
+                if ignoresLinks, found.metadata[Attributes.targetKey] != nil { continue }
+                return found
+            }
+            return nil
+        }
+        var (file, object) = (try walk.next(), try nextObject())
         while file != nil || object != nil {
             let order =
                 file.flatMap { file in object.map { compare(file.path, $0.relative) } } ?? (file == nil ? 1 : -1)
@@ -112,12 +122,12 @@ enum LocalDiff {
                 file = try walk.next()
             } else if order > 0, let found = object {
                 try body(Change(kind: .removed, path: found.relative, remote: found))
-                object = try objects.next()
+                object = try nextObject()
             } else if let local = file, let found = object {
                 if try !isSame(local, found, root, posix) {
                     try body(Change(kind: .modified, path: local.path, local: local, remote: found))
                 }
-                (file, object) = (try walk.next(), try objects.next())
+                (file, object) = (try walk.next(), try nextObject())
             }
         }
     }

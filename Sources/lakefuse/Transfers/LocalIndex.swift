@@ -10,23 +10,27 @@ struct LocalIndex {
     /// Seconds after which a file that nobody asked for goes.
     private static let longestKept: Int64 = 30 * 24 * 3600
 
-    private let folder: String
-    private let file: String
+    /// Nil where there is no home to keep anything in.
+    private let folder: String?
+    private let name: String
 
     /// - Parameter commit: a whole id.
     init(_ environment: [String: String], endpoint: String, repository: String, commit: String, prefix: String) {
         let cache = environment["XDG_CACHE_HOME"].flatMap { $0.hasPrefix("/") ? $0 : nil }
-        folder = (cache ?? (environment["HOME"] ?? "/tmp") + "/.cache") + "/lakefuse/local"
-        let name = Hash.digest(.sha256, Array([endpoint, repository, commit, prefix].joined(separator: "\n").utf8))
-        file = folder + "/" + Hex.text(name)
+        let home = environment["HOME"].flatMap { $0.hasPrefix("/") ? $0 + "/.cache" : nil }
+        folder = (cache ?? home).map { $0 + "/lakefuse/local" }
+        let parts = [endpoint, repository, commit, prefix].joined(separator: "\n")
+        name = Hex.text(Hash.digest(.sha256, Array(parts.utf8)))
     }
 
     /// The listing; read from the server, and kept, if it is not here.
     /// - Parameter transfers: of the commit.
     func files(_ transfers: Transfers, prefix: String) -> any RemoteFiles {
+        guard let folder else { return RemoteListing(transfers, prefix: prefix) }
+        let file = folder + "/" + name
         if let reader = Reader(file, prefix: prefix) { return reader }
         // Where it cannot be kept, it is listed again the next time.
-        return Keeper(RemoteListing(transfers, prefix: prefix), Writer(folder, file, prefix: prefix))
+        return Keeper(RemoteListing(transfers, prefix: prefix), Writer(folder, file))
     }
 
     /// Keeps what is read of a listing, if that is all of it.
@@ -51,7 +55,7 @@ struct LocalIndex {
         private var position: Int64 = 0
         private var hasFailed = false
 
-        init?(_ folder: String, _ path: String, prefix: String) {
+        init?(_ folder: String, _ path: String) {
             guard (try? Files.makeFolder(folder)) != nil else { return nil }  // Nothing is kept then.
             LocalIndex.clean(folder)
             self.path = path

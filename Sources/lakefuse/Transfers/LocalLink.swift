@@ -54,7 +54,7 @@ struct LocalLink {
     /// Writes the file that says so, whole or not at all.
     func save() throws {
         let text =
-            "src: \(source.description)\nat_head: \(head)\nactive_operation: \(operation.isEmpty ? "\"\"" : operation)\n"
+            "src: \(YAML.scalar(source.description))\nat_head: \(head)\nactive_operation: \(YAML.scalar(operation))\n"
         try Files.write(Array(text.utf8), to: folder + "/" + LocalWalk.reference, mode: 0o644)
     }
 
@@ -70,7 +70,8 @@ struct LocalLink {
         guard let root = Self.gitRoot(folder), root != folder else { return }
         let relative = String(folder.dropFirst(root.count + 1))
         let file = root + "/.gitignore"
-        let old = (try? String(decoding: Files.read(file), as: UTF8.self)) ?? ""  // It may not be there yet.
+        let isThere = unsafe access(file, F_OK) == 0 || errno != ENOENT
+        let old = isThere ? try String(decoding: Files.read(file), as: UTF8.self) : ""
         let lines = ["\(relative)/*", "!\(relative)/\(LocalWalk.reference)"]
         guard !lines.allSatisfy({ old.split(separator: "\n").contains(Substring($0)) }) else { return }
         let added =
@@ -107,9 +108,11 @@ struct LocalSync {
 
     private var isPOSIX: Bool { settings.isOn("experimental.local.posix_permissions.enabled") }
 
+    private var makesLinks: Bool { settings.isOn("local.symlink_support") }
+
     private func walk() -> LocalWalk {
         LocalWalk(
-            link.folder, tellsLinks: settings.isOn("local.symlink_support"),
+            link.folder, tellsLinks: makesLinks,
             skipsOthers: settings.isOn("local.skip_non_regular_files"))
     }
 
@@ -125,7 +128,9 @@ struct LocalSync {
     func localChanges(from commit: String) throws -> [LocalDiff.Change] {
         var changes: [LocalDiff.Change] = []
         var walk = walk()
-        try LocalDiff.each(&walk, listing(commit), root: link.folder, posix: isPOSIX) { changes.append($0) }
+        try LocalDiff.each(
+            &walk, listing(commit), root: link.folder, posix: isPOSIX, ignoresLinks: !makesLinks
+        ) { changes.append($0) }
         return changes
     }
 
@@ -142,6 +147,7 @@ struct LocalSync {
                 let kind: LocalDiff.Kind =
                     item.type == "removed" ? .removed : item.type == "added" ? .added : .modified
                 let path = String(decoding: Array(item.path.utf8.dropFirst(skipped)), as: UTF8.self)
+                if LocalWalk.isOwn(path) { continue }
                 changes.append(LocalDiff.Change(kind: kind, path: path))
             }
             return true
@@ -160,29 +166,31 @@ struct LocalSync {
     func down(_ changes: [LocalDiff.Change], to commit: String) throws -> TransferSummary {
         let source = try Transfers(invocation, repository: link.source.repository, ref: commit)
         let places = LocalPlaces(link.folder)
-        let (keepsModes, prefix) = (isPOSIX, link.prefix)
-        let isOwn = getuid() == 0
+        let (keepsModes, makesLinks, prefix) = (isPOSIX, makesLinks, link.prefix)
+        let isRoot = getuid() == 0
         var summary = TransferSummary()
         for change in changes {
             if change.kind == .removed { summary.removed += 1 } else { summary.downloaded += 1 }
         }
         defer { progress.end() }
-        try source.each(changes) { [progress] change in
+        // What goes makes room for what comes: a folder may become a file.
+        for change in changes where change.kind == .removed {
+            try places.remove(change.path)
+            Output.line("delete local: \(Output.name(change.path))".padding(40) + " ... done!")
+        }
+        try source.each(changes.filter { $0.kind != .removed }) { [progress] change in
             defer { progress.add(things: 1) }
-            guard change.kind != .removed else {
-                try places.remove(change.path)
-                return "delete local: \(Output.name(change.path))".padding(40) + " ... done!"
-            }
             let stats = try change.remote?.stats ?? source.stat(prefix + change.path)
             let file = try places.file(change.path)
             if let target = stats.metadata?[Attributes.targetKey] {
+                guard makesLinks else { return nil }
                 unsafe unlink(file)
                 guard unsafe symlink(target, file) == 0 else {
                     throw CommandError(unsafe "symlink \(file): \(String(cString: strerror(errno)).lowercased())")
                 }
             } else {
                 try source.download(prefix + change.path, stats, to: file, progress)
-                Self.restore(stats, file, keepsModes: keepsModes, isOwn: isOwn)
+                Self.restore(stats, file, keepsModes: keepsModes, isRoot: isRoot)
             }
             return "download \(Output.name(change.path))".padding(40) + " ... done!"
         }
@@ -190,13 +198,13 @@ struct LocalSync {
     }
 
     /// Gives a file the time, and perhaps the owner and permissions, that it was sent with.
-    private static func restore(_ stats: API.ObjectStats, _ file: String, keepsModes: Bool, isOwn: Bool) {
+    private static func restore(_ stats: API.ObjectStats, _ file: String, keepsModes: Bool, isRoot: Bool) {
         let kept = Attributes(Metadata(stats.metadata ?? [:]))
         let time = timespec(
             tv_sec: Int(kept.modified?.seconds ?? stats.mtime), tv_nsec: Int(kept.modified?.nanoseconds ?? 0))
         unsafe utimensat(AT_FDCWD, file, [time, time], 0)
         guard keepsModes else { return }
-        if isOwn, let owner = kept.owner, let group = kept.group { unsafe _ = chown(file, owner, group) }
+        if isRoot, let owner = kept.owner, let group = kept.group { unsafe _ = chown(file, owner, group) }
         if let mode = kept.mode { unsafe _ = chmod(file, mode) }
     }
 

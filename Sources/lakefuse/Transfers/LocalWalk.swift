@@ -41,6 +41,17 @@ struct LocalWalk {
     /// The file that says what a folder is linked to.
     static let reference = ".lakefs_ref.yaml"
 
+    /// Whether a path is that of a file that is half-received.
+    static func isPart(_ path: String) -> Bool {
+        let name = path.utf8.split(separator: 0x2f).last.map { String(Substring($0)) } ?? ""
+        return name.hasPrefix(".lakefuse-") && name.hasSuffix(".part")
+    }
+
+    /// Whether a path is that of a file of this program's own, which is no part of the data.
+    static func isOwn(_ path: String) -> Bool {
+        path.utf8.elementsEqual(reference.utf8) || path.utf8.elementsEqual((reference + ".new").utf8) || isPart(path)
+    }
+
     private static let mostLevels = 512
 
     private struct Level {
@@ -90,7 +101,7 @@ struct LocalWalk {
                 levels.append(try level(path))
                 continue
             }
-            if path == Self.reference || name.hasPrefix(".lakefuse-") && name.hasSuffix(".part") { continue }
+            if Self.isOwn(path) { continue }
             if let file = try file(path) { return file }
         }
         return nil
@@ -154,49 +165,66 @@ struct LocalWalk {
 /// Places below a folder that objects are written to: never outside of it, whatever they are called.
 final class LocalPlaces: Sendable {
     private let root: String
-    private let made = Made()
-
-    private final class Made: Sendable {
-        let folders = ReadWriteLock<Set<String>>([])
-    }
+    /// Folders that were looked at, or made.
+    private let folders = ReadWriteLock<Set<[UInt8]>>([])
 
     init(_ root: String) { self.root = root.hasSuffix("/") ? String(root.dropLast()) : root }
+
+    /// The names that a path is made of: at bytes, since a slash with a mark on it is another character.
+    /// - Throws: `CommandError` for what would lead elsewhere, or is this program's own.
+    private func parts(_ path: String) throws -> [String] {
+        let parts = path.utf8.split(separator: 0x2f, omittingEmptySubsequences: false).map { String(Substring($0)) }
+        let isPath = parts.allSatisfy { part in
+            ![".", "..", ""].contains { $0.utf8.elementsEqual(part.utf8) } && !part.utf8.contains(0)
+                && part.utf8.count <= 255
+        }
+        guard isPath, !LocalWalk.isPart(path) else {
+            throw CommandError("object '\(Output.name(path))' cannot be a file in \(root): its name is none")
+        }
+        return parts
+    }
 
     /// Where a file goes; the folders that it lies in are made.
     /// - Throws: `CommandError` for a name that leads elsewhere.
     func file(_ path: String) throws -> String {
-        let parts = path.split(separator: "/", omittingEmptySubsequences: false)
-        guard !parts.contains(where: { [".", "..", ""].contains($0) || $0.utf8.contains(0) || $0.utf8.count > 255 })
-        else {
-            throw CommandError("object '\(Output.name(path))' cannot be a file in \(root): its name is none")
-        }
         var place = root
-        for part in parts.dropLast() {
+        for part in try parts(path).dropLast() {
             place += "/" + part
-            guard !made.folders.read({ $0.contains(place) }) else { continue }
-            var info = stat()
-            if unsafe lstat(place, &info) == 0 {
-                guard info.st_mode & S_IFMT == S_IFDIR else {
-                    throw CommandError("\(place) is no folder: object '\(Output.name(path))' cannot be below it")
-                }
-            } else if unsafe mkdir(place, 0o755) != 0, errno != EEXIST {
+            let bytes = Array(place.utf8)
+            guard !folders.read({ $0.contains(bytes) }) else { continue }
+            guard unsafe try isFolder(place, path) || mkdir(place, 0o755) == 0 || errno == EEXIST else {
                 throw CommandError(unsafe "mkdir \(place): \(String(cString: strerror(errno)).lowercased())")
             }
-            made.folders.write { [place] in _ = $0.insert(place) }
+            folders.write { _ = $0.insert(bytes) }
         }
         return root + "/" + path
     }
 
-    /// Removes a file, and the folders that are empty then.
+    /// Whether there is a folder, and no link to one; false if there is nothing.
+    private func isFolder(_ place: String, _ path: String) throws -> Bool {
+        var info = stat()
+        guard unsafe lstat(place, &info) == 0 else { return false }
+        guard info.st_mode & S_IFMT == S_IFDIR else {
+            throw CommandError("\(place) is no folder: object '\(Output.name(path))' cannot be below it")
+        }
+        return true
+    }
+
+    /// Removes a file, and the folders that are empty then. Not while others are made.
     func remove(_ path: String) throws {
+        var above = try parts(path).dropLast()
+        var place = root
+        for part in above {
+            place += "/" + part
+            guard try isFolder(place, path) else { return }
+        }
         let file = root + "/" + path
         guard unsafe unlink(file) == 0 || errno == ENOENT else {
             throw CommandError(unsafe "remove \(file): \(String(cString: strerror(errno)).lowercased())")
         }
-        var parts = path.split(separator: "/").dropLast()
-        while !parts.isEmpty {
-            guard unsafe rmdir(root + "/" + parts.joined(separator: "/")) == 0 else { return }
-            parts.removeLast()
+        while !above.isEmpty {
+            guard unsafe rmdir(root + "/" + above.joined(separator: "/")) == 0 else { return }
+            above.removeLast()
         }
     }
 }

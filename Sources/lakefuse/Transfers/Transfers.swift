@@ -10,6 +10,8 @@ import Versioning
 /// against the object's checksum. Safe from any thread.
 struct Transfers: Sendable {
     let client: LakeClient
+    /// For the bytes of objects: a connection over which nothing comes for a minute is lost.
+    private let carrier: LakeClient
     let repository: String
     let ref: String
     /// Whether bytes go between this machine and the store, past the server.
@@ -22,6 +24,7 @@ struct Transfers: Sendable {
     init(_ invocation: Invocation, repository: String, ref: String) throws {
         let settings = try ClientSettings(invocation)
         client = settings.client()
+        carrier = settings.client(stallSeconds: 60)
         (self.repository, self.ref) = (repository, ref)
         let asked = invocation.isGiven("parallelism") ? try invocation.number("parallelism") : nil
         width = max(1, min(100, asked ?? settings.number("options.parallelism") ?? 25))
@@ -80,8 +83,10 @@ struct Transfers: Sendable {
                 count = unsafe pread(descriptor, buffer.baseAddress, wanted, off_t(position))
             }
             guard count > 0 else {
-                if count < 0 || byteCount != nil { failure = count < 0 ? errno : EIO }
-                return 0
+                guard count < 0 || byteCount != nil else { return 0 }
+                failure = count < 0 ? errno : EIO
+                // Nothing is the end to who sends: what is cut must not look whole (CURL_READFUNC_ABORT).
+                return 0x1000_0000
             }
             unsafe hash.update(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer)[..<count]))
             position += Int64(count)
@@ -150,8 +155,15 @@ struct Transfers: Sendable {
         if isPresigned, byteCount != nil {
             return try sendPresigned(source, body, file, path, type, metadata)
         }
-        let answer = unsafe try client.send(
-            "POST", branchParts, [("path", path)], headers: [("Content-Type", type)], body: body)
+        let answer: HTTPClient.Answer
+        do {
+            answer = unsafe try carrier.send(
+                "POST", branchParts, [("path", path)], headers: [("Content-Type", type)], body: body)
+        } catch {
+            // Why the file could not be read says more than that the request was cut.
+            _ = try source.end(file)
+            throw error
+        }
         let made = try Coding.decode(API.ObjectStats.self, answer.body)
         try check(source.end(file), against: made.checksum, path)
         if !metadata.isEmpty {
@@ -174,11 +186,11 @@ struct Transfers: Sendable {
         }
         var headers = [("Content-Type", type)]
         if url.contains(".blob.core.") { headers.append(("x-ms-blob-type", "BlockBlob")) }
-        let answer = unsafe try client.http.send("PUT", url, headers: headers, body: body)
-        guard (200..<300).contains(answer.status) else {
-            throw CommandError("upload \(path) failed: the store answers \(answer.statusLine)")
+        let answer = try past("upload \(path)") {
+            unsafe try carrier.http.send("PUT", url, headers: headers, body: body)
         }
         let read = try source.end(file)
+        try check(read, against: (answer.header("etag") ?? "").filter { $0 != "\"" }, path)
         return try Coding.decode(
             API.ObjectStats.self,
             client.post(
@@ -187,6 +199,20 @@ struct Transfers: Sendable {
                     staging: staging, checksum: (answer.header("etag") ?? read.checksum).filter { $0 != "\"" },
                     sizeBytes: read.byteCount, userMetadata: metadata.isEmpty ? nil : metadata, contentType: type),
                 method: "PUT"))
+    }
+
+    /// A request to the store by a signed address: what it says of itself nobody is told, for it lets in.
+    private func past(_ what: String, _ body: () throws -> HTTPClient.Answer) throws -> HTTPClient.Answer {
+        let answer: HTTPClient.Answer
+        do { answer = try body() } catch let error as TransportError {
+            let words = error.words.isEmpty ? "the connection was lost" : error.words
+            throw TransportError(description: "\(what): the store: \(words)", reason: error.reason, words: words)
+        }
+        guard (200..<300).contains(answer.status) else {
+            throw LakeClientError(
+                status: answer.status, message: "\(what) failed: the store answers \(answer.statusLine)")
+        }
+        return answer
     }
 
     /// Whether a checksum is the MD5 of an object's bytes: those of objects in parts, and of other stores, are others.
@@ -213,18 +239,20 @@ struct Transfers: Sendable {
         }
         let size = stats.sizeBytes ?? 0
         let slash = file.lastIndex(of: "/").map { file.index(after: $0) } ?? file.startIndex
-        // Named by what it is of: another version begins anew.
-        let mark = Hex.text(Array(Hash.digest(.sha256, Array("\(stats.checksum) \(size)".utf8)).prefix(8)))
+        // Named by what it is of and for: another version begins anew, another file of the same has its own.
+        let name = "\(stats.checksum) \(size) \(file[slash...])"
+        let mark = Hex.text(Array(Hash.digest(.sha256, Array(name.utf8)).prefix(8)))
         let temporary = String(file[..<slash]) + ".lakefuse-\(mark).part"
-        let descriptor = unsafe Glibc.open(temporary, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
+        let descriptor = HalfWritten.open(temporary, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW)
         guard descriptor >= 0 else { throw CommandError(Source.message("open", file, errno)) }
-        defer { close(descriptor) }
-        HalfWritten.add(temporary)
-        defer { HalfWritten.remove(temporary) }
+        defer {
+            close(descriptor)
+            HalfWritten.forget(temporary)
+        }
         do {
-            try receive(path, size, into: descriptor, progress)
+            try receive(path, size, stats.checksum, into: descriptor, progress)
             try check(descriptor, stats, path)
-        } catch let error as TransportError {
+        } catch  where Self.isPassing(error) {
             // What has come is kept for the next try.
             throw error
         } catch {
@@ -245,12 +273,20 @@ struct Transfers: Sendable {
             "download failed: failed to download '\(Files.absolute(file))' object: request failed: \(reason)")
     }
 
+    /// Whether it may go better in a moment.
+    private static func isPassing(_ error: any Error) -> Bool {
+        if let error = error as? LakeClientError { return error.status == 429 || error.status >= 500 }
+        return error is TransportError
+    }
+
     private static let attribute = "user.lakefuse.received"
 
-    private func receive(_ path: String, _ size: Int64, into descriptor: Int32, _ progress: Progress?) throws {
+    private func receive(
+        _ path: String, _ size: Int64, _ checksum: String, into descriptor: Int32, _ progress: Progress?
+    ) throws {
         guard size > partSize else {
             guard ftruncate(descriptor, 0) == 0 else { throw CommandError(Source.message("write", path, errno)) }
-            return try receive(path, 0..<size, into: descriptor, progress)
+            return try receive(path, 0..<size, checksum, into: descriptor, progress)
         }
         // Parts that follow each other from the beginning are there already as far as the file says.
         var text = [UInt8](repeating: 0, count: 32)
@@ -265,7 +301,7 @@ struct Transfers: Sendable {
         for start in starts {
             try tasks.start {
                 let range = start..<min(size, start + partSize)
-                try receive(path, range, into: descriptor, progress)
+                try receive(path, range, checksum, into: descriptor, progress)
                 let until = done.withLock { done in
                     done.parts.insert(start)
                     while done.parts.remove(done.until) != nil { done.until = min(size, done.until + partSize) }
@@ -280,12 +316,15 @@ struct Transfers: Sendable {
     }
 
     /// Receives a range of an object, from where the connection was lost too.
-    private func receive(_ path: String, _ range: Range<Int64>, into descriptor: Int32, _ progress: Progress?) throws {
+    /// - Parameter checksum: of the version that all ranges are to be of.
+    private func receive(
+        _ path: String, _ range: Range<Int64>, _ checksum: String, into descriptor: Int32, _ progress: Progress?
+    ) throws {
         guard !range.isEmpty else { return }
         var position = range.lowerBound
         for attempt in 1... {
             do {
-                unsafe try read(path, position..<range.upperBound) { piece in
+                unsafe try read(path, position..<range.upperBound, of: checksum) { piece in
                     guard unsafe writeWhole(piece, to: descriptor, at: position) else {
                         throw CommandError(Source.message("write", path, errno))
                     }
@@ -296,19 +335,19 @@ struct Transfers: Sendable {
                     throw CommandError("download \(path): the object ends before its size")
                 }
                 return
-            } catch let error as TransportError where attempt < Self.mostTries {
-                _ = error
-                sleep(milliseconds: 200 << attempt)
-            }
+            } catch  where Self.isPassing(error) && attempt < Self.mostTries { sleep(milliseconds: 200 << attempt) }
         }
     }
 
     /// Gives a range of an object to `take`, piece by piece.
-    func read(_ path: String, _ range: Range<Int64>?, _ take: @escaping (UnsafeRawBufferPointer) throws -> Void)
-        throws
-    {
+    /// - Parameter checksum: of the version that it is to be of.
+    func read(
+        _ path: String, _ range: Range<Int64>?, of checksum: String? = nil,
+        _ take: @escaping (UnsafeRawBufferPointer) throws -> Void
+    ) throws {
         var headers: [(String, String)] = []
         if let range { headers.append(("Range", "bytes=\(range.lowerBound)-\(range.upperBound - 1)")) }
+        if let checksum, range != nil, !isPresigned { headers.append(("If-Match", "\"\(checksum)\"")) }
         var problem: (any Error)?
         let sink = { (status: Int, piece: UnsafeRawBufferPointer) -> Bool in
             guard (200..<300).contains(status) else { return true }
@@ -325,12 +364,11 @@ struct Transfers: Sendable {
                         API.ObjectStats.self, refParts + ["stat"], [("path", path), ("presign", "true")]
                     ).physicalAddress
                 }
-                let answer = unsafe try client.http.send("GET", address, headers: headers, sink: sink)
-                guard (200..<300).contains(answer.status) else {
-                    throw CommandError("download \(path) failed: the store answers \(answer.statusLine)")
+                _ = try past("download \(path)") {
+                    unsafe try carrier.http.send("GET", address, headers: headers, sink: sink)
                 }
             } else {
-                unsafe try client.send("GET", refParts, [("path", path)], headers: headers, sink: sink)
+                unsafe try carrier.send("GET", refParts, [("path", path)], headers: headers, sink: sink)
             }
         } catch { throw problem ?? error }
     }

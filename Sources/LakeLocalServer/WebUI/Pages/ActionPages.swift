@@ -95,7 +95,7 @@ enum ActionPages {
     }
 
     /// Bytes of a log that are shown: its end.
-    private static let mostLog = 64 << 10
+    private static let mostLog = ActionRunner.shownOutput
 
     private static func refreshed(_ isRunning: Bool) -> HTML? { isRunning ? " data-refresh=\"1000\"" : nil }
 
@@ -138,7 +138,7 @@ enum ActionPages {
         }
         let isRunning = run.endTime == nil
         let again: HTML? =
-            visit.may(.repeatRun, names)
+            visit.may(.repeatRun, names) && visit.may(.branch("CreateCommit", id, BranchName(run.branch)))
             ? Layout.button("Run again", to: Link(id, "actions", run.runId, "repeat"), visit, fields: [:]) : nil
         return WebPage(
             "\(run.eventType) · \(id)", id, .actions,

@@ -22,7 +22,7 @@ enum MountPages {
     ]
 
     private static func mounts(_ visit: Visit) throws -> WebPage {
-        let found: API.MountList = try visit.get(.listMounts)
+        let found: API.MountList = try visit.get(.listMounts, [:], ["details": "true"])
         let mayChange = visit.may(.all("fs:MountOnServer"))
         let columns: HTML =
             "<th>Folder</th><th>Shows</th><th>For</th><th class=\"number\">Uncommitted</th><th class=\"number\">Not yet on the branch</th><th><span class=\"hidden\">Actions</span></th>"

@@ -51,7 +51,7 @@ enum ObjectPages {
             <h1 class="hidden">\(file.name)</h1><div class="bar">\(RepositoryPages.picker(visit, ref, keeping: ["path": path]))\(DataPages.crumbs(id, ref, path))
             <div class="row">\(DataPages.history(id, ref, path))<a class="button" href="\(download)" download="\(file.name)">Download</a>\(delete)</div></div>
             <div id="object" data-live><dl class="facts"><div><dt>Size</dt><dd>\(Show.size(entry.size))</dd></div><div><dt>Modified</dt><dd>\(Show.time(entry.lastModified))</dd></div><div><dt>Type</dt><dd>\(entry.shownContentType)</dd></div><div><dt>Checksum</dt><dd><code>\(entry.eTag)</code></dd></div>\(metadata(entry))</dl>
-            <section class="view" aria-label="Content">\(view)</section></div>\(DataPages.addresses(visit, ref, path, isFolder: false))
+            <section class="view" aria-label="Content">\(view)</section></div>\(question(visit, file, ref))\(DataPages.addresses(visit, ref, path, isFolder: false))
             """)
     }
 
@@ -189,7 +189,6 @@ enum ObjectPages {
             \(page.note.map { "<p class=\"faint\">\($0)</p>" as HTML })
             \(cells(page))
             \(page.rows.isEmpty ? "<p class=\"faint\">No row\(" holds that", if: !query.filter.isEmpty) here.</p>" as HTML : nil)\(pages(visit, query.start, next: page.next, filter: query.filter))\(facts)
-            \(question(visit, file, ref))
             <details class="card"><summary>Ask in DuckDB</summary><dl class="addresses">\(Show.copied("In DuckDB", sql))</dl></details>
             """
     }
@@ -214,7 +213,10 @@ enum ObjectPages {
 
     /// The box for a question in SQL, with the answer to what was asked.
     private static func question(_ visit: Visit, _ file: ObjectFile, _ ref: String) -> HTML? {
-        guard SQLProgram.path != nil else { return nil }
+        // A page that looks whether something changed does not ask again.
+        guard SQLProgram.path != nil, visit.request.header(Visit.part) == nil, file.size > 0,
+            let kind = try? file.kind(), SQLProgram.reader(kind) != nil  // What cannot be read is told above.
+        else { return nil }
         let asked = visit.text("sql")
         var answer: HTML?
         if let asked {
