@@ -220,7 +220,7 @@ final class Lake {
         try directory.write(made, endpoint: "http://\(configuration.listenAddress)")
         _ = try access.setUp(userName: configuration.userName, credentials: made)
         let notice =
-            "first user '\(configuration.userName)': access key id \(made.accessKeyID), secret access key \(made.secretAccessKey) (kept in \(directory.credentialsFile))\n"
+            "first user '\(configuration.userName)': access key id \(made.accessKeyID), \(isatty(2) != 0 ? "secret access key \(made.secretAccessKey) " : "")(kept in \(directory.credentialsFile))\n"
         Output.write(notice, to: 2)
     }
 

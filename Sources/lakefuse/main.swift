@@ -19,6 +19,12 @@ func run(_ words: [String], _ environment: [String: String]) -> Int32 {
     }
     if words.first == LuaWorker.command { return LuaWorker.serve(Array(words.dropFirst())) }
     if words.first == ChildProcess.confinedCommand { return ChildProcess.becomeConfined(Array(words.dropFirst())) }
+    // Names are bytes, but not over REST: two that are none would become one.
+    if let index = Program.rawArguments.firstIndex(where: { String(validating: $0, as: UTF8.self) == nil }) {
+        Output.note("argument \(index) is no UTF-8")
+        return 1
+    }
+    signal(SIGPIPE, SIG_IGN)
     let table = CommandTable.current
     if words.first == Completion.command {
         Completion.answer(Array(words.dropFirst()), table, environment)

@@ -225,6 +225,23 @@ class TransferTest(LakeTest):
         self.assertEqual(target.read_bytes(), body)
         self.assertEqual(parts(), [])
 
+    def test_what_is_no_file(self):
+        """A download follows a link, and writes into a pipe: neither is replaced."""
+        repository = self.repository()
+        self.lake.upload(repository, "main", "a", b"hello")
+        (self.scratch / "real").write_text("old")
+        (self.scratch / "link").symlink_to("real")
+        os.mkfifo(self.scratch / "pipe")
+        self.lake.command("fs", "download", f"lakefs://{repository}/main/a", self.scratch / "link")
+        self.assertTrue((self.scratch / "link").is_symlink())
+        self.assertEqual((self.scratch / "real").read_text(), "hello")
+        reader = subprocess.Popen(["cat", self.scratch / "pipe"], stdout=subprocess.PIPE)
+        self.lake.command("fs", "download", f"lakefs://{repository}/main/a", self.scratch / "pipe")
+        self.assertEqual(reader.communicate(timeout=10)[0], b"hello")
+        self.assertTrue((self.scratch / "pipe").is_fifo())
+        done = subprocess.run([BINARY.encode(), b"fs", b"stat", b"lakefs://r/main/\xff"], capture_output=True, env=self.lake.environment)
+        self.assertEqual((done.returncode, done.stderr), (1, b"argument 3 is no UTF-8\n"))
+
     @unittest.skipUnless(os.geteuid() == 0, "a small disk needs root")
     def test_disk_full(self):
         repository = self.repository()
@@ -353,6 +370,31 @@ class LocalTest(LakeTest):
         self.lake.commit(repository, "main", "a folder")
         self.local("pull", work)
         self.assertEqual((work / "file" / "inside").read_text(), "f")
+
+    def test_cut_clone(self):
+        """What a clone did not bring before it was ended was not removed by anybody: a commit is refused, a pull goes on."""
+        repository = self.repository()
+        for name in ("a", "b", "c"):
+            self.lake.upload(repository, "main", "d/" + name, name.encode())
+        self.lake.commit(repository, "main", "three")
+        work = self.scratch / "work"
+        self.local("clone", f"lakefs://{repository}/main/d/", work)
+        link = work / ".lakefs_ref.yaml"
+        link.write_text(link.read_text().replace('active_operation: ""', "active_operation: clone"))
+        (work / "b").unlink()
+        environment = {"LAKECTL_SERVER_ENDPOINT_URL": self.lake.endpoint, "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": self.lake.keys[0], "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": self.lake.keys[1]}
+        done = self.lake.run("local", "commit", work, "-m", "x", environment=environment)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("did not end", done.stderr)
+        self.local("pull", work)
+        self.assertEqual((work / "b").read_text(), "b")
+        self.assertIn('active_operation: ""', link.read_text())
+        # Others have staged what is changed here too.
+        self.lake.upload(repository, "main", "d/a", b"theirs")
+        (work / "a").write_text("mine")
+        done = self.lake.run("local", "commit", work, "-m", "x", environment=environment)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("others have staged changes of the same files: d/a", done.stderr)
 
     def test_odd_paths(self):
         """A path with signs that YAML has a meaning for is the same after it was written down."""

@@ -149,7 +149,12 @@ package struct LakeClient: Sendable {
     /// The same; what the answer says.
     package func post<Result: Decodable>(
         _ type: Result.Type, _ parts: [String], _ message: some JSONWritable, method: String = "POST"
-    ) throws -> Result { try Coding.decode(type, post(parts, message, method: method)) }
+    ) throws -> Result {
+        let answer = try post(parts, message, method: method)
+        do { return try Coding.decode(type, answer) } catch {
+            throw TransportError(description: "Bad response from server", words: "\(error)")
+        }
+    }
 
     /// Pages of a listing from `after` on, at most `amount` items of them, each asked for when it is wanted.
     /// - Parameter take: returns whether there may be more.
@@ -167,6 +172,9 @@ package struct LakeClient: Sendable {
             left -= page.results.count
             let goesOn = try take(page.results)
             guard page.pagination.hasMore else { return nil }
+            guard page.pagination.nextOffset != after else {
+                throw TransportError(description: "Bad response from server", words: "a listing that does not go on")
+            }
             after = page.pagination.nextOffset
             guard goesOn, left > 0 else { return after }
         }

@@ -227,8 +227,11 @@ package final class LakeCheck {
                     }
                 }
             }
-            try records("tasks/") { _, value in
-                guard let info = try TaskRecord(decoding: value).info, let dump = try? RefsDump(decoding: info) else {
+            try records("tasks/") { key, value in
+                // Other tasks have other things there.
+                guard [TaskRecord.Kind.dump, .restore].contains(where: { key.description.hasPrefix($0.prefix) }),
+                    let info = try TaskRecord(decoding: value).info, let dump = try? RefsDump(decoding: info)
+                else {
                     return
                 }
                 keepTables(of: dump, in: namespace)

@@ -30,14 +30,17 @@ struct ClientSettings {
         let file = chosen ?? Self.path(environment)
         if unsafe chosen != nil || access(file, F_OK) == 0 {
             let bytes: [UInt8]
-            do { bytes = try Files.read(file) } catch {
-                throw CommandError("error reading configuration file: open \(file): no such file or directory")
+            do { bytes = try Files.input(file) } catch {
+                throw CommandError("error reading configuration file: \(Failure(error).message)")
             }
             let pairs: [(key: String, value: String)]
             do { pairs = try YAML.flatten(bytes, file: file) } catch {
+                let reason = LakeError(error).message
+                let line =
+                    reason.firstRange(of: ", line ").map { reason[$0.upperBound...].prefix { $0.isNumber } } ?? "1"
                 throw CommandError(
-                    "error reading configuration file: While parsing config: yaml: line 1: did not find expected node content",
-                    hint: LakeError(error).message)
+                    "error reading configuration file: While parsing config: yaml: line \(line): did not find expected node content",
+                    hint: reason)
             }
             var unknown: Set<String> = []
             for (key, value) in pairs {

@@ -27,7 +27,10 @@ struct Failure {
             hint = Self.hint(error)
         case let error as TransportError:
             (message, below) = (error.description, executing)
-            hint = "is the server running, and is server.endpoint_url right?"
+            hint =
+                error.description.contains("unsupported protocol scheme")
+                ? "'lakefuse config' asks where the server is; LAKECTL_SERVER_ENDPOINT_URL says it too"
+                : "is the server running, and is server.endpoint_url right?"
         default: (message, below, hint) = (LakeError(error).message, executing, nil)
         }
         self.status = status
@@ -83,7 +86,9 @@ enum Suggestion {
                 "did you mean '\($0)'?"
             }
         }
-        guard let ref = uri.ref else { return nil }
+        guard let ref = uri.ref, ["branch ", "ref "].contains(where: { error.message.hasPrefix($0 + ref) }) else {
+            return nil
+        }
         let known = ["branches", "tags"].flatMap { names(["repositories", uri.repository, $0]) }
         return Spelling.nearest(to: ref, of: known).map { "did you mean '\($0)'?" }
     }

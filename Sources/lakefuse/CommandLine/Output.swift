@@ -2,11 +2,14 @@ import FoundationEssentials
 import Foundations
 import Glibc
 import LakeAPI
+import Synchronization
 
 /// Writing to the terminal, or to who reads this program's output.
 enum Output {
     static let isTerminal = isatty(1) != 0
     static let isErrorTerminal = isatty(2) != 0
+    /// Whether what is under way is more than what it writes.
+    static let isWork = Atomic<Bool>(false)
 
     static func write(_ text: String, to descriptor: Int32 = 1) { write(Array(text.utf8), to: descriptor) }
 
@@ -17,6 +20,9 @@ enum Output {
 
     /// All bytes; what cannot be written ends the program, quietly if nobody reads any more.
     static func write(_ bytes: [UInt8], to descriptor: Int32 = 1) {
+        if descriptor == 1, isErrorTerminal, Progress.isDrawn.exchange(false, ordering: .relaxed) {
+            write("\r\u{1b}[K", to: 2)
+        }
         var done = 0
         while done < bytes.count {
             let count = unsafe bytes.withUnsafeBytes {
@@ -24,6 +30,8 @@ enum Output {
             }
             if count < 0 && errno == EINTR { continue }
             guard count > 0 else {
+                // Work that changes something goes on though nobody reads of it.
+                if descriptor == 1, errno == EPIPE, isWork.load(ordering: .relaxed) { return }
                 if descriptor == 1, errno != EPIPE {
                     let reason = unsafe String(cString: strerror(errno))
                     write("cannot write the output: \(reason)\n", to: 2)
@@ -71,6 +79,11 @@ enum Output {
                     ? "\\x" + (scalar.value < 16 ? "0" : "") + String(scalar.value, radix: 16) : String(scalar)
             }
         }.joined()
+    }
+
+    /// A text of several lines, without what would command the terminal.
+    static func lines(_ text: String) -> String {
+        text.split(separator: "\n", omittingEmptySubsequences: false).map { name(String($0)) }.joined(separator: "\n")
     }
 
     /// Asks before something is lost; the end of input is a no. Source: lakectl's sessions (`y` and Enter agree).
@@ -152,7 +165,8 @@ enum Pager {
         signal(SIGPIPE, SIG_IGN)
         let bytes = Array(text.utf8)
         unsafe fwrite(bytes, 1, bytes.count, pipe)
-        unsafe pclose(pipe)
+        // One that is not there, or fails at once, has shown nothing.
+        if unsafe pclose(pipe) != 0 { Output.write(text) }
     }
 }
 

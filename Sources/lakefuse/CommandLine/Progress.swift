@@ -9,6 +9,8 @@ final class Progress: Sendable {
         var bytes: Int64 = 0
         var drawn: Int64 = 0
     }
+    /// Whether a line stands on the terminal that has to go before another is written.
+    static let isDrawn = Atomic<Bool>(false)
     private let state = Mutex(State())
     private let what: String
     private let totalThings: Int?, totalBytes: Int64?
@@ -34,7 +36,10 @@ final class Progress: Sendable {
             state.drawn = now
             return line(state, now)
         }
-        if let shown { Output.write("\r\u{1b}[K" + shown, to: 2) }
+        if let shown {
+            Output.write("\r\u{1b}[K" + shown, to: 2)
+            Self.isDrawn.store(true, ordering: .relaxed)
+        }
     }
 
     /// How far a task is that somebody else does.
@@ -76,6 +81,7 @@ enum HalfWritten {
 
     /// Waits for signals from now on. Called before other threads are started, which inherit that they are blocked.
     static func watch() {
+        Output.isWork.store(true, ordering: .relaxed)
         guard !watches.exchange(true, ordering: .relaxed) else { return }
         var signals = sigset_t()
         unsafe sigemptyset(&signals)

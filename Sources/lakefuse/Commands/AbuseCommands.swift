@@ -41,9 +41,11 @@ private struct Load {
             times.isEmpty ? 0 : times[min(times.count - 1, Int(part * Double(times.count)))]
         }
         Output.line(
-            "\(times.count) \(what) in \(Int(seconds * 10)) tenths of a second, \(Int(Double(times.count) / seconds)) a second; ms: 50 % \(percentile(0.5)), 90 % \(percentile(0.9)), 99 % \(percentile(0.99)), most \(times.last ?? 0)"
+            "\(times.count) \(what) in \(Int(seconds * 1000)) ms, \(Int(Double(times.count) / seconds)) a second; ms: 50 % \(percentile(0.5)), 90 % \(percentile(0.9)), 99 % \(percentile(0.99)), most \(times.last ?? 0)"
         )
-        if failed > 0 { Output.note("\(failed) failed, the last: \(reason)") }
+        guard failed > 0 else { return }
+        guard failed < times.count else { throw CommandError("all failed, the last: \(reason)") }
+        Output.note("\(failed) failed, the last: \(reason)")
     }
 }
 
@@ -70,7 +72,7 @@ extension Command {
     /// Keys of a file, a line each.
     private static func keys(_ invocation: Invocation) throws -> [String] {
         let file = invocation.value("from-file")!
-        let found = String(decoding: try Files.read(file == "-" ? "/dev/stdin" : file), as: UTF8.self)
+        let found = String(decoding: try Files.input(file), as: UTF8.self)
             .split(whereSeparator: \.isNewline).map(String.init)
         guard !found.isEmpty else { throw CommandError("\(file) names no keys") }
         return found

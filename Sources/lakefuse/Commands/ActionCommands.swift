@@ -33,10 +33,7 @@ extension Command {
             example: "lakectl actions validate check.yaml", isLakectl: true
         ) { invocation in
             let path = invocation.arguments[0]
-            let text: [UInt8]
-            do { text = try Files.read(path == "-" ? "/dev/stdin" : path) } catch {
-                throw CommandError("open \(path): no such file or directory")
-            }
+            let text = try Files.input(path)
             do { try Action.validate(text) } catch {
                 // lakectl's words come first, what is wrong in which line behind them.
                 let message = LakeError(error).message
@@ -86,7 +83,14 @@ extension Command {
                 where error.status == 404
             { throw LakeClientError(status: 404, message: "not found: not found") }
             let hooks = try hooks(client, run)
-            if invocation.isJSON { return Output.json(hooks) }
+            if invocation.isJSON {
+                var json = JSONWriter()
+                json.object { json in
+                    json.member("run", found)
+                    json.member("hooks", hooks)
+                }
+                return Output.write(json.bytes + [0x0a])
+            }
             Output.line(
                 "\nRun ID: \(found.runId)\nEvent: \(found.eventType)\nBranch: \(found.branch)\nStart Time: \(time(found.startTime))\nEnd Time: \(time(found.endTime))\nCommit ID: \(found.commitId)\nStatus: \(found.status)\n"
             )

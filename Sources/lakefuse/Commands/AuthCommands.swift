@@ -41,10 +41,7 @@ extension Command {
 
     private static func statements(_ file: String) throws -> [API.Statement] {
         struct Document: Decodable { let statement: [API.Statement] }
-        let bytes: [UInt8]
-        do { bytes = try Files.read(file == "-" ? "/dev/stdin" : file) } catch {
-            throw CommandError("open \(file): no such file or directory")
-        }
+        let bytes = try Files.input(file)
         do { return try Coding.decode(Document.self, bytes).statement } catch {
             throw CommandError(
                 "\(file): it is no document with a 'statement'",

@@ -83,6 +83,9 @@ extension Command {
             let (uri, repository, name) = try invocation.branch()
             Output.line("Branch: \(uri.description)")
             let (object, prefix) = (invocation.value("object"), invocation.value("prefix"))
+            guard prefix != "", object != "" else {
+                throw CommandError("an empty --prefix or --object: leave it out to reset everything")
+            }
             let (what, reset) =
                 if let object {
                     ("to \(object)", API.ResetCreation(type: "object", path: object))

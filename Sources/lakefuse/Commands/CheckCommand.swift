@@ -22,6 +22,9 @@ extension Command {
         guard configuration.databaseType != "mem", configuration.blockstore.type == "local" else {
             throw LakeError(.invalidValue, "the lake is kept in memory: there is nothing to check")
         }
+        guard FileStatus(path: configuration.dataDirectory)?.isFolder == true else {
+            throw LakeError(.invalidValue, "there is no lake in \(configuration.dataDirectory): --data DIR names one")
+        }
         let directory = try DataDirectory(configuration.dataDirectory)
         let root = configuration.objectsFolder(in: directory)
         let path = configuration.databaseFile(in: directory)

@@ -12,6 +12,34 @@ extension Command {
         return line.isEmpty ? standard : line
     }
 
+    /// A line that the terminal does not show. Keys that end programs are letters meanwhile, so that it is left as it was.
+    /// - Returns: nil at the end of input.
+    /// - Throws: `CommandError` for Ctrl-C.
+    private static func readSecret(_ question: String) throws -> String? {
+        Output.write(question)
+        var mode = termios()
+        unsafe tcgetattr(0, &mode)
+        var quiet = mode
+        quiet.c_lflag &= ~tcflag_t(ECHO | ISIG | ICANON)
+        unsafe tcsetattr(0, TCSANOW, &quiet)
+        defer {
+            unsafe tcsetattr(0, TCSANOW, &mode)
+            Output.line()
+        }
+        var line: [UInt8] = []
+        var byte: UInt8 = 0
+        while unsafe read(0, &byte, 1) == 1 {
+            switch byte {
+            case 0x03: throw CommandError("interrupted", status: 130)
+            case 0x04 where line.isEmpty: return nil
+            case 0x0a, 0x0d: return String(decoding: line, as: UTF8.self)
+            case 0x08, 0x7f: _ = line.popLast()
+            default: line.append(byte)
+            }
+        }
+        return nil
+    }
+
     private static func configure(_ invocation: Invocation) throws {
         guard isatty(0) != 0 else {
             throw CommandError("config asks on a terminal: there is none", hint: "LAKECTL_… variables say the same")
@@ -23,16 +51,9 @@ extension Command {
         }
         Output.line("Config file \(file) will be used")
         known["credentials.access_key_id"] = try ask("Access key ID", known["credentials.access_key_id"] ?? "")
-        var mode = termios()
-        unsafe tcgetattr(0, &mode)
-        var quiet = mode
-        quiet.c_lflag &= ~tcflag_t(ECHO)
-        unsafe tcsetattr(0, TCSANOW, &quiet)
-        defer { unsafe tcsetattr(0, TCSANOW, &mode) }
-        Output.write("Secret access key: ")
-        if let secret = readLine(), !secret.isEmpty { known["credentials.secret_access_key"] = secret }
-        unsafe tcsetattr(0, TCSANOW, &mode)
-        Output.line()
+        if let secret = try readSecret("Secret access key: "), !secret.isEmpty {
+            known["credentials.secret_access_key"] = secret
+        }
         known["server.endpoint_url"] = try ask(
             "Server endpoint URL", known["server.endpoint_url"] ?? "http://127.0.0.1:8000")
         let standards = [
@@ -92,10 +113,7 @@ extension Command {
     /// An SSTable's entries. Source: `lakefs-formats.md` section 2.
     private static func showTable(_ invocation: Invocation) throws {
         let file = invocation.value("file")!
-        let bytes: [UInt8]
-        do { bytes = try Files.read(file == "-" ? "/dev/stdin" : file) } catch {
-            throw CommandError("open \(file): no such file or directory")
-        }
+        let bytes = try Files.input(file)
         let amount = try invocation.number("amount")
         let table = try TableContents(bytes)
         var json = Output.JSONList(invocation)
@@ -152,7 +170,9 @@ extension Command {
             for folder in (invocation.environment["PATH"] ?? "").split(separator: ":").map(String.init) {
                 for name in ((try? Folder.names(of: folder)) ?? []).sorted() where name.hasPrefix("lakectl-") {
                     let path = folder + "/" + name
-                    guard unsafe access(path, X_OK) == 0, seen.insert(name).inserted else { continue }
+                    guard FileStatus(path: path)?.isRegular == true, unsafe access(path, X_OK) == 0,
+                        seen.insert(name).inserted
+                    else { continue }
                     list.add([String(name.dropFirst("lakectl-".count)), path])
                     rows.append(["name": String(name.dropFirst("lakectl-".count)), "path": path])
                 }

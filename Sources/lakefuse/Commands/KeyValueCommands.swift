@@ -29,11 +29,11 @@ extension Command {
             try withStore(invocation, mayMake: true) { store in
                 var loader = RecordLoader(store: store, skips: strategy == "skip")
                 try loader.load(file)
-                guard loader.loaded + loader.passedOver > 0 else {
+                guard loader.loaded + loader.passedOver + loader.skipped > 0 else {
                     throw LakeError(.invalidValue, "\(file) holds no records")
                 }
                 Output.line(
-                    "loaded \(loader.loaded) records"
+                    "loaded \(loader.loaded) records" + (loader.skipped > 0 ? ", \(loader.skipped) were there" : "")
                         + (loader.passedOver > 0
                             ? ", passed over \(loader.passedOver) that are shown without their bytes" : ""))
                 Output.line(
@@ -237,6 +237,9 @@ extension Command {
         Output.write(text + Array("\n]}\n".utf8), to: descriptor)
         if let file {
             guard fsync(descriptor) == 0, close(descriptor) == 0, unsafe rename(file + ".new", file) == 0 else {
+                let number = errno
+                unsafe unlink(file + ".new")
+                errno = number
                 throw LakeError(.unavailable, unsafe "cannot write \(file): \(String(cString: strerror(errno)))")
             }
             Output.line("wrote \(count) records to \(file)")
@@ -249,6 +252,8 @@ struct RecordLoader {
     let store: any KeyValueStore
     private(set) var loaded = 0
     private(set) var passedOver = 0
+    /// Records that were there already.
+    private(set) var skipped = 0
     private var batch: [Mutation] = []
     private var path = ""
 
@@ -365,7 +370,10 @@ struct RecordLoader {
             return
         }
         let (partition, key) = (Partition(record.partition), Key(record.key))
-        if skips, try store.value(for: key, in: partition) != nil { return }
+        if skips, try store.value(for: key, in: partition) != nil {
+            skipped += 1
+            return
+        }
         batch.append(.set(partition, key, value))
         if batch.count == 1000 { try flush() }
     }

@@ -88,6 +88,12 @@ extension Command {
         let metadata = try invocation.metadata()
         var sync = try LocalSync(LocalLink(near: folder(invocation)), invocation)
         let link = sync.link
+        // What is missing was not removed by anybody.
+        guard ["", "commit"].contains(link.operation) else {
+            throw CommandError(
+                "an earlier \(link.operation) of \(link.folder) did not end: 'local pull --force' brings what is missing"
+            )
+        }
         Output.line("\nGetting branch: \(link.ref)")
         let client = sync.transfers.client
         let branch = try client.get(
@@ -107,7 +113,7 @@ extension Command {
             }
             theirs = found.count { $0.kind != .removed }
         }
-        if !invocation.has("force") { try checkOutside(of: link, client) }
+        if !invocation.has("force") { try checkStaged(link, own, client) }
         guard !changes.isEmpty else { return Output.line("\nNo changes") }
         try sync.during("commit") { sync in
             var summary = try sync.up(changes)
@@ -128,14 +134,24 @@ extension Command {
         }
     }
 
-    /// What is staged elsewhere on the branch would be committed too.
-    private static func checkOutside(of link: LocalLink, _ client: LakeClient) throws {
+    /// What is staged elsewhere on the branch would be committed too, and what others have staged of the same files would
+    /// be lost.
+    private static func checkStaged(_ link: LocalLink, _ own: Set<[UInt8]>, _ client: LakeClient) throws {
         var outside = false
+        var both: [String] = []
+        let skipped = link.prefix.utf8.count
         try client.pages(
             API.Diff.self, ["repositories", link.source.repository, "branches", link.ref, "diff"]
         ) { page in
             outside = page.contains { !$0.path.utf8.starts(with: link.prefix.utf8) }
+            both += page.filter { own.contains(Array($0.path.utf8.dropFirst(skipped))) }.map(\.path)
             return !outside
+        }
+        // What a commit that was cut has sent is this folder's own.
+        guard both.isEmpty || link.operation == "commit" else {
+            throw CommandError(
+                "others have staged changes of the same files: \(both.prefix(10).joined(separator: ", "))",
+                hint: "--force commits yours in their place")
         }
         guard outside else { return }
         throw CommandError(
@@ -147,25 +163,39 @@ extension Command {
         var sync = try LocalSync(LocalLink(near: folder(invocation)), invocation)
         let link = sync.link
         Output.write("\n" + told("local://\(link.folder)", link.at(link.head)))
-        let local = try sync.localChanges(from: link.head)
+        var local = try sync.localChanges(from: link.head)
+        let head = try sync.remoteHead()
+        if !local.isEmpty, ["pull", "clone", "checkout"].contains(link.operation) {
+            // What an earlier one has brought is no change of anybody's.
+            let others = Set(try sync.localChanges(from: head).map { Array($0.path.utf8) })
+            local = local.filter { others.contains(Array($0.path.utf8)) && $0.kind != .removed }
+        }
         guard local.isEmpty || invocation.has("force") else {
             throw CommandError(
                 "there are \(local.count) uncommitted changes. Either commit them first or use --force to revert local changes",
                 hint: link.operation.isEmpty ? nil : "an earlier \(link.operation) did not end: --force completes it")
         }
-        let head = try sync.remoteHead()
+        let wasCut = !link.operation.isEmpty
         try sync.during("pull") { sync in
-            let summary = try bring(&sync, local, to: head)
+            let summary = try bring(&sync, local, to: head, wasCut: wasCut)
             Output.write("\nSuccessfully synced changes!\n")
             summary.write("Pull")
         }
     }
 
     /// Brings a folder to a commit; what was changed in it goes.
-    private static func bring(_ sync: inout LocalSync, _ local: [LocalDiff.Change], to head: String) throws
+    private static func bring(
+        _ sync: inout LocalSync, _ local: [LocalDiff.Change], to head: String, wasCut: Bool
+    ) throws
         -> TransferSummary
     {
-        let theirs = try sync.remoteChanges(from: sync.link.head, to: head)
+        // Where an earlier one did not end, what is there is held against where it is to go.
+        let theirs =
+            wasCut
+            ? try sync.localChanges(from: head).map { change in
+                LocalDiff.Change(
+                    kind: change.kind == .added ? .removed : .modified, path: change.path, remote: change.remote)
+            } : try sync.remoteChanges(from: sync.link.head, to: head)
         let known = Set(theirs.map { Array($0.path.utf8) })
         // What was added here goes, what was changed or removed comes back.
         let own = local.filter { !known.contains(Array($0.path.utf8)) }.map { change in
@@ -196,8 +226,9 @@ extension Command {
             source = LakeURI(repository: repository, ref: ref, path: link.prefix)
         }
         let head = try head(source, invocation)
+        let wasCut = !link.operation.isEmpty
         try sync.during("checkout") { sync in
-            let summary = try bring(&sync, local, to: head)
+            let summary = try bring(&sync, local, to: head, wasCut: wasCut)
             sync.link.source = source
             Output.write("\nSuccessfully checked out \(source.description)\n")
             summary.write("Checkout")
@@ -210,7 +241,9 @@ extension Command {
         func look(_ path: String) throws {
             let folder = path.isEmpty ? root : root + "/" + path
             if unsafe access(folder + "/" + LocalWalk.reference, F_OK) == 0 {
-                found.append((path.isEmpty ? "." : path, try LocalLink(of: folder)))
+                do { found.append((path.isEmpty ? "." : path, try LocalLink(of: folder))) } catch {
+                    Output.note("\(folder) is passed over: \(Failure(error).message)")
+                }
                 return
             }
             for entry in try Folder.entries(of: folder) where entry.isFolder {

@@ -194,7 +194,12 @@ extension Command {
             let mount = try MountedFolder()
             let ref = invocation.arguments[0]
             try mount.order(ref, "ref")
-            Output.line("\(mount.root) shows \(try mount.read("ref").split(separator: "\n").first ?? "nothing")")
+            let shown = try mount.read("ref").split(separator: "\n").first ?? "nothing"
+            Output.line("\(mount.root) shows \(shown)")
+            if FileManager.default.currentDirectoryPath != mount.root {
+                Output.note(
+                    "this shell's folder is still the old ref's: cd to \(mount.root) to see and change the new one")
+            }
         },
         Command(
             path: ["sync"], arguments: ["<folder>"], optional: 1,
@@ -220,7 +225,9 @@ extension Command {
             }
         },
         Command(path: ["mounts"], summary: "List mounts", example: "lakefuse mounts") { invocation in
-            for mount in try invocation.client.get(API.MountList.self, ["mounts"], api: "lakefuse").mounts {
+            let mounts = try invocation.client.get(API.MountList.self, ["mounts"], api: "lakefuse").mounts
+            if invocation.isJSON { return Output.json(mounts) }
+            for mount in mounts {
                 Output.line(
                     "lakefs://\(mount.repository)/\(mount.ref)\(mount.prefix.map { "/" + $0 } ?? "")\t\(mount.directory)\t\(mount.readOnly == true ? "read-only" : "read-write")"
                 )

@@ -71,7 +71,7 @@ extension Command {
                 source + "/" + file.path, to: prefix + file.path, contentType: invocation.value("content-type"),
                 metadata: file.metadata(posix: false), progress)
             progress.add(things: 1)
-            return "upload \(file.path)".padding(40) + " ... done!"
+            return "upload \(Output.name(file.path))".padding(40) + " ... done!"
         }
         TransferSummary(uploaded: changed.count).write("Upload")
     }

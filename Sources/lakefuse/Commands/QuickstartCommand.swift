@@ -119,6 +119,9 @@ private struct Trial {
         try? Files.makeFolder(mount)
         if process == nil {
             unsafe unlink(readyFile)
+            guard let colon = listen.lastIndex(of: ":"), UInt16(listen[listen.index(after: colon)...]) != nil else {
+                throw CommandError("--listen '\(listen)' is no address: HOST:PORT is")
+            }
             // Another program may have the usual port: any free one will do.
             guard try begin(listen) || begin("127.0.0.1:0") else {
                 let last = FileStatus.text(of: logFile)?.split(separator: "\n").last ?? ""

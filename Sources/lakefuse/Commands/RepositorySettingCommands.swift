@@ -42,9 +42,7 @@ extension Command {
     }
 
     private static func file(_ name: String) throws -> [UInt8] {
-        do { return try Files.read(name == "-" ? "/dev/stdin" : name) } catch {
-            throw CommandError("open \(name): no such file or directory")
-        }
+        return try Files.input(name)
     }
 
     /// Asks after a task until it is done.

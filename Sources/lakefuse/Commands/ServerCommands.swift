@@ -15,12 +15,11 @@ extension Command {
 
     /// The users and policies of a lake that is not running.
     private static func withAccess(
-        _ invocation: Invocation, mayMake: Bool = false, _ body: (Access, Configuration) throws -> Void
+        _ invocation: Invocation, mayMake: Bool = false, _ body: (Access, any KeyValueStore) throws -> Void
     ) throws {
         try withRecords(invocation, mayMake: mayMake) { store, configuration, directory in
             let given = configuration.encryptSecret
-            try body(
-                Access(store: store, secretKey: given.isEmpty ? directory.secret("encrypt") : given), configuration)
+            try body(Access(store: store, secretKey: given.isEmpty ? directory.secret("encrypt") : given), store)
         }
     }
 
@@ -55,13 +54,14 @@ extension Command {
             Flag(name: "no-check", description: "no failure where there is one already: nothing is done then")
         ]
     ) { invocation in
-        try withAccess(invocation, mayMake: true) { access, _ in
+        try withAccess(invocation, mayMake: true) { access, store in
             guard try !access.isSetUp() else {
                 if invocation.has("no-check") { return }
                 throw CommandError(
                     "Setup is already complete.", hint: "'lakefuse superuser' makes another administrator")
             }
             let name = invocation.value("user-name")!
+            try checkSchema(of: store)
             tell(try access.setUp(userName: name, credentials: try given(invocation, for: name)))
         }
     }
@@ -85,6 +85,15 @@ extension Command {
         }
     }
 
+    /// Writes the schema's version down where there is none; an older one than lakeFS's present one is lakeFS's to migrate,
+    /// and said so.
+    private static func checkSchema(of store: any KeyValueStore) throws {
+        let pool = WorkerPool(name: "worker", width: 1)
+        defer { pool.stop() }
+        let committed = CommittedStore(objects: MemoryObjectStore(), pool: pool, cacheBytes: 1 << 20)
+        try Catalog(store: store, committed: committed, tasks: pool).checkSchema()
+    }
+
     private static let migrateCommands: [Command] = [
         Command(
             path: ["migrate", "version"], summary: "Show the schema version of a lake that is not running",
@@ -103,12 +112,7 @@ extension Command {
             example: "lakefuse migrate up --data lake", flags: [.stoppedData, .serverConfiguration]
         ) { invocation in
             try withStore(invocation) { store in
-                let pool = WorkerPool(name: "worker", width: 1)
-                defer { pool.stop() }
-                let committed = CommittedStore(
-                    objects: MemoryObjectStore(), pool: pool, cacheBytes: 1 << 20)
-                // An older schema than lakeFS's present one is lakeFS's to migrate, and said so.
-                try Catalog(store: store, committed: committed, tasks: pool).checkSchema()
+                try checkSchema(of: store)
                 Output.line("No migrations to apply.")
             }
         },
@@ -180,10 +184,7 @@ extension Command {
         example: "echo 'print(1 + 1)' | lakefuse lua run"
     ) { invocation in
         let file = invocation.arguments.first ?? "-"
-        let text: [UInt8]
-        do { text = try Files.read(file == "-" ? "/dev/stdin" : file) } catch {
-            throw CommandError("open \(file): no such file or directory")
-        }
+        let text = try Files.input(file)
         do { try LuaScript.run(text) { Output.write($0) } } catch { throw CommandError("\(error)") }
     }
 }

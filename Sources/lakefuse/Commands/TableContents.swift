@@ -9,7 +9,9 @@ struct TableContents {
 
     /// - Throws: `SSTableError` if the bytes are no table.
     init(_ bytes: [UInt8]) throws {
-        reader = try TableReader(name: "", source: MemoryTable(bytes), cache: BlockCache(budgetBytes: 1 << 20))
+        do {
+            reader = try TableReader(name: "", source: MemoryTable(bytes), cache: BlockCache(budgetBytes: 1 << 20))
+        } catch { throw CommandError("this is no SSTable of a lake, or a damaged one", hint: "\(error)") }
         isMetaRange = reader.properties["type"].map { String(decoding: $0, as: UTF8.self) } == "metaranges"
         head =
             isMetaRange

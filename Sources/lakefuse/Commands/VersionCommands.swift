@@ -10,7 +10,7 @@ extension Command {
         text += "Date:          \(Output.time(commit.creationDate))\n"
         if commit.parents.count > 1 { text += "Merge:         \(commit.parents.joined(separator: ", "))\n" }
         if showsMetaRange { text += "Meta Range ID: \(commit.metaRangeId)\n" }
-        text += "\n\t\(commit.message)\n\n"
+        text += "\n\t\(Output.isTerminal ? Output.lines(commit.message) : commit.message)\n\n"
         if let metadata = commit.metadata, !metadata.isEmpty {
             text += "Metadata:\n"
             for (key, value) in metadata.sorted(by: { $0.key < $1.key }) {
@@ -41,8 +41,19 @@ extension Command {
     }
 
     /// What a mount that one is in says, where no URI is named.
-    private static func ofMount(_ name: String) throws {
-        Output.write(try MountedFolder().read(name))
+    private static func ofMount(_ name: String, _ invocation: Invocation) throws {
+        let mount = try MountedFolder()
+        try requireNoFlags(but: [], mount, invocation)
+        Output.write(try mount.read(name))
+    }
+
+    /// A mount's own files know no flags: what they would not heed is refused.
+    private static func requireNoFlags(but known: Set<String>, _ mount: MountedFolder, _ invocation: Invocation) throws
+    {
+        let own = Set(invocation.command.flags.map(\.name)).union(["output"]).subtracting(known)
+        guard let flag = invocation.values.keys.first(where: { own.contains($0) }) else { return }
+        let uri = try mount.read("status").split(separator: " ").first ?? "lakefs://repository/branch"
+        throw CommandError("--\(flag) needs the URI to be named: \(uri)")
     }
 
     private static func html(_ text: String) -> String {
@@ -70,7 +81,7 @@ extension Command {
     }
 
     private static func log(_ invocation: Invocation) throws {
-        guard !invocation.arguments.isEmpty else { return try ofMount("log") }
+        guard !invocation.arguments.isEmpty else { return try ofMount("log", invocation) }
         let (_, repository, ref) = try invocation.ref()
         var query: [(String, String?)] = [("since", try since(invocation)), ("stop_at", invocation.value("stop-at"))]
         query +=
@@ -122,6 +133,7 @@ extension Command {
             let text = invocation.value("message") ?? ""
             guard !invocation.arguments.isEmpty else {
                 let mount = try MountedFolder()
+                try requireNoFlags(but: ["message", "allow-empty-message"], mount, invocation)
                 guard !text.isEmpty || invocation.has("allow-empty-message") else { throw noMessage }
                 try mount.order(text, "commit")
                 return Output.write(try mount.read("commit"))
@@ -189,7 +201,7 @@ extension Command {
             ], isLakectl: true
         ) { invocation in
             guard !invocation.arguments.isEmpty else {
-                return try ofMount("diff")
+                return try ofMount("diff", invocation)
             }
             let client = try invocation.client
             var json = Output.JSONList(invocation)

@@ -467,6 +467,17 @@ enum Files {
         }
     }
 
+    /// What a command is to read, or - for its standard input.
+    /// - Throws: `CommandError` in lakectl's words.
+    static func input(_ path: String) throws -> [UInt8] {
+        if FileStatus(path: path)?.isFolder == true { throw CommandError("read \(path): is a directory") }
+        do { return try read(path == "-" ? "/dev/stdin" : path) } catch {
+            let reason = LakeError(error).message
+            let words = reason.split(separator: ": ").last.map { String($0).lowercased() } ?? reason
+            throw CommandError("open \(path): \(words)")
+        }
+    }
+
     /// Writes a file whole: temporary file, sync, rename.
     static func write(_ bytes: [UInt8], to path: String, mode: mode_t) throws {
         func failure() -> LakeError {

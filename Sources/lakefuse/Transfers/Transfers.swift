@@ -83,7 +83,11 @@ struct Transfers: Sendable {
                 count = unsafe pread(descriptor, buffer.baseAddress, wanted, off_t(position))
             }
             guard count > 0 else {
-                guard count < 0 || byteCount != nil else { return 0 }
+                if count == 0, byteCount == nil {
+                    // Who wrote it may have been ended by the very signal that ends this program: then it is not whole.
+                    sleep(milliseconds: 50)
+                    return 0
+                }
                 failure = count < 0 ? errno : EIO
                 // Nothing is the end to who sends: what is cut must not look whole (CURL_READFUNC_ABORT).
                 return 0x1000_0000
@@ -238,6 +242,13 @@ struct Transfers: Sendable {
             throw Self.failure(file, error)
         }
         let size = stats.sizeBytes ?? 0
+        // A link stands for what it leads to; a device or a pipe is written to.
+        var file = file
+        if let whole = unsafe realpath(file, nil) {
+            unsafe file = String(cString: whole)
+            unsafe free(whole)
+            if FileStatus(path: file)?.isRegular == false { return try stream(path, stats, to: file, progress) }
+        }
         let slash = file.lastIndex(of: "/").map { file.index(after: $0) } ?? file.startIndex
         // Named by what it is of and for: another version begins anew, another file of the same has its own.
         let name = "\(stats.checksum) \(size) \(file[slash...])"
@@ -267,10 +278,30 @@ struct Transfers: Sendable {
         return stats
     }
 
+    /// Writes an object to what is no file: as it comes.
+    private func stream(_ path: String, _ stats: API.ObjectStats, to file: String, _ progress: Progress?) throws
+        -> API.ObjectStats
+    {
+        let descriptor = unsafe Glibc.open(file, O_WRONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw CommandError(Source.message("open", file, errno)) }
+        defer { close(descriptor) }
+        unsafe try read(path, nil) { piece in
+            var done = 0
+            while done < piece.count {
+                let count = unsafe write(descriptor, piece.baseAddress! + done, piece.count - done)
+                guard count > 0 else { throw CommandError(Source.message("write", file, errno)) }
+                done += count
+            }
+            progress?.add(bytes: Int64(piece.count))
+        }
+        return stats
+    }
+
     private static func failure(_ file: String, _ error: LakeClientError) -> CommandError {
         let reason = error.status == 404 ? "404 Not Found" : "\(error.status) \(error.message)"
         return CommandError(
-            "download failed: failed to download '\(Files.absolute(file))' object: request failed: \(reason)")
+            "download failed: failed to download '\(Files.absolute(file))' object: request failed: \(reason)",
+            hint: error.message)
     }
 
     /// Whether it may go better in a moment.
