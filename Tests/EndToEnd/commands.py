@@ -540,7 +540,7 @@ class ExamplesTest(LakeTest):
                 continue
             if name == "local commit":
                 (work / "work" / "mine.txt").write_text("mine")
-            if name in ("fs update-metadata", "cherry-pick", "branch revert"):  # What was done before has left the branches as these would not have them.
+            if name in ("fs update-metadata", "cherry-pick", "branch revert", "abuse merge"):  # What was done before has left the branches as these would not have them.
                 lake.rest("PUT", "/repositories/demo/branches/dev", json_body={"type": "reset"})
                 lake.upload("demo", "main", name + ".txt", name.encode())
                 lake.commit("demo", "main", name)

@@ -36,8 +36,11 @@ struct ClientSettings {
             let pairs: [(key: String, value: String)]
             do { pairs = try YAML.flatten(bytes, file: file) } catch {
                 let reason = LakeError(error).message
-                let line =
-                    reason.firstRange(of: ", line ").map { reason[$0.upperBound...].prefix { $0.isNumber } } ?? "1"
+                // What misses its end is told at the last line.
+                let told = reason.firstRange(of: ", line ").flatMap { mark in
+                    Int(reason[mark.upperBound...].prefix { $0.isNumber })
+                }
+                let line = min(told ?? 1, max(1, bytes.split(separator: 0x0a).count))
                 throw CommandError(
                     "error reading configuration file: While parsing config: yaml: line \(line): did not find expected node content",
                     hint: reason)
