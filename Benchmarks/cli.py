@@ -24,16 +24,12 @@ def timed(lake, *words, rounds=3):
     best, lines = 1e9, 0
     for _ in range(rounds):
         began = time.perf_counter()
-        process = subprocess.Popen([lakes.BINARY, *map(str, words)], stdout=subprocess.PIPE, env=lake.environment | client(lake))
+        process = subprocess.Popen([lakes.BINARY, *map(str, words)], stdout=subprocess.PIPE, env=lake.environment | lake.client)
         lines = sum(piece.count(b"\n") for piece in iter(lambda: process.stdout.read(1 << 20), b""))
         _, status, usage = os.wait4(process.pid, 0)
         best = min(best, time.perf_counter() - began)
         assert status == 0, words
     return best, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime, lines
-
-
-def client(lake):
-    return {"LAKECTL_SERVER_ENDPOINT_URL": lake.endpoint, "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": lake.keys[0], "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": lake.keys[1]}
 
 
 def main():
@@ -54,7 +50,7 @@ def main():
         lake.commit("big", "main", "All of it")
     for words in (["--version"], ["repo", "list", "--help"], ["branch", "show", "lakefs://big/main"]):
         shell = " ".join([given.binary, *words])
-        subprocess.run(["hyperfine", "-N", "--warmup", "5", "--runs", "60", "--style", "none", "--export-json", given.folder / "hyperfine.json", shell], check=True, env=os.environ | client(lake), stdout=subprocess.DEVNULL)
+        subprocess.run(["hyperfine", "-N", "--warmup", "5", "--runs", "60", "--style", "none", "--export-json", given.folder / "hyperfine.json", shell], check=True, env=os.environ | lake.client, stdout=subprocess.DEVNULL)
         found = json.loads((given.folder / "hyperfine.json").read_text())["results"][0]
         print(f"{' '.join(words):36} {found['mean'] * 1000:7.1f} ms (± {found['stddev'] * 1000:.1f}), {(found['user'] + found['system']) * 1000:.1f} ms of a processor")
     for prefix in ("d000/", ""):

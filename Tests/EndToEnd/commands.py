@@ -92,7 +92,7 @@ class LakectlTest(LakeTest):
         self.assertEqual(complete("fs", "cat", f"lakefs://{repository}/main/data/"), [f"lakefs://{repository}/main/data/a.txt"])
         line = f"lakefuse fs cat lakefs://{repository}/main/da"
         script = f"{self.lake.command('completion', 'bash')}\nlakefuse() {{ '{BINARY}' \"$@\"; }}\nCOMP_LINE='{line}'; COMP_POINT={len(line)}; _lakefuse_complete; printf '%s\\n' \"${{COMPREPLY[@]}}\""
-        environment = self.lake.environment | {"LAKECTL_SERVER_ENDPOINT_URL": self.lake.endpoint, "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": self.lake.keys[0], "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": self.lake.keys[1]}
+        environment = self.lake.environment | self.lake.client
         done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True)
         self.assertIn(f"//{repository}/main/data/\n", done.stdout, done.stderr)  # Bash has "lakefs:" already: it takes words apart at colons.
         for shell in ("bash", "zsh", "fish"):
@@ -126,8 +126,7 @@ class ComfortTest(LakeTest):
         """What a command shows on a terminal."""
         controller, terminal = pty.openpty()
         process = subprocess.Popen([BINARY, *words], stdin=terminal, stdout=terminal, stderr=terminal, env={
-            **self.lake.environment, "LAKECTL_SERVER_ENDPOINT_URL": self.lake.endpoint, "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": self.lake.keys[0],
-            "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": self.lake.keys[1], "TERM": "xterm", "PAGER": "cat", **dict(environment)})
+            **self.lake.environment, **self.lake.client, "TERM": "xterm", "PAGER": "cat", **dict(environment)})
         os.close(terminal)
         text = b""
         while select.select([controller], [], [], 20)[0]:
@@ -161,7 +160,7 @@ class ComfortTest(LakeTest):
                 "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)")
         peaks = []
         for prefix in ("k00", "k"):
-            environment = {"LAKECTL_SERVER_ENDPOINT_URL": self.lake.endpoint, "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": self.lake.keys[0], "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": self.lake.keys[1]}
+            environment = self.lake.client
             done = subprocess.run([sys.executable, "-c", code, BINARY, "fs", "ls", "-r", f"lakefs://{repository}/main/{prefix}"], env=self.lake.environment | environment, capture_output=True, text=True, check=True)
             peaks.append(int(done.stdout))
         self.assertLess(peaks[1], peaks[0] + 20_000, "KiB of one that lists 300 and one that lists 30,000")
@@ -204,7 +203,7 @@ class TransferTest(LakeTest):
         body = os.urandom(64 << 20)
         (self.scratch / "big").write_bytes(body)
         self.lake.command("fs", "upload", "-s", self.scratch / "big", f"lakefs://{repository}/main/big")
-        environment = self.lake.environment | {"LAKECTL_SERVER_ENDPOINT_URL": self.lake.endpoint, "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": self.lake.keys[0], "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": self.lake.keys[1]}
+        environment = self.lake.environment | self.lake.client
         target = self.scratch / "got" / "big"
         target.parent.mkdir()
         def parts(): return list(target.parent.glob(".lakefuse-*.part"))
@@ -285,9 +284,14 @@ class TransferTest(LakeTest):
 
 
 class LocalTest(LakeTest):
+    def setUp(self):
+        super().setUp()
+        # The tests' own folder lies in this project: its .gitignore is not to be told of them.
+        subprocess.run(["git", "init", "-q", self.scratch], check=True)
+
     def local(self, *words, folder=None, **environment):
         return self.lake.command("local", *words, environment={
-            "LAKECTL_SERVER_ENDPOINT_URL": self.lake.endpoint, "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": self.lake.keys[0], "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": self.lake.keys[1], **environment})
+            **self.lake.client, **environment})
 
     def test_permissions_links_and_the_mount(self):
         """Modes, times and links go through `local`, and a mount shows them as they are; and the other way."""
@@ -382,7 +386,7 @@ class LocalTest(LakeTest):
         link = work / ".lakefs_ref.yaml"
         link.write_text(link.read_text().replace('active_operation: ""', "active_operation: clone"))
         (work / "b").unlink()
-        environment = {"LAKECTL_SERVER_ENDPOINT_URL": self.lake.endpoint, "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": self.lake.keys[0], "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": self.lake.keys[1]}
+        environment = self.lake.client
         done = self.lake.run("local", "commit", work, "-m", "x", environment=environment)
         self.assertEqual(done.returncode, 1)
         self.assertIn("did not end", done.stderr)
@@ -425,7 +429,7 @@ class LocalTest(LakeTest):
         self.local("init", f"lakefs://{repository}/main/w/", work)
         os.mkfifo(work / "pipe")
         (work / "file").write_text("x")
-        environment = {"LAKECTL_SERVER_ENDPOINT_URL": self.lake.endpoint, "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": self.lake.keys[0], "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": self.lake.keys[1]}
+        environment = self.lake.client
         done = self.lake.run("local", "status", work, environment=environment)
         self.assertEqual(done.returncode, 1)
         self.assertIn("pipe is no regular file", done.stderr)
@@ -490,7 +494,7 @@ class ExamplesTest(LakeTest):
     def test_scripts(self):
         """The five scripts of examples/, as people run them."""
         environment = self.lake.environment | {
-            "LAKEFUSE_BINARY": BINARY, "LAKECTL_SERVER_ENDPOINT_URL": self.lake.endpoint, "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": self.lake.keys[0], "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": self.lake.keys[1]}
+            "LAKEFUSE_BINARY": BINARY, **self.lake.client}
         for name in ("promotion", "ci-for-data", "training-snapshot", "backfill", "moving-in"):
             with self.subTest(name):
                 done = subprocess.run(["bash", ROOT / "examples" / f"{name}.sh"], env=environment, capture_output=True, text=True, timeout=120)
@@ -522,6 +526,7 @@ class ExamplesTest(LakeTest):
             examples[name] = found.group(1)
         work = self.scratch / "work-folder"
         (work / "data").mkdir(parents=True)
+        subprocess.run(["git", "init", "-q", work], check=True)
         for name, text in {"data/numbers.csv": "a\n1\n", "policy.json": '{"statement": [{"action": ["fs:ReadObject"], "effect": "allow", "resource": "*"}]}', "gc.json": '{"default_retention_days": 21, "branches": []}',
                            "keys.txt": "README.md\n", "check.yaml": "name: check\non:\n  pre-commit:\nhooks:\n  - id: print\n    type: lua\n    properties:\n      script: print(1)\n"}.items():
             (work / name).write_text(text)
@@ -534,7 +539,7 @@ class ExamplesTest(LakeTest):
         programs = self.scratch / "bin"
         programs.mkdir()
         (programs / "lakefuse").symlink_to(BINARY)
-        environment = lake.environment | {"PATH": f"{programs}:{os.environ['PATH']}", "LAKECTL_SERVER_ENDPOINT_URL": lake.endpoint, "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": lake.keys[0], "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": lake.keys[1]}
+        environment = lake.environment | {"PATH": f"{programs}:{os.environ['PATH']}", **lake.client}
         for name in order:
             if name in self.UNTRIED:
                 continue

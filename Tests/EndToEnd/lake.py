@@ -233,12 +233,16 @@ class Lake:
 
     # -- the command line ----------------------------------------------------------------------------------------
 
+    @property
+    def client(self):
+        """What tells a client command where the server is."""
+        return {"LAKECTL_SERVER_ENDPOINT_URL": self.endpoint, "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": self.keys[0],
+                "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": self.keys[1]}
+
     def run(self, *arguments, input=None, timeout=60, environment=None):
         """A client command of the binary, told by environment where the server is."""
         if environment is None:
-            environment = {"LAKECTL_SERVER_ENDPOINT_URL": self.endpoint,
-                           "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": self.keys[0],
-                           "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": self.keys[1]}
+            environment = self.client
         return subprocess.run([BINARY, *map(str, arguments)], env=self.environment | environment, input=input,
                               capture_output=True, text=True, timeout=timeout)
 
