@@ -76,7 +76,7 @@ final class Node: @unchecked Sendable {
     var publishedClose: Closed?
     /// What was closed last, and is not published, while a copy of it is being written: a crash must not lose it.
     var whole: Whole?
-    /// The file of what is, or was, `whole` while it is made an object.
+    /// The file that is made an object now: it stays, though the node may have another since.
     var freezing: WorkingFile?
     /// When a close last came, and how long publishing took, in milliseconds.
     var touched: Int64 = 0, took: Int64 = 0

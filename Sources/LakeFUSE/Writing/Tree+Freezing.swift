@@ -36,8 +36,12 @@ extension Tree {
         let begun = Timestamp.monotonicMilliseconds()
         if let whole = state.withLock({ _ in node.whole }) { return try freeze(node, whole, holds: holds, &empty) }
         waitForRelease(of: node)
-        let (file, closed, isInUse) = state.withLock { _ in (node.file, node.closed, node.writers > 0 || node.lent > 0)
+        let (file, closed, isInUse) = state.withLock { _ in
+            node.freezing = node.file
+            return (node.file, node.closed, node.writers > 0 || node.lent > 0)
         }
+        var isTaken = false
+        defer { if let file { endFreezing(file, of: node, isTaken: isTaken) } }
         guard let file, let closed, file.status == closed else { return }
         if closed.size == 0 {
             let address = try emptyAddress(&empty)
@@ -55,6 +59,7 @@ extension Tree {
                     })
                 else { return }
                 try adopt(file)
+                isTaken = true
                 take(node, file, closed, file.address, eTag, isMoved: true)
             }
         }
@@ -79,12 +84,7 @@ extension Tree {
             })
         else { return }
         var isTaken = false
-        defer {
-            state.withLock { state in
-                node.freezing = nil
-                if !isTaken, node.whole?.file !== file, node.file !== file { state.dropped.append(file) }
-            }
-        }
+        defer { endFreezing(file, of: node, isTaken: isTaken) }
         let early = holds && closed.size <= Self.mostHeld ? nil : try tag()
         try node.io.withLock { _ in
             // It was removed, or is what is being written to again, or was meanwhile.
@@ -111,6 +111,15 @@ extension Tree {
         guard let file = node.whole?.file else { return }
         node.whole = nil
         if node.freezing !== file { state.dropped.append(file) }
+    }
+
+    /// A file that was held while it was made an object is let go of.
+    /// - Parameter isTaken: whether it is one now; else it is of use only to who still has it.
+    private func endFreezing(_ file: WorkingFile, of node: Node, isTaken: Bool) {
+        state.withLock { state in
+            node.freezing = nil
+            if !isTaken, node.whole?.file !== file, node.file !== file { state.dropped.append(file) }
+        }
     }
 
     /// A node is to have another object on the branch. Under the lock.
