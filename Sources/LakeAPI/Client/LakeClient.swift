@@ -156,7 +156,7 @@ package struct LakeClient: Sendable {
         }
     }
 
-    /// Pages of a listing from `after` on, at most `amount` items of them, each asked for when it is wanted.
+    /// Pages of a listing from `after` on, at most `amount` items of them; `PageReader` says when each is asked for.
     /// - Parameter take: returns whether there may be more.
     /// - Returns: where what follows begins; nil at the end.
     @discardableResult
@@ -164,23 +164,21 @@ package struct LakeClient: Sendable {
         _ type: Item.Type, _ parts: [String], _ query: [(String, String?)] = [], amount: Int = .max,
         after: String = "", _ take: ([Item]) throws -> Bool
     ) throws -> String? {
-        var (after, left) = (after, amount)
-        while true {
-            let page = try get(
-                ResultList<Item>.self, parts,
-                [("after", after), ("amount", String(min(Self.pageSize, left)))] + query)
-            left -= page.results.count
-            let goesOn = try take(page.results)
-            guard page.pagination.hasMore else { return nil }
-            guard page.pagination.nextOffset != after else {
-                throw TransportError(description: "Bad response from server", words: "a listing that does not go on")
-            }
-            after = page.pagination.nextOffset
-            guard goesOn, left > 0 else { return after }
+        let reader = PageReader<Item>(after: after, amount: amount) { after, amount in
+            try page(parts, query, after: after, amount: amount)
         }
+        var next: String?
+        while let page = try reader.next() {
+            next = page.next
+            guard try take(page.items) else { break }
+        }
+        return next
     }
 
-    private static let pageSize = 1000
+    /// One page of a listing, as it was sent.
+    package func page(_ parts: [String], _ query: [(String, String?)], after: String, amount: Int) throws -> [UInt8] {
+        unsafe try send("GET", parts, [("after", after), ("amount", String(amount))] + query).body
+    }
 
     /// All items of a listing from `after` on, at most `amount`; pages are asked for as they are needed.
     package func list<Item: Message>(

@@ -53,6 +53,36 @@ package enum Coding {
         try JSONDecoder().decode(type, from: Data(bytes))
     }
 
+    /// The value that an object begins with, if it stands under this name and is an object itself; what follows is not
+    /// looked at.
+    package static func leading<Value: Decodable>(_ type: Value.Type, named name: String, _ bytes: [UInt8]) -> Value? {
+        let start = Array("{\"\(name)\":{".utf8)
+        guard bytes.starts(with: start) else { return nil }
+        var (depth, isText, isEscaped) = (1, false, false)
+        for index in start.count..<bytes.count {
+            let byte = bytes[index]
+            if isText {
+                if isEscaped {
+                    isEscaped = false
+                } else if byte == 0x5c {
+                    isEscaped = true
+                } else {
+                    isText = byte != 0x22
+                }
+                continue
+            }
+            switch byte {
+            case 0x22: isText = true
+            case 0x7b: depth += 1
+            case 0x7d: depth -= 1
+            default: break
+            }
+            // What is no such value is told by who decodes the whole.
+            if depth == 0 { return try? decode(type, Array(bytes[(start.count - 1)...index])) }
+        }
+        return nil
+    }
+
     /// Objects and lists within each other: decoders go down by calling themselves, on stacks of half a MiB.
     private static let deepest = 64
 

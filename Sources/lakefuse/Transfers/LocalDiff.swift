@@ -15,13 +15,26 @@ struct RemoteFile: Sendable {
     let checksum: String
     let metadata: [String: String]
 
-    init(_ stats: API.ObjectStats, below prefix: String) {
-        path = stats.path
-        relative = String(decoding: Array(stats.path.utf8.dropFirst(prefix.utf8.count)), as: UTF8.self)
-        size = stats.sizeBytes ?? 0
-        checksum = stats.checksum
-        metadata = stats.metadata ?? [:]
-        modified = metadata[Attributes.modifiedKey].flatMap { Int64($0) } ?? stats.mtime
+    /// What is read of an item of a listing, which tells more.
+    struct Listed: Decodable, Sendable {
+        let path: String
+        let checksum: String
+        let sizeBytes: Int64?
+        let mtime: Int64
+        let metadata: API.ObjectUserMetadata?
+
+        private enum CodingKeys: String, CodingKey {
+            case path, checksum, mtime, metadata
+            case sizeBytes = "size_bytes"
+        }
+    }
+
+    init(_ item: Listed, below prefix: String) {
+        let metadata = item.metadata ?? [:]
+        self.init(
+            path: item.path, below: prefix, size: item.sizeBytes ?? 0,
+            modified: metadata[Attributes.modifiedKey].flatMap { Int64($0) } ?? item.mtime, checksum: item.checksum,
+            metadata: metadata)
     }
 
     init(path: String, below prefix: String, size: Int64, modified: Int64, checksum: String, metadata: [String: String])
@@ -44,16 +57,21 @@ protocol RemoteFiles {
     mutating func next() throws -> RemoteFile?
 }
 
-/// The objects of a ref below a prefix, a page at a time; markers of folders left out.
+/// The objects of a ref below a prefix; markers of folders left out.
 struct RemoteListing: RemoteFiles {
-    private let transfers: Transfers
+    private let pages: PageReader<RemoteFile.Listed>
     private let prefix: String
-    private var page: [API.ObjectStats] = []
+    private var page: [RemoteFile.Listed] = []
     private var position = 0
-    private var after = ""
-    private var isLast = false
 
-    init(_ transfers: Transfers, prefix: String) { (self.transfers, self.prefix) = (transfers, prefix) }
+    init(_ transfers: Transfers, prefix: String) {
+        self.prefix = prefix
+        pages = PageReader { [client = transfers.client, repository = transfers.repository, ref = transfers.ref] in
+            try client.page(
+                ["repositories", repository, "refs", ref, "objects", "ls"],
+                [("prefix", prefix), ("user_metadata", "true")], after: $0, amount: $1)
+        }
+    }
 
     mutating func next() throws -> RemoteFile? {
         while true {
@@ -62,13 +80,8 @@ struct RemoteListing: RemoteFiles {
                 let item = page[position - 1]
                 if !item.path.hasSuffix("/") { return RemoteFile(item, below: prefix) }
             }
-            guard !isLast else { return nil }
-            let found = try transfers.client.get(
-                ResultList<API.ObjectStats>.self,
-                ["repositories", transfers.repository, "refs", transfers.ref, "objects", "ls"],
-                [("after", after), ("amount", "1000"), ("prefix", prefix), ("user_metadata", "true")])
-            (page, position) = (found.results, 0)
-            (isLast, after) = (!found.pagination.hasMore, found.pagination.nextOffset)
+            guard let found = try pages.next() else { return nil }
+            (page, position) = (found.items, 0)
         }
     }
 }
