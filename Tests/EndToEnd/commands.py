@@ -90,6 +90,9 @@ class LakectlTest(LakeTest):
         self.assertIn(f"lakefs://{repository}/", complete("branch", "list", "lakefs://" + repository[:-1]))
         self.assertIn(f"lakefs://{repository}/main/", complete("log", f"lakefs://{repository}/m"))
         self.assertEqual(complete("fs", "cat", f"lakefs://{repository}/main/data/"), [f"lakefs://{repository}/main/data/a.txt"])
+        # What is a file's place is the shell's to complete.
+        for words in (("fs", "download", f"lakefs://{repository}/main/data/", ""), ("local", "status", ""), ("mount", f"{repository}@main", "")):
+            self.assertEqual(self.lake.command("__complete", *words).splitlines(), [":0"], words)
         line = f"lakefuse fs cat lakefs://{repository}/main/da"
         script = f"{self.lake.command('completion', 'bash')}\nlakefuse() {{ '{BINARY}' \"$@\"; }}\nCOMP_LINE='{line}'; COMP_POINT={len(line)}; _lakefuse_complete; printf '%s\\n' \"${{COMPREPLY[@]}}\""
         environment = self.lake.environment | self.lake.client
@@ -121,6 +124,24 @@ class ComfortTest(LakeTest):
         for words in (f"branch show {uri}/main", f"tag show {uri}/v1", f"show commit {uri}/main", f"fs stat {uri}/main/a.txt", "identity", f"find-merge-base {uri}/main {uri}/v1", "auth policies show --id FSReadAll"):
             with self.subTest(words):
                 self.assertIsInstance(json.loads(self.lake.command(*words.split(), "--output=json")), dict)
+        settings = json.loads(self.lake.command("config", "show", "--output", "json", "--data", self.scratch / "none", environment={"LAKEFUSE_AUTH_ENCRYPT_SECRET_KEY": "a secret"}))
+        self.assertIn({"key": "auth.encrypt.secret_key", "value": "(secret)", "from": "LAKEFUSE_AUTH_ENCRYPT_SECRET_KEY"}, settings)
+
+    def test_json_of_mounts(self):
+        """What a mount shows and counts, as one document of JSON."""
+        repository = self.repository()
+        self.lake.upload(repository, "main", "old file", b"a")
+        commit = self.lake.commit(repository, "main", "first")["id"]
+        mount = self.mount(repository)
+        (mount / "a file").write_bytes(b"new")
+        (mount / "old file").unlink()
+        status = json.loads(self.lake.command("status", mount, "--output", "json"))
+        changes = status.pop("changes")
+        self.assertEqual(status, {"mount": str(mount), "ref": f"lakefs://{repository}/main", "commit": commit, "read_only": False, "notes": []})
+        self.assertEqual(changes, [{"type": "added", "path": "a file"}, {"type": "removed", "path": "old file"}])
+        counted = json.loads(self.lake.command("mount", "status", mount, "--output", "json"))
+        self.assertEqual((counted["ref"], counted["errors"], counted["not_shown"]), ("main", [], []))
+        self.assertGreater(counted["counters"]["requests"], 0)
 
     def on_terminal(self, *words, environment=()):
         """What a command shows on a terminal."""
@@ -270,6 +291,20 @@ class TransferTest(LakeTest):
                 self.assertEqual(done.returncode, 1, done.stdout)
                 self.assertEqual([*elsewhere.iterdir()], [])
                 self.assertEqual([path.name for path in folder.parent.iterdir()], ["inner"])
+
+    def test_what_cannot_be_files(self):
+        """Objects that no file can be are told of, and the others come all the same."""
+        repository, folder = self.repository(), self.scratch / "partly"
+        for name in ("a", "a/b", "c//d", "long/" + "x" * 256, "e", "f/g", "z"):
+            self.lake.upload(repository, "main", name, b"x")
+        for _ in range(2):  # The second time most are there.
+            done = self.lake.run("fs", "download", "-r", f"lakefs://{repository}/main/", folder)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("3 of the objects cannot be files here", done.stderr.splitlines())
+            # What was there first of `a` and `a/b` is.
+            found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+            self.assertIn(found, ({"a", "e", "f/g", "z"}, {"a/b", "e", "f/g", "z"}))
+            self.assertIn("object 'c//d' cannot be a file: ", done.stderr)
 
     def test_no_server(self):
         """One line each, and exit code 1."""

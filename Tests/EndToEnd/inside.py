@@ -131,6 +131,10 @@ class InsideTest(LakeTest):
         self.assertIn("not found", self.command("recover", "nope", folder=inner, code=1))
         self.assertIn("no mount", self.command("status", folder=self.scratch, code=1))
         self.assertIn("not found", self.command("switch", "no-such-ref", code=1))
+        # A shell below the root goes on in the old ref's folder, and is told so.
+        for folder, told in ((self.root, ""), (inner, f"this shell's folder is still the old ref's: cd to {self.root} to see and change the new one\n")):
+            done = subprocess.run([BINARY, "switch", "main"], cwd=folder, capture_output=True, text=True, timeout=60, env={"PATH": os.environ["PATH"], "HOME": str(self.scratch)})
+            self.assertEqual((done.returncode, done.stdout, done.stderr), (0, f"{self.root} shows main\n", told))
 
     def test_switching(self):
         """The mount shows another ref at once; what is open keeps its bytes; nothing written is lost or comes to another branch."""

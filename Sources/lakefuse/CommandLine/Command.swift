@@ -52,6 +52,25 @@ struct Command: Sendable {
     /// How many words there may be behind its path.
     var counts: ClosedRange<Int> { takes ?? arguments.count - optional...arguments.count }
 
+    /// Whether the word at a place behind its path is a file or a folder of this machine, as help names it.
+    func takesFile(at place: Int) -> Bool {
+        var names: [String] = []
+        var isValue = false
+        // `<path URI> -s <source> [directory]`: brackets stand around names, and around values of flags.
+        for piece in arguments.joined(separator: " ").split(whereSeparator: { "<>[]".contains($0) }) {
+            let name = piece.split(separator: " ").joined(separator: " ")
+            if name.isEmpty { continue }
+            if name.hasPrefix("-") {
+                isValue = true
+            } else {
+                if !isValue { names.append(name) }
+                isValue = false
+            }
+        }
+        guard place < names.count, !names[place].contains("URI") else { return false }
+        return ["directory", "folder", "file", "json", "path"].contains { names[place].contains($0) }
+    }
+
     static let help = Flag(name: "help", short: "h", description: "help for this command")
 
     /// Flags that every command takes. Source: lakectl's help.

@@ -83,7 +83,8 @@ enum Completion {
                 }
             } else {
                 let place = before.count - count
-                let names = (try? URIs(environment, table).complete(last)) ?? []  // Without a server there are none.
+                // Without a server there are none.
+                let names = command.takesFile(at: place) ? [] : (try? URIs(environment, table).complete(last)) ?? []
                 // A name with a line's end would be two.
                 found = names.filter { !$0.utf8.contains { $0 < 0x20 || $0 == 0x7f } }.map { ($0, "") }
                 if place >= command.counts.upperBound || names.isEmpty { directive = anything }

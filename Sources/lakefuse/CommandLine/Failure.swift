@@ -21,6 +21,9 @@ struct Failure {
         case let error as CommandError:
             (message, below, hint) = (error.message, executing, error.hint)
             status = error.status
+        case let error as NoPlace:
+            (message, below) = ("object '\(Output.name(error.object))' cannot be a file: \(error.reason)", executing)
+            hint = "'lakefuse fs cat' reads what is in it"
         case let error as LakeClientError:
             message = error.message.isEmpty ? "request failed" : error.message
             below = "\(error.status) \(Self.reason(error.status))"

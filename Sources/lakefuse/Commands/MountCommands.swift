@@ -22,9 +22,50 @@ struct MountedFolder {
         control = (place == "/" ? "" : place) + "/.lake/"
     }
 
-    var root: String { String(control.dropLast(6)) }
+    var root: String {
+        let folder = control.dropLast("/.lake/".count)
+        return folder.isEmpty ? "/" : String(folder)
+    }
 
     func read(_ name: String) throws -> String { String(decoding: try Files.read(control + name), as: UTF8.self) }
+
+    /// The same, line by line.
+    private func lines(_ name: String) throws -> [Substring] { try read(name).split(separator: "\n") }
+
+    /// What it shows and what was changed, as JSON.
+    func status() throws -> JSONValue {
+        let lines = try lines("status")
+        // `lakefs://repository/ref at commit, read-only`, then a line for each change and each thing to know.
+        let head = (lines.first ?? "").split(separator: " ")
+        let commit = head.count > 2 ? head[2].prefix { $0 != "," } : ""
+        var (changes, notes): ([JSONValue], [JSONValue]) = ([], [])
+        for line in lines.dropFirst() {
+            let parts = line.split(separator: " ", maxSplits: 2)
+            if parts.count == 3, ["+", "-", "~", "*"].contains(parts[0]) {
+                changes.append(.object(["type": .text(String(parts[1])), "path": .text(String(parts[2]))]))
+            } else {
+                notes.append(.text(String(line.hasPrefix("! ") ? line.dropFirst(2) : line)))
+            }
+        }
+        return .object([
+            "mount": .text(root), "ref": .text(String(head.first ?? "")), "commit": .text(String(commit)),
+            "read_only": .flag(head.last == "read-only"), "changes": .list(changes), "notes": .list(notes),
+        ])
+    }
+
+    /// Counters, what went wrong, and what cannot be shown, as JSON.
+    func counters() throws -> JSONValue {
+        var counters: [String: JSONValue] = [:]
+        for line in try lines("stats") {
+            let parts = line.split(separator: " ")
+            if parts.count == 2 { counters[String(parts[0])] = Int64(parts[1]).map { .integer($0) } }
+        }
+        func list(_ name: String) throws -> JSONValue { .list(try lines(name).map { .text(String($0)) }) }
+        return .object([
+            "mount": .text(root), "ref": .text(String(try lines("ref").first ?? "")), "counters": .object(counters),
+            "errors": try list("errors"), "not_shown": try list("unshown"),
+        ])
+    }
 
     /// Has the mount do something.
     /// - Throws: `LakeError` with the reason in the mount's words.
@@ -50,7 +91,7 @@ struct MountedFolder {
 
     /// Makes durable what was written in the mount.
     func synchronize() throws {
-        let descriptor = unsafe open(root.isEmpty ? "/" : root, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        let descriptor = unsafe open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard descriptor >= 0 else { throw failure("sync") }
         defer { close(descriptor) }
         guard fsync(descriptor) == 0 else { throw failure("sync") }
@@ -173,6 +214,7 @@ extension Command {
             example: "lakefuse mount status data"
         ) { invocation in
             let mount = try MountedFolder(invocation.arguments.first)
+            if invocation.isJSON { return Output.json(try mount.counters()) }
             Output.write("mount \(mount.root)\nref \(try mount.read("ref"))\(try mount.read("stats"))")
             let errors = try mount.read("errors")
             Output.write(errors.isEmpty ? "errors none\n" : "errors:\n\(errors)")
@@ -184,7 +226,9 @@ extension Command {
             summary: "Show what a mount shows, and what was changed in it",
             example: "lakefuse status data"
         ) { invocation in
-            Output.write(try MountedFolder(invocation.arguments.first).read("status"))
+            let mount = try MountedFolder(invocation.arguments.first)
+            if invocation.isJSON { return Output.json(try mount.status()) }
+            Output.write(try mount.read("status"))
         },
         Command(
             path: ["switch"], arguments: ["<ref>"],

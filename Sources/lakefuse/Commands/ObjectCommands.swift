@@ -84,18 +84,36 @@ extension Command {
         let progress = Progress("download", isShown: !invocation.has("no-progress"))
         defer { progress.end() }
         let count = Atomic<Int>(0)
+        let left = Atomic<Int>(0)
         let items = RemoteSequence(RemoteListing(transfers, prefix: prefix))
         try transfers.each(items) { item in
             let relative = item.relative
-            let file = try places.file(relative)
+            do {
+                let file = try places.file(relative)
+                // One that is here already, from an earlier try, stays.
+                if !LocalDiff.isSame(file, item) {
+                    do { try transfers.download(item.path, item.stats, to: file, progress) } catch {
+                        // An object below it may have come meanwhile.
+                        try places.requireNoFolder(file, relative)
+                        throw error
+                    }
+                }
+            } catch let error as NoPlace {
+                left.add(1, ordering: .relaxed)
+                Output.note(Failure(error).message)
+                return nil
+            }
             count.add(1, ordering: .relaxed)
-            // One that is here already, from an earlier try, stays.
-            if !LocalDiff.isSame(file, item) { try transfers.download(item.path, item.stats, to: file, progress) }
             progress.add(things: 1)
             return "download \(Output.name(relative)) ... done!"
         }
         if let problem = items.problem { throw problem }
         TransferSummary(downloaded: count.load(ordering: .relaxed)).write("Download")
+        let missing = left.load(ordering: .relaxed)
+        guard missing == 0 else {
+            throw CommandError(
+                "\(missing) of the objects cannot be files here", hint: "'lakefuse fs cat' reads what is in them")
+        }
     }
 
     static let objectCommands: [Command] = [

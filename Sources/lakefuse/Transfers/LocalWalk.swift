@@ -162,6 +162,12 @@ struct LocalWalk {
     }
 }
 
+/// An object that cannot be a file where it would be one, for its name or what is there.
+struct NoPlace: Error {
+    let object: String
+    let reason: String
+}
+
 /// Places below a folder that objects are written to: never outside of it, whatever they are called.
 final class LocalPlaces: Sendable {
     private let root: String
@@ -171,7 +177,7 @@ final class LocalPlaces: Sendable {
     init(_ root: String) { self.root = root.hasSuffix("/") ? String(root.dropLast()) : root }
 
     /// The names that a path is made of: at bytes, since a slash with a mark on it is another character.
-    /// - Throws: `CommandError` for what would lead elsewhere, or is this program's own.
+    /// - Throws: `NoPlace` for what would lead elsewhere, or is this program's own.
     private func parts(_ path: String) throws -> [String] {
         let parts = path.utf8.split(separator: 0x2f, omittingEmptySubsequences: false).map { String(Substring($0)) }
         let isPath = parts.allSatisfy { part in
@@ -179,13 +185,13 @@ final class LocalPlaces: Sendable {
                 && part.utf8.count <= 255
         }
         guard isPath, !LocalWalk.isPart(path) else {
-            throw CommandError("object '\(Output.name(path))' cannot be a file in \(root): its name is none")
+            throw NoPlace(object: path, reason: "its name is none that a file can have")
         }
         return parts
     }
 
     /// Where a file goes; the folders that it lies in are made.
-    /// - Throws: `CommandError` for a name that leads elsewhere.
+    /// - Throws: `NoPlace` for a name that leads elsewhere, below a file, or to a folder.
     func file(_ path: String) throws -> String {
         var place = root
         for part in try parts(path).dropLast() {
@@ -197,7 +203,16 @@ final class LocalPlaces: Sendable {
             }
             folders.write { _ = $0.insert(bytes) }
         }
-        return root + "/" + path
+        let file = root + "/" + path
+        try requireNoFolder(file, path)
+        return file
+    }
+
+    /// - Throws: `NoPlace` if there is a folder where a file is to be.
+    func requireNoFolder(_ file: String, _ path: String) throws {
+        var info = stat()
+        guard unsafe lstat(file, &info) == 0, info.st_mode & S_IFMT == S_IFDIR else { return }
+        throw NoPlace(object: path, reason: "\(file) is a folder")
     }
 
     /// Whether there is a folder, and no link to one; false if there is nothing.
@@ -205,7 +220,7 @@ final class LocalPlaces: Sendable {
         var info = stat()
         guard unsafe lstat(place, &info) == 0 else { return false }
         guard info.st_mode & S_IFMT == S_IFDIR else {
-            throw CommandError("\(place) is no folder: object '\(Output.name(path))' cannot be below it")
+            throw NoPlace(object: path, reason: "\(place) is no folder")
         }
         return true
     }
