@@ -52,10 +52,15 @@ extension Catalog {
 
     /// What writes an entry into the open token. The removal of something that only this token has leaves nothing
     /// behind: files that come and go between commits would else fill the branch with tombstones (7.1, delete without
-    /// tombstone).
-    private func mutation(of entry: StagedEntry, on branch: Branch, in repository: Repository) throws -> Mutation {
+    /// tombstone). That is right as long as the branch is what was looked at: a commit that has closed the token may have
+    /// read what is removed, and nothing would say any more that it is to go. Who writes it holds it against the branch.
+    /// - Parameter mayVanish: whether that can be done.
+    private func mutation(of entry: StagedEntry, on branch: Branch, in repository: Repository, mayVanish: Bool) throws
+        -> Mutation
+    {
         let partition = branch.stagingToken.partition
-        if entry.envelope == nil, try stagedEntry(entry.key, tokens: branch.sealedTokens) == nil,
+        if entry.envelope == nil, mayVanish,
+            try stagedEntry(entry.key, tokens: branch.sealedTokens) == nil,
             try committed.record(
                 entry.key, metaRange: metaRange(of: branch.commitID, in: repository), in: repository.namespace) == nil
         {
@@ -102,14 +107,21 @@ extension Catalog {
                 let replaced =
                     try fresh.isEmpty || attempt >= 2
                     ? [] : entries.compactMap { entry in try replacement(of: entry.key, in: token) }
+                // Where commits come one after the other, there is less to look at from then on.
+                let mayVanish = store.capabilities.requiresCheaply && attempt < Self.tries / 2
+                let mutations = try entries.map {
+                    try mutation(of: $0, on: branch, in: repository, mayVanish: mayVanish)
+                }
+                // What is looked for again, after a write into a token that was closed, is not what it was.
+                let isExact =
+                    store.capabilities.requiresCheaply && (!expected.isEmpty || mutations.contains { $0.isRemoval })
+                let held = guards(id, bytes, in: repository, isExact: isExact)
                 let batch =
-                    guards(id, bytes, in: repository) + required
-                    + replaced.map { .require(token.partition, $0.key, .matches($0.value)) }
-                    + (try entries.map { try mutation(of: $0, on: branch, in: repository) })
+                    held + required + replaced.map { .require(token.partition, $0.key, .matches($0.value)) } + mutations
                 guard try store.tryWrite(batch, durability) else { continue }
                 let isFirst = !isWritten
                 isWritten = true
-                if try refs.isAssuming || self.branch(id, in: repository).branch.stagingToken == token {
+                if try !held.isEmpty || self.branch(id, in: repository).branch.stagingToken == token {
                     if isFirst {
                         noteStaged(entries, claims, in: token)
                     } else {
@@ -133,8 +145,12 @@ extension Catalog {
     }
 
     /// What holds a write against the branch that it was made for, where the store can: its token is open then.
-    private func guards(_ id: BranchName, _ bytes: [UInt8], in repository: Repository) -> [Mutation] {
-        refs.isAssuming ? [.require(repository.partition, RefStore.key(ofBranch: id), .matches(bytes))] : []
+    /// - Parameter isExact: whether it must be held.
+    private func guards(_ id: BranchName, _ bytes: [UInt8], in repository: Repository, isExact: Bool = false)
+        -> [Mutation]
+    {
+        refs.isAssuming || isExact
+            ? [.require(repository.partition, RefStore.key(ofBranch: id), .matches(bytes))] : []
     }
 
     /// Claims the objects of entries that are about to be staged.

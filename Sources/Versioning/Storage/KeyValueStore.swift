@@ -26,6 +26,8 @@ package enum Mutation: Sendable {
     case remove(Partition, Key)
     /// Holds of the key before the batch, or nothing of the batch is done.
     case require(Partition, Key, Precondition)
+
+    package var isRemoval: Bool { if case .remove = self { true } else { false } }
 }
 
 /// How long a write waits.
