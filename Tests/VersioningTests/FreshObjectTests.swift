@@ -12,6 +12,10 @@ import Testing
     private final class InterposedStore: KeyValueStore {
         let base = InMemoryKeyValueStore()
         private let interposed = Mutex<(@Sendable () -> Void)?>(nil)
+        private let watcher = Mutex<(@Sendable ([Mutation]) -> Void)?>(nil)
+
+        /// Runs `body` before each batch is written.
+        func beforeWrites(_ body: @escaping @Sendable ([Mutation]) -> Void) { watcher.withLock { $0 = body } }
 
         /// Runs `body` once, after the next write to a staging token.
         func afterNextStaging(_ body: @escaping @Sendable () -> Void) { interposed.withLock { $0 = body } }
@@ -36,6 +40,7 @@ import Testing
             passed(partition)
         }
         func write(_ batch: [Mutation], _ durability: Durability) throws(StoreError) {
+            watcher.withLock { $0 }?(batch)
             try base.write(batch, durability)
             for case .set(let partition, _, _) in batch where RefStore.isStaging(partition) { return passed(partition) }
         }
@@ -111,6 +116,40 @@ import Testing
         try lake.put("k", "third")
         #expect(try lake.contents(commit) == ["k": "first", "other": "x"])
         #expect(try lake.contents("main") == ["k": "third", "other": "x"])
+    }
+
+    /// A commit has read what a removal takes back, and is not through yet: it must not bring that back.
+    @Test func aCommitHasReadWhatIsRemoved() throws {
+        let lake = try Lake()
+        try lake.put("other", "x")
+        try lake.put("k", "first")
+        let (hasRead, mayEnd) = (CountingSemaphore(), CountingSemaphore())
+        let committer = Mutex<Thread?>(nil)
+        lake.store.beforeWrites { batch in
+            func names(_ folder: String) -> Bool {
+                batch.contains {
+                    if case .set(_, let key, _) = $0 { key.description.hasPrefix(folder) } else { false }
+                }
+            }
+            if names("commits/") {
+                hasRead.post()
+                mayEnd.wait()
+                mayEnd.post()  // The next one goes through.
+            } else if batch.contains(where: { $0.isRemoval }), committer.withLock({ $0 == nil }) {
+                committer.withLock {
+                    $0 = Thread(name: "commit") {
+                        do { try lake.commit() } catch { Issue.record(error) }
+                    }
+                }
+                hasRead.wait()
+            }
+        }
+        #expect(try lake.catalog.delete(["k"], on: "main", in: "repo") == ["k"])
+        mayEnd.post()
+        try #require(committer.withLock { $0 }).join()
+        #expect(try lake.contents("main") == ["other": "x"])
+        try lake.commit()
+        #expect(try lake.contents("main") == ["other": "x"])
     }
 
     @Test func stagedByHandUnderTwoKeys() throws {
