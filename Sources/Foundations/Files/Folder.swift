@@ -2,10 +2,10 @@ import Glibc
 
 /// A folder of the local file system (readdir(3)).
 package enum Folder {
-    /// One name in a folder, as bytes, and whether it is a folder itself; a link to one is none.
+    /// One name in a folder, as bytes, and whether it is a folder itself, or a symbolic link; a link to a folder is none.
     package struct Entry: Sendable {
         package let name: [UInt8]
-        package let isFolder: Bool
+        package let isFolder: Bool, isLink: Bool
     }
 
     /// What is in it, without `.` and `..`, in no order.
@@ -28,15 +28,17 @@ package enum Folder {
             }
             if name == [0x2e] || name == [0x2e, 0x2e] { continue }
             var isFolder = unsafe Int32(entry.pointee.d_type) == DT_DIR
+            var isLink = unsafe Int32(entry.pointee.d_type) == DT_LNK
             if unsafe Int32(entry.pointee.d_type) == DT_UNKNOWN {
                 // A file system that does not tell it in its listings.
                 var info = stat()
-                isFolder =
+                let isThere =
                     unsafe fstatat(
                         dirfd(directory), name.map { CChar(bitPattern: $0) } + [0], &info, AT_SYMLINK_NOFOLLOW) == 0
-                    && info.st_mode & S_IFMT == S_IFDIR
+                isFolder = isThere && info.st_mode & S_IFMT == S_IFDIR
+                isLink = isThere && info.st_mode & S_IFMT == S_IFLNK
             }
-            found.append(Entry(name: name, isFolder: isFolder))
+            found.append(Entry(name: name, isFolder: isFolder, isLink: isLink))
         }
         return found
     }

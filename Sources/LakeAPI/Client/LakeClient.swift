@@ -109,7 +109,7 @@ package struct LakeClient: Sendable {
             }
             return answer.body.isEmpty
                 ? LakeClientError(status: answer.status, message: "")
-                : TransportError(description: "Bad response from server", words: "status \(answer.status)")
+                : badResponse("status \(answer.status)")
         }
         return LakeClientError(status: answer.status, message: message)
     }
@@ -128,10 +128,17 @@ package struct LakeClient: Sendable {
     package func get<Message: Decodable>(
         _ type: Message.Type, _ parts: [String], _ query: [(String, String?)] = [], api: String = "v1"
     ) throws -> Message {
-        let answer = unsafe try send("GET", parts, query, api: api)
-        do { return try Coding.decode(type, answer.body) } catch {
-            throw TransportError(description: "Bad response from server", words: "\(error)")
-        }
+        unsafe try Self.decode(type, send("GET", parts, query, api: api).body)
+    }
+
+    /// What a server has answered.
+    /// - Throws: `TransportError` if it is no such message.
+    static func decode<Message: Decodable>(_ type: Message.Type, _ bytes: [UInt8]) throws -> Message {
+        do { return try Coding.decode(type, bytes) } catch { throw badResponse("\(error)") }
+    }
+
+    static func badResponse(_ words: String) -> TransportError {
+        TransportError(description: "Bad response from server", words: words)
     }
 
     /// Sends a message and returns the answer's bytes.
@@ -150,10 +157,7 @@ package struct LakeClient: Sendable {
     package func post<Result: Decodable>(
         _ type: Result.Type, _ parts: [String], _ message: some JSONWritable, method: String = "POST"
     ) throws -> Result {
-        let answer = try post(parts, message, method: method)
-        do { return try Coding.decode(type, answer) } catch {
-            throw TransportError(description: "Bad response from server", words: "\(error)")
-        }
+        try Self.decode(type, post(parts, message, method: method))
     }
 
     /// Pages of a listing from `after` on, at most `amount` items of them; `PageReader` says when each is asked for.

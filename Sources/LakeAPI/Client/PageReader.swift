@@ -1,6 +1,5 @@
 import Foundations
 import Synchronization
-import Transport
 
 /// Pages of a listing, in order. The first is asked for when it is wanted; where more follow, threads of its own ask for
 /// them and decode them some pages ahead, so that the server, the decoding and the one who reads work at the same time.
@@ -54,10 +53,7 @@ package final class PageReader<Item: Decodable & Sendable> {
                 // Mostly it stands before the items: the next page is asked for while these are decoded.
                 let early = Coding.leading(API.Pagination.self, named: "pagination", bytes)
                 let isLast = try early.map { try !goesOn(index, after, $0, left) }
-                let answer: Answer
-                do { answer = try Coding.decode(Answer.self, bytes) } catch {
-                    throw TransportError(description: "Bad response from server", words: "\(error)")
-                }
+                let answer = try LakeClient.decode(Answer.self, bytes)
                 let isEnd = try isLast ?? !goesOn(index, after, answer.pagination, left)
                 let next = answer.pagination.hasMore ? answer.pagination.nextOffset : nil
                 return (page: Page(items: answer.results, next: next), isLast: isEnd)
@@ -71,7 +67,7 @@ package final class PageReader<Item: Decodable & Sendable> {
         private func goesOn(_ index: Int, _ after: String, _ pagination: API.Pagination, _ left: Int) throws -> Bool {
             guard pagination.hasMore else { return false }
             guard pagination.nextOffset != after else {
-                throw TransportError(description: "Bad response from server", words: "a listing that does not go on")
+                throw LakeClient.badResponse("a listing that does not go on")
             }
             let left = left - pagination.results
             guard left > 0 else { return false }

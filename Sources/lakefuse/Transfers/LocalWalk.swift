@@ -135,27 +135,17 @@ struct LocalWalk {
 
     private func level(_ path: String) throws -> Level {
         let whole = path.isEmpty ? root : root + "/" + path
-        guard let folder = unsafe opendir(whole) else {
+        let entries: [Folder.Entry]
+        do { entries = try Folder.entries(of: whole) } catch {
+            // What the system said last is why.
             throw CommandError(unsafe "\(whole): \(String(cString: strerror(errno)).lowercased())")
         }
-        defer { unsafe closedir(folder) }
-        var names: [(bytes: [UInt8], isFolder: Bool)] = []
-        while let entry = unsafe readdir(folder) {
-            var bytes = unsafe withUnsafePointer(to: &entry.pointee.d_name) { pointer in
-                unsafe pointer.withMemoryRebound(to: UInt8.self, capacity: 256) { first in
-                    unsafe Array(UnsafeBufferPointer(start: first, count: strlen(pointer)))
-                }
-            }
-            if bytes == [0x2e] || bytes == [0x2e, 0x2e] { continue }
-            var isFolder = unsafe entry.pointee.d_type == UInt8(DT_DIR)
-            if unsafe entry.pointee.d_type == UInt8(DT_UNKNOWN)
-                || (followsLinks && entry.pointee.d_type == UInt8(DT_LNK))
-            {
-                isFolder = FileStatus(path: whole + "/" + String(decoding: bytes, as: UTF8.self))?.isFolder == true
-            }
+        var names = entries.map { entry -> (bytes: [UInt8], isFolder: Bool) in
+            let leadsToFolder =
+                followsLinks && entry.isLink
+                && FileStatus(path: whole + "/" + String(decoding: entry.name, as: UTF8.self))?.isFolder == true
             // What lies in a folder has the slash between.
-            if isFolder { bytes.append(0x2f) }
-            names.append((bytes, isFolder))
+            return entry.isFolder || leadsToFolder ? (entry.name + [0x2f], true) : (entry.name, false)
         }
         names.sort { $0.bytes.lexicographicallyPrecedes($1.bytes) }
         return Level(path: path, names: names)

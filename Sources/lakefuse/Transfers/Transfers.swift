@@ -138,8 +138,7 @@ struct Transfers: Sendable {
         for attempt in 1... {
             do {
                 return try send(descriptor, byteCount: size, file, path, contentType, metadata, progress)
-            } catch let error as TransportError where size != nil && attempt < Self.mostTries {
-                _ = error
+            } catch is TransportError where size != nil && attempt < Self.mostTries {
                 sleep(milliseconds: 200 << attempt)
             }
         }
@@ -407,23 +406,15 @@ struct Transfers: Sendable {
     /// Holds what has come against the object's checksum.
     private func check(_ descriptor: Int32, _ stats: API.ObjectStats, _ path: String) throws {
         guard Self.isMD5(stats.checksum) else { return }
-        var info = Glibc.stat()
-        guard unsafe fstat(descriptor, &info) == 0, let found = Self.md5(of: descriptor), found == stats.checksum
-        else { throw CommandError("download \(path): what has come does not have the object's checksum") }
+        guard Self.md5(of: descriptor) == stats.checksum else {
+            throw CommandError("download \(path): what has come does not have the object's checksum")
+        }
     }
 
     /// The MD5 of a file, in hex; nil if it cannot be read.
     static func md5(of descriptor: Int32) -> String? {
-        var hash = Hash(.md5)
-        var piece = [UInt8](repeating: 0, count: 1 << 20)
-        var position: off_t = 0
-        while true {
-            let count = unsafe pread(descriptor, &piece, piece.count, position)
-            guard count >= 0 else { return nil }
-            guard count > 0 else { return Hex.text(hash.finish()) }
-            unsafe piece.withUnsafeBytes { unsafe hash.update(UnsafeRawBufferPointer(rebasing: $0[..<count])) }
-            position += off_t(count)
-        }
+        guard let size = FileStatus(descriptor)?.size else { return nil }
+        return (try? FilePiece(descriptor: descriptor, offset: 0, byteCount: size).md5()).map { Hex.text($0) }
     }
 
     // MARK: many
